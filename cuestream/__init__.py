@@ -1,0 +1,1 @@
+"""The command line: files and folders in, files out."""

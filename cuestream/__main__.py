@@ -1,0 +1,3 @@
+from cuestream.cli import main
+
+main()

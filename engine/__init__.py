@@ -1,0 +1,1 @@
+"""The model and the stream: a small deterministic core without sockets, clocks or random globals."""

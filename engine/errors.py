@@ -1,0 +1,17 @@
+"""One family of errors: what a user can mend. A shell prints them as one line and exits with code 2."""
+
+
+class CuestreamError(Exception):
+    """Something that the user can mend; the message is one line and says what was expected and found."""
+
+
+class MediaError(CuestreamError):
+    """A video or audio file cannot be read or written."""
+
+
+class PackageError(CuestreamError):
+    """A model package or an exported model is missing, damaged, foreign or does not fit."""
+
+
+class MissingRuntime(CuestreamError):
+    """An optional library is not installed; the message names the extra that brings it."""

@@ -1,0 +1,176 @@
+"""A video file as the engine sees it: what it is, and its frames with the time each is shown.
+
+Times are seconds from the first frame that is shown, whatever the file's own clock says, and come from the
+file's presentation times, so that a variable frame rate needs no special case. Frames are decoded one by one;
+only those that the caller wants are converted. A damaged file gives its frames up to the damage.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import inf
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from engine.errors import MediaError
+from engine.media.pixels import Scaler, is_sideways, orientation, resize
+from engine.media.source import audio_stream, open_input, video_stream
+from engine.media.timeline import declared_s, frame_rate, packets, scan, video_end_s
+
+__all__ = [
+    "VideoFrame",
+    "VideoInfo",
+    "VideoReader",
+    "Wanted",
+    "probe",
+    "read_frames",
+    "resize",
+]
+
+Wanted = Callable[[int, float], bool]
+"""Whether the frame with this index and time in seconds is to be converted."""
+
+# A file whose frames stop this much before the end that it declares has been cut off.
+_MISSING_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a video file is."""
+
+    path: Path
+    width: int  # as displayed, after rotation
+    height: int
+    start_s: float  # the first frame's time on the file's own clock
+    duration_s: float
+    frame_rate: float  # frames per second, on average
+    frame_count: int
+    has_audio: bool
+    codec: str
+    pixel_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFrame:
+    """One frame, scaled for the model."""
+
+    index: int  # counts every decoded frame, wanted or not
+    time_s: float  # from the first frame, rising
+    pixels: npt.NDArray[np.uint8]  # [size, size, 3] RGB
+
+
+def probe(path: Path) -> VideoInfo:
+    """Look at a video: decodes its first frame, counts packets only where the container states no count.
+
+    MediaError if the file cannot be read, has no video track, or not one frame of it can be decoded.
+    """
+    with open_input(path) as container:
+        stream = video_stream(container, path)
+        first = _first_frame(container, stream, path)
+        counted = scan(path) if not stream.frames or not declared_s(container, stream) else None
+        start_s = first.time or 0.0
+        sideways = is_sideways(orientation(first))
+        return VideoInfo(
+            path=path,
+            width=first.height if sideways else first.width,
+            height=first.width if sideways else first.height,
+            start_s=start_s,
+            duration_s=declared_s(container, stream) or (counted.end_s - start_s if counted else 0.0),
+            frame_rate=float(frame_rate(stream)),
+            frame_count=stream.frames or (counted.packets if counted else 0),
+            has_audio=audio_stream(container) is not None,
+            codec=stream.codec_context.codec.canonical_name,
+            pixel_format=first.format.name,
+        )
+
+
+def read_frames(path: Path, size: int, wanted: Wanted | None = None) -> Iterator[VideoFrame]:
+    """The wanted frames of a video in the order they are shown; see VideoReader."""
+    return iter(VideoReader(path, size, wanted))
+
+
+class VideoReader:
+    """Reads the frames of one video file, and remembers how far it got and whether the file was damaged."""
+
+    def __init__(self, path: Path, size: int, wanted: Wanted | None = None) -> None:
+        """size: pixels along each side of the square. wanted: asked before the conversion; None wants all."""
+        self._path = path
+        self._scaler = Scaler(size)
+        self._wanted = wanted
+        self.damaged = False
+        """True once a packet or frame was unreadable, or the file ended before the time it declares."""
+        self.decoded = 0
+        """Frames decoded so far, wanted or not."""
+        self.end_s = 0.0
+        """When the last decoded frame stops being shown, in seconds from the first."""
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        """MediaError if the file cannot be opened, has no video, or not a single frame can be decoded."""
+        self.damaged, self.decoded, self.end_s = False, 0, 0.0
+        with open_input(self._path) as container:
+            stream = video_stream(container, self._path)
+            stream.thread_type = "AUTO"
+            clock = _Clock(frame_rate(stream))
+            for frame in self._decode(container, stream):
+                index, time_s = self.decoded, clock.time_s(frame)
+                self.decoded, self.end_s = index + 1, clock.end_s(frame)
+                if self._wanted is None or self._wanted(index, time_s):
+                    yield VideoFrame(index, time_s, self._scaler.square(frame))
+            self._check_end(video_end_s(container, stream))
+
+    def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+        """Frames as they come. A bad packet is skipped: what it broke is up to the next key frame."""
+        for packet in packets(container, stream):
+            self.damaged |= packet.is_corrupt
+            try:
+                frames = [] if packet.is_corrupt else packet.decode()
+            except FFmpegError:
+                self.damaged = True
+                continue
+            for frame in frames:
+                self.damaged |= frame.is_corrupt
+                yield frame
+
+    def _check_end(self, declared_s: float) -> None:
+        if not self.decoded:
+            raise MediaError(f"{self._path}: expected a video, found none of its frames readable")
+        self.damaged |= self.end_s + _MISSING_S < declared_s
+
+
+class _Clock:
+    """Presentation times in seconds from the first frame; mends those that are missing or run backwards."""
+
+    def __init__(self, rate: Fraction) -> None:
+        self._frame_s = float(1 / rate)
+        self._first_s: float | None = None
+        self._last_s = -inf
+
+    def time_s(self, frame: av.VideoFrame) -> float:
+        stated: float | None = frame.time  # None where the frame has no pts
+        if self._first_s is None:
+            self._first_s, self._last_s = stated or 0.0, 0.0
+            return 0.0
+        shown_s = -inf if stated is None else stated - self._first_s
+        self._last_s = shown_s if shown_s > self._last_s else self._last_s + self._frame_s
+        return self._last_s
+
+    def end_s(self, frame: av.VideoFrame) -> float:
+        length_s = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
+        return self._last_s + (length_s or self._frame_s)
+
+
+def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
+    for packet in packets(container, stream):
+        try:
+            frames = packet.decode()
+        except FFmpegError:
+            continue
+        if frames:
+            return frames[0]
+    raise MediaError(f"{path}: expected a video, found none of its frames readable")

@@ -1,0 +1,205 @@
+"""The decoder: an autoregressive transformer over delayed codebooks, cached in both of its attentions.
+
+Self-attention keeps keys and values of the columns it has read. Cross-attention keys and values belong to frames: they are
+projected once, when a frame is written to the condition, and laid out frame by frame so that the frames in use are always a
+contiguous prefix. The null condition of the guidance is the same for every frame and every video, so it is held as 50 tokens.
+
+Letters: G segments (rows of tokens), R guidance rows of a segment (conditional, null), T columns, K codebooks, D width,
+H heads, d head dim, F frames, P tokens of a frame, N positions that a cache holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.spec import DecoderSpec
+
+Attention = Callable[[Tensor, Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor]]
+"""(qkv [B, T, 3D], key cache [B, H, N, d], value cache, position [B], heads) to (out [B, T, D], new key, new value)."""
+
+
+class Linear(nn.Linear):
+    """A linear layer without bias that computes in the precision of its weights and answers in that of its input."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.to(self.weight.dtype), self.weight).to(x.dtype)
+
+
+class Decoder(nn.Module):
+    """Columns of tokens in, logits of the next column out."""
+
+    null_keys: Tensor
+    null_values: Tensor
+    positions: Tensor
+    offsets: Tensor
+
+    def __init__(self, spec: DecoderSpec, tokens: int, positions: int) -> None:
+        super().__init__()
+        width, heads = spec.width, spec.heads
+        self.spec = spec
+        self.embedding = nn.Embedding(spec.codebooks * (spec.card + 1), width)
+        self.layers = nn.ModuleList(DecoderLayer(spec) for _ in range(spec.layers))
+        self.norm = nn.LayerNorm(width)
+        self.logits = Linear(width, spec.codebooks * spec.card)
+        null = torch.zeros(spec.layers, 1, heads, width // heads, tokens, device="cpu")
+        self.register_buffer("null_keys", null, persistent=False)
+        self.register_buffer("null_values", null.transpose(-1, -2).clone(), persistent=False)
+        self.register_buffer("positions", sinusoids(positions, width), persistent=False)
+        offsets = torch.arange(spec.codebooks, device="cpu") * (spec.card + 1)
+        self.register_buffer("offsets", offsets, persistent=False)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        position: Tensor,
+        self_keys: Sequence[Tensor],
+        self_values: Sequence[Tensor],
+        keys: Sequence[Tensor],
+        values: Sequence[Tensor],
+        guided: bool = True,
+        attention: Attention | None = None,
+        trace: list[Tensor] | None = None,
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Read T columns behind the cached ones.
+
+        tokens: int64 [G, T, K]. position: int64 [G], columns cached already. self_keys, self_values: for each layer
+        [G R, H, N, d]. keys, values: for each layer [F, H, d, P] and [F, H, P, d]. R is 2 when `guided`, else 1.
+        Returns logits [G, R, T, K, card] and the caches. A `trace` list receives each layer's output [G, R, T, D].
+        """
+        rows = 2 if guided else 1
+        x = self.embed(tokens, position).unsqueeze(1).expand(-1, rows, -1, -1)
+        steps = position.repeat_interleave(rows)
+        attention = attention or cached_attention
+        new_keys, new_values = [], []
+        for i, layer in enumerate(self.layers):
+            null = (self.null_keys[i], self.null_values[i])
+            cache = (self_keys[i], self_values[i])
+            x, k, v = layer(x, steps, cache, (keys[i], values[i]), null, attention)
+            new_keys.append(k)
+            new_values.append(v)
+            if trace is not None:
+                trace.append(x)
+        logits = self.logits(self.norm(x)).unflatten(-1, (self.spec.codebooks, self.spec.card))
+        return logits, new_keys, new_values
+
+    def embed(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """tokens: [G, T, K]; position: [G]. Returns the sum of the codebooks' embeddings and the position, [G, T, D]."""
+        at = position.unsqueeze(1) + torch.arange(tokens.shape[1], device=tokens.device)
+        return self.embedding(tokens + self.offsets).sum(2) + self.positions[at]
+
+    def project(self, condition: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """condition: [F, P, D]. Returns each layer's cross-attention keys [F, H, d, P] and values [F, H, P, d]."""
+        pairs = [layer.project(condition) for layer in self.layers]
+        return [k for k, _ in pairs], [v for _, v in pairs]
+
+    def set_null(self, condition: Tensor) -> None:
+        """condition: [1, P, D], the tokens of a black frame that attends to black frames."""
+        keys, values = self.project(condition)
+        self.null_keys, self.null_values = torch.stack(keys), torch.stack(values)
+
+
+class DecoderLayer(nn.Module):
+    def __init__(self, spec: DecoderSpec) -> None:
+        super().__init__()
+        width = spec.width
+        self.heads = spec.heads
+        self.norm_self = nn.LayerNorm(width)
+        self.self_qkv = Linear(width, 3 * width)
+        self.self_out = Linear(width, width)
+        self.norm_cross = nn.LayerNorm(width)
+        self.cross_q = Linear(width, width)
+        self.cross_kv = Linear(width, 2 * width)
+        self.cross_out = Linear(width, width)
+        self.norm_ffn = nn.LayerNorm(width)
+        self.ffn_in = Linear(width, spec.ffn_width)
+        self.ffn_out = Linear(spec.ffn_width, width)
+
+    def forward(
+        self,
+        x: Tensor,
+        position: Tensor,
+        cache: tuple[Tensor, Tensor],
+        memory: tuple[Tensor, Tensor],
+        null: tuple[Tensor, Tensor],
+        attention: Attention,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x: [G, R, T, D]. Returns the same shape and the self-attention cache."""
+        qkv = self.self_qkv(self.norm_self(x)).flatten(0, 1).to(cache[0].dtype)
+        heard, keys, values = attention(qkv, *cache, position, self.heads)
+        x = x + self.self_out(heard.to(x.dtype).view_as(x))
+        x = x + self.cross_out(self._see(self.cross_q(self.norm_cross(x)), memory, null))
+        x = x + self.ffn_out(F.gelu(self.ffn_in(self.norm_ffn(x))))
+        return x, keys, values
+
+    def _see(self, q: Tensor, memory: tuple[Tensor, Tensor], null: tuple[Tensor, Tensor]) -> Tensor:
+        """Conditional rows attend to the frames, null rows to the null frame. q: [G, R, T, D]."""
+        seen = [frame_attention(q[:, 0], *memory, self.heads)]
+        if q.shape[1] == 2:
+            seen.append(frame_attention(q[:, 1], *null, self.heads))
+        return torch.stack(seen, dim=1)
+
+    def project(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """condition: [F, P, D]. Returns keys [F, H, d, P] and values [F, H, P, d] in the precision of the weights."""
+        weight = self.cross_kv.weight
+        k, v = F.linear(condition.to(weight.dtype), weight).unflatten(-1, (2, self.heads, -1)).unbind(2)
+        return k.permute(0, 2, 3, 1).contiguous(), v.permute(0, 2, 1, 3).contiguous()
+
+
+def frame_attention(q: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
+    """Every query attends to every token of every frame.
+
+    q: [G, T, D]; keys: [F, H, d, P]; values: [F, H, P, d]. Returns [G, T, D]. All segments ask the same frames, so they are
+    one batch of queries, and each frame's block is read where it lies: no frame is moved to make one long sequence.
+    """
+    segments, columns, width = q.shape
+    asked = q.reshape(1, segments * columns, heads, -1).transpose(1, 2).to(keys.dtype)  # [1, H, GT, d]
+    scores = torch.matmul(asked, keys) * (width // heads) ** -0.5  # [F, H, GT, P]
+    scores = scores.float().permute(1, 2, 0, 3)  # [H, GT, F, P]
+    weights = scores.flatten(2).softmax(-1).view_as(scores).permute(2, 0, 1, 3)
+    answer = torch.matmul(weights.to(values.dtype), values).sum(0)  # [H, GT, d]
+    return answer.transpose(0, 1).reshape(segments, columns, width).to(q.dtype)
+
+
+def cached_attention(
+    qkv: Tensor, keys: Tensor, values: Tensor, position: Tensor, heads: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Causal attention behind a cache, which is written in place. See `Attention` for the shapes."""
+    rows, columns, _ = qkv.shape
+    q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # [B, H, T, d] each
+    at = position.unsqueeze(1) + torch.arange(columns, device=qkv.device)  # [B, T]
+    row = torch.arange(rows, device=qkv.device).unsqueeze(1)
+    keys[row, :, at] = k.transpose(1, 2)
+    values[row, :, at] = v.transpose(1, 2)
+    length = int(at.max()) + 1
+    visible = torch.arange(length, device=qkv.device) <= at.unsqueeze(-1)  # [B, T, N]
+    heard = F.scaled_dot_product_attention(
+        q, keys[:, :, :length], values[:, :, :length], attn_mask=visible.unsqueeze(1)
+    )
+    return heard.transpose(1, 2).flatten(2), keys, values
+
+
+def sinusoids(positions: int, width: int) -> Tensor:
+    """[positions, width]: cosines of all frequencies, then sines; angle(p, j) = p / 10000^(j / (half - 1))."""
+    half = width // 2
+    frequency = 10000.0 ** (torch.arange(half, dtype=torch.float32, device="cpu") / (half - 1))
+    angle = torch.arange(positions, dtype=torch.float32, device="cpu").unsqueeze(1) / frequency
+    return torch.cat((angle.cos(), angle.sin()), dim=-1)
+
+
+def empty_caches(
+    spec: DecoderSpec, rows: int, positions: int, dtype: torch.dtype = torch.float32
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Self-attention caches of every layer, [rows, H, positions, d] each."""
+    shape = (rows, spec.heads, positions, spec.head_dim)
+
+    def empty() -> list[Tensor]:
+        return [torch.zeros(shape, dtype=dtype) for _ in range(spec.layers)]
+
+    return empty(), empty()

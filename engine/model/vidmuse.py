@@ -1,0 +1,41 @@
+"""The whole model in one module: eyes, long-short-term module, decoder; the codec beside them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from engine.model.codec import CodecDecoder
+from engine.model.decoder import Decoder
+from engine.model.long_short import FrameBranch, Fusion
+from engine.model.vision import VisionTower
+from engine.spec import ModelSpec
+
+
+class VidMuse(nn.Module):
+    """Weights of one checkpoint. `codec` is None when the package only points to one that is elsewhere."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        width, tokens = spec.vision.width, spec.vision.tokens
+        self.spec = spec
+        self.vision = VisionTower(spec.vision)
+        self.short_branch = FrameBranch(spec.long_short, tokens, width)
+        self.long_branch = FrameBranch(spec.long_short, tokens, width)
+        self.fusion = Fusion(spec.long_short, width, spec.decoder.width)
+        self.decoder = Decoder(spec.decoder, tokens, spec.max_positions)
+        self.codec = CodecDecoder(spec.codec) if spec.codec else None
+
+    def condition(self, short: Tensor, long: Tensor) -> Tensor:
+        """short: uint8 [F, S, S, 3]; long: uint8 [M, S, S, 3]. Returns condition tokens [F, P, D]."""
+        looked = self.short_branch(self.vision(short)[1])
+        recalled = self.fusion.remember(self.long_branch(self.vision(long)[1]))
+        tokens: Tensor = self.fusion(looked, recalled)[1]
+        return tokens
+
+    @torch.no_grad()
+    def settle_null(self) -> None:
+        """Compute the null condition: a black frame among black frames. Call it once the weights are in."""
+        side = self.spec.vision.image_size
+        black = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+        self.decoder.set_null(self.condition(black, black))

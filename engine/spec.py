@@ -1,0 +1,271 @@
+"""What a checkpoint is and what an operator chooses, both frozen.
+
+`ModelSpec` holds facts read from a checkpoint; nothing in it is a preference. `StreamPolicy` holds the choices of whoever
+runs a stream; nothing in it changes what the model computes from given inputs. Time is counted in decoder steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, TypeVar
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True, slots=True)
+class VisionSpec:
+    """A CLIP vision tower. Frames are square, `image_size` pixels wide."""
+
+    width: int
+    layers: int
+    heads: int
+    mlp_width: int
+    image_size: int
+    patch_size: int
+    activation: str = "quick_gelu"
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+
+    @property
+    def tokens(self) -> int:
+        """P: tokens of a frame, the class token and the patches."""
+        return 1 + (self.image_size // self.patch_size) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class LongShortSpec:
+    """The long-short-term module: two branch transformers and the fusion attention."""
+
+    depth: int
+    heads: int
+    head_dim: int
+    mlp_width: int
+    fusion_heads: int
+    frame_rate: int
+    recalled: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSpec:
+    """The autoregressive decoder over delayed codebooks."""
+
+    width: int
+    layers: int
+    heads: int
+    ffn_width: int
+    codebooks: int
+    card: int
+    delays: tuple[int, ...]
+    trained_s: float
+    guidance: float
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def special(self) -> int:
+        """The token that stands where the delay pattern has no entry."""
+        return self.card
+
+
+@dataclass(frozen=True, slots=True)
+class CodecSpec:
+    """The decoding half of an EnCodec: residual codebooks, an LSTM, transposed convolutions."""
+
+    sample_rate: int
+    codebooks: int
+    codebook_size: int
+    codebook_dim: int
+    filters: int
+    ratios: tuple[int, ...]
+    kernel: int
+    last_kernel: int
+    residual_kernel: int
+    residual_layers: int
+    dilation_growth: int
+    compress: int
+    lstm_layers: int
+    conv_shortcut: bool
+    pad_mode: str = "reflect"
+
+    @property
+    def hop(self) -> int:
+        """Samples of a code frame."""
+        return math.prod(self.ratios)
+
+    @property
+    def lstm_width(self) -> int:
+        return int(self.filters * 2 ** len(self.ratios))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything about a model that its weights imply. `codec` is None for a package whose codec is elsewhere."""
+
+    name: str
+    vision: VisionSpec
+    long_short: LongShortSpec
+    decoder: DecoderSpec
+    codec: CodecSpec | None
+    code_rate: int = 50
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def steps_per_slot(self) -> int:
+        """Decoder steps that pass while one frame slot is open."""
+        return self.code_rate // self.long_short.frame_rate
+
+    @property
+    def window_slots(self) -> int:
+        """Frame slots in the longest short-term window that the decoder was trained with."""
+        return int(self.decoder.trained_s * self.long_short.frame_rate)
+
+    @property
+    def trained_steps(self) -> int:
+        """Positions that training reached: the special column and one for each trained timestep."""
+        return int(self.decoder.trained_s * self.code_rate) + 1
+
+    @property
+    def max_positions(self) -> int:
+        """Positions that a published window may touch: training's, and the flush of the delay pattern."""
+        return self.trained_steps + max(self.decoder.delays)
+
+    @property
+    def digest(self) -> str:
+        """Names this spec; exported graphs carry it so that they are never run with another."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Raises ValueError, naming the field, when the text is not a spec."""
+        raw = json.loads(text)
+        if not isinstance(raw, dict):
+            raise ValueError(f"a model spec is a JSON object, not {type(raw).__name__}")
+        parts: dict[str, Any] = {
+            "vision": VisionSpec,
+            "long_short": LongShortSpec,
+            "decoder": DecoderSpec,
+            "codec": CodecSpec,
+        }
+        for key, kind in parts.items():
+            if raw.get(key) is not None:
+                raw[key] = _build(kind, raw[key], key)
+        return _build(cls, raw, "spec")
+
+
+_T = TypeVar("_T")
+
+
+def _build(kind: type[_T], raw: dict[str, Any], where: str) -> _T:
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    if unknown := set(raw) - known:
+        raise ValueError(f"{where}: unknown field {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _check(spec: ModelSpec) -> None:
+    decoder, eyes = spec.decoder, spec.long_short
+    rules = {
+        "decoder width is a multiple of its heads": decoder.width % decoder.heads == 0,
+        "decoder width is even (sinusoidal positions)": decoder.width % 2 == 0,
+        "vision width is a multiple of its heads": spec.vision.width % spec.vision.heads == 0,
+        "vision width is a multiple of the fusion heads": spec.vision.width % eyes.fusion_heads == 0,
+        "one delay for each codebook": len(decoder.delays) == decoder.codebooks,
+        "delays are 0, 1, 2, ...": decoder.delays == tuple(range(decoder.codebooks)),
+        "a frame slot is a whole number of steps": spec.code_rate % eyes.frame_rate == 0,
+    }
+    if spec.codec is not None:
+        rules |= {
+            "the codec has the decoder's codebooks": spec.codec.codebooks >= decoder.codebooks,
+            "the codec knows every token of the decoder": spec.codec.codebook_size >= decoder.card,
+            "the codec's hop gives the code rate": spec.codec.sample_rate == spec.codec.hop * spec.code_rate,
+        }
+    for rule, holds in rules.items():
+        if not holds:
+            raise ValueError(f"model spec {spec.name!r} breaks the rule: {rule}")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPolicy:
+    """The choices of whoever runs a stream. Every field is a limit or a preference with a default."""
+
+    seed: int = 0
+    guidance: float = 3.0
+    temperature: float = 1.0
+    top_k: int = 250
+    top_p: float = 0.0
+    """0 turns nucleus sampling off; otherwise it replaces top-k, as published."""
+
+    short_term_s: float = 10.0
+    """Length of the short-term window: how long an old scene keeps sounding."""
+    context_s: float = 15.0
+    """Music that the following segment has heard when it takes over."""
+    chunk_steps: int = 5
+    """Code frames decoded to audio at once: 5 are 100 ms."""
+
+    encode_every_steps: int = 10
+    """A new frame is encoded at most this often, but at a cut."""
+    open_slot: bool = True
+    """A newer frame may replace the content of the newest slot."""
+    hold_last_frame: bool = True
+    """While no frame comes, the last one is still on the screen and fills the slots that pass."""
+    similar_below: float = 0.004
+    """Mean absolute difference (of full scale) under which a frame counts as the one before it; 0 encodes all."""
+    cut_above: float = 0.12
+    """Mean absolute difference above which, with a changed histogram, a frame is a cut."""
+    on_cut: Literal["ignore", "forget"] = "forget"
+    """`forget`: frames from before a cut leave the short-term window; they stay in long-term memory."""
+
+    long_term_capacity: int = 64
+    recalled: int = 32
+    refresh: Literal["exact", "rolling"] = "rolling"
+    """When long-term memory changes: fuse every held frame again at once, or a few each step."""
+    refresh_per_step: int = 1
+
+    def __post_init__(self) -> None:
+        limits = {
+            "seed is from 0 to 2**63 - 1": 0 <= self.seed < 2**63,
+            "guidance is from 0 to 20": 0 <= self.guidance <= 20,
+            "temperature is from 0 (greedy) to 10": 0 <= self.temperature <= 10,
+            "top_k is 0 (off) or more": self.top_k >= 0,
+            "top_p is from 0 (off) to 1": 0 <= self.top_p <= 1,
+            "short_term_s is at least 0.5": self.short_term_s >= 0.5,
+            "context_s is at least 0": self.context_s >= 0,
+            "chunk_steps is from 1 to 500": 1 <= self.chunk_steps <= 500,
+            "encode_every_steps is at least 1": self.encode_every_steps >= 1,
+            "recalled is from 1 to long_term_capacity": 1 <= self.recalled <= self.long_term_capacity,
+            "long_term_capacity is even": self.long_term_capacity % 2 == 0,
+            "refresh_per_step is at least 1": self.refresh_per_step >= 1,
+            "on_cut is ignore or forget": self.on_cut in ("ignore", "forget"),
+            "refresh is exact or rolling": self.refresh in ("exact", "rolling"),
+        }
+        for limit, holds in limits.items():
+            if not holds:
+                raise ValueError(f"stream policy: {limit}; got {getattr(self, limit.split()[0])!r}")
+
+    @classmethod
+    def parity(cls, **changes: Any) -> StreamPolicy:
+        """The published model's view of a picture: a closed grid, every frame encoded, no cuts, exact refresh."""
+        plain = cls(
+            short_term_s=30.0,
+            open_slot=False,
+            similar_below=0.0,
+            on_cut="ignore",
+            refresh="exact",
+            encode_every_steps=1,
+        )
+        return replace(plain, **changes)

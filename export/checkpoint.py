@@ -1,0 +1,320 @@
+"""A published VidMuse package to our names: `ModelSpec` derived from the file, and weights as safetensors.
+
+A package is a folder or a hub id with `state_dict.bin` (`best_state`, `xp.cfg`, `version`, `exported`) and
+`compression_state_dict.bin`; an optional `vision.json` overrides the vision geometry that shapes suggest. A converted package
+is a folder with `spec.json` and `model.safetensors`. Both load through `load_package`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+
+from engine.errors import PackageError
+from engine.model.vidmuse import VidMuse
+from engine.spec import DecoderSpec, LongShortSpec, ModelSpec, VisionSpec
+from export.codec_weights import Codec, read_package_codec
+from export.files import check_finite, fetch, read_pickle, read_safetensors
+
+STATE_FILE = "state_dict.bin"
+SPEC_FILE = "spec.json"
+WEIGHTS_FILE = "model.safetensors"
+
+FUSION_HEADS = 3
+"""Fixed in the published model; no shape shows it."""
+RECALLED = 32
+"""Long-term frames at inference, a default of the published reader; its training configuration says 64."""
+CLIP_HEAD_DIM = 64
+"""Of every published CLIP; a tower with another needs `vision.json`."""
+
+UNUSED = (
+    r"condition_provider\.",
+    r"visual_encoder_model\.visual_projection\.",
+    r"visual_encoder_model\.vision_model\.post_layernorm\.",
+    r"visual_encoder_model\.vision_model\.embeddings\.position_ids$",
+)
+"""Tensors that the published model carries and never reads."""
+
+RENAMES = (
+    (r"^visual_encoder_model\.vision_model\.", "vision.clip."),
+    (r"^(local|global)_pos_embedding$", r"\1_branch.positions"),
+    (r"^(local|global)_temporal_transformer\.", r"\1_branch."),
+    (r"^(local|global)(_branch\.layers\.\d+)\.0\.norm\.", r"\1\2.norm_attention."),
+    (r"^(local|global)(_branch\.layers\.\d+)\.0\.fn\.to_qkv\.", r"\1\2.qkv."),
+    (r"^(local|global)(_branch\.layers\.\d+)\.0\.fn\.to_out\.0\.", r"\1\2.out."),
+    (r"^(local|global)(_branch\.layers\.\d+)\.1\.norm\.", r"\1\2.norm_mlp."),
+    (r"^(local|global)(_branch\.layers\.\d+)\.1\.fn\.net\.0\.", r"\1\2.mlp_in."),
+    (r"^(local|global)(_branch\.layers\.\d+)\.1\.fn\.net\.3\.", r"\1\2.mlp_out."),
+    (r"^local_branch\.", "short_branch."),
+    (r"^global_branch\.", "long_branch."),
+    (r"^multi_head_cross_attention\.final_linear\.", "fusion.mix."),
+    (r"^multi_head_cross_attention\.norm1\.", "fusion.norm_attention."),
+    (r"^multi_head_cross_attention\.norm2\.", "fusion.norm_mix."),
+    (r"^multi_head_cross_attention\.", "fusion."),
+    (r"^visual_feature_proj\.", "fusion.project."),
+    (r"^transformer\.layers\.", "decoder.layers."),
+    (r"^out_norm\.", "decoder.norm."),
+    (r"\.self_attn\.in_proj_weight$", ".self_qkv.weight"),
+    (r"^(decoder.*)\.self_attn\.out_proj\.", r"\1.self_out."),
+    (r"\.cross_attention\.out_proj\.", ".cross_out."),
+    (r"^(decoder.*)\.linear1\.", r"\1.ffn_in."),
+    (r"^(decoder.*)\.linear2\.", r"\1.ffn_out."),
+    (r"^(decoder.*)\.norm1\.", r"\1.norm_self."),
+    (r"^(decoder.*)\.norm2\.", r"\1.norm_ffn."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A model's facts and its weights under our names."""
+
+    spec: ModelSpec
+    weights: dict[str, Tensor]
+
+
+def load_package(source: str, codec: str | None = None) -> Package:
+    """Read a published or converted package. Raises PackageError saying what was expected and what was found."""
+    if fetch(source, SPEC_FILE) is not None:
+        return _read_converted(source)
+    path = fetch(source, STATE_FILE)
+    if path is None:
+        raise PackageError(f"{source}: expected {STATE_FILE} (published) or {SPEC_FILE} (converted)")
+    content = read_pickle(path)
+    state, config = _sections(content, path.name)
+    sound = read_package_codec(source, codec)
+    return convert(state, config, Path(source).resolve().name, _vision_override(source), sound)
+
+
+def load_model(package: Package) -> VidMuse:
+    """The PyTorch model with the package's weights, its null condition computed."""
+    with torch.device("meta"):
+        model = VidMuse(package.spec)
+    model.load_state_dict(package.weights, strict=True, assign=True)
+    model.settle_null()
+    return model.eval().requires_grad_(False)
+
+
+def save_package(package: Package, folder: Path) -> None:
+    """Write `spec.json` and `model.safetensors`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in package.weights.items()}, folder / WEIGHTS_FILE)
+    (folder / SPEC_FILE).write_text(package.spec.to_json())
+
+
+def convert(
+    state: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    name: str,
+    vision: Mapping[str, Any] | None = None,
+    codec: Codec | None = None,
+) -> Package:
+    """Published names and YAML to ours; works on meta tensors too, so that any geometry can be checked without weights."""
+    check_finite(state, name)
+    try:
+        spec = _derive(state, config, name, vision or {}, codec)
+    except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise PackageError(f"{name}: the package does not describe a VidMuse model: {_reason(error)}") from error
+    weights = _rename(state, spec)
+    if codec is not None:
+        weights |= {f"codec.{k}": v for k, v in codec[1].items()}
+    _check_against_model(spec, weights)
+    return Package(spec, weights)
+
+
+def _reason(error: Exception) -> str:
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _read_converted(source: str) -> Package:
+    spec_path, path = fetch(source, SPEC_FILE), fetch(source, WEIGHTS_FILE)
+    if spec_path is None or path is None:
+        raise PackageError(f"{source}: expected {WEIGHTS_FILE} beside {SPEC_FILE}")
+    try:
+        spec = ModelSpec.from_json(spec_path.read_text())
+    except ValueError as error:
+        raise PackageError(f"{spec_path.name}: {error}") from error
+    weights = read_safetensors(path)
+    check_finite(weights, path.name)
+    _check_against_model(spec, weights)
+    return Package(spec, weights)
+
+
+def _sections(content: Mapping[str, Any], name: str) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    found = ", ".join(sorted(map(str, content))[:8])
+    state, text = content.get("best_state"), content.get("xp.cfg")
+    if not isinstance(state, dict) or not isinstance(text, str):
+        raise PackageError(f"{name}: expected 'best_state' (weights) and 'xp.cfg' (YAML text), found {found}")
+    if stray := next((k for k, v in state.items() if not isinstance(v, Tensor)), None):
+        raise PackageError(f"{name}: expected tensors in best_state, found {type(state[stray]).__name__} at {stray!r}")
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PackageError(f"{name}: xp.cfg is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, dict):
+        raise PackageError(f"{name}: expected xp.cfg to be a mapping, found {type(config).__name__}")
+    return state, config
+
+
+def _vision_override(source: str) -> dict[str, Any]:
+    path = fetch(source, "vision.json")
+    if path is None:
+        return {}
+    try:
+        raw = json.loads(path.read_text())
+    except ValueError as error:
+        raise PackageError(f"vision.json: expected JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise PackageError("vision.json: expected a JSON object")
+    return raw
+
+
+def _derive(
+    state: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    name: str,
+    vision: Mapping[str, Any],
+    codec: Codec | None,
+) -> ModelSpec:
+    lm = config["transformer_lm"]
+    _refuse_other_kinds(lm)
+    decoder = _derive_decoder(state, config)
+    sound = codec[0] if codec else None
+    return ModelSpec(
+        name=name,
+        vision=_derive_vision(state, vision),
+        long_short=_derive_long_short(state, config, decoder.heads),
+        decoder=decoder,
+        codec=sound,
+        code_rate=sound.sample_rate // sound.hop if sound else 50,
+    )
+
+
+def _refuse_other_kinds(lm: Mapping[str, Any]) -> None:
+    expected = {
+        "activation": ("gelu",),
+        "norm": ("layer_norm",),
+        "norm_first": (True,),
+        "positional_embedding": ("sin",),
+        "xpos": (False,),
+        "layer_scale": (None,),
+        "qk_layer_norm": (False,),
+        "qk_layer_norm_cross": (False,),
+        "kv_repeat": (1,),
+        "past_context": (None,),
+    }
+    for key, allowed in expected.items():
+        if key in lm and lm[key] not in allowed:
+            raise ValueError(f"expected transformer_lm.{key} = {allowed[0]}, found {lm[key]!r}")
+
+
+def _derive_decoder(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> DecoderSpec:
+    codebooks = sum(bool(re.match(r"emb\.\d+\.weight$", k)) for k in state)
+    pattern = config.get("codebooks_pattern") or {}
+    if pattern.get("modeling", "delay") != "delay":
+        raise ValueError(f"expected codebooks_pattern.modeling = delay, found {pattern['modeling']!r}")
+    guidance = config.get("classifier_free_guidance") or {}
+    return DecoderSpec(
+        width=state["emb.0.weight"].shape[1],
+        layers=_count(state, r"transformer\.layers\.(\d+)\."),
+        heads=int(config["transformer_lm"]["num_heads"]),
+        ffn_width=state["transformer.layers.0.linear1.weight"].shape[0],
+        codebooks=codebooks,
+        card=state["linears.0.weight"].shape[0],
+        delays=tuple((pattern.get("delay") or {}).get("delays", range(codebooks))),
+        trained_s=float((config.get("dataset") or {}).get("segment_duration", 30)),
+        guidance=float(guidance.get("inference_coef", 3.0)),
+    )
+
+
+def _derive_long_short(state: Mapping[str, Tensor], config: Mapping[str, Any], heads: int) -> LongShortSpec:
+    branch = "local_temporal_transformer.layers"
+    return LongShortSpec(
+        depth=_count(state, r"local_temporal_transformer\.layers\.(\d+)\."),
+        heads=heads,
+        head_dim=state[f"{branch}.0.0.fn.to_qkv.weight"].shape[0] // (3 * heads),
+        mlp_width=state[f"{branch}.0.1.fn.net.0.weight"].shape[0],
+        fusion_heads=FUSION_HEADS,
+        frame_rate=int((config.get("video") or {}).get("video_fps", 2)),
+        recalled=RECALLED,
+    )
+
+
+def _derive_vision(state: Mapping[str, Tensor], override: Mapping[str, Any]) -> VisionSpec:
+    stem = "visual_encoder_model.vision_model."
+    patch = state[stem + "embeddings.patch_embedding.weight"]
+    grid = round((state[stem + "embeddings.position_embedding.weight"].shape[0] - 1) ** 0.5)
+    width, side = patch.shape[0], patch.shape[2]
+    return VisionSpec(
+        width=int(override.get("hidden_size", width)),
+        layers=int(override.get("num_hidden_layers", _count(state, re.escape(stem) + r"encoder\.layers\.(\d+)\."))),
+        heads=int(override.get("num_attention_heads", max(1, width // CLIP_HEAD_DIM))),
+        mlp_width=int(
+            override.get("intermediate_size", state[stem + "encoder.layers.0.mlp.fc1.weight"].shape[0])
+        ),
+        image_size=int(override.get("image_size", grid * side)),
+        patch_size=int(override.get("patch_size", side)),
+        activation=str(override.get("hidden_act", "quick_gelu")),
+    )
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    return len({m[1] for k in state if (m := re.match(pattern, k))})
+
+
+def _rename(state: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+    rest = {k: v for k, v in state.items() if not any(re.match(p, k) for p in UNUSED)}
+    weights: dict[str, Tensor] = {}
+    for ours, theirs in (("decoder.embedding.weight", "emb"), ("decoder.logits.weight", "linears")):
+        parts = [_take(rest, f"{theirs}.{k}.weight") for k in range(spec.decoder.codebooks)]
+        weights[ours] = torch.cat(parts).float()
+    for i in range(spec.decoder.layers):
+        joined = _take(rest, f"transformer.layers.{i}.cross_attention.in_proj_weight").float()
+        width = spec.decoder.width
+        weights[f"decoder.layers.{i}.cross_q.weight"] = joined[:width].contiguous()
+        weights[f"decoder.layers.{i}.cross_kv.weight"] = joined[width:].contiguous()
+    for key, value in rest.items():
+        for pattern, replacement in RENAMES:
+            key = re.sub(pattern, replacement, key)
+        weights[key] = value.float()
+    return weights | _implied_identities(weights, spec)
+
+
+def _implied_identities(weights: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+    """A branch with one head as wide as the vision tower has no output projection; say so with an identity."""
+    width, eyes = spec.vision.width, spec.long_short
+    if eyes.heads != 1 or eyes.head_dim != width:
+        return {}
+    stems = [f"{b}_branch.layers.{j}.out" for b in ("short", "long") for j in range(eyes.depth)]
+    missing = [s for s in stems if f"{s}.weight" not in weights]
+    return {f"{s}.weight": torch.eye(width) for s in missing} | {f"{s}.bias": torch.zeros(width) for s in missing}
+
+
+def _take(state: dict[str, Tensor], key: str) -> Tensor:
+    if key not in state:
+        raise PackageError(f"expected the tensor {key!r}; the package lacks it")
+    return state.pop(key)
+
+
+def _check_against_model(spec: ModelSpec, weights: Mapping[str, Tensor]) -> None:
+    """Every parameter of the model is in the file with its shape, and nothing is left over."""
+    with torch.device("meta"):
+        wanted = {k: tuple(v.shape) for k, v in VidMuse(spec).state_dict().items()}
+    if missing := sorted(set(wanted) - set(weights)):
+        shape = list(wanted[missing[0]])
+        raise PackageError(f"{spec.name}: {len(missing)} tensors are missing, first {missing[0]!r} of shape {shape}")
+    if foreign := sorted(set(weights) - set(wanted)):
+        raise PackageError(f"{spec.name}: {len(foreign)} tensors belong to no VidMuse model, first {foreign[0]!r}")
+    for key, shape in wanted.items():
+        if tuple(weights[key].shape) != shape:
+            found = list(weights[key].shape)
+            raise PackageError(f"{spec.name}: expected {key!r} of shape {list(shape)}, found {found}")
+

@@ -1,0 +1,109 @@
+"""Reading weights that a stranger wrote: nothing in a file is executed, and a damaged file says what is wrong with it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from engine.errors import PackageError
+
+HUB_ERRORS = (OSError, ValueError, RuntimeError)
+"""What huggingface_hub raises for a missing repository, a missing file or no network: all of them are one of these."""
+
+
+def fetch(source: str, name: str) -> Path | None:
+    """A file of a package: from a folder, or from the hub when `source` is an id such as `org/model`."""
+    folder = Path(source)
+    if folder.exists():
+        found = folder / name
+        return found if found.is_file() else None
+    if source.count("/") != 1 or source.startswith((".", "/")):
+        raise PackageError(f"{source}: no such folder, and not a hub id of the form org/model")
+    return _download(source, name)
+
+
+def _download(repository: str, name: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, name, library_name="cuestream"))
+    except LocalEntryNotFoundError as error:
+        raise PackageError(f"{repository}: not in the local hub cache, and the hub is out of reach") from error
+    except EntryNotFoundError:
+        return None
+    except HUB_ERRORS as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PackageError(f"{repository}: the hub gave no {name}: {reason}") from error
+
+
+def read_pickle(path: Path) -> dict[str, Any]:
+    """A dict of tensors, texts, numbers and dicts of them. A pickle that asks for anything else is refused unexecuted."""
+    _nonempty(path)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except pickle.UnpicklingError as error:
+        raise PackageError(f"{path.name}: expected tensors, text and numbers only; {_asked_for(error)}") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise PackageError(f"{path.name}: expected a PyTorch file, found a truncated or foreign one") from error
+    if not isinstance(loaded, dict):
+        raise PackageError(f"{path.name}: expected a dict, found {type(loaded).__name__}")
+    _plain(loaded, path.name)
+    return loaded
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    _nonempty(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise PackageError(f"{path.name}: expected a safetensors file, found a truncated or foreign one") from error
+
+
+def check_finite(state: Mapping[str, Tensor], name: str) -> None:
+    """Refuse weights that carry NaN or infinity; they would come out as silence or noise hours later."""
+    for key, tensor in state.items():
+        if tensor.is_meta or not tensor.is_floating_point():
+            continue
+        if bad := int((~torch.isfinite(tensor)).sum()):
+            raise PackageError(f"{name}: expected finite weights, found {bad} NaN or infinite in {key!r}")
+
+
+def _nonempty(path: Path) -> None:
+    if not path.is_file():
+        raise PackageError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise PackageError(f"{path.name}: the file is empty")
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _asked_for(error: Exception) -> str:
+    text = str(error)
+    marker = "GLOBAL "
+    if marker in text:
+        return f"the file asks to run {text.split(marker, 1)[1].split()[0]!r}, which is refused"
+    return "the file is truncated or asks to run code, which is refused"
+
+
+def _plain(value: object, where: str) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str | int):
+                raise PackageError(f"{where}: expected text as key, found {type(key).__name__}")
+            _plain(item, f"{where}: {key}")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _plain(item, where)
+    elif not isinstance(value, Tensor | str | int | float | bool | None):
+        raise PackageError(f"{where}: expected tensors, text and numbers only, found {type(value).__name__}")
