@@ -4,18 +4,24 @@ The container's word is not the last one: a file may be cut off, and some contai
 gives both, what is declared and what the packets show.
 """
 
+from __future__ import annotations  # Packet takes its stream type in the stubs only
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 from pathlib import Path
+from typing import TypeVar
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from engine.media.source import open_input, video_stream
+
+AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 
 _DEFAULT_RATE = Fraction(25)
 
@@ -29,7 +35,7 @@ class Extent:
     packets: int
 
 
-def packets(container: InputContainer, stream: VideoStream) -> Iterator["av.Packet[VideoStream]"]:
+def packets(container: InputContainer, stream: AnyStream) -> Iterator[av.Packet[AnyStream]]:
     """The packets of a stream up to the end or the damage, then an empty one that flushes the decoder."""
     demuxed = container.demux(stream)
     while True:
@@ -38,32 +44,42 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator["av.Pack
         except StopIteration:
             return
         except FFmpegError:
-            flush: av.Packet[VideoStream] = av.Packet()  # type: ignore[assignment]
+            flush: av.Packet[AnyStream] = av.Packet()  # type: ignore[assignment]
             flush.stream = stream
             yield flush
             return
 
 
-def scan(path: Path, until_s: float = inf) -> Extent:
-    """Where the video track begins and ends, from its packets, without decoding.
+def kept(container: InputContainer, stream: VideoStream, until_s: float) -> Iterator[av.Packet[VideoStream]]:
+    """The whole packets of a video that stops early, in the order they are stored.
 
-    until_s: seconds on the file's own clock; the extent ends before the first packet, in the order they are
-    stored, that is shown at that time or later. What is stored before that packet needs nothing after it.
+    until_s: seconds on the file's own clock. Ends before the first packet that is shown then or later: frames
+    are stored in the order in which they need each other, so that nothing before it needs it.
     """
+    for packet in packets(container, stream):
+        if packet.size and not packet.is_corrupt:
+            if shown_s(packet) >= until_s:
+                return
+            yield packet
+
+
+def shown_s(packet: av.Packet[VideoStream]) -> float:
+    """When a packet's frame is shown on the file's own clock; -inf where the file does not say."""
+    time = packet.pts if packet.pts is not None else packet.dts
+    return -inf if time is None else float(time * packet.time_base)
+
+
+def scan(path: Path, until_s: float = inf) -> Extent:
+    """Where the video track begins and ends, from its packets, without decoding. until_s: see kept."""
     start_s, end_s, count = inf, -inf, 0
     with open_input(path) as container:
         stream = video_stream(container, path)
         frame_s = float(1 / frame_rate(stream))
-        for packet in packets(container, stream):
-            time = packet.pts if packet.pts is not None else packet.dts
-            if not packet.size or time is None or packet.is_discard or packet.is_corrupt:
-                continue
-            time_s = float(time * packet.time_base)
-            if time_s >= until_s:
-                break
-            length_s = float(packet.duration * packet.time_base) if packet.duration else frame_s
-            start_s, end_s, count = min(start_s, time_s), max(end_s, time_s + length_s), count + 1
-    return Extent(start_s, end_s, count) if count else Extent(0.0, 0.0, 0)
+        for packet in kept(container, stream, until_s):
+            if not packet.is_discard and (time_s := shown_s(packet)) > -inf:
+                length_s = float(packet.duration * packet.time_base) if packet.duration else frame_s
+                start_s, end_s, count = min(start_s, time_s), max(end_s, time_s + length_s), count + 1
+    return Extent(start_s, min(end_s, until_s), count) if count else Extent(0.0, 0.0, 0)
 
 
 def frame_rate(stream: VideoStream) -> Fraction:

@@ -35,22 +35,17 @@ class Linear(nn.Linear):
 class Decoder(nn.Module):
     """Columns of tokens in, logits of the next column out."""
 
-    null_keys: Tensor
-    null_values: Tensor
     positions: Tensor
     offsets: Tensor
 
     def __init__(self, spec: DecoderSpec, tokens: int, positions: int) -> None:
         super().__init__()
-        width, heads = spec.width, spec.heads
+        width = spec.width
         self.spec = spec
         self.embedding = nn.Embedding(spec.codebooks * (spec.card + 1), width)
-        self.layers = nn.ModuleList(DecoderLayer(spec) for _ in range(spec.layers))
+        self.layers = nn.ModuleList(DecoderLayer(spec, tokens) for _ in range(spec.layers))
         self.norm = nn.LayerNorm(width)
         self.logits = Linear(width, spec.codebooks * spec.card)
-        null = torch.zeros(spec.layers, 1, heads, width // heads, tokens, device="cpu")
-        self.register_buffer("null_keys", null, persistent=False)
-        self.register_buffer("null_values", null.transpose(-1, -2).clone(), persistent=False)
         self.register_buffer("positions", sinusoids(positions, width), persistent=False)
         offsets = torch.arange(spec.codebooks, device="cpu") * (spec.card + 1)
         self.register_buffer("offsets", offsets, persistent=False)
@@ -65,13 +60,14 @@ class Decoder(nn.Module):
         values: Sequence[Tensor],
         guided: bool = True,
         attention: Attention | None = None,
+        last_only: bool = False,
         trace: list[Tensor] | None = None,
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Read T columns behind the cached ones.
 
         tokens: int64 [G, T, K]. position: int64 [G], columns cached already. self_keys, self_values: for each layer
         [G R, H, N, d]. keys, values: for each layer [F, H, d, P] and [F, H, P, d]. R is 2 when `guided`, else 1.
-        Returns logits [G, R, T, K, card] and the caches. A `trace` list receives each layer's output [G, R, T, D].
+        Returns logits [G, R, T, K, card], T being 1 when `last_only`, and the caches. A `trace` list receives each layer's output [G, R, T, D].
         """
         rows = 2 if guided else 1
         x = self.embed(tokens, position).unsqueeze(1).expand(-1, rows, -1, -1)
@@ -79,13 +75,13 @@ class Decoder(nn.Module):
         attention = attention or cached_attention
         new_keys, new_values = [], []
         for i, layer in enumerate(self.layers):
-            null = (self.null_keys[i], self.null_values[i])
-            cache = (self_keys[i], self_values[i])
-            x, k, v = layer(x, steps, cache, (keys[i], values[i]), null, attention)
+            x, k, v = layer(x, steps, (self_keys[i], self_values[i]), (keys[i], values[i]), attention)
             new_keys.append(k)
             new_values.append(v)
             if trace is not None:
                 trace.append(x)
+        if last_only:
+            x = x[:, :, -1:]
         logits = self.logits(self.norm(x)).unflatten(-1, (self.spec.codebooks, self.spec.card))
         return logits, new_keys, new_values
 
@@ -101,15 +97,21 @@ class Decoder(nn.Module):
 
     def set_null(self, condition: Tensor) -> None:
         """condition: [1, P, D], the tokens of a black frame that attends to black frames."""
-        keys, values = self.project(condition)
-        self.null_keys, self.null_values = torch.stack(keys), torch.stack(values)
+        for layer in self.layers:
+            layer.null_keys, layer.null_values = layer.project(condition)
 
 
 class DecoderLayer(nn.Module):
-    def __init__(self, spec: DecoderSpec) -> None:
+    null_keys: Tensor
+    null_values: Tensor
+
+    def __init__(self, spec: DecoderSpec, tokens: int) -> None:
         super().__init__()
         width = spec.width
         self.heads = spec.heads
+        null = torch.zeros(1, spec.heads, spec.head_dim, tokens, device="cpu")
+        self.register_buffer("null_keys", null, persistent=False)
+        self.register_buffer("null_values", null.transpose(2, 3), persistent=False)
         self.norm_self = nn.LayerNorm(width)
         self.self_qkv = Linear(width, 3 * width)
         self.self_out = Linear(width, width)
@@ -127,22 +129,21 @@ class DecoderLayer(nn.Module):
         position: Tensor,
         cache: tuple[Tensor, Tensor],
         memory: tuple[Tensor, Tensor],
-        null: tuple[Tensor, Tensor],
         attention: Attention,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x: [G, R, T, D]. Returns the same shape and the self-attention cache."""
         qkv = self.self_qkv(self.norm_self(x)).flatten(0, 1).to(cache[0].dtype)
         heard, keys, values = attention(qkv, *cache, position, self.heads)
         x = x + self.self_out(heard.to(x.dtype).view_as(x))
-        x = x + self.cross_out(self._see(self.cross_q(self.norm_cross(x)), memory, null))
+        x = x + self.cross_out(self._see(self.cross_q(self.norm_cross(x)), memory))
         x = x + self.ffn_out(F.gelu(self.ffn_in(self.norm_ffn(x))))
         return x, keys, values
 
-    def _see(self, q: Tensor, memory: tuple[Tensor, Tensor], null: tuple[Tensor, Tensor]) -> Tensor:
+    def _see(self, q: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
         """Conditional rows attend to the frames, null rows to the null frame. q: [G, R, T, D]."""
         seen = [frame_attention(q[:, 0], *memory, self.heads)]
         if q.shape[1] == 2:
-            seen.append(frame_attention(q[:, 1], *null, self.heads))
+            seen.append(frame_attention(q[:, 1], self.null_keys, self.null_values, self.heads))
         return torch.stack(seen, dim=1)
 
     def project(self, condition: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,13 +159,13 @@ def frame_attention(q: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tens
     q: [G, T, D]; keys: [F, H, d, P]; values: [F, H, P, d]. Returns [G, T, D]. All segments ask the same frames, so they are
     one batch of queries, and each frame's block is read where it lies: no frame is moved to make one long sequence.
     """
-    segments, columns, width = q.shape
-    asked = q.reshape(1, segments * columns, heads, -1).transpose(1, 2).to(keys.dtype)  # [1, H, GT, d]
-    scores = torch.matmul(asked, keys) * (width // heads) ** -0.5  # [F, H, GT, P]
-    scores = scores.float().permute(1, 2, 0, 3)  # [H, GT, F, P]
-    weights = scores.flatten(2).softmax(-1).view_as(scores).permute(2, 0, 1, 3)
-    answer = torch.matmul(weights.to(values.dtype), values).sum(0)  # [H, GT, d]
-    return answer.transpose(0, 1).reshape(segments, columns, width).to(q.dtype)
+    width = q.shape[-1]
+    asked = q.reshape(1, -1, heads, width // heads).transpose(1, 2).to(keys.dtype)  # [1, H, GT, d]
+    scores = torch.matmul(asked, keys).float() * (width // heads) ** -0.5  # [F, H, GT, P]
+    weights = (scores - scores.amax((0, 3), keepdim=True)).exp()
+    answer = torch.matmul(weights.to(values.dtype), values).float().sum(0)  # [H, GT, d]
+    answer = answer / weights.sum((0, 3)).unsqueeze(-1)
+    return answer.transpose(0, 1).reshape(q.shape).to(q.dtype)
 
 
 def cached_attention(

@@ -1,0 +1,87 @@
+"""The seam: every call of the model goes through `Backend`. Arrays in, arrays out; state is explicit.
+
+The five verbs are encode frames (with its two branches), fuse, write condition, step, and decode audio (with its two halves,
+see `engine.codec`). Caches and conditions are opaque to the engine: a backend makes them, fills them, and copies them to and
+from the host for a snapshot.
+
+Letters: F frames, M recalled frames, P tokens of a frame, E vision width, D decoder width, G segments, R guidance rows,
+T columns, K codebooks, S picture side, L layers, H heads, d head dim.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.codec import CodecGraphs
+from engine.spec import ModelSpec
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+
+Caches = TypeVar("Caches")
+Condition = TypeVar("Condition")
+
+
+class Backend(CodecGraphs, Protocol[Caches, Condition]):
+    """A model on a device."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    def encode_frames(self, frames: U8) -> F32:
+        """[F, S, S, 3] RGB to features [F, P, E]."""
+        ...
+
+    def look(self, features: F32) -> F32:
+        """The short-term branch: [F, P, E] to [F, P, E]."""
+        ...
+
+    def remember(self, features: F32) -> F32:
+        """The long-term branch: [F, P, E] to the keys and values that a held frame answers with, [F, 2, P, E]."""
+        ...
+
+    def fuse(self, short: F32, memory: F32) -> F32:
+        """[F, P, E] and [M, 2, P, E] to condition tokens [F, P, D]. A frame's tokens depend on it and the memory alone."""
+        ...
+
+    def new_condition(self, frames: int) -> Condition:
+        """Room for the cross-attention keys and values of `frames` frames."""
+        ...
+
+    def write_condition(self, condition: Condition, slot: int, tokens: F32) -> None:
+        """Project [F, P, D] and keep the result in the slots from `slot` on."""
+        ...
+
+    def new_caches(self, segments: int, guided: bool, positions: int) -> Caches:
+        """Self-attention caches for `segments` segments of at most `positions` columns."""
+        ...
+
+    def step(
+        self, caches: Caches, segment: int, condition: Condition, frames: int, tokens: I64, position: I64
+    ) -> F32:
+        """Read columns into the segments from `segment` on, each behind the `position` [G] columns it holds.
+
+        tokens: [G, T, K]; T above 1 (a prompt) is for one segment at position 0. The segments see the first `frames` slots of
+        the condition. Returns the logits that follow the last column, [G, R, K, card].
+        """
+        ...
+
+    def read_caches(self, caches: Caches, segment: int, positions: int) -> F32:
+        """What a segment holds: [L, 2, R, H, positions, d], for a snapshot."""
+        ...
+
+    def write_caches(self, caches: Caches, segment: int, held: F32) -> None:
+        """Put back what `read_caches` gave."""
+        ...
+
+    def read_condition(self, condition: Condition, frames: int) -> F32:
+        """The first slots of a condition, [L, 2, frames, H d P] flat in its last axis."""
+        ...
+
+    def write_held_condition(self, condition: Condition, held: F32) -> None:
+        """Put back what `read_condition` gave."""
+        ...

@@ -1,0 +1,67 @@
+"""What an exported model folder says of itself: which graphs it holds, of which spec, and how they were made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.errors import PackageError
+from engine.spec import ModelSpec
+
+MANIFEST_FILE = "manifest.json"
+SPEC_FILE = "spec.json"
+FORMAT = 1
+"""Raised when graphs of an older export can no longer be run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`graphs` maps a graph's name to what is known of it; see `export.onnx` for the fields."""
+
+    folder: Path
+    spec: ModelSpec
+    precision: str
+    cache_dtype: type[np.generic]
+    cache_head_dim: int
+    graphs: dict[str, dict[str, Any]]
+    made_with: dict[str, str]
+
+    def graph(self, name: str) -> str:
+        """The path of a graph. Raises PackageError when the export has none of that name or its file is gone."""
+        if name not in self.graphs:
+            raise PackageError(f"{self.folder}: the export has no graph {name!r}; it was made without a codec")
+        path = self.folder / self.graphs[name]["file"]
+        if not path.is_file():
+            raise PackageError(f"{self.folder}: {MANIFEST_FILE} names {path.name}, which is missing")
+        return str(path)
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        path = folder / MANIFEST_FILE
+        if not path.is_file():
+            raise PackageError(f"{folder}: expected an exported model with a {MANIFEST_FILE} (see cuestream export)")
+        try:
+            raw = json.loads(path.read_text())
+            spec = ModelSpec.from_json((folder / SPEC_FILE).read_text())
+            manifest = cls(
+                folder,
+                spec,
+                raw["precision"],
+                np.dtype(raw["cache_dtype"]).type,
+                raw["cache_head_dim"],
+                raw["graphs"],
+                raw["made_with"],
+            )
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise PackageError(f"{folder}: {MANIFEST_FILE} or {SPEC_FILE} is damaged: {error}") from error
+        if raw.get("format") != FORMAT:
+            raise PackageError(f"{folder}: expected export format {FORMAT}, found {raw.get('format')!r}; export it again")
+        if raw["spec_digest"] != spec.digest:
+            raise PackageError(
+                f"{folder}: the graphs were made from the spec {raw['spec_digest']}, but {SPEC_FILE} is {spec.digest}"
+            )
+        return manifest

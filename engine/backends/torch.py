@@ -1,0 +1,143 @@
+"""The model run by PyTorch itself: the reference for every other backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.backends.base import F32, I64, U8
+from engine.model.decoder import empty_caches
+from engine.model.vidmuse import VidMuse
+from engine.spec import ModelSpec
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TorchCondition:
+    keys: list[Tensor]
+    values: list[Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class TorchCaches:
+    keys: list[Tensor]
+    values: list[Tensor]
+    rows: int
+
+
+class TorchBackend:
+    """A loaded model (see `export.checkpoint.load_model`) on the CPU."""
+
+    def __init__(self, model: VidMuse) -> None:
+        self.model = model
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.model.spec
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.decoder.logits.weight.dtype
+
+    @torch.inference_mode()
+    def encode_frames(self, frames: U8) -> F32:
+        return _array(self.model.vision(_tensor(frames))[1])
+
+    @torch.inference_mode()
+    def look(self, features: F32) -> F32:
+        return _array(self.model.short_branch(_tensor(features)))
+
+    @torch.inference_mode()
+    def remember(self, features: F32) -> F32:
+        return _array(self.model.fusion.remember(self.model.long_branch(_tensor(features))))
+
+    @torch.inference_mode()
+    def fuse(self, short: F32, memory: F32) -> F32:
+        return _array(self.model.fusion(_tensor(short), _tensor(memory))[1])
+
+    @torch.inference_mode()
+    def recur(self, codes: I64, hidden: F32, cell: F32) -> tuple[F32, F32, F32]:
+        assert self.model.codec is not None
+        y, hidden, cell = self.model.codec.recur(*map(_tensor, (codes, hidden, cell)))
+        return _array(y), _array(hidden), _array(cell)
+
+    @torch.inference_mode()
+    def upsample(self, y: F32) -> F32:
+        assert self.model.codec is not None
+        return _array(self.model.codec.upsample(_tensor(y)))
+
+    @torch.inference_mode()
+    def new_condition(self, frames: int) -> TorchCondition:
+        spec, tokens = self.spec.decoder, self.spec.vision.tokens
+        empty = torch.zeros(frames, spec.heads, spec.head_dim, tokens, dtype=self.dtype)
+        layers = range(spec.layers)
+        return TorchCondition([empty.clone() for _ in layers], [empty.transpose(2, 3).clone() for _ in layers])
+
+    @torch.inference_mode()
+    def write_condition(self, condition: TorchCondition, slot: int, tokens: F32) -> None:
+        end = slot + len(tokens)
+        for held, fresh in zip((condition.keys, condition.values), self.model.decoder.project(_tensor(tokens)), strict=True):
+            for layer, array in enumerate(fresh):
+                held[layer][slot:end] = array
+
+    @torch.inference_mode()
+    def new_caches(self, segments: int, guided: bool, positions: int) -> TorchCaches:
+        rows = 2 if guided else 1
+        return TorchCaches(*empty_caches(self.spec.decoder, segments * rows, positions, self.dtype), rows)
+
+    @torch.inference_mode()
+    def step(
+        self,
+        caches: TorchCaches,
+        segment: int,
+        condition: TorchCondition,
+        frames: int,
+        tokens: I64,
+        position: I64,
+    ) -> F32:
+        rows = slice(segment * caches.rows, (segment + len(tokens)) * caches.rows)
+        logits, _, _ = self.model.decoder(
+            _tensor(tokens),
+            _tensor(position),
+            [k[rows] for k in caches.keys],
+            [v[rows] for v in caches.values],
+            [k[:frames] for k in condition.keys],
+            [v[:frames] for v in condition.values],
+            guided=caches.rows == 2,
+            last_only=True,
+        )
+        return _array(logits[:, :, 0])
+
+    def read_caches(self, caches: TorchCaches, segment: int, positions: int) -> Array:
+        rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
+        pairs = zip(caches.keys, caches.values, strict=True)
+        return _array(torch.stack([torch.stack((k[rows, :, :positions], v[rows, :, :positions])) for k, v in pairs]))
+
+    def write_caches(self, caches: TorchCaches, segment: int, held: Array) -> None:
+        rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
+        for layer, (keys, values) in enumerate(_tensor(held)):
+            caches.keys[layer][rows, :, : keys.shape[2]] = keys
+            caches.values[layer][rows, :, : values.shape[2]] = values
+
+    def read_condition(self, condition: TorchCondition, frames: int) -> Array:
+        pairs = zip(condition.keys, condition.values, strict=True)
+        return _array(torch.stack([torch.stack((k[:frames].flatten(1), v[:frames].flatten(1))) for k, v in pairs]))
+
+    def write_held_condition(self, condition: TorchCondition, held: Array) -> None:
+        for layer, (keys, values) in enumerate(_tensor(held)):
+            for array, rows in ((condition.keys[layer], keys), (condition.values[layer], values)):
+                array[: len(rows)] = rows.view(-1, *array.shape[1:])
+
+
+def _tensor(array: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _array(tensor: Tensor) -> Array:
+    return np.asarray(tensor.numpy())

@@ -1,0 +1,56 @@
+"""One window of music: read a prompt, then one column after another. The published protocol's inner loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.backends.base import F32, I64, Backend
+from engine.patterns import DelayPattern
+from engine.sampling import sample
+from engine.spec import StreamPolicy
+
+Watch = Callable[[int, F32], None]
+"""Called with the number of columns known and the logits [R, K, card] of the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one window is generated from. `first_step` keys its draws."""
+
+    condition: Any
+    frames: int
+    prompt: I64
+    """[K, T]: code frames that the window continues; T may be 0."""
+    total: int
+    """Code frames at its end, prompt included."""
+    first_step: int = 0
+
+
+def pattern_of(backend: Backend[Any, Any]) -> DelayPattern:
+    return DelayPattern(backend.spec.decoder.codebooks, backend.spec.decoder.special)
+
+
+def generate(
+    backend: Backend[Any, Any], window: Window, policy: StreamPolicy, watch: Watch | None = None
+) -> I64:
+    """Codes [K, total]. The tail is flushed as published: empty cells of the last columns read the special token."""
+    pattern, known = pattern_of(backend), window.prompt.shape[1] + 1
+    steps = pattern.columns_for(window.total)
+    columns = pattern.sequence(window.prompt, steps)
+    given = pattern.filled(steps, window.prompt.shape[1])
+    empty = ~pattern.filled(steps, window.total)
+    caches = backend.new_caches(1, policy.guidance != 1.0, steps)
+    read = 0
+    for column in range(known, steps):
+        fresh = columns[None, read:column]
+        logits = backend.step(caches, 0, window.condition, window.frames, fresh, np.array([read]))[0]
+        read = column
+        if watch is not None:
+            watch(column, logits)
+        drawn = sample(logits, policy, window.first_step + column)
+        columns[column] = np.where(given[column] | empty[column], columns[column], drawn)
+    return pattern.codes(columns)

@@ -1,0 +1,112 @@
+"""The second pass: music that has been generated becomes the result that was asked for.
+
+Loudness is measured first, then music and original sound are mixed, encoded and stored beside the video's
+own packets, which are copied and never encoded again. The music's first sample lies on the first frame shown.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from av.audio.frame import AudioFrame
+from av.container import OutputContainer
+
+from engine.errors import MediaError
+from engine.media.audio import SAMPLE_RATE_OUT, Loudness, Signal, Stereo, measure_loudness, read_stereo
+from engine.media.mix import Mix, mix
+from engine.media.mux import Span, add_sound, copied, encoded, interleaved
+from engine.media.output import check_output, open_output, replacing, target_of
+from engine.media.source import open_input
+from engine.media.timeline import scan
+from engine.media.video import VideoInfo, probe
+
+# Quieter music than this is left as it is: raised to the target it would be noise.
+_SILENCE_RMS = 2e-3
+# Music that ends this much before the video is whole, and is followed by silence; shorter was interrupted.
+_SHORTFALL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class FinishSettings:
+    """How the result is to sound."""
+
+    mix: Mix = "keep"
+    loudness_lufs: float | None = -16.0  # of the music alone, integrated; None leaves it as it is
+    audio_only: bool = False
+    music_gain_db: float = 0.0  # on top of the loudness
+
+
+@dataclass(frozen=True, slots=True)
+class FinishReport:
+    """What was written."""
+
+    output: Path
+    mix: Mix  # drop where the video has no sound
+    duration_s: float
+    measured_lufs: float  # of the music before the gain; -inf for silence
+    gain_db: float  # applied to the music, with music_gain_db
+    cut: bool  # whether the result ends before the video, with the music
+
+
+def finish(video: Path, music: Path, output: Path, settings: FinishSettings) -> FinishReport:
+    """Mix the music of a WAV file with a video's sound and write the result; the ending says what kind.
+
+    MediaError, one line, for anything that cannot be read or written; output then is as it was before.
+    """
+    target = target_of(output, settings.audio_only)
+    check_output(output, video, settings.audio_only)
+    info = probe(video)
+    span, loudness = _span(video, info, music, target.holds_video)
+    kind: Mix = settings.mix if info.has_audio else "drop"
+    gain_db = _gain_db(loudness, settings)
+    with replacing(output, video, music) as partial:
+        sound = mix(
+            Signal(read_stereo(music)),
+            None if kind == "drop" else Signal(read_stereo(video, span.start_s)),
+            kind,
+            10 ** (gain_db / 20),
+            span.samples,
+        )
+        with open_output(partial, target) as container:
+            _write(container, output, sound, video, span)
+    return FinishReport(output, kind, span.duration_s, loudness.lufs, gain_db, span.cut)
+
+
+def _write(
+    container: OutputContainer, output: Path, sound: Iterator[AudioFrame], video: Path, span: Span
+) -> None:
+    target = target_of(output)
+    with open_input(video) as source:
+        pictures = copied(source, video, container, span, output) if target.holds_video else iter(())
+        stream = add_sound(container, target)
+        for packet in interleaved(pictures, encoded(stream, sound)):
+            container.mux(packet)
+
+
+def _span(video: Path, info: VideoInfo, music: Path, holds_video: bool) -> tuple[Span, Loudness]:
+    """From the first frame to the end of the video, or to the end of music that stops before."""
+    whole = Span(info.start_s, scan(video).end_s)
+    loudness = measure_loudness(_first(read_stereo(music), whole.samples))
+    if loudness.samples == 0:
+        raise MediaError(f"{music}: expected music, found no samples")
+    until_s = info.start_s + loudness.samples / SAMPLE_RATE_OUT
+    if until_s >= whole.end_s - _SHORTFALL_S:
+        return whole, loudness
+    end_s = scan(video, until_s).end_s if holds_video else until_s
+    return Span(info.start_s, end_s, until_s), loudness
+
+
+def _first(blocks: Iterator[Stereo], samples: int) -> Iterator[Stereo]:
+    for block in blocks:
+        yield block[:, :samples]
+        samples -= block.shape[1]
+        if samples <= 0:
+            return
+
+
+def _gain_db(loudness: Loudness, settings: FinishSettings) -> float:
+    wanted = settings.loudness_lufs
+    if wanted is None or not isfinite(loudness.lufs) or loudness.rms < _SILENCE_RMS:
+        return settings.music_gain_db
+    return wanted - loudness.lufs + settings.music_gain_db

@@ -1,0 +1,151 @@
+"""Where a result is written: which endings there are, and a name that never holds half a file.
+
+A result is written beside its place under `.<stem>.partial<ending>`, flushed to the disk and then moved there
+in one step. check_output says before a long run what would go wrong after it.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from engine.errors import MediaError
+from engine.media.source import absolute, open_input, reason, video_stream
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an ending stands for."""
+
+    format: str  # FFmpeg's muxer
+    codec: str  # of the sound
+    bit_rate: int = 0  # of the sound, bits per second; 0 for lossless
+    holds_video: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+_LOSSY = 192_000
+# The index goes to the front, so that a browser plays the file while it loads.
+_INDEX_FIRST = {"movflags": "+faststart"}
+
+TARGETS: Mapping[str, Target] = {
+    ".wav": Target("wav", "pcm_s16le", options={"rf64": "auto"}),
+    ".flac": Target("flac", "flac"),
+    ".mp3": Target("mp3", "libmp3lame", _LOSSY),
+    ".m4a": Target("ipod", "aac", _LOSSY, options=_INDEX_FIRST),
+    ".ogg": Target("ogg", "libopus", _LOSSY),
+    ".opus": Target("opus", "libopus", _LOSSY),
+    ".mp4": Target("mp4", "aac", _LOSSY, holds_video=True, options=_INDEX_FIRST),
+    ".m4v": Target("mp4", "aac", _LOSSY, holds_video=True, options=_INDEX_FIRST),
+    ".mov": Target("mov", "aac", _LOSSY, holds_video=True, options=_INDEX_FIRST),
+    ".mkv": Target("matroska", "aac", _LOSSY, holds_video=True),
+    ".webm": Target("webm", "libopus", _LOSSY, holds_video=True),
+}
+
+
+def target_of(output: Path, audio_only: bool = False) -> Target:
+    """What the output's ending stands for.
+
+    MediaError for an unknown ending, and for a video ending where sound alone is asked for: a video file
+    without a picture surprises whoever opens it.
+    """
+    target = TARGETS.get(output.suffix.lower())
+    if target is None:
+        found = f"found {output.suffix}" if output.suffix else "found none"
+        raise MediaError(f"{output}: expected an ending out of {' '.join(TARGETS)}, {found}")
+    if audio_only and target.holds_video:
+        sound = [ending for ending, each in TARGETS.items() if not each.holds_video]
+        raise MediaError(
+            f"{output}: sound alone: expected an ending out of {' '.join(sound)}, found {output.suffix}"
+        )
+    return target
+
+
+def check_output(output: Path, video: Path, audio_only: bool = False) -> None:
+    """MediaError if finish could not write this output for this video.
+
+    Tries it: makes the partial file, with the video's header where the output holds video, and removes it.
+    """
+    target = target_of(output, audio_only)
+    _check_place(output, video)
+    with _partial(output) as partial:
+        if target.holds_video:
+            _try_header(partial, output, target, video)
+        else:
+            partial.touch()
+
+
+@contextmanager
+def replacing(output: Path, *inputs: Path) -> Iterator[Path]:
+    """Gives the partial file's path to write to; moves it to output on leaving, or removes it on an error.
+
+    MediaError if output is one of the inputs or cannot be written.
+    """
+    _check_place(output, *inputs)
+    with _partial(output) as partial:
+        yield partial
+        _to_disk(partial)
+        partial.replace(output)
+
+
+def open_output(partial: Path, target: Target) -> OutputContainer:
+    """A container of the target's format at the partial file."""
+    return av.open(absolute(partial), "w", format=target.format, options=dict(target.options))
+
+
+def add_copy(container: OutputContainer, video: VideoStream, output: Path) -> VideoStream:
+    """Add a stream for the video's packets as they are. MediaError if the container cannot hold them."""
+    try:
+        return container.add_stream_from_template(video, opaque=True)
+    except ValueError as error:
+        raise _unfit(output, video) from error
+
+
+def _check_place(output: Path, *inputs: Path) -> None:
+    try:
+        if output.is_dir():
+            raise MediaError(f"{output}: expected a file to write, found a directory")
+        if not output.parent.is_dir():
+            raise MediaError(f"{output}: cannot be written: there is no directory {output.parent}")
+        for each in inputs:
+            if output.exists() and each.exists() and output.samefile(each):
+                raise MediaError(f"{output}: is the input itself; expected another name for the result")
+    except (OSError, ValueError) as error:
+        raise MediaError(f"{output}: cannot be written: {reason(error)}") from error
+
+
+@contextmanager
+def _partial(output: Path) -> Iterator[Path]:
+    partial = output.with_name(f".{output.stem}.partial{output.suffix}")
+    try:
+        yield partial
+    except (FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{output}: cannot be written: {reason(error)}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _try_header(partial: Path, output: Path, target: Target, video: Path) -> None:
+    with open_input(video) as source, open_output(partial, target) as container:
+        stream = video_stream(source, video)
+        add_copy(container, stream, output)
+        try:
+            container.start_encoding()
+        except FFmpegError as error:
+            raise (_unfit(output, stream) if partial.exists() else error) from error
+
+
+def _unfit(output: Path, video: VideoStream) -> MediaError:
+    codec = video.codec_context.codec.canonical_name
+    return MediaError(f"{output}: {output.suffix} cannot hold {codec} video as it is; try .mkv")
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
