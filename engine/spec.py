@@ -226,7 +226,9 @@ class StreamPolicy:
     similar_below: float = 0.004
     """Mean absolute difference (of full scale) under which a frame counts as the one before it; 0 encodes all."""
     cut_above: float = 0.12
-    """Mean absolute difference above which, with a changed histogram, a frame is a cut."""
+    """Mean absolute difference (of full scale) above which a frame may be a cut ..."""
+    cut_colours_above: float = 0.25
+    """... and the share of pixels with new colours above which it is one."""
     on_cut: Literal["ignore", "forget"] = "forget"
     """`forget`: frames from before a cut leave the short-term window; they stay in long-term memory."""
 

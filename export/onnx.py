@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import torch
-from onnx import ModelProto, TensorProto
-from onnx.external_data_helper import set_external_data
 
 import cuestream
 from engine.backends.manifest import FORMAT, MANIFEST_FILE, SPEC_FILE
@@ -49,13 +48,13 @@ def export(
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
     described = {}
     with (folder / WEIGHTS_FILE).open("wb") as file:
-        shared = _SharedWeights(file)
+        shared = _SharedWeights(file, folder)
         for graph in graphs(model):
             report(graph.name)
             traced = shared.move_out(_trace(graph))
             _annotate(traced, package, precision)
             path = folder / f"{graph.name}.onnx"
-            onnx.save(traced, path)
+            ir.save(traced, path)
             described[graph.name] = _describe(traced, path)
     (folder / SPEC_FILE).write_text(package.spec.to_json())
     (folder / MANIFEST_FILE).write_text(json.dumps(_manifest(model, precision, described), indent=1))
@@ -73,7 +72,7 @@ def in_precision(model: VidMuse, precision: Precision) -> VidMuse:
     return model
 
 
-def _trace(graph: Graph) -> ModelProto:
+def _trace(graph: Graph) -> ir.Model:
     for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -89,31 +88,34 @@ def _trace(graph: Graph) -> ModelProto:
             verbose=False,
         )
     assert program is not None
-    traced: ModelProto = program.model_proto
-    del traced.graph.value_info[:]
-    for node in traced.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
+    traced: ir.Model = program.model
+    for part in (traced.graph, *traced.graph):
+        part.metadata_props.clear()
+        part.doc_string = None
     return traced
 
 
 class _SharedWeights:
-    """Appends tensors to the weights file, each once."""
+    """Appends tensors to the weights file, each once, and leaves their place in the graph."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, folder: Path) -> None:
+        self._file, self._folder = file, folder
         self._places: dict[str, tuple[int, int]] = {}
 
-    def move_out(self, model: ModelProto) -> ModelProto:
-        for tensor in model.graph.initializer:
-            if len(tensor.raw_data) >= INLINE_BYTES:
-                self._move(tensor)
+    def move_out(self, model: ir.Model) -> ir.Model:
+        for value in model.graph.initializers.values():
+            tensor = value.const_value
+            if tensor is not None and tensor.nbytes >= INLINE_BYTES:
+                value.const_value = self._moved(tensor)
+        self._file.flush()
         return model
 
-    def _move(self, tensor: TensorProto) -> None:
-        offset, length = self._place(tensor.raw_data)
-        set_external_data(tensor, WEIGHTS_FILE, offset=offset, length=length)
-        tensor.ClearField("raw_data")
+    def _moved(self, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
+        offset, length = self._place(tensor.tobytes())
+        name, shape = tensor.name or "", ir.Shape(tensor.shape.numpy())
+        return ir.ExternalTensor(
+            WEIGHTS_FILE, offset, length, tensor.dtype, shape=shape, name=name, base_dir=self._folder
+        )
 
     def _place(self, data: bytes) -> tuple[int, int]:
         digest = hashlib.sha256(data).hexdigest()
@@ -125,32 +127,32 @@ class _SharedWeights:
         return self._places[digest]
 
 
-def _annotate(model: ModelProto, package: Package, precision: Precision) -> None:
-    facts = {
-        "cuestream.spec_digest": package.spec.digest,
-        "cuestream.version": cuestream.__version__,
-        "cuestream.precision": precision,
-    }
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, facts)
+def _annotate(model: ir.Model, package: Package, precision: Precision) -> None:
+    model.metadata_props.clear()
+    model.metadata_props.update(
+        {
+            "cuestream.spec_digest": package.spec.digest,
+            "cuestream.version": cuestream.__version__,
+            "cuestream.precision": precision,
+        }
+    )
     model.producer_name, model.producer_version = "cuestream", cuestream.__version__
 
 
-def _describe(model: ModelProto, path: Path) -> dict[str, Any]:
+def _describe(model: ir.Model, path: Path) -> dict[str, Any]:
     return {
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "nodes": len(model.graph.node),
-        "inputs": [_value(v) for v in model.graph.input],
-        "outputs": [_value(v) for v in model.graph.output],
+        "nodes": len(model.graph),
+        "inputs": [_value(v) for v in model.graph.inputs],
+        "outputs": [_value(v) for v in model.graph.outputs],
     }
 
 
-def _value(value: onnx.ValueInfoProto) -> str:
+def _value(value: ir.Value) -> str:
     """`name: type[shape]` in one line."""
-    kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
-    dims = (d.dim_param or str(d.dim_value) for d in value.type.tensor_type.shape.dim)
-    return f"{value.name}: {kind}[{', '.join(dims)}]"
+    shape = ", ".join(str(d) for d in value.shape or ())
+    return f"{value.name}: {str(value.dtype).lower()}[{shape}]"
 
 
 def _manifest(model: VidMuse, precision: Precision, described: dict[str, Any]) -> dict[str, Any]:

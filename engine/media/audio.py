@@ -52,7 +52,7 @@ def measure_loudness(blocks: Iterable[Stereo]) -> Loudness:
     meter = graph.add("ebur128", metadata="1", framelog="quiet")
     graph.link_nodes(source, meter, graph.add("abuffersink")).configure()
     lufs, energy, samples = -inf, 0.0, 0
-    for block in blocks:
+    for block in filter(np.size, blocks):
         graph.push(stereo_frame(block, samples))
         lufs = _latest(graph, lufs)
         samples += block.shape[1]

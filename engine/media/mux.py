@@ -21,7 +21,7 @@ from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
 from engine.media.audio import SAMPLE_RATE_OUT
-from engine.media.output import Target, add_copy
+from engine.media.output import Target, add_copy, check_timed
 from engine.media.source import video_stream
 from engine.media.timeline import kept, shown_s
 
@@ -73,7 +73,7 @@ def copied(
     copy = add_copy(container, stream, output)
     told = {key: value for key, value in source.metadata.items() if key.lower() not in _OWN_METADATA}
     container.metadata.update(told)
-    return _copy(source, stream, copy, span)
+    return _copy(source, video, copy, span)
 
 
 def interleaved(
@@ -90,11 +90,12 @@ def _decoding_s(packet: av.Packet[Any]) -> float:
 
 
 def _copy(
-    source: InputContainer, stream: VideoStream, copy: VideoStream, span: Span
+    source: InputContainer, video: Path, copy: VideoStream, span: Span
 ) -> Iterator[av.Packet[VideoStream]]:
     started = False
-    for packet in kept(source, stream, span.until_s):
+    for packet in kept(source, video_stream(source, video), span.until_s):
         time_s = shown_s(packet)
+        check_timed(packet, video)
         started |= packet.is_keyframe or time_s >= span.start_s
         if not started or (packet.is_discard and time_s >= span.end_s):
             continue

@@ -4,10 +4,14 @@ A result is written beside its place under `.<stem>.partial<ending>`, flushed to
 in one step. check_output says before a long run what would go wrong after it.
 """
 
+from __future__ import annotations  # Packet takes its stream type in the stubs only
+
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
+from math import inf
 from pathlib import Path
 
 import av
@@ -17,6 +21,7 @@ from av.video.stream import VideoStream
 
 from engine.errors import MediaError
 from engine.media.source import absolute, open_input, reason, video_stream
+from engine.media.timeline import kept, shown_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class Target:
 
 
 _LOSSY = 192_000
+# PyAV leaves the tag to FFmpeg, which picks hev1; Apple's players want the one that the video came with.
+_APPLE_HEVC = "hvc1"
 # The index goes to the front, so that a browser plays the file while it loads.
 _INDEX_FIRST = {"movflags": "+faststart"}
 
@@ -41,12 +48,14 @@ TARGETS: Mapping[str, Target] = {
     ".m4a": Target("ipod", "aac", _LOSSY, options=_INDEX_FIRST),
     ".ogg": Target("ogg", "libopus", _LOSSY),
     ".opus": Target("opus", "libopus", _LOSSY),
+    ".mkv": Target("matroska", "aac", _LOSSY, holds_video=True),
     ".mp4": Target("mp4", "aac", _LOSSY, holds_video=True, options=_INDEX_FIRST),
     ".m4v": Target("mp4", "aac", _LOSSY, holds_video=True, options=_INDEX_FIRST),
     ".mov": Target("mov", "aac", _LOSSY, holds_video=True, options=_INDEX_FIRST),
-    ".mkv": Target("matroska", "aac", _LOSSY, holds_video=True),
     ".webm": Target("webm", "libopus", _LOSSY, holds_video=True),
 }
+
+_SOUND_ENDINGS = [ending for ending, target in TARGETS.items() if not target.holds_video]
 
 
 def target_of(output: Path, audio_only: bool = False) -> Target:
@@ -60,10 +69,8 @@ def target_of(output: Path, audio_only: bool = False) -> Target:
         found = f"found {output.suffix}" if output.suffix else "found none"
         raise MediaError(f"{output}: expected an ending out of {' '.join(TARGETS)}, {found}")
     if audio_only and target.holds_video:
-        sound = [ending for ending, each in TARGETS.items() if not each.holds_video]
-        raise MediaError(
-            f"{output}: sound alone: expected an ending out of {' '.join(sound)}, found {output.suffix}"
-        )
+        expected = f"expected an ending out of {' '.join(_SOUND_ENDINGS)}"
+        raise MediaError(f"{output}: sound alone: {expected}, found {output.suffix}")
     return target
 
 
@@ -102,9 +109,18 @@ def open_output(partial: Path, target: Target) -> OutputContainer:
 def add_copy(container: OutputContainer, video: VideoStream, output: Path) -> VideoStream:
     """Add a stream for the video's packets as they are. MediaError if the container cannot hold them."""
     try:
-        return container.add_stream_from_template(video, opaque=True)
+        copy = container.add_stream_from_template(video, opaque=True)
     except ValueError as error:
         raise _unfit(output, video) from error
+    if container.format.name in {"mp4", "mov"} and video.codec_context.codec_tag == _APPLE_HEVC:
+        copy.codec_context.codec_tag = _APPLE_HEVC
+    return copy
+
+
+def check_timed(packet: av.Packet[VideoStream], video: Path) -> None:
+    """MediaError for a packet without a time: a bare stream (.h264) cannot be copied into a container."""
+    if shown_s(packet) == -inf:
+        raise MediaError(f"{video}: expected packets with times, found a bare stream; put it into .mkv first")
 
 
 def _check_place(output: Path, *inputs: Path) -> None:
@@ -124,16 +140,19 @@ def _check_place(output: Path, *inputs: Path) -> None:
 def _partial(output: Path) -> Iterator[Path]:
     partial = output.with_name(f".{output.stem}.partial{output.suffix}")
     try:
-        yield partial
+        try:
+            yield partial
+        finally:
+            partial.unlink(missing_ok=True)
     except (FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{output}: cannot be written: {reason(error)}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _try_header(partial: Path, output: Path, target: Target, video: Path) -> None:
     with open_input(video) as source, open_output(partial, target) as container:
         stream = video_stream(source, video)
+        for packet in islice(kept(source, stream, inf), 1):
+            check_timed(packet, video)
         add_copy(container, stream, output)
         try:
             container.start_encoding()
@@ -143,7 +162,18 @@ def _try_header(partial: Path, output: Path, target: Target, video: Path) -> Non
 
 def _unfit(output: Path, video: VideoStream) -> MediaError:
     codec = video.codec_context.codec.canonical_name
-    return MediaError(f"{output}: {output.suffix} cannot hold {codec} video as it is; try .mkv")
+    fitting = [ending for ending, target in TARGETS.items() if target.holds_video and _fits(video, target)]
+    others = [ending for ending in fitting if ending != output.suffix.lower()] or _SOUND_ENDINGS
+    return MediaError(f"{output}: {output.suffix} cannot hold {codec} video as it is; try {' '.join(others)}")
+
+
+def _fits(video: VideoStream, target: Target) -> bool:
+    with av.open(os.devnull, "w", format=target.format) as container:
+        try:
+            container.add_stream_from_template(video, opaque=True)
+        except ValueError:
+            return False
+    return True
 
 
 def _to_disk(path: Path) -> None:

@@ -5,6 +5,7 @@ named .mp4 read the same wherever they are met. It knows nothing of what is done
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,14 +40,16 @@ def open_input(path: Path) -> Iterator[InputContainer]:
 def check_readable(path: Path) -> None:
     """MediaError unless path is a regular file with something in it that we may read."""
     try:
-        if path.is_dir():
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
             raise MediaError(f"{path}: expected a file, found a directory")
-        if not path.exists():
-            raise MediaError(f"{path}: no such file")
-        if not path.is_file():
+        if not stat.S_ISREG(found.st_mode):
             raise MediaError(f"{path}: expected a file, found a device or pipe")
-        if path.stat().st_size == 0:
+        if found.st_size == 0:
             raise MediaError(f"{path}: expected a video or audio file, found an empty file")
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        raise MediaError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise MediaError(f"{path}: cannot be read: {reason(error)}") from error
 
@@ -88,9 +91,9 @@ def reason(error: BaseException) -> str:
 
 
 def _found(path: Path, error: Exception) -> str:
-    with path.open("rb") if os.access(path, os.R_OK) else open(os.devnull, "rb") as file:
+    with path.open("rb") as file:
         head = file.read(512)
-    if head and b"\0" not in head and head.isascii():
+    if b"\0" not in head and head.isascii():
         return "text"
     return f"something else or a damaged file ({reason(error)})"
 

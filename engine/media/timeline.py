@@ -76,7 +76,10 @@ def scan(path: Path, until_s: float = inf) -> Extent:
         stream = video_stream(container, path)
         frame_s = float(1 / frame_rate(stream))
         for packet in kept(container, stream, until_s):
-            if not packet.is_discard and (time_s := shown_s(packet)) > -inf:
+            if not packet.is_discard:
+                time_s = shown_s(packet)
+                if time_s == -inf:  # a bare stream, without times: one frame after the other
+                    time_s = end_s if count else 0.0
                 length_s = float(packet.duration * packet.time_base) if packet.duration else frame_s
                 start_s, end_s, count = min(start_s, time_s), max(end_s, time_s + length_s), count + 1
     return Extent(start_s, min(end_s, until_s), count) if count else Extent(0.0, 0.0, 0)
@@ -109,10 +112,11 @@ def _stream_s(stream: VideoStream) -> float:
 
 
 def _container_end_s(container: InputContainer) -> float:
-    """The end on the file's own clock. Matroska counts from zero, the others from their start."""
+    """The end on the file's own clock. Matroska and FLV count from zero, the others from their start."""
     if not container.duration:
         return 0.0
-    start = 0 if "matroska" in container.format.name else container.start_time or 0
+    from_zero = container.format.name.startswith(("matroska", "flv"))
+    start = 0 if from_zero else container.start_time or 0
     return (start + container.duration) / av.time_base
 
 

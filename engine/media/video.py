@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from engine.errors import MediaError
 from engine.media.pixels import Scaler, is_sideways, orientation, resize
 from engine.media.source import audio_stream, open_input, video_stream
-from engine.media.timeline import declared_s, frame_rate, packets, scan, video_end_s
+from engine.media.timeline import Extent, declared_s, frame_rate, packets, scan, video_end_s
 
 __all__ = [
     "VideoFrame",
@@ -68,22 +68,25 @@ class VideoFrame:
 def probe(path: Path) -> VideoInfo:
     """Look at a video: decodes its first frame, counts packets only where the container states no count.
 
+    What the container states is taken as it is: a file that was cut off may have less.
+
     MediaError if the file cannot be read, has no video track, or not one frame of it can be decoded.
     """
     with open_input(path) as container:
         stream = video_stream(container, path)
         first = _first_frame(container, stream, path)
-        counted = scan(path) if not stream.frames or not declared_s(container, stream) else None
-        start_s = first.time or 0.0
+        start_s, stated_s = first.time or 0.0, declared_s(container, stream)
+        stated = Extent(start_s, start_s + stated_s, stream.frames)
+        extent = stated if stated_s and stream.frames else scan(path)
         sideways = is_sideways(orientation(first))
         return VideoInfo(
             path=path,
             width=first.height if sideways else first.width,
             height=first.width if sideways else first.height,
             start_s=start_s,
-            duration_s=declared_s(container, stream) or (counted.end_s - start_s if counted else 0.0),
+            duration_s=extent.end_s - start_s,
             frame_rate=float(frame_rate(stream)),
-            frame_count=stream.frames or (counted.packets if counted else 0),
+            frame_count=extent.packets,
             has_audio=audio_stream(container) is not None,
             codec=stream.codec_context.codec.canonical_name,
             pixel_format=first.format.name,

@@ -9,9 +9,6 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-TICKS = 1000
-"""Video timestamps are written in milliseconds."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sound:
@@ -22,6 +19,7 @@ class Sound:
     layout: str = "stereo"
     codec: str = "pcm_s16le"
     delay_s: float = 0.0
+    gap_s: float = 0.0  # of silence that is not stored, in the middle
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +28,15 @@ class Clip:
 
     width: int = 64
     height: int = 48
-    frames: int = 12
-    rate: int = 12
+    frames: int = 10
+    rate: int = 10
     codec: str = "libx264"
     pixel_format: str = "yuv420p"
     rotation: float | None = None  # degrees counter-clockwise
     hflip: bool = False
     start_s: float = 0.0
     times_ms: Sequence[int] | None = None
-    gop: int = 12
+    gop: int = 10
     sound: Sound | None = None
     options: dict[str, str] | None = None
 
@@ -56,17 +54,18 @@ def corners(height: int, width: int) -> npt.NDArray[np.uint8]:
 def make(path: Path, clip: Clip, image: npt.NDArray[np.uint8] | None = None) -> Path:
     """Write the clip: every frame shows image, [H, W, 3] or [H, W, 4], which is corners unless given."""
     image = corners(clip.height, clip.width) if image is None else image
+    ticks = 1000 if clip.times_ms or clip.start_s else clip.rate
     with av.open(str(path), "w", options=clip.options or {}) as container:
         video = container.add_stream(clip.codec, rate=clip.rate)
         video.width, video.height, video.pix_fmt = clip.width, clip.height, clip.pixel_format
-        video.codec_context.time_base, video.codec_context.gop_size = Fraction(1, TICKS), clip.gop
+        video.codec_context.time_base, video.codec_context.gop_size = Fraction(1, ticks), clip.gop
         if clip.rotation is not None or clip.hflip:
             video.set_display_rotation(clip.rotation or 0, hflip=clip.hflip)
         sound = add_sound(container, clip.sound) if clip.sound else None
         for index in range(clip.frames):
             frame = av.VideoFrame.from_ndarray(image, format="rgba" if image.shape[2] == 4 else "rgb24")
-            at_ms = clip.times_ms[index] if clip.times_ms else round(index * TICKS / clip.rate)
-            frame.pts, frame.time_base = at_ms + round(clip.start_s * TICKS), Fraction(1, TICKS)
+            at = clip.times_ms[index] if clip.times_ms else index * ticks // clip.rate
+            frame.pts, frame.time_base = at + round(clip.start_s * ticks), Fraction(1, ticks)
             container.mux(video.encode(frame.reformat(format=clip.pixel_format)))
         container.mux(video.encode(None))
         if sound and clip.sound:
@@ -82,10 +81,11 @@ def add_sound(container: av.container.OutputContainer, sound: Sound) -> av.Audio
 
 def mux_sound(container: av.container.OutputContainer, stream: av.AudioStream, sound: Sound) -> None:
     for start in range(0, sound.samples.shape[1], 1024):
-        block = np.ascontiguousarray(sound.samples[:, start : start + 1024], np.float32)
-        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=sound.layout)
+        block = np.ascontiguousarray(sound.samples[:, start : start + 1024].T, np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(block, format="flt", layout=sound.layout)
         frame.sample_rate, frame.time_base = sound.rate, Fraction(1, sound.rate)
-        frame.pts = start + round(sound.delay_s * sound.rate)
+        late_s = sound.delay_s + (sound.gap_s if 2 * start >= sound.samples.shape[1] else 0.0)
+        frame.pts = start + round(late_s * sound.rate)
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
 

@@ -22,10 +22,10 @@ def torch_resize(pixels: np.ndarray, size: int) -> np.ndarray:
 def test_resize_equals_torch_antialiased_bilinear(shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     error = np.abs(resize(pixels, 224).astype(np.float32) - torch_resize(pixels, 224))
-    # Observed on noise, the hardest case: mean 0.25 (rounding alone) to 0.31, at most 13.3 at the borders,
-    # where libswscale folds the filter's overhang back instead of renormalising it; 1.0 when enlarging.
+    # Observed on noise, the hardest case: mean 0.25 to 0.30 (rounding alone gives 0.25), at most 0.88 inside
+    # and 13.3 at the borders, where libswscale folds the filter's overhang back and torch renormalises it.
     assert error.mean() < 0.35
-    assert error[8:-8, 8:-8].max() < 4.0
+    assert error[8:-8, 8:-8].max() < 1.0
     assert error.max() < 16.0
 
 

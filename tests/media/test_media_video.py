@@ -1,5 +1,6 @@
 """Laws of reading video: the right frames at the right times, or one line that says why not."""
 
+import os
 from pathlib import Path
 
 import av
@@ -36,7 +37,7 @@ def one_line(error: pytest.ExceptionInfo[MediaError], path: Path) -> str:
         ("h264.mp4", Clip()),
         ("h264.mkv", Clip()),
         ("h264.mov", Clip()),
-        ("mpeg4.avi", Clip(codec="mpeg4", times_ms=None)),
+        ("mpeg4.avi", Clip(codec="mpeg4")),
         ("vp9.webm", Clip(codec="libvpx-vp9", frames=4, options={"cpu-used": "8"})),
         ("ffv1.mkv", Clip(codec="ffv1")),
         ("odd.mkv", Clip(33, 47, codec="ffv1", pixel_format="yuv444p")),
@@ -66,17 +67,17 @@ def test_frames_come_upright_in_order_and_on_time(tmp_path: Path, name: str, cli
 def test_probe_tells_what_the_file_is(tmp_path: Path) -> None:
     sound = Sound(noise(1.0, 0.1), codec="aac")
     info = probe(make(tmp_path / "clip.mp4", Clip(sound=sound)))
-    assert (info.width, info.height, info.frame_count) == (64, 48, 12)
+    assert (info.width, info.height, info.frame_count) == (64, 48, 10)
     assert (info.codec, info.pixel_format, info.has_audio) == ("h264", "yuv420p", True)
     assert info.duration_s == pytest.approx(1.0, abs=0.01)
-    assert info.frame_rate == pytest.approx(12, rel=0.01)
+    assert info.frame_rate == pytest.approx(10, rel=0.01)
     assert info.start_s == 0.0
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.mov", "clip.ts"])
 def test_every_container_gives_the_same_count_and_length(tmp_path: Path, name: str) -> None:
-    info = probe(make(tmp_path / name, Clip(frames=24)))
-    assert info.frame_count == 24
+    info = probe(make(tmp_path / name, Clip(frames=20)))
+    assert info.frame_count == 20
     assert info.duration_s == pytest.approx(2.0, abs=0.01)
 
 
@@ -116,7 +117,7 @@ def test_time_counts_from_the_first_frame(tmp_path: Path, name: str) -> None:
     path = make(tmp_path / name, Clip(start_s=2.0, sound=sound))
     reader = VideoReader(path, SIZE)
     times = [frame.time_s for frame in reader]
-    assert times[:2] == pytest.approx([0.0, 1 / 12], abs=2e-3)
+    assert times[:2] == pytest.approx([0.0, 0.1], abs=2e-3)
     assert not reader.damaged
     assert probe(path).duration_s == pytest.approx(1.0, abs=0.05)
 
@@ -147,14 +148,14 @@ def test_only_wanted_frames_are_converted(tmp_path: Path) -> None:
         asked.append((index, time_s))
         return index % 5 == 0
 
-    assert [frame.index for frame in read_frames(path, SIZE, wanted)] == [0, 5, 10]
-    assert [index for index, _ in asked] == list(range(12))
+    assert [frame.index for frame in read_frames(path, SIZE, wanted)] == [0, 5]
+    assert [index for index, _ in asked] == list(range(10))
 
 
 def test_a_video_of_which_nothing_is_wanted_is_no_error(tmp_path: Path) -> None:
     reader = VideoReader(make(tmp_path / "clip.mp4", Clip()), SIZE, lambda index, time_s: False)
     assert list(reader) == []
-    assert (reader.decoded, reader.damaged) == (12, False)
+    assert (reader.decoded, reader.damaged) == (10, False)
     assert reader.end_s == pytest.approx(1.0, abs=0.01)
 
 
@@ -168,7 +169,7 @@ def test_a_file_cut_off_gives_its_frames_up_to_there(tmp_path: Path, name: str) 
     assert 10 < len(frames) < 60
     assert [frame.index for frame in frames] == list(range(len(frames)))
     assert reader.damaged
-    assert reader.end_s < 4.5
+    assert reader.end_s < 5.0
     assert probe(path).width == 64
 
 
@@ -235,7 +236,20 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         assert expected in one_line(error, path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
+def test_a_file_that_we_may_not_read_is_named(tmp_path: Path) -> None:
+    path = make(tmp_path / "clip.mp4", Clip())
+    path.chmod(0)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(MediaError) as error:
+            probe(path)
+    finally:
+        os.seteuid(0)
+    assert "Permission denied" in str(error.value)
+
+
 def test_a_colon_in_a_relative_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path / "clip.mp4", Clip()).rename(tmp_path / "scene:1.mp4")
     monkeypatch.chdir(tmp_path)
-    assert probe(Path("scene:1.mp4")).frame_count == 12
+    assert probe(Path("scene:1.mp4")).frame_count == 10

@@ -1,0 +1,107 @@
+"""The models that benchmarks measure: exports of random weights, made once and kept, and what a step must read of them.
+
+Every layer has weights of its own: a runtime shares copies of one matrix, and then reads it from the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from engine.backends.manifest import MANIFEST_FILE
+from engine.model.decoder import Decoder
+from engine.spec import ModelSpec
+from export.onnx import Precision, export
+from export.random_model import published_spec, random_package, tiny_spec
+
+SIZES = ("tiny", "small", "medium")
+CACHE = Path("out/bench")
+"""Exports of random weights, below the folder that the benchmark is called from."""
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", choices=SIZES, default="small", help="geometry of the random weights")
+    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32")
+    parser.add_argument("--model", type=Path, help="an exported model to measure instead of random weights")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where exports of random weights are kept")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+
+
+def model_folder(options: argparse.Namespace) -> Path:
+    """The export that the options name, made now if it is not there: small takes minutes and 2.3 GB of disk."""
+    return options.model or random_export(options.size, options.precision, options.cache)
+
+
+def random_export(size: str, precision: Precision, cache: Path) -> Path:
+    folder = cache / f"random-{size}-{precision}"
+    if not (folder / MANIFEST_FILE).is_file():
+        print(f"exporting random weights to {folder}")
+        export(random_package(spec_of(size)), folder, precision, report=lambda graph: print(f"  {graph}"))
+    return folder
+
+
+def spec_of(size: str) -> ModelSpec:
+    return tiny_spec() if size == "tiny" else published_spec(size)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a decoder step has to deal with."""
+
+    guided: bool
+    length: int
+    """Columns in the self-attention caches."""
+    frames: int
+    """Frames in the condition."""
+    segments: int
+
+    @property
+    def rows(self) -> int:
+        return self.segments * (2 if self.guided else 1)
+
+    def facts(self) -> dict[str, int | bool]:
+        return {
+            "guidance": self.guided,
+            "length": self.length,
+            "frames": self.frames,
+            "segments": self.segments,
+        }
+
+
+def cache_numbers(spec: ModelSpec, case: Case, condition_rows: int = 1) -> int:
+    """Numbers in the caches that a step reads: own keys and values for each row, the condition's once or for each row."""
+    decoder = spec.decoder
+    columns = case.rows * case.length + condition_rows * case.frames * spec.vision.tokens
+    return 2 * decoder.layers * decoder.width * columns
+
+
+def graph_bytes(path: Path) -> int:
+    """Bytes of all constants that a graph reads at every run; of a table that is only looked up, a row is as good as nothing."""
+    graph = onnx.load(path, load_external_data=False).graph
+    tables = {node.input[0] for node in graph.node if node.op_type == "Gather"}
+    used = {name for node in graph.node for name in node.input}
+    return sum(_bytes(x) for x in graph.initializer if x.name in used and x.name not in tables)
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    return int(place["length"]) if place else len(tensor.raw_data)
+
+
+def decoder_bytes(decoder: Decoder, guided: bool) -> int:
+    """The same of the PyTorch decoder: without the embedding and without the projection of a condition."""
+
+    def read() -> Iterator[int]:
+        for name, x in decoder.named_parameters():
+            if not name.startswith("embedding") and "cross_kv" not in name:
+                yield x.nbytes
+        for name, x in decoder.named_buffers():
+            if guided and "null_" in name:
+                yield x.nbytes
+
+    return sum(read())

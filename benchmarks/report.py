@@ -1,0 +1,232 @@
+"""What every benchmark says beside its figures: the machine, the commit, the command, and how busy others kept the machine.
+
+It owns timing, the percentiles, the JSON file and the table. Nothing that it writes names a host or a path of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "asimddp", "i8mm", "bf16", "sve")
+"""The flags that decide which kernels a runtime takes."""
+PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx")
+PROBE_BYTES = 1 << 30
+"""Far above any last-level cache, so that the probe reads memory."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds that each repeat took."""
+
+    seconds: tuple[float, ...]
+    others: float
+    """Cores that other processes used meanwhile, on average: above 0.1 the percentiles are not this program's own."""
+    load: float
+    """Load average over one minute, at the end."""
+
+    def ms(self, percent: float) -> float:
+        return float(np.percentile(self.seconds, percent)) * 1e3
+
+    @property
+    def median_s(self) -> float:
+        return self.ms(50) / 1e3
+
+    def row(self) -> dict[str, float]:
+        return {
+            "best_ms": round(min(self.seconds) * 1e3, 3),
+            **{f"p{percent}_ms": round(self.ms(percent), 3) for percent in (50, 95, 99)},
+            "repeats": len(self.seconds),
+            "others_cores": round(self.others, 2),
+            "load_1min": round(self.load, 2),
+        }
+
+
+def measure(call: Callable[[int], object], repeats: int, warm_up: int = 3) -> Timing:
+    """Time `call(i)` for i from 0 on; the first `warm_up` calls count for nothing."""
+    for i in range(warm_up):
+        call(i)
+    seconds = []
+    start = _Usage.now()
+    for i in range(warm_up, warm_up + repeats):
+        began = time.perf_counter()
+        call(i)
+        seconds.append(time.perf_counter() - began)
+    return Timing(tuple(seconds), start.others_until(_Usage.now()), os.getloadavg()[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Usage:
+    """Clock, CPU seconds of the whole machine, and CPU seconds of this process."""
+
+    clock: float
+    machine: float
+    own: float
+
+    @classmethod
+    def now(cls) -> _Usage:
+        return cls(time.monotonic(), _busy_seconds(), time.process_time())
+
+    def others_until(self, end: _Usage) -> float:
+        busy = (end.machine - self.machine) - (end.own - self.own)
+        return max(0.0, busy / max(end.clock - self.clock, 1e-9))
+
+
+def _busy_seconds() -> float:
+    """CPU seconds that all processes used since the boot; 0 where there is no /proc."""
+    try:
+        fields = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _wait, interrupt, soft, steal = fields[:8]
+    return (user + nice + system + interrupt + soft + steal) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine, without its name."""
+
+    cpu: str
+    cores: int
+    flags: tuple[str, ...]
+    memory_gib: float
+    huge_pages: str
+    system: str
+    python: str
+    packages: dict[str, str]
+    load: tuple[float, ...]
+
+    @classmethod
+    def this(cls) -> Machine:
+        info = _read("/proc/cpuinfo")
+        return cls(
+            cpu=_line(info, "model name") or platform.processor() or platform.machine(),
+            cores=os.cpu_count() or 1,
+            flags=tuple(f for f in CPU_FLAGS if f in (_line(info, "flags") or _line(info, "Features")).split()),
+            memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+            huge_pages=_read("/sys/kernel/mm/transparent_hugepage/enabled").strip(),
+            system=f"{platform.system()} {platform.machine()}",
+            python=platform.python_version(),
+            packages={name: version for name in PACKAGES if (version := _version(name))},
+            load=tuple(round(x, 2) for x in os.getloadavg()),
+        )
+
+    def __str__(self) -> str:
+        packages = ", ".join(f"{k} {v}" for k, v in self.packages.items())
+        return (
+            f"{self.cpu}, {self.cores} cores, {self.memory_gib} GiB, {' '.join(self.flags)}; "
+            f"python {self.python}, {packages}; load {self.load[0]}"
+        )
+
+
+def _read(path: str) -> str:
+    file = Path(path)
+    return file.read_text() if file.is_file() else ""
+
+
+def _line(text: str, key: str) -> str:
+    """The value of the first `key : value` line."""
+    return next((v.strip() for k, _, v in (ln.partition(":") for ln in text.splitlines()) if k.strip() == key), "")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """Memory reads of one GiB of float32, split over threads: `numpy.max`, or `numpy.dot` of it with itself, whichever is faster."""
+
+    best_gb_s: float
+    median_gb_s: float
+    threads: int
+
+
+def read_bandwidth(threads: int, repeats: int = 8) -> Bandwidth:
+    """The roof of anything that reads each weight once. numpy asks for huge pages where the system grants them."""
+    parts = np.array_split(np.ones(PROBE_BYTES // 4, np.float32), threads)
+    reads: tuple[Callable[[Any], Any], ...] = (np.max, lambda part: np.dot(part, part))
+    with ThreadPoolExecutor(threads) as pool:
+        timings = [measure(lambda _, read=read: list(pool.map(read, parts)), repeats, 1) for read in reads]
+    fastest = min(timings, key=lambda t: min(t.seconds))
+    return Bandwidth(
+        round(PROBE_BYTES / min(fastest.seconds) / 1e9, 1), round(PROBE_BYTES / fastest.median_s / 1e9, 1), threads
+    )
+
+
+def write(name: str, rows: Sequence[Row], facts: Mapping[str, Any]) -> Path:
+    """`results/NAME.json`: the rows, and how to get them again."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    report = {
+        "command": command(),
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": asdict(Machine.this()),
+        **facts,
+        "rows": [dict(row) for row in rows],
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    return path
+
+
+def command() -> str:
+    """The command line; of an absolute path only the last part stays."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    module = spec.name if spec else Path(sys.argv[0]).stem
+    return " ".join(("python -m", module, *map(_without_folders, sys.argv[1:])))
+
+
+def _without_folders(argument: str) -> str:
+    option, equals, value = argument.rpartition("=")
+    return option + equals + (Path(value).name if Path(value).is_absolute() else value)
+
+
+def commit() -> str:
+    """The commit, with a plus sign when files differ from it."""
+    root = Path(__file__).parent.parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(("git", *arguments), cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+
+    name = git("rev-parse", "--short", "HEAD")
+    return (name + "+" * bool(git("status", "--porcelain", "--", "engine", "export"))) if name else "unknown"
+
+
+def print_table(title: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
+    """`columns` maps a row's key to its heading."""
+    table = Table(title=title, title_justify="left")
+    for key, heading in columns.items():
+        numeric = any(isinstance(row.get(key), int | float) for row in rows)
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_cell(row.get(key)) for key in columns))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:.0f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,293 @@
+"""`python -m benchmarks.step`: decoder steps a second, ours beside MusicGen's, and the roof that memory sets.
+
+A step reads every weight and every cache once, so steps a second cannot exceed bandwidth over bytes. Real time needs
+`code_rate` steps a second (50). Steps are timed without sampling, one after another, from `length` columns on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from benchmarks import report
+from benchmarks.models import (
+    Case,
+    add_model_options,
+    cache_numbers,
+    decoder_bytes,
+    graph_bytes,
+    model_folder,
+)
+from benchmarks.musicgen import Advance, Musicgen
+from engine.backends.base import Backend
+from engine.backends.onnxruntime import OnnxBackend
+from engine.backends.torch import TorchBackend
+from engine.spec import ModelSpec
+from export.checkpoint import load_model
+from export.random_model import random_package
+
+WARM_UP = 4
+PROBE_STEPS = 6
+"""Steps that each of a contender's ways is given before its best one is measured."""
+BASE = "musicgen fp32"
+
+COLUMNS = {
+    "guidance": "guidance",
+    "length": "length",
+    "frames": "frames",
+    "segments": "segments",
+    "contender": "decoder",
+    "way": "way",
+    "steps_s": "steps/s",
+    "p50_ms": "ms p50",
+    "p99_ms": "p99",
+    "best_ms": "best",
+    "real_time_factor": "RTF",
+    "mb_a_step": "MB/step",
+    "of_roof": "of roof",
+    "times_musicgen": "x musicgen",
+    "times_musicgen_bf16": "x its bf16",
+    "others_cores": "others",
+}
+
+
+class Contender(Protocol):
+    """A decoder that is measured. It is made when its turn comes, and dropped after it."""
+
+    def ways(self) -> Sequence[str]: ...
+
+    def steps(self, case: Case, way: str, room: int) -> Advance:
+        """A function that reads column number i, for i below `room`."""
+        ...
+
+    def bytes_a_step(self, case: Case) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OursOnOnnx:
+    folder: Path
+    threads: int
+    backend: OnnxBackend
+
+    @classmethod
+    def load(cls, folder: Path, threads: int) -> OursOnOnnx:
+        return cls(folder, threads, OnnxBackend(folder, threads))
+
+    def ways(self) -> Sequence[str]:
+        return ("",)
+
+    def steps(self, case: Case, way: str, room: int) -> Advance:
+        return engine_steps(self.backend, case, room)
+
+    def bytes_a_step(self, case: Case) -> int:
+        manifest = self.backend.manifest
+        weights = graph_bytes(Path(manifest.graph("step" if case.guided else "step_unguided")))
+        return weights + cache_numbers(manifest.spec, case) * np.dtype(manifest.cache_dtype).itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class OursOnTorch:
+    backend: TorchBackend
+
+    @classmethod
+    def load(cls, spec: ModelSpec) -> OursOnTorch:
+        return cls(TorchBackend(load_model(random_package(spec))))
+
+    def ways(self) -> Sequence[str]:
+        return ("",)
+
+    def steps(self, case: Case, way: str, room: int) -> Advance:
+        with torch.inference_mode():
+            return engine_steps(self.backend, case, room)
+
+    def bytes_a_step(self, case: Case) -> int:
+        weights = decoder_bytes(self.backend.model.decoder, case.guided)
+        return weights + cache_numbers(self.backend.spec, case) * self.backend.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Theirs:
+    musicgen: Musicgen
+
+    def ways(self) -> Sequence[str]:
+        return tuple(" ".join(way) for way in self.musicgen.ways())
+
+    def steps(self, case: Case, way: str, room: int) -> Advance:
+        attention, cache = way.split()
+        return self.musicgen.steps(case, (attention, cache), room)
+
+    def bytes_a_step(self, case: Case) -> int:
+        return self.musicgen.bytes_a_step(case)
+
+
+def engine_steps(backend: Backend[Any, Any], case: Case, room: int, seed: int = 0) -> Advance:
+    """Steps of any backend behind caches and a condition of noise."""
+    spec, random = backend.spec, np.random.default_rng(seed)
+    decoder, head = spec.decoder, spec.decoder.head_dim
+    condition = backend.new_condition(case.frames)
+    blocks = (decoder.layers, 2, case.frames, decoder.width * spec.vision.tokens)
+    backend.write_held_condition(condition, random.random(blocks, np.float32))
+    caches = backend.new_caches(case.segments, case.guided, case.length + room)
+    held = random.random((decoder.layers, 2, 1 + case.guided, decoder.heads, case.length, head), np.float32)
+    for segment in range(case.segments):
+        backend.write_caches(caches, segment, held)
+    tokens = random.integers(0, decoder.card, (case.segments, 1, decoder.codebooks))
+
+    def advance(column: int) -> None:
+        position = np.full(case.segments, case.length + column)
+        backend.step(caches, 0, condition, case.frames, tokens, position)
+
+    return advance
+
+
+Makers = dict[str, Callable[[], Contender]]
+
+
+def contenders(folder: Path, threads: int) -> Makers:
+    spec = OnnxBackend(folder, threads).spec
+    return {
+        "musicgen fp32": lambda: Theirs(Musicgen(spec)),
+        "musicgen bf16": lambda: Theirs(Musicgen(spec, torch.bfloat16)),
+        "cuestream onnxruntime": lambda: OursOnOnnx.load(folder, threads),
+        "cuestream torch": lambda: OursOnTorch.load(spec),
+    }
+
+
+def cases(options: argparse.Namespace) -> list[Case]:
+    guided = {"both": (True, False), "on": (True,), "off": (False,)}[options.guidance]
+    return [Case(*x) for x in product(guided, options.lengths, options.frames, options.segments)]
+
+
+def measure(contender: Contender, case: Case, repeats: int) -> tuple[str, report.Timing]:
+    """The best way of a contender, and its timing."""
+    ways, room = contender.ways(), WARM_UP + repeats
+    probes = {}
+    if len(ways) > 1:
+        for way in ways:
+            probes[way] = report.measure(contender.steps(case, way, PROBE_STEPS + 2), PROBE_STEPS, 2).median_s
+            gc.collect()
+    best = min(probes, key=lambda way: probes[way]) if probes else ways[0]
+    return best, report.measure(contender.steps(case, best, room), repeats, WARM_UP)
+
+
+def rows(makers: Makers, wanted: Sequence[Case], repeats: int, rate: int) -> Iterator[dict[str, Any]]:
+    for name, make in makers.items():
+        contender = make()
+        for case in wanted:
+            way, timing = measure(contender, case, repeats)
+            steps_s = 1 / timing.median_s
+            print(f"{name} {case}: {steps_s:.1f} steps/s ({way or "only way"}; others {timing.others:.2f} cores)")
+            yield {
+                **case.facts(),
+                "contender": name,
+                "way": way,
+                "steps_s": round(steps_s, 2),
+                **timing.row(),
+                "real_time_factor": round(rate * timing.median_s, 3),
+                "mb_a_step": round(contender.bytes_a_step(case) / 1e6),
+            }
+            gc.collect()
+        del contender
+        gc.collect()
+
+
+def compared(measured: Sequence[dict[str, Any]], bandwidth_gb_s: float) -> list[dict[str, Any]]:
+    """Rows case by case, each with its share of the roof and its ratio to MusicGen in the same case."""
+    keys = tuple(Case(True, 0, 0, 0).facts())
+
+    def case_of(row: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(row[key] for key in keys)
+
+    def times(row: dict[str, Any], base: str) -> float | None:
+        other = next((r for r in measured if r["contender"] == base and case_of(r) == case_of(row)), None)
+        return round(other["p50_ms"] / row["p50_ms"], 2) if other else None
+
+    order = list(dict.fromkeys(map(case_of, measured)))
+    return [
+        {
+            **row,
+            "roof_steps_s": round(bandwidth_gb_s * 1e3 / row["mb_a_step"], 1),
+            "of_roof": round(row["steps_s"] * row["mb_a_step"] / bandwidth_gb_s / 1e3, 2),
+            "times_musicgen": times(row, BASE),
+            "times_musicgen_bf16": times(row, "musicgen bf16"),
+        }
+        for row in sorted(measured, key=lambda r: order.index(case_of(r)))
+    ]
+
+
+def plot(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:
+    """Bars of steps a second for each case; the tick above a bar is what memory allows it."""
+    from matplotlib.figure import Figure
+
+    keys = tuple(Case(True, 0, 0, 0).facts())
+    order = list(dict.fromkeys(tuple(row[key] for key in keys) for row in table))
+    names = list(dict.fromkeys(row["contender"] for row in table))
+    figure = Figure(figsize=(2.5 + 1.3 * len(order), 4.5), layout="constrained")
+    axes = figure.subplots()
+    wide = 0.8 / len(names)
+    for n, name in enumerate(names):
+        mine = [row for row in table if row["contender"] == name]
+        x = [order.index(tuple(row[key] for key in keys)) + (n - (len(names) - 1) / 2) * wide for row in mine]
+        axes.bar(x, [row["steps_s"] for row in mine], wide * 0.9, label=name)
+        roofs = [row["roof_steps_s"] for row in mine]
+        axes.hlines(roofs, [at - wide / 2 for at in x], [at + wide / 2 for at in x], "black", linewidth=1)
+    axes.axhline(50, color="grey", linestyle="--", linewidth=1, label="real time")
+    labels = [f"{'guided' if g else 'plain'}\n{n} columns\n{f} frames\n{s} seg." for g, n, f, s in order]
+    axes.set_xticks(range(len(order)), labels, fontsize=8)
+    axes.set(ylabel="steps/s (ticks: memory bandwidth)", title=title)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(options.threads)
+    folder = model_folder(options)
+    makers = contenders(folder, options.threads)
+    if options.only:
+        makers = {name: make for name, make in makers.items() if any(part in name for part in options.only)}
+    spec = OnnxBackend(folder, options.threads).spec
+    before = report.read_bandwidth(options.threads)
+    measured = list(rows(makers, cases(options), options.repeats, spec.code_rate))
+    after = report.read_bandwidth(options.threads)
+    roof = max(before, after, key=lambda b: b.best_gb_s)
+    table = compared(measured, roof.best_gb_s)
+    title = f"Decoder step, {spec.name}, {options.threads} threads, {roof.best_gb_s} GB/s"
+    report.print_table(title, COLUMNS, table)
+    facts = {
+        "model": spec.name,
+        "threads": options.threads,
+        "bandwidth_gb_s": {"roof": roof.best_gb_s, "before": before.median_gb_s, "after": after.median_gb_s},
+        "bandwidth_probe": report.Bandwidth.__doc__,
+        "real_time_factor": f"{spec.code_rate} x median seconds of a step",
+    }
+    name = options.name or f"step-{options.size}"
+    print(f"wrote {report.write(name, table, facts).name}")
+    with suppress(ImportError):  # the picture needs the extra `plot`
+        plot(table, title, report.RESULTS / f"{name}.png")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__)
+    add_model_options(parser)
+    parser.add_argument("--guidance", choices=("both", "on", "off"), default="both")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[500, 1500])
+    parser.add_argument("--frames", type=int, nargs="+", default=[20, 60])
+    parser.add_argument("--segments", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--only", nargs="+", help="parts of the names of those to measure")
+    parser.add_argument("--name", help="name of the result files")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""A frame of video, and how different two frames are. Frames arrive square and as large as the model's eyes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+MOST_CELLS = 32
+"""A thumbnail has at most this many cells on a side: noise averages out, motion does not."""
+COLOUR_BINS = 4
+"""Of each channel in the colour histogram."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """pixels: uint8 [S, S, 3] RGB. step: the decoder step at which it was captured; ages are counted from it."""
+
+    pixels: U8
+    step: int
+
+    @cached_property
+    def thumbnail(self) -> F32:
+        """[c, c, 3] in 0..1: means over equal cells."""
+        side = self.pixels.shape[0]
+        cells = next(c for c in range(min(MOST_CELLS, side), 0, -1) if side % c == 0)
+        cell = side // cells
+        blocks = self.pixels.reshape(cells, cell, cells, cell, 3)
+        return blocks.mean((1, 3), dtype=np.float32) / np.float32(255)
+
+    @cached_property
+    def colours(self) -> F32:
+        """A histogram over coarse colours that sums to one."""
+        coarse = (self.pixels >> (8 - COLOUR_BINS.bit_length() + 1)).astype(np.int64).reshape(-1, 3)
+        places = coarse @ np.array([COLOUR_BINS**2, COLOUR_BINS, 1])
+        counts = np.bincount(places, minlength=COLOUR_BINS**3)
+        return (counts / counts.sum()).astype(np.float32)
+
+
+def difference(a: Frame, b: Frame) -> float:
+    """Mean absolute difference of the thumbnails, 0 to 1."""
+    return float(np.abs(a.thumbnail - b.thumbnail).mean())
+
+
+def colour_shift(a: Frame, b: Frame) -> float:
+    """The share of pixels whose coarse colour has no counterpart in the other frame, 0 to 1."""
+    return float(np.abs(a.colours - b.colours).sum() / 2)

@@ -1,0 +1,121 @@
+"""Playing without an end: two overlapping segments of the decoder.
+
+A segment is a stretch of columns with its own origin and cache; the decoder was trained on `trained_steps` positions, no
+more. The leading segment is the one whose logits are sampled. When it has `context` columns left, a following segment starts
+at position 0 and reads the same columns, one a step, in the same batch; when the leading one is full, the following one takes
+over between two steps. No prompt is read again and no step costs more than two segments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.backends.base import F32, I64, Backend
+from engine.generate import pattern_of
+from engine.sampling import sample
+from engine.spec import ModelSpec, StreamPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """`slot`: which half of the caches it uses. `origin`: the stream's column that it reads at position 0."""
+
+    slot: int
+    origin: int
+    ordinal: int
+
+
+def context_steps(spec: ModelSpec, policy: StreamPolicy) -> int:
+    """Columns that a following segment holds when it takes over; a segment is never longer than training."""
+    return min(round(policy.context_s * spec.code_rate), spec.trained_steps - 1)
+
+
+class Segments:
+    """The columns of one stream, and the segments that read them."""
+
+    def __init__(self, backend: Backend[Any, Any], policy: StreamPolicy) -> None:
+        self.backend, self.policy = backend, policy
+        self.pattern = pattern_of(backend)
+        self.length = backend.spec.trained_steps
+        self.context = context_steps(backend.spec, policy)
+        self.caches = backend.new_caches(2, policy.guidance != 1.0, self.length)
+        self.leading = Segment(0, 0, 0)
+        self.following: Segment | None = None
+        self.first = 0
+        """The stream's column that `columns[0]` is: older ones no segment will read again."""
+        self.columns: list[I64] = [self.pattern.first_column()]
+
+    @property
+    def known(self) -> int:
+        """Columns known so far, the special one included."""
+        return self.first + len(self.columns)
+
+    def advance(self, condition: Any, frames: int) -> None:
+        """Read the newest column, sample the next one, hand over when the leading segment is full."""
+        newest = self.known - 1
+        if self.following is None and newest - self.leading.origin >= self.length - self.context:
+            self.following = Segment(1 - self.leading.slot, newest, self.leading.ordinal + 1)
+        logits = self._read(newest, condition, frames)
+        self.columns.append(sample(logits, self.policy, newest + 1))
+        if newest + 1 - self.leading.origin == self.length:
+            self._hand_over()
+
+    def _read(self, column: int, condition: Any, frames: int) -> F32:
+        """One step for every segment, in the order of their slots; returns the leading one's logits [R, K, card]."""
+        active = sorted((s for s in (self.leading, self.following) if s), key=lambda s: s.slot)
+        position = np.array([column - s.origin for s in active])
+        tokens = np.stack([self.pattern.begin(self.columns[-1], int(p)) for p in position])[:, None]
+        logits = self.backend.step(self.caches, active[0].slot, condition, frames, tokens, position)
+        return logits[active.index(self.leading)]
+
+    def _hand_over(self) -> None:
+        self.leading = self.following or Segment(1 - self.leading.slot, self.known - 1, self.leading.ordinal + 1)
+        self.following = None
+
+    def release(self, played: int) -> None:
+        """Forget columns that no segment reads again and that belong to the first `played` code frames only."""
+        before = min(self.leading.origin, played + 1)
+        del self.columns[: max(0, before - self.first)]
+        self.first = max(self.first, before)
+
+    def codes(self, start: int, end: int) -> I64:
+        """Code frames [K, end - start]; their columns must still be held."""
+        rows = range(self.pattern.codebooks)
+        return np.array([[self.columns[t + 1 + k - self.first][k] for t in range(start, end)] for k in rows])
+
+    @property
+    def frames(self) -> int:
+        """Code frames that are complete."""
+        return max(0, self.known - self.pattern.codebooks)
+
+    def state(self) -> tuple[dict[str, Any], I64]:
+        """Where the segments stand, and the columns [n, K] that they read."""
+        following = self.following
+        meta = {
+            "first": self.first,
+            "leading": [self.leading.slot, self.leading.origin, self.leading.ordinal],
+            "following": [following.slot, following.origin, following.ordinal] if following else None,
+        }
+        return meta, np.stack(self.columns)
+
+    def restore(self, meta: dict[str, Any], columns: I64) -> None:
+        """Take over a state; the caller puts the caches back, or calls `reread`."""
+        self.first, self.columns = meta["first"], list(columns)
+        self.leading = Segment(*meta["leading"])
+        self.following = Segment(*meta["following"]) if meta["following"] else None
+
+    def held_positions(self, segment: Segment) -> int:
+        """Columns that a segment has read; the newest column is not read yet."""
+        return self.known - 1 - segment.origin
+
+    def reread(self, condition: Any, frames: int) -> None:
+        """Fill the caches from the columns, for a state that came without them."""
+        for segment in (self.leading, self.following):
+            if segment is None or not self.held_positions(segment):
+                continue
+            columns = self.columns[segment.origin - self.first : -1]
+            read = np.stack([self.pattern.begin(c, p) for p, c in enumerate(columns)])[None]
+            self.backend.step(self.caches, segment.slot, condition, frames, read, np.zeros(1, np.int64))

@@ -1,0 +1,244 @@
+"""Seeing: from frames that come when they like to the condition that the decoder attends to.
+
+A mailbox of one takes frames, the newest wins. At each step the frame in it may be encoded and written into the open slot, a
+new slot may open, a cut may empty the window, and held frames whose fused tokens went stale (long-term memory changed) are
+fused again. Everything is counted; nothing here knows a clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.backends.base import F32, Backend
+from engine.frames import Frame, colour_shift, difference
+from engine.memory import LongTermMemory, ShortTermWindow
+from engine.spec import ModelSpec, StreamPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is kept of a frame that was encoded."""
+
+    step: int
+    features: F32
+    """[P, E] from the vision tower."""
+    short: F32
+    """[P, E] from the short-term branch."""
+    tokens: F32
+    """[P, D], fused; stale while its place waits for a refresh."""
+
+
+def window_slots(spec: ModelSpec, policy: StreamPolicy) -> int:
+    """Slots of the short-term window: what the policy asks for, at most what the decoder was trained with."""
+    return max(1, min(spec.window_slots, round(policy.short_term_s * spec.long_short.frame_rate)))
+
+
+class Sight:
+    """One stream's eyes and memory. `condition` and `frames` are what the decoder is given."""
+
+    def __init__(self, backend: Backend[Any, Any], policy: StreamPolicy) -> None:
+        self.backend, self.policy, self.spec = backend, policy, backend.spec
+        self.window = ShortTermWindow(window_slots(self.spec, policy))
+        self.long_term = LongTermMemory(policy.long_term_capacity)
+        self.condition = backend.new_condition(self.window.capacity)
+        self.counts: Counter[str] = Counter()
+        self.cuts: list[int] = []
+        """Steps at which cuts were seen since the caller last emptied it."""
+        self._mail: Frame | None = None  # bound 1: a newer frame replaces the one that waits
+        self._cut = False
+        self._pushed: Frame | None = None
+        self._encoded: Frame | None = None
+        self._last_encode = -policy.encode_every_steps
+        self._held: list[Seen] = []
+        self._memories: dict[int, F32] = {}
+        self._recalled: list[int] = []
+        self._memory = np.zeros((0, 2, self.spec.vision.tokens, self.spec.vision.width), np.float32)
+        self._stale: deque[int] = deque()  # bound: the places of the window, each at most once
+
+    @property
+    def frames(self) -> int:
+        """Frames in the condition."""
+        return len(self._held)
+
+    @property
+    def newest_step(self) -> int:
+        """The capture step of the newest frame in the condition."""
+        return max(seen.step for seen in self._held)
+
+    @property
+    def memory_slots(self) -> list[int]:
+        """Slots that long-term memory holds now."""
+        return list(self.long_term.held)
+
+    def push(self, frame: Frame) -> None:
+        """Put a frame into the mailbox. Raises ValueError when it is not as large as the model's eyes."""
+        side = self.spec.vision.image_size
+        if frame.pixels.shape != (side, side, 3) or frame.pixels.dtype != np.uint8:
+            found = f"{frame.pixels.dtype} {list(frame.pixels.shape)}"
+            raise ValueError(f"a frame for this model is uint8 [{side}, {side}, 3], not {found}")
+        self.counts["pushed"] += 1
+        self.counts["replaced"] += self._mail is not None
+        self._cut |= self._pushed is not None and self._is_cut(self._pushed, frame)
+        self._mail = self._pushed = frame
+
+    def _is_cut(self, before: Frame, after: Frame) -> bool:
+        policy = self.policy
+        return (
+            policy.on_cut != "ignore"
+            and difference(before, after) > policy.cut_above
+            and colour_shift(before, after) > policy.cut_colours_above
+        )
+
+    def look(self, now: int) -> None:
+        """Bring the condition to the state of step `now`."""
+        slot = now // self.spec.steps_per_slot
+        opens = self.window.newest is None or slot > self.window.newest
+        if self._mail is not None and self._is_due(now, opens):
+            frame, self._mail = self._mail, None
+            self._see(frame, slot, opens, now)
+        elif opens and self._held and self.policy.hold_last_frame:
+            self.counts["held"] += 1
+            self._open(slot, max(self._held, key=lambda seen: seen.step))
+        self._refresh()
+
+    def _is_due(self, now: int, opens: bool) -> bool:
+        if opens:
+            return True
+        waited = now - self._last_encode >= self.policy.encode_every_steps
+        return self._cut or (self.policy.open_slot and waited)
+
+    def _see(self, frame: Frame, slot: int, opens: bool, now: int) -> None:
+        cut, self._cut = self._cut, False
+        if cut:
+            self.counts["cuts"] += 1
+            self.cuts.append(now)
+        if not cut and self._is_similar(frame):
+            self.counts["similar"] += 1
+            self._stay(frame, slot, opens)
+            return
+        self._last_encode, self._encoded = now, frame
+        seen = self._encode(frame)
+        if cut:
+            self.window.forget()
+            self._held.clear()
+            self._stale.clear()
+            self._open(slot, seen)
+        elif opens:
+            self._open(slot, seen)
+        else:
+            assert self.window.newest is not None
+            self._write(self.window.places.index(self.window.newest), seen)
+
+    def _is_similar(self, frame: Frame) -> bool:
+        return self._encoded is not None and difference(self._encoded, frame) < self.policy.similar_below
+
+    def _stay(self, frame: Frame, slot: int, opens: bool) -> None:
+        """The picture is what it was: what is known of it is as old as the new frame."""
+        newest = max(range(len(self._held)), key=lambda place: self._held[place].step)
+        again = replace(self._held[newest], step=frame.step)
+        if opens:
+            self._open(slot, again)
+        else:
+            self._held[newest] = again
+
+    def _encode(self, frame: Frame) -> Seen:
+        self.counts["encoded"] += 1
+        features = self.backend.encode_frames(frame.pixels[None])
+        short = self.backend.look(features)[0]
+        return Seen(frame.step, features[0], short, np.zeros(0, np.float32))
+
+    def _open(self, slot: int, seen: Seen) -> None:
+        if self.long_term.takes(slot):
+            self._remember(slot, seen)
+        order = self.window.open(slot)
+        self._stale = deque(order.index(old) for old in self._stale if old in order)
+        self._held = [seen if old is None else self._held[old] for old in order]
+        for place, old in enumerate(order):
+            if old is None:
+                self._write(place, seen)
+            elif old != place:
+                self.backend.write_condition(self.condition, place, self._held[place].tokens[None])
+
+    def _remember(self, slot: int, seen: Seen) -> None:
+        self._memories[slot] = self.backend.remember(seen.features[None])[0]
+        for dropped in self.long_term.add(slot):
+            del self._memories[dropped]
+        recalled = self.long_term.recalled(self.policy.recalled)
+        if recalled != self._recalled:
+            self._recalled = recalled
+            self._memory = np.stack([self._memories[s] for s in recalled])
+            self._stale = deque(range(len(self._held)))
+
+    def _write(self, place: int, seen: Seen) -> None:
+        """Fuse a frame with what is recalled now and put it in its place."""
+        self._held[place] = self._fused(seen)
+        if place in self._stale:
+            self._stale.remove(place)
+        self.backend.write_condition(self.condition, place, self._held[place].tokens[None])
+
+    def _fused(self, seen: Seen) -> Seen:
+        return replace(seen, tokens=self.backend.fuse(seen.short[None], self._memory)[0])
+
+    def _refresh(self) -> None:
+        if self.policy.refresh == "exact":
+            if self._stale:
+                self._refresh_all()
+            return
+        for _ in range(min(self.policy.refresh_per_step, len(self._stale))):
+            place = self._stale.popleft()
+            self.counts["refreshed"] += 1
+            self._write(place, self._held[place])
+
+    def _refresh_all(self) -> None:
+        self._stale.clear()
+        self.counts["refreshed"] += len(self._held)
+        tokens = self.backend.fuse(np.stack([seen.short for seen in self._held]), self._memory)
+        self._held = [replace(seen, tokens=fresh) for seen, fresh in zip(self._held, tokens, strict=True)]
+        self.backend.write_condition(self.condition, 0, tokens)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Everything that the next step depends on but the condition's arrays, as plain values and arrays."""
+        meta = {
+            "places": self.window.places,
+            "stride": self.long_term.stride,
+            "held": self.long_term.held,
+            "recalled": self._recalled,
+            "stale": list(self._stale),
+            "cut": self._cut,
+            "last_encode": self._last_encode,
+            "steps": [seen.step for seen in self._held],
+            "counts": dict(self.counts),
+        }
+        arrays: dict[str, NDArray[Any]] = {}
+        for part in ("features", "short", "tokens"):
+            arrays[part] = np.stack([getattr(seen, part) for seen in self._held])
+        arrays["memories"] = np.stack([self._memories[slot] for slot in self.long_term.held])
+        for name, frame in (("mail", self._mail), ("pushed", self._pushed), ("encoded", self._encoded)):
+            if frame is not None:
+                arrays[name] = frame.pixels
+                meta[name] = frame.step
+        return meta, arrays
+
+    def restore(self, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Take over a state; the caller puts the condition's arrays back, or calls `rewrite`."""
+        self.window.places = list(meta["places"])
+        self.long_term.stride, self.long_term.held = meta["stride"], list(meta["held"])
+        self._memories = dict(zip(self.long_term.held, arrays["memories"], strict=True))
+        self._recalled, self._stale = list(meta["recalled"]), deque(meta["stale"])
+        self._memory = np.stack([self._memories[slot] for slot in self._recalled])
+        self._cut, self._last_encode = meta["cut"], meta["last_encode"]
+        self.counts = Counter(meta["counts"])
+        parts = (arrays["features"], arrays["short"], arrays["tokens"])
+        self._held = [Seen(*values) for values in zip(meta["steps"], *parts, strict=True)]
+        self._mail, self._pushed, self._encoded = (
+            Frame(arrays[name], meta[name]) if name in meta else None for name in ("mail", "pushed", "encoded")
+        )
+
+    def rewrite(self) -> None:
+        """Project the held tokens again, for a state that came without the condition's arrays."""
+        self.backend.write_condition(self.condition, 0, np.stack([seen.tokens for seen in self._held]))

@@ -1,0 +1,187 @@
+"""A stream: push frames when they come, advance step by step, take audio. Deterministic; it knows steps, not clocks.
+
+    push(frame) ─► Sight: mailbox, window, memory ─► condition
+    advance()   ─► Segments: one column ─► code frames
+    take()      ─► codec, in chunks ─► AudioChunk
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from engine import codec
+from engine.backends.base import F32, Backend
+from engine.errors import PackageError
+from engine.frames import Frame
+from engine.segments import Segments
+from engine.sight import Sight
+from engine.spec import StreamPolicy
+
+STATE_FORMAT = 1
+MAX_UNTAKEN_STEPS = 1500
+"""Steps that may be taken ahead of the audio that was taken: 30 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """samples: float32 [n], mono, at the codec's rate. Steps count code frames of 20 ms."""
+
+    samples: F32
+    first_sample: int
+    newest_step: int
+    """When the newest frame that conditioned the chunk's last code frame was captured."""
+    age_steps: int
+    """How old that frame's picture is at the end of the chunk."""
+    segment: int
+    seed: int
+
+
+class ScoreStream:
+    """Music for one video. `policy` stays for the life of the stream; frames are [S, S, 3] as the model's eyes want them."""
+
+    def __init__(self, backend: Backend[Any, Any], policy: StreamPolicy | None = None) -> None:
+        """Raises ValueError when the model has no codec: it can make codes, but no audio."""
+        if backend.spec.codec is None:
+            raise ValueError(f"the model {backend.spec.name!r} was exported without a codec, so it cannot sound")
+        self.backend, self.policy = backend, policy or StreamPolicy()
+        self.codec_spec = backend.spec.codec
+        self.sight = Sight(backend, self.policy)
+        self.segments = Segments(backend, self.policy)
+        self._tail = codec.start(self.codec_spec, backend.spec.decoder.codebooks)
+        self._decoded = 0  # code frames given to the codec
+        self._conditions: deque[tuple[int, int]] = deque()  # (newest frame, segment) of each unplayed step; bound: MAX_UNTAKEN_STEPS, then ValueError
+        self._closed = False
+
+    @property
+    def now(self) -> int:
+        """Steps taken: the code frame whose first codebook the next step writes."""
+        return self.segments.known - 1
+
+    @property
+    def frames(self) -> int:
+        """Code frames that are complete."""
+        return self.segments.frames
+
+    def push(self, pixels: NDArray[np.uint8], step: int | None = None) -> None:
+        """Show a frame, uint8 [S, S, 3], captured at `step` (default: now). It is looked at by the next `advance`."""
+        self.sight.push(Frame(pixels, self.now if step is None else step))
+
+    def advance(self) -> None:
+        """Take one decoder step, 20 ms of music. Raises ValueError before the first frame, and when nobody takes audio."""
+        if len(self._conditions) >= MAX_UNTAKEN_STEPS:
+            raise ValueError(f"{MAX_UNTAKEN_STEPS} steps of music wait to be taken; call take()")
+        self.sight.look(self.now)
+        if not self.sight.frames:
+            raise ValueError("a stream needs a frame before it can play; push one first")
+        self._conditions.append((self.sight.newest_step, self.segments.leading.ordinal))
+        self.segments.advance(self.sight.condition, self.sight.frames)
+
+    def take(self) -> AudioChunk | None:
+        """The next chunk, as soon as the frames that the codec looks ahead are known."""
+        wanted = self._tail.emitted + self.policy.chunk_steps
+        if self.frames < wanted + codec.reach(self.codec_spec).look_ahead:
+            return None
+        return self._decode(wanted + codec.reach(self.codec_spec).look_ahead, last=False)
+
+    def close(self, frames: int | None = None) -> AudioChunk | None:
+        """End the music after `frames` code frames (default: all complete ones) and return what was not taken yet."""
+        end = self.frames if frames is None else min(frames, self.frames)
+        if self._closed or end <= self._tail.emitted:
+            return None
+        self._closed = True
+        return self._decode(end, last=True)
+
+    def _decode(self, end: int, last: bool) -> AudioChunk:
+        first = self._tail.emitted
+        codes = self.segments.codes(self._decoded, end)
+        samples, self._tail = codec.decode(self.backend, self.codec_spec, self._tail, codes, last=last)
+        self._decoded = end
+        self.segments.release(end)
+        played = self._tail.emitted
+        newest, segment = self._conditions[played - first - 1]
+        for _ in range(played - first):
+            self._conditions.popleft()
+        return AudioChunk(
+            samples, first * self.codec_spec.hop, newest, played - newest, segment, self.policy.seed
+        )
+
+    def snapshot(self, caches: bool = True) -> bytes:
+        """The stream as one safetensors blob. With caches it continues bit for bit on the same backend; without them it is
+        a few MB, and the caches are computed again from the columns."""
+        sight_meta, arrays = self.sight.state()
+        segments_meta, columns = self.segments.state()
+        arrays["columns"] = columns
+        for name in ("codes", "hidden", "cell", "y"):
+            arrays[f"tail_{name}"] = getattr(self._tail, name)
+        if caches:
+            arrays |= self._cache_arrays()
+        meta = {
+            "format": STATE_FORMAT,
+            "spec_digest": self.backend.spec.digest,
+            "policy": asdict(self.policy),
+            "sight": sight_meta,
+            "segments": segments_meta,
+            "decoded": self._decoded,
+            "tail": [self._tail.read, self._tail.emitted],
+            "conditions": list(self._conditions),
+        }
+        blob: bytes = save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"stream": json.dumps(meta)})
+        return blob
+
+    def _cache_arrays(self) -> dict[str, NDArray[Any]]:
+        segments = self.segments
+        arrays = {"condition": self.backend.read_condition(self.sight.condition, self.sight.frames)}
+        for segment in (segments.leading, segments.following):
+            if segment is not None:
+                held = segments.held_positions(segment)
+                arrays[f"cache_{segment.slot}"] = self.backend.read_caches(segments.caches, segment.slot, held)
+        return arrays
+
+    @classmethod
+    def restore(cls, backend: Backend[Any, Any], blob: bytes) -> ScoreStream:
+        """Raises PackageError when the blob is damaged or belongs to another model."""
+        meta, arrays = _read(blob)
+        if meta["spec_digest"] != backend.spec.digest:
+            raise PackageError(
+                f"the snapshot belongs to the model {meta['spec_digest']}, not to {backend.spec.digest}"
+            )
+        stream = cls(backend, StreamPolicy(**meta["policy"]))
+        stream.sight.restore(meta["sight"], arrays)
+        stream.segments.restore(meta["segments"], arrays["columns"])
+        tail = [arrays[f"tail_{name}"] for name in ("codes", "hidden", "cell", "y")]
+        stream._tail = codec.CodecState(*meta["tail"], *tail)
+        stream._decoded = meta["decoded"]
+        stream._conditions = deque((newest, segment) for newest, segment in meta["conditions"])
+        stream._restore_caches(arrays)
+        return stream
+
+    def _restore_caches(self, arrays: dict[str, NDArray[Any]]) -> None:
+        segments = self.segments
+        if "condition" not in arrays:
+            self.sight.rewrite()
+            segments.reread(self.sight.condition, self.sight.frames)
+            return
+        self.backend.write_held_condition(self.sight.condition, arrays["condition"])
+        for segment in (segments.leading, segments.following):
+            if segment is not None:
+                self.backend.write_caches(segments.caches, segment.slot, arrays[f"cache_{segment.slot}"])
+
+
+def _read(blob: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    try:
+        arrays = load(blob)
+        header = int.from_bytes(blob[:8], "little")
+        meta = json.loads(json.loads(blob[8 : 8 + header])["__metadata__"]["stream"])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise PackageError(f"expected a stream snapshot, found something else or a damaged one: {error}") from error
+    if meta.get("format") != STATE_FORMAT:
+        raise PackageError(f"expected snapshot format {STATE_FORMAT}, found {meta.get('format')!r}")
+    return meta, arrays
