@@ -1,1 +1,1 @@
-"""Measurements that print again any figure of the documentation. Each module is one command; see README.md."""
+"""Measurements that print any figure of the documentation again; README.md has the commands."""

@@ -1,6 +1,8 @@
-"""The models that benchmarks measure: exports of random weights, made once and kept, and what a step must read of them.
+"""The models that benchmarks measure: exports of random weights, made once and kept, and what a step reads
+of them.
 
-Every layer has weights of its own: a runtime shares copies of one matrix, and then reads it from the cache.
+Every layer has weights of its own: a runtime shares copies of one matrix, and then reads it from the
+cache.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def model_folder(options: argparse.Namespace) -> Path:
-    """The export that the options name, made now if it is not there: small takes minutes and 2.3 GB of disk."""
+    """The export that the options name, made now if it is not there: small takes minutes and 2.3 GB."""
     return options.model or random_export(options.size, options.precision, options.cache)
 
 
@@ -74,14 +76,14 @@ class Case:
 
 
 def cache_numbers(spec: ModelSpec, case: Case, condition_rows: int = 1) -> int:
-    """Numbers in the caches that a step reads: own keys and values for each row, the condition's once or for each row."""
+    """Numbers in the caches that a step reads; the condition is held once, or `condition_rows` times."""
     decoder = spec.decoder
     columns = case.rows * case.length + condition_rows * case.frames * spec.vision.tokens
     return 2 * decoder.layers * decoder.width * columns
 
 
 def graph_bytes(path: Path) -> int:
-    """Bytes of all constants that a graph reads at every run; of a table that is only looked up, a row is as good as nothing."""
+    """Bytes of the constants that a graph reads at every run, without tables, of which it reads a row."""
     graph = onnx.load(path, load_external_data=False).graph
     tables = {node.input[0] for node in graph.node if node.op_type == "Gather"}
     used = {name for node in graph.node for name in node.input}
@@ -97,11 +99,11 @@ def decoder_bytes(decoder: Decoder, guided: bool) -> int:
     """The same of the PyTorch decoder: without the embedding and without the projection of a condition."""
 
     def read() -> Iterator[int]:
-        for name, x in decoder.named_parameters():
+        for name, weight in decoder.named_parameters():
             if not name.startswith("embedding") and "cross_kv" not in name:
-                yield x.nbytes
-        for name, x in decoder.named_buffers():
+                yield weight.nbytes
+        for name, constant in decoder.named_buffers():
             if guided and "null_" in name:
-                yield x.nbytes
+                yield constant.nbytes
 
     return sum(read())

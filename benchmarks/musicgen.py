@@ -1,8 +1,9 @@
-"""What ours is compared with: the decoder of `transformers` MusicGen, of the same geometry, run as its users run it.
+"""What ours is compared with: the decoder of `transformers` MusicGen, of one geometry with ours, run as
+users run it.
 
-It takes the same number of condition tokens as VidMuse's frames give. Guidance is two rows that both attend to all of them;
-cross-attention keys and values are cached, as in `generate`; no mask is passed, which favours it. Random weights, each layer
-with its own.
+It takes as many condition tokens as VidMuse's frames give. Guidance is two rows that both attend to all
+of them; cross-attention keys and values are cached, as in `generate`; no mask is passed, which favours
+it. Weights are random, each layer with its own.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Musicgen:
     def __init__(self, spec: ModelSpec, dtype: torch.dtype = torch.float32, seed: int = 0) -> None:
         torch.manual_seed(seed)
         self.spec, self.dtype = spec, dtype
-        self.model = MusicgenForCausalLM(_config(spec)).to(dtype).eval()
+        model: Any = MusicgenForCausalLM(_config(spec))
+        self.model = model.to(dtype).eval()
 
     def ways(self) -> Iterator[tuple[str, str]]:
         """(attention, cache): all that a user may choose."""
@@ -55,7 +57,8 @@ class Musicgen:
 
     def _caches(self, case: Case, kind: str, room: int) -> EncoderDecoderCache:
         config = self.model.config
-        own: Cache = DynamicCache(config=config) if kind == "dynamic" else StaticCache(config, case.length + room)
+        length = case.length + room
+        own: Cache = DynamicCache(config=config) if kind == "dynamic" else StaticCache(config, length)
         cross = DynamicCache(config=config)
         self._fill(own, case.rows, case.length)
         self._fill(cross, case.rows, case.frames * self.spec.vision.tokens)
@@ -69,7 +72,7 @@ class Musicgen:
 
     def bytes_a_step(self, case: Case) -> int:
         """Weights and caches read once; the copies of a dynamic cache are not counted."""
-        weights = sum(
+        weights: int = sum(
             x.nbytes
             for name, x in self.model.named_parameters()
             if "embed" not in name and "encoder_attn.k_proj" not in name and "encoder_attn.v_proj" not in name

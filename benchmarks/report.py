@@ -1,6 +1,8 @@
-"""What every benchmark says beside its figures: the machine, the commit, the command, and how busy others kept the machine.
+"""What every benchmark says beside its figures: the machine, the commit, the command, and how busy others
+kept it.
 
-It owns timing, the percentiles, the JSON file and the table. Nothing that it writes names a host or a path of this machine.
+It owns timing, the percentiles, the JSON file and the table. Nothing that it writes names a host or a
+path of the machine.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
-CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "asimddp", "i8mm", "bf16", "sve")
+CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimddp", "i8mm", "bf16", "sve")
 """The flags that decide which kernels a runtime takes."""
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx")
 PROBE_BYTES = 1 << 30
@@ -38,7 +40,7 @@ class Timing:
 
     seconds: tuple[float, ...]
     others: float
-    """Cores that other processes used meanwhile, on average: above 0.1 the percentiles are not this program's own."""
+    """Cores that other processes used meanwhile, on average; above 0.1 the figures are not its own."""
     load: float
     """Load average over one minute, at the end."""
 
@@ -116,10 +118,11 @@ class Machine:
     @classmethod
     def this(cls) -> Machine:
         info = _read("/proc/cpuinfo")
+        known = (_line(info, "flags") or _line(info, "Features")).split()
         return cls(
             cpu=_line(info, "model name") or platform.processor() or platform.machine(),
             cores=os.cpu_count() or 1,
-            flags=tuple(f for f in CPU_FLAGS if f in (_line(info, "flags") or _line(info, "Features")).split()),
+            flags=tuple(flag for flag in CPU_FLAGS if flag in known),
             memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             huge_pages=_read("/sys/kernel/mm/transparent_hugepage/enabled").strip(),
             system=f"{platform.system()} {platform.machine()}",
@@ -143,7 +146,8 @@ def _read(path: str) -> str:
 
 def _line(text: str, key: str) -> str:
     """The value of the first `key : value` line."""
-    return next((v.strip() for k, _, v in (ln.partition(":") for ln in text.splitlines()) if k.strip() == key), "")
+    pairs = (line.partition(":") for line in text.splitlines())
+    return next((value.strip() for name, _, value in pairs if name.strip() == key), "")
 
 
 def _version(distribution: str) -> str | None:
@@ -155,7 +159,7 @@ def _version(distribution: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Bandwidth:
-    """Memory reads of one GiB of float32, split over threads: `numpy.max`, or `numpy.dot` of it with itself, whichever is faster."""
+    """One GiB of float32 read by threads: `numpy.max`, or `numpy.dot` with itself, whichever is faster."""
 
     best_gb_s: float
     median_gb_s: float
@@ -163,15 +167,14 @@ class Bandwidth:
 
 
 def read_bandwidth(threads: int, repeats: int = 8) -> Bandwidth:
-    """The roof of anything that reads each weight once. numpy asks for huge pages where the system grants them."""
+    """The roof of what reads each weight once. numpy asks for huge pages; not all programs do."""
     parts = np.array_split(np.ones(PROBE_BYTES // 4, np.float32), threads)
     reads: tuple[Callable[[Any], Any], ...] = (np.max, lambda part: np.dot(part, part))
     with ThreadPoolExecutor(threads) as pool:
         timings = [measure(lambda _, read=read: list(pool.map(read, parts)), repeats, 1) for read in reads]
     fastest = min(timings, key=lambda t: min(t.seconds))
-    return Bandwidth(
-        round(PROBE_BYTES / min(fastest.seconds) / 1e9, 1), round(PROBE_BYTES / fastest.median_s / 1e9, 1), threads
-    )
+    best, median = (round(PROBE_BYTES / s / 1e9, 1) for s in (min(fastest.seconds), fastest.median_s))
+    return Bandwidth(best, median, threads)
 
 
 def write(name: str, rows: Sequence[Row], facts: Mapping[str, Any]) -> Path:
@@ -207,7 +210,8 @@ def commit() -> str:
     root = Path(__file__).parent.parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(("git", *arguments), cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+        done = subprocess.run(("git", *arguments), cwd=root, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
 
     name = git("rev-parse", "--short", "HEAD")
     return (name + "+" * bool(git("status", "--porcelain", "--", "engine", "export"))) if name else "unknown"
@@ -229,4 +233,6 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:.0f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return str(value)

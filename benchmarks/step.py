@@ -1,7 +1,9 @@
-"""`python -m benchmarks.step`: decoder steps a second, ours beside MusicGen's, and the roof that memory sets.
+"""`python -m benchmarks.step`: decoder steps a second, ours beside MusicGen's, and the roof that memory
+sets.
 
-A step reads every weight and every cache once, so steps a second cannot exceed bandwidth over bytes. Real time needs
-`code_rate` steps a second (50). Steps are timed without sampling, one after another, from `length` columns on.
+A step reads every weight and every cache once, so steps a second cannot exceed bandwidth over bytes.
+Real time needs `code_rate` steps a second (50). Steps are timed without sampling, one after another,
+behind `length` columns.
 """
 
 from __future__ import annotations
@@ -185,7 +187,7 @@ def rows(makers: Makers, wanted: Sequence[Case], repeats: int, rate: int) -> Ite
         for case in wanted:
             way, timing = measure(contender, case, repeats)
             steps_s = 1 / timing.median_s
-            print(f"{name} {case}: {steps_s:.1f} steps/s ({way or "only way"}; others {timing.others:.2f} cores)")
+            print(f"{name} {way} {case}: {steps_s:.1f} steps/s, others {timing.others:.2f} cores", flush=True)
             yield {
                 **case.facts(),
                 "contender": name,
@@ -193,7 +195,7 @@ def rows(makers: Makers, wanted: Sequence[Case], repeats: int, rate: int) -> Ite
                 "steps_s": round(steps_s, 2),
                 **timing.row(),
                 "real_time_factor": round(rate * timing.median_s, 3),
-                "mb_a_step": round(contender.bytes_a_step(case) / 1e6),
+                "mb_a_step": round(contender.bytes_a_step(case) / 1e6, 1),
             }
             gc.collect()
         del contender

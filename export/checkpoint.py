@@ -81,8 +81,12 @@ class Package:
     weights: dict[str, Tensor]
 
 
-def load_package(source: str, codec: str | None = None) -> Package:
-    """Read a published or converted package. Raises PackageError saying what was expected and what was found."""
+def load_package(source: str, codec: str | None = None, vision: Mapping[str, Any] | None = None) -> Package:
+    """Read a published or converted package. Raises PackageError saying what was expected and what was found.
+
+    codec: where the codec is, when it is not in the package; "none" goes without. vision: geometry for a published package
+    that brings no `vision.json`.
+    """
     if fetch(source, SPEC_FILE) is not None:
         return _read_converted(source)
     path = fetch(source, STATE_FILE)
@@ -91,7 +95,7 @@ def load_package(source: str, codec: str | None = None) -> Package:
     content = read_pickle(path)
     state, config = _sections(content, path.name)
     sound = read_package_codec(source, codec)
-    return convert(state, config, Path(source).resolve().name, _vision_override(source), sound)
+    return convert(state, config, Path(source).resolve().name, _vision_override(source) or vision, sound)
 
 
 def load_model(package: Package) -> VidMuse:

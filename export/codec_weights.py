@@ -25,8 +25,11 @@ Codec = tuple[CodecSpec, dict[str, Tensor]]
 COMPRESSION_FILE = "compression_state_dict.bin"
 
 
-def read_package_codec(source: str, override: str | None) -> Codec | None:
-    """The codec of a published package. `override` is a file, a folder or a hub id; "none" goes without one."""
+def read_package_codec(source: str, override: str | None, target: Path | None = None) -> Codec | None:
+    """The codec of a published package. `override` is a file, a folder or a hub id; "none" goes without one.
+
+    target: weights that a pointer is known to mean, so that the hub need not be asked.
+    """
     if override == "none":
         return None
     if override is not None:
@@ -36,7 +39,7 @@ def read_package_codec(source: str, override: str | None) -> Codec | None:
         raise PackageError(f"{source}: expected {COMPRESSION_FILE}; give the codec with --codec, or --codec none")
     content = read_pickle(path)
     if isinstance(content.get("pretrained"), str):
-        return _follow_pointer(content["pretrained"])
+        return read_codec(str(target)) if target else _follow_pointer(content["pretrained"])
     return _full_form(content, path.name)
 
 

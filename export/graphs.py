@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.model.codec import CodecDecoder
 from engine.model.vidmuse import VidMuse
 from engine.spec import DecoderSpec
 
@@ -95,22 +96,20 @@ class Step(nn.Module):
 
 
 class CodecRecurrent(nn.Module):
-    def __init__(self, model: VidMuse) -> None:
+    def __init__(self, codec: CodecDecoder) -> None:
         super().__init__()
-        self.codec = model.codec
+        self.codec = codec
 
     def forward(self, codes: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        assert self.codec is not None
         return self.codec.recur(codes, hidden, cell, onnx_lstm)
 
 
 class CodecUpsample(nn.Module):
-    def __init__(self, model: VidMuse) -> None:
+    def __init__(self, codec: CodecDecoder) -> None:
         super().__init__()
-        self.codec = model.codec
+        self.codec = codec
 
     def forward(self, y: Tensor) -> Tensor:
-        assert self.codec is not None
         return self.codec.upsample(y)
 
 
@@ -165,7 +164,8 @@ def onnx_lstm(lstm: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[T
 
 def graphs(model: VidMuse) -> list[Graph]:
     """Everything that an exported model consists of."""
-    return [*_eyes(model), *_decoder(model), *(_codec(model) if model.codec else [])]
+    sound = codec_graphs(model.codec, model.spec.decoder.codebooks) if model.codec else []
+    return [*_eyes(model), *_decoder(model), *sound]
 
 
 def _eyes(model: VidMuse) -> list[Graph]:
@@ -248,23 +248,23 @@ def _each(spec: DecoderSpec, name: str) -> list[str]:
     return [f"{name}_{layer}" for layer in range(spec.layers)]
 
 
-def _codec(model: VidMuse) -> list[Graph]:
-    assert model.codec is not None
-    spec, lead = model.codec.spec, model.codec.reach.lead
+def codec_graphs(codec: CodecDecoder, codebooks: int) -> list[Graph]:
+    """The two halves of the codec, for the codebooks that the decoder writes."""
+    spec, lead = codec.spec, codec.reach.lead
     frames = torch.export.Dim("frames", min=1, max=1 << 20)
     padded = torch.export.Dim("padded", min=2 * lead + 1, max=1 << 20)
     state = torch.zeros(spec.lstm_layers, 1, spec.lstm_width)
-    codes = torch.zeros(model.spec.decoder.codebooks, 5 + 2 * lead, dtype=torch.int64)
+    codes = torch.zeros(codebooks, 5 + 2 * lead, dtype=torch.int64)
     y = torch.zeros(spec.lstm_width, 7)
     still = {0: torch.export.Dim.STATIC}
     return [
         Graph(
             "codec_recurrent",
-            CodecRecurrent(model),
+            CodecRecurrent(codec),
             (codes, state, state.clone()),
             ["codes", "hidden", "cell"],
             ["y", "new_hidden", "new_cell"],
             ({1: padded}, still, still),
         ),
-        Graph("codec_upsample", CodecUpsample(model), (y,), ["y"], ["audio"], ({1: frames},)),
+        Graph("codec_upsample", CodecUpsample(codec), (y,), ["y"], ["audio"], ({1: frames},)),
     ]

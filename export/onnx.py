@@ -51,7 +51,7 @@ def export(
         shared = _SharedWeights(file, folder)
         for graph in graphs(model):
             report(graph.name)
-            traced = shared.move_out(_trace(graph))
+            traced = shared.move_out(trace(graph))
             _annotate(traced, package, precision)
             path = folder / f"{graph.name}.onnx"
             ir.save(traced, path)
@@ -72,7 +72,8 @@ def in_precision(model: VidMuse, precision: Precision) -> VidMuse:
     return model
 
 
-def _trace(graph: Graph) -> ir.Model:
+def trace(graph: Graph) -> ir.Model:
+    """One graph, its weights inside. The exporter's warnings about its own workings are kept quiet."""
     for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
