@@ -66,6 +66,10 @@ class Case:
     def rows(self) -> int:
         return self.segments * (2 if self.guided else 1)
 
+    def __str__(self) -> str:
+        """Guidance, then columns / frames / segments."""
+        return f"{'guided' if self.guided else 'plain'} {self.length}/{self.frames}/{self.segments}"
+
     def facts(self) -> dict[str, int | bool]:
         return {
             "guidance": self.guided,

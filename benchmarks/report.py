@@ -28,6 +28,11 @@ RESULTS = Path(__file__).parent / "results"
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimddp", "i8mm", "bf16", "sve")
 """The flags that decide which kernels a runtime takes."""
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx")
+WARM_UP = 3
+ATTEMPTS = 4
+"""How often a measurement is begun again because others were busy."""
+QUIET_CORES = 0.15
+"""Other programs may use this much: beyond it, threads that wait for each other make 100 ms of 1 ms."""
 PROBE_BYTES = 1 << 30
 """Far above any last-level cache, so that the probe reads memory."""
 
@@ -61,21 +66,43 @@ class Timing:
         }
 
 
-def measure(call: Callable[[int], object], repeats: int, warm_up: int = 3) -> Timing:
+def measure(call: Callable[[int], object], repeats: int, warm_up: int = WARM_UP) -> Timing:
     """Time `call(i)` for i from 0 on; the first `warm_up` calls count for nothing."""
     for i in range(warm_up):
         call(i)
     seconds = []
-    start = _Usage.now()
+    start = Usage.now()
     for i in range(warm_up, warm_up + repeats):
         began = time.perf_counter()
         call(i)
         seconds.append(time.perf_counter() - began)
-    return Timing(tuple(seconds), start.others_until(_Usage.now()), os.getloadavg()[0])
+    return Timing(tuple(seconds), start.others_until(Usage.now()), os.getloadavg()[0])
+
+
+def measure_quietly(attempt: Callable[[], Timing], patience_s: float, attempts: int = ATTEMPTS) -> Timing:
+    """The quietest of a few attempts, the first quiet one if any is; each waits for its moment."""
+    timings: list[Timing] = []
+    while len(timings) < attempts:
+        wait_for_quiet(patience_s)
+        timings.append(attempt())
+        if timings[-1].others <= QUIET_CORES:
+            break
+    return min(timings, key=lambda timing: timing.others)
+
+
+def wait_for_quiet(patience_s: float, window_s: float = 0.5) -> bool:
+    """Whether others left the machine alone for half a second, before patience ended."""
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
+        start = Usage.now()
+        time.sleep(window_s)
+        if start.others_until(Usage.now()) <= QUIET_CORES:
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
-class _Usage:
+class Usage:
     """Clock, CPU seconds of the whole machine, and CPU seconds of this process."""
 
     clock: float
@@ -83,10 +110,10 @@ class _Usage:
     own: float
 
     @classmethod
-    def now(cls) -> _Usage:
+    def now(cls) -> Usage:
         return cls(time.monotonic(), _busy_seconds(), time.process_time())
 
-    def others_until(self, end: _Usage) -> float:
+    def others_until(self, end: Usage) -> float:
         busy = (end.machine - self.machine) - (end.own - self.own)
         return max(0.0, busy / max(end.clock - self.clock, 1e-9))
 
@@ -168,10 +195,11 @@ class Bandwidth:
 
 def read_bandwidth(threads: int, repeats: int = 8) -> Bandwidth:
     """The roof of what reads each weight once. numpy asks for huge pages; not all programs do."""
+    wait_for_quiet(patience_s=30)
     parts = np.array_split(np.ones(PROBE_BYTES // 4, np.float32), threads)
     reads: tuple[Callable[[Any], Any], ...] = (np.max, lambda part: np.dot(part, part))
     with ThreadPoolExecutor(threads) as pool:
-        timings = [measure(lambda _, read=read: list(pool.map(read, parts)), repeats, 1) for read in reads]
+        timings = [measure(lambda _, f=read: [*pool.map(f, parts)], repeats, 1) for read in reads]  # type: ignore[misc]
     fastest = min(timings, key=lambda t: min(t.seconds))
     best, median = (round(PROBE_BYTES / s / 1e9, 1) for s in (min(fastest.seconds), fastest.median_s))
     return Bandwidth(best, median, threads)
@@ -225,7 +253,7 @@ def print_table(title: str, columns: Mapping[str, str], rows: Sequence[Row]) -> 
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(_cell(row.get(key)) for key in columns))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    Console(width=None if sys.stdout.isatty() else 180).print(table)
 
 
 def _cell(value: object) -> str:

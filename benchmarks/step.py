@@ -37,27 +37,24 @@ from engine.spec import ModelSpec
 from export.checkpoint import load_model
 from export.random_model import random_package
 
-WARM_UP = 4
 PROBE_STEPS = 6
 """Steps that each of a contender's ways is given before its best one is measured."""
 BASE = "musicgen fp32"
 
 COLUMNS = {
-    "guidance": "guidance",
-    "length": "length",
-    "frames": "frames",
-    "segments": "segments",
+    "case": "columns/frames/segments",
     "contender": "decoder",
     "way": "way",
     "steps_s": "steps/s",
-    "p50_ms": "ms p50",
+    "p50_ms": "p50 ms",
     "p99_ms": "p99",
     "best_ms": "best",
     "real_time_factor": "RTF",
     "mb_a_step": "MB/step",
     "of_roof": "of roof",
-    "times_musicgen": "x musicgen",
-    "times_musicgen_bf16": "x its bf16",
+    "times_musicgen": "x MusicGen",
+    "times_musicgen_best": "of best",
+    "times_musicgen_bf16": "x bf16",
     "others_cores": "others",
 }
 
@@ -169,27 +166,35 @@ def cases(options: argparse.Namespace) -> list[Case]:
     return [Case(*x) for x in product(guided, options.lengths, options.frames, options.segments)]
 
 
-def measure(contender: Contender, case: Case, repeats: int) -> tuple[str, report.Timing]:
+def measure(contender: Contender, case: Case, repeats: int, patience_s: float) -> tuple[str, report.Timing]:
     """The best way of a contender, and its timing."""
-    ways, room = contender.ways(), WARM_UP + repeats
+    ways, room = contender.ways(), report.WARM_UP + repeats
     probes = {}
     if len(ways) > 1:
         for way in ways:
-            probes[way] = report.measure(contender.steps(case, way, PROBE_STEPS + 2), PROBE_STEPS, 2).median_s
+            probe = report.measure(contender.steps(case, way, PROBE_STEPS + 2), PROBE_STEPS, 2)
+            probes[way] = min(probe.seconds)
             gc.collect()
     best = min(probes, key=lambda way: probes[way]) if probes else ways[0]
-    return best, report.measure(contender.steps(case, best, room), repeats, WARM_UP)
+
+    def attempt() -> report.Timing:
+        return report.measure(contender.steps(case, best, room), repeats)
+
+    return best, report.measure_quietly(attempt, patience_s)
 
 
-def rows(makers: Makers, wanted: Sequence[Case], repeats: int, rate: int) -> Iterator[dict[str, Any]]:
+def rows(makers: Makers, options: argparse.Namespace, rate: int) -> Iterator[dict[str, Any]]:
     for name, make in makers.items():
         contender = make()
-        for case in wanted:
-            way, timing = measure(contender, case, repeats)
+        for case in cases(options):
+            way, timing = measure(contender, case, options.repeats, options.patience)
             steps_s = 1 / timing.median_s
-            print(f"{name} {way} {case}: {steps_s:.1f} steps/s, others {timing.others:.2f} cores", flush=True)
+            print(
+                f"{name} {way}: {case}: {steps_s:.1f} steps/s, others {timing.others:.2f} cores", flush=True
+            )
             yield {
                 **case.facts(),
+                "case": str(case),
                 "contender": name,
                 "way": way,
                 "steps_s": round(steps_s, 2),
@@ -204,25 +209,22 @@ def rows(makers: Makers, wanted: Sequence[Case], repeats: int, rate: int) -> Ite
 
 def compared(measured: Sequence[dict[str, Any]], bandwidth_gb_s: float) -> list[dict[str, Any]]:
     """Rows case by case, each with its share of the roof and its ratio to MusicGen in the same case."""
-    keys = tuple(Case(True, 0, 0, 0).facts())
 
-    def case_of(row: dict[str, Any]) -> tuple[Any, ...]:
-        return tuple(row[key] for key in keys)
+    def times(row: dict[str, Any], base: str, figure: str = "p50_ms") -> float | None:
+        other = next((r for r in measured if r["contender"] == base and r["case"] == row["case"]), None)
+        return round(other[figure] / row[figure], 2) if other else None
 
-    def times(row: dict[str, Any], base: str) -> float | None:
-        other = next((r for r in measured if r["contender"] == base and case_of(r) == case_of(row)), None)
-        return round(other["p50_ms"] / row["p50_ms"], 2) if other else None
-
-    order = list(dict.fromkeys(map(case_of, measured)))
+    order = list(dict.fromkeys(row["case"] for row in measured))
     return [
         {
             **row,
             "roof_steps_s": round(bandwidth_gb_s * 1e3 / row["mb_a_step"], 1),
             "of_roof": round(row["steps_s"] * row["mb_a_step"] / bandwidth_gb_s / 1e3, 2),
             "times_musicgen": times(row, BASE),
+            "times_musicgen_best": times(row, BASE, "best_ms"),
             "times_musicgen_bf16": times(row, "musicgen bf16"),
         }
-        for row in sorted(measured, key=lambda r: order.index(case_of(r)))
+        for row in sorted(measured, key=lambda r: order.index(r["case"]))
     ]
 
 
@@ -230,21 +232,19 @@ def plot(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     """Bars of steps a second for each case; the tick above a bar is what memory allows it."""
     from matplotlib.figure import Figure
 
-    keys = tuple(Case(True, 0, 0, 0).facts())
-    order = list(dict.fromkeys(tuple(row[key] for key in keys) for row in table))
+    order = list(dict.fromkeys(row["case"] for row in table))
     names = list(dict.fromkeys(row["contender"] for row in table))
     figure = Figure(figsize=(2.5 + 1.3 * len(order), 4.5), layout="constrained")
     axes = figure.subplots()
     wide = 0.8 / len(names)
     for n, name in enumerate(names):
         mine = [row for row in table if row["contender"] == name]
-        x = [order.index(tuple(row[key] for key in keys)) + (n - (len(names) - 1) / 2) * wide for row in mine]
+        x = [order.index(row["case"]) + (n - (len(names) - 1) / 2) * wide for row in mine]
         axes.bar(x, [row["steps_s"] for row in mine], wide * 0.9, label=name)
         roofs = [row["roof_steps_s"] for row in mine]
         axes.hlines(roofs, [at - wide / 2 for at in x], [at + wide / 2 for at in x], "black", linewidth=1)
     axes.axhline(50, color="grey", linestyle="--", linewidth=1, label="real time")
-    labels = [f"{'guided' if g else 'plain'}\n{n} columns\n{f} frames\n{s} seg." for g, n, f, s in order]
-    axes.set_xticks(range(len(order)), labels, fontsize=8)
+    axes.set_xticks(range(len(order)), [case.replace(" ", "\n") for case in order], fontsize=8)
     axes.set(ylabel="steps/s (ticks: memory bandwidth)", title=title)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)
@@ -259,11 +259,11 @@ def main() -> None:
         makers = {name: make for name, make in makers.items() if any(part in name for part in options.only)}
     spec = OnnxBackend(folder, options.threads).spec
     before = report.read_bandwidth(options.threads)
-    measured = list(rows(makers, cases(options), options.repeats, spec.code_rate))
+    measured = list(rows(makers, options, spec.code_rate))
     after = report.read_bandwidth(options.threads)
     roof = max(before, after, key=lambda b: b.best_gb_s)
     table = compared(measured, roof.best_gb_s)
-    title = f"Decoder step, {spec.name}, {options.threads} threads, {roof.best_gb_s} GB/s"
+    title = f"Decoder step: {spec.name}, {options.threads} threads, roof of {roof.best_gb_s} GB/s"
     report.print_table(title, COLUMNS, table)
     facts = {
         "model": spec.name,
@@ -286,6 +286,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, nargs="+", default=[20, 60])
     parser.add_argument("--segments", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--patience", type=float, default=20, help="seconds to wait for a quiet machine")
     parser.add_argument("--only", nargs="+", help="parts of the names of those to measure")
     parser.add_argument("--name", help="name of the result files")
     return parser.parse_args()

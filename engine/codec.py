@@ -14,7 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.spec import CodecSpec
+from engine.errors import PackageError
+from engine.spec import CodecSpec, ModelSpec
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -64,6 +65,13 @@ class CodecState:
     """[L, 1, C] each."""
     y: F32
     """[C, t]: the LSTM's output from frame `emitted - context` on."""
+
+
+def codec_of(model: ModelSpec) -> CodecSpec:
+    """Raises PackageError for a model without a codec: it can make codes, but no audio."""
+    if model.codec is None:
+        raise PackageError(f"the model {model.name!r} was exported without a codec, so it cannot sound")
+    return model.codec
 
 
 def start(spec: CodecSpec, codebooks: int) -> CodecState:

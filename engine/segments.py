@@ -77,14 +77,16 @@ class Segments:
 
     def release(self, played: int) -> None:
         """Forget columns that no segment reads again and that belong to the first `played` code frames only."""
-        before = min(self.leading.origin, played + 1)
+        before = min(self.leading.origin, played)
         del self.columns[: max(0, before - self.first)]
         self.first = max(self.first, before)
 
     def codes(self, start: int, end: int) -> I64:
         """Code frames [K, end - start]; their columns must still be held."""
-        rows = range(self.pattern.codebooks)
-        return np.array([[self.columns[t + 1 + k - self.first][k] for t in range(start, end)] for k in rows])
+        if start == end:
+            return np.zeros((self.pattern.codebooks, 0), np.int64)
+        first = start - self.first
+        return self.pattern.codes(np.stack(self.columns[first : first + end - start + self.pattern.codebooks]))
 
     @property
     def frames(self) -> int:

@@ -48,11 +48,9 @@ class ScoreStream:
     """Music for one video. `policy` stays for the life of the stream; frames are [S, S, 3] as the model's eyes want them."""
 
     def __init__(self, backend: Backend[Any, Any], policy: StreamPolicy | None = None) -> None:
-        """Raises ValueError when the model has no codec: it can make codes, but no audio."""
-        if backend.spec.codec is None:
-            raise ValueError(f"the model {backend.spec.name!r} was exported without a codec, so it cannot sound")
+        """Raises PackageError when the model has no codec."""
         self.backend, self.policy = backend, policy or StreamPolicy()
-        self.codec_spec = backend.spec.codec
+        self.codec_spec = codec.codec_of(backend.spec)
         self.sight = Sight(backend, self.policy)
         self.segments = Segments(backend, self.policy)
         self._tail = codec.start(self.codec_spec, backend.spec.decoder.codebooks)
@@ -97,21 +95,21 @@ class ScoreStream:
         if self._closed or end <= self._tail.emitted:
             return None
         self._closed = True
-        return self._decode(end, last=True)
+        return self._decode(max(end, self._decoded), last=True, keep=end)
 
-    def _decode(self, end: int, last: bool) -> AudioChunk:
-        first = self._tail.emitted
+    def _decode(self, end: int, last: bool, keep: int | None = None) -> AudioChunk:
+        """Give the codec the code frames up to `end`; of what becomes final, frames from `keep` on are dropped."""
+        first, hop = self._tail.emitted, self.codec_spec.hop
         codes = self.segments.codes(self._decoded, end)
         samples, self._tail = codec.decode(self.backend, self.codec_spec, self._tail, codes, last=last)
         self._decoded = end
         self.segments.release(end)
-        played = self._tail.emitted
+        played = self._tail.emitted if keep is None else keep
         newest, segment = self._conditions[played - first - 1]
         for _ in range(played - first):
             self._conditions.popleft()
-        return AudioChunk(
-            samples, first * self.codec_spec.hop, newest, played - newest, segment, self.policy.seed
-        )
+        kept = samples[: (played - first) * hop]
+        return AudioChunk(kept, first * hop, newest, played - newest, segment, self.policy.seed)
 
     def snapshot(self, caches: bool = True) -> bytes:
         """The stream as one safetensors blob. With caches it continues bit for bit on the same backend; without them it is

@@ -270,7 +270,7 @@ class _Reproduction:
         codebooks, frames = self.pattern.codebooks, len(logits) - 1
         aligned = np.full((codebooks, frames, logits.shape[-1]), np.nan, np.float32)
         for k in range(codebooks):
-            aligned[k, : len(logits) - k] = logits[k : k + frames, k]
+            aligned[k, : frames - k] = logits[k:frames, k]
         return aligned, ~np.isnan(aligned[..., 0])
 
     def _run(self, name: str) -> tuple[I64, F32]:

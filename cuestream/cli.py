@@ -1,0 +1,280 @@
+"""`cuestream`: score files, look at models, export and verify packages. Errors are one line and exit with code 2."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cuestream import __version__
+from engine.errors import CuestreamError, MediaError, MissingRuntime
+from engine.library import DEFAULT_MODEL
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+out, err = Console(), Console(stderr=True)
+
+INTERRUPTED = 130
+
+
+class Mix(StrEnum):
+    keep = "keep"
+    duck = "duck"
+    drop = "drop"
+
+
+class Precision(StrEnum):
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+def main() -> NoReturn:
+    """The entry point: what a user can mend is printed as one line."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except CuestreamError as error:
+        _fail(str(error))
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("cuestream: interrupted before there was anything to keep", highlight=False)
+        sys.exit(INTERRUPTED)
+    except Exception as error:  # click's own usage errors bring their text and code
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
+
+
+def _fail(message: str) -> NoReturn:
+    err.print(f"cuestream: {' '.join(message.split())}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
+
+
+@app.command()
+def score(
+    source: Annotated[Path, typer.Argument(help="a video, or a folder of videos")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="a file, its ending says what kind; or a folder for a folder")
+    ] = None,
+    model: Annotated[str, typer.Option(help="an exported model: its folder, or the name of one that ships")] = DEFAULT_MODEL,
+    live: Annotated[
+        bool, typer.Option("--live/--offline", help="as a live stream would see it, or with the whole video in view")
+    ] = True,
+    mix: Annotated[Mix, typer.Option(help="what becomes of the original sound: both, music ducks under it, music only")] = Mix.keep,
+    audio_only: Annotated[bool, typer.Option("--audio-only", help="write sound alone (wav, flac, mp3, m4a, ogg, opus)")] = False,
+    loudness: Annotated[float, typer.Option(help="target of the music in LUFS; 0 leaves it as it is")] = -16.0,
+    gain: Annotated[float, typer.Option(help="further gain of the music in dB")] = 0.0,
+    seed: Annotated[int, typer.Option(help="the same seed, video and model give the same music")] = 0,
+    guidance: Annotated[float | None, typer.Option(help="how firmly the music follows the picture; 1 turns it off")] = None,
+    temperature: Annotated[float, typer.Option(help="how freely tokens are drawn; 0 takes the likeliest")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="draw from the k likeliest tokens; 0 from all")] = 250,
+    top_p: Annotated[float, typer.Option(help="draw from the nucleus of this mass instead; 0 is off")] = 0.0,
+    short_term: Annotated[float, typer.Option(help="seconds that an old scene keeps sounding (live)")] = 10.0,
+    timeline: Annotated[Path | None, typer.Option(help="write cuts, memory and age of the picture as JSON lines")] = None,
+    plot: Annotated[Path | None, typer.Option(help="draw the timeline (png, svg, pdf)")] = None,
+    as_published: Annotated[
+        bool, typer.Option("--as-published", help="offline: keep the published reader's faults, to compare with it")
+    ] = False,
+    threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
+) -> int:
+    """Write a video back with the music that the engine made for it."""
+    from cuestream.score import ScoreJob
+    from engine.backends.onnxruntime import OnnxBackend
+    from engine.library import find_model
+    from engine.media.finish import FinishSettings
+    from engine.spec import StreamPolicy
+
+    if as_published and live:
+        raise MediaError("--as-published reproduces whole-file scoring; add --offline")
+    backend = OnnxBackend(find_model(model), threads)
+    try:
+        policy = StreamPolicy(
+            seed=seed,
+            guidance=backend.spec.decoder.guidance if guidance is None else guidance,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            short_term_s=short_term,
+        )
+    except ValueError as error:
+        raise MediaError(str(error)) from error
+    settings = FinishSettings(mix.value, loudness or None, audio_only, gain)
+    pairs = _pairs(source, output, audio_only)
+    if len(pairs) > 1 and (timeline or plot):
+        raise MediaError("--timeline and --plot are for one video, not for a folder")
+    _say_if_random(backend.spec.name)
+    jobs = [ScoreJob(video, to, policy, settings, not live, as_published, timeline, plot) for video, to in pairs]
+    return _run(jobs, backend)
+
+
+def _say_if_random(name: str) -> None:
+    if name.startswith("random-"):
+        err.print(f"model {name}: random weights, so this is noise and not music", style="yellow", highlight=False)
+
+
+def _pairs(source: Path, output: Path | None, audio_only: bool) -> list[tuple[Path, Path]]:
+    """Videos and where their results go; a result that is not named lies beside its video as NAME.scored.ENDING."""
+    if not source.is_dir():
+        if output is not None and output.is_dir():
+            output = output / _scored_name(source, audio_only)
+        return [(source, output or source.with_name(_scored_name(source, audio_only)))]
+    videos = sorted(p for p in source.iterdir() if p.suffix.lower() in VIDEO_ENDINGS and ".scored" not in p.suffixes)
+    if not videos:
+        raise MediaError(f"{source}: no videos in this folder; known endings are {' '.join(VIDEO_ENDINGS)}")
+    folder = output or source
+    if folder.exists() and not folder.is_dir():
+        raise MediaError(f"{folder}: expected a folder for the results of a folder, found a file")
+    folder.mkdir(parents=True, exist_ok=True)
+    return [(video, folder / _scored_name(video, audio_only)) for video in videos]
+
+
+VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".flv", ".mpg", ".mpeg", ".wmv", ".ogv")
+
+
+def _scored_name(video: Path, audio_only: bool) -> str:
+    kept = video.suffix.lower() in (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+    return f"{video.stem}.scored{'.wav' if audio_only else video.suffix if kept else '.mkv'}"
+
+
+def _run(jobs: list[Any], backend: Any) -> int:
+    """Score each video; in a folder one that fails does not stop the others."""
+    from cuestream.progress import scoring
+    from cuestream.score import score as run
+
+    failed = 0
+    for job in jobs:
+        try:
+            with scoring(err, job.video.name) as progress:
+                report = run(job, backend, progress)
+        except CuestreamError as error:
+            if len(jobs) == 1:
+                raise
+            failed += 1
+            err.print(f"cuestream: {error}", markup=False, highlight=False, soft_wrap=True)
+            continue
+        done = report.finished
+        out.print(
+            f"{done.output}: {done.duration_s:.2f} s, {report.real_time_factor:.2f} s of compute for a second of music, "
+            f"music at {done.measured_lufs + done.gain_db:.1f} LUFS, original sound: {done.mix}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if report.interrupted:
+            err.print(f"cuestream: interrupted; {done.output} holds the music up to {report.music_s:.2f} s", highlight=False)
+            return INTERRUPTED
+    if failed:
+        _fail(f"{failed} of {len(jobs)} videos could not be scored")
+    return 0
+
+
+@app.command()
+def info(model: Annotated[str, typer.Argument(help="an exported model: its folder, or the name of one that ships")]) -> None:
+    """Say what a model is: geometry, precision, graphs, sizes."""
+    from cuestream.info import describe
+    from engine.backends.manifest import Manifest
+    from engine.library import find_model
+
+    for title, rows in describe(Manifest.read(find_model(model))):
+        table = Table(title=title, title_justify="left", show_header=False, box=None)
+        for name, value in rows:
+            table.add_row(name, value)
+        out.print(table)
+
+
+@app.command()
+def export(
+    package: Annotated[str, typer.Argument(help="a published or converted package: a folder or a hub id")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
+    precision: Annotated[Precision, typer.Option(help="of matrices and caches")] = Precision.fp32,
+    codec: Annotated[str | None, typer.Option(help="the codec's folder, file or hub id; none exports without audio")] = None,
+) -> None:
+    """Write a package as ONNX graphs that the engine runs without PyTorch."""
+    _need_export()
+    from export.checkpoint import load_package
+    from export.onnx import export as write
+
+    loaded = load_package(package, codec)
+    with err.status("loading") as status:
+        write(loaded, output, precision.value, lambda name: status.update(f"exporting {name}"))
+    out.print(f"{output}: {loaded.spec.name} in {precision.value}, spec {loaded.spec.digest}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def convert(
+    package: Annotated[str, typer.Argument(help="a published package: a folder or a hub id")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
+    codec: Annotated[str | None, typer.Option(help="the codec's folder, file or hub id; none goes without")] = None,
+) -> None:
+    """Write a published package as safetensors and a spec, without pickles."""
+    _need_export()
+    from export.checkpoint import load_package, save_package
+
+    loaded = load_package(package, codec)
+    save_package(loaded, output)
+    out.print(f"{output}: {loaded.spec.name}, spec {loaded.spec.digest}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def verify(
+    package: Annotated[str, typer.Argument(help="a published or converted package: a folder or a hub id")],
+    against: Annotated[Path, typer.Option(help="a fixture: an .npz of arrays, with its .json beside it")],
+    codec: Annotated[str | None, typer.Option(help="the codec's folder, file or hub id")] = None,
+    tolerance: Annotated[float, typer.Option(help="largest absolute difference of embeddings and logits")] = 2e-5,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> int:
+    """Compare PyTorch and the exported graphs with the arrays of a fixture. Exit code 1 when they differ."""
+    _need_export()
+    from export.verify import verify as compare
+
+    with err.status("exporting and comparing"):
+        report = compare(package, against, codec, tolerance)
+    if as_json:
+        print(json.dumps(report.as_json()))
+    else:
+        _print_report(report)
+    return 0 if report.ok else 1
+
+
+def _print_report(report: Any) -> None:
+    table = Table("array", "torch", "onnx", "allowed")
+    for name, sides in report.arrays.items():
+        cells = ("-" if sides[s] is None else f"{sides[s]:.2e}" for s in ("torch", "onnx"))
+        table.add_row(name, *cells, f"{report.tolerances[name]:.0e}")
+    for name, sides in report.tokens.items():
+        table.add_row(name, *("equal" if sides[s] else "NOT EQUAL" for s in ("torch", "onnx")), "equal")
+    out.print(table)
+    for name, reason in report.skipped.items():
+        out.print(f"skipped {name}: {reason}", highlight=False, soft_wrap=True)
+    out.print("ok" if report.ok else "NOT ok", style="green" if report.ok else "red")
+
+
+def _need_export() -> None:
+    try:
+        import onnx_ir  # noqa: F401
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingRuntime(f"this command needs {error.name}; install the extra: pip install 'cuestream[export]'") from error
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"cuestream {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
+) -> None:
+    """Watches video and plays music for it."""

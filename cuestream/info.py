@@ -1,0 +1,51 @@
+"""What `cuestream info` says of an exported model."""
+
+from __future__ import annotations
+
+from engine import codec
+from engine.backends.manifest import Manifest
+from engine.spec import ModelSpec
+
+Section = tuple[str, list[tuple[str, str]]]
+
+
+def describe(manifest: Manifest) -> list[Section]:
+    """Sections of (name, value) rows."""
+    spec = manifest.spec
+    return [(spec.name, _model(manifest, spec)), ("time", _time(spec)), ("graphs", _graphs(manifest))]
+
+
+def _model(manifest: Manifest, spec: ModelSpec) -> list[tuple[str, str]]:
+    eyes, decoder = spec.vision, spec.decoder
+    rows = [
+        ("spec", spec.digest),
+        ("precision", manifest.precision),
+        ("size on disk", f"{sum(f.stat().st_size for f in manifest.folder.iterdir()) / 1e6:.1f} MB"),
+        ("vision", f"{eyes.layers} x {eyes.width}, {eyes.image_size} px in patches of {eyes.patch_size}, {eyes.tokens} tokens"),
+        ("long-short-term", f"{spec.long_short.depth} layers a branch, {spec.long_short.recalled} frames recalled"),
+        ("decoder", f"{decoder.layers} x {decoder.width}, {decoder.heads} heads, {decoder.codebooks} codebooks of {decoder.card}"),
+        ("guidance", f"{decoder.guidance:g}"),
+    ]
+    if spec.codec is None:
+        return [*rows, ("codec", "none: this export makes codes, but no audio")]
+    sound = spec.codec
+    strides = " x ".join(map(str, sound.ratios))
+    return [*rows, ("codec", f"EnCodec, {sound.sample_rate} Hz mono, {strides} samples a code frame")]
+
+
+def _time(spec: ModelSpec) -> list[tuple[str, str]]:
+    step_ms = 1000 / spec.code_rate
+    rows = [
+        ("a step", f"{step_ms:g} ms"),
+        ("a frame slot", f"{spec.steps_per_slot} steps, {spec.long_short.frame_rate} a second"),
+        ("trained to", f"{spec.decoder.trained_s:g} s, {spec.window_slots} slots"),
+    ]
+    if spec.codec is not None:
+        behind = max(spec.decoder.delays) + codec.reach(spec.codec).look_ahead
+        rows.append(("structural delay", f"{behind * step_ms:g} ms ({max(spec.decoder.delays)} steps of delay pattern, the rest look-ahead)"))
+    return rows
+
+
+def _graphs(manifest: Manifest) -> list[tuple[str, str]]:
+    made = ", ".join(f"{name} {version}" for name, version in manifest.made_with.items())
+    return [*((name, f"{graph['nodes']} nodes") for name, graph in manifest.graphs.items()), ("made with", made)]

@@ -1,0 +1,194 @@
+"""From the frames of a file to its music, piece by piece: causally as a live stream, or with the whole video in view."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine import codec, offline
+from engine.backends.base import F32, Backend
+from engine.errors import MediaError
+from engine.media.video import VideoInfo, VideoReader
+from engine.spec import StreamPolicy
+from engine.stream import AudioChunk, ScoreStream
+
+LIVE_FRAMES_PER_S = 10
+"""Frames of a file that are shown to a live stream: about what a camera client sends."""
+OFFLINE_CHUNK_FRAMES = 50
+"""Code frames decoded to audio at once when nobody waits for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """samples: float32 [n], mono, at the codec's rate. record: what the timeline says of it, times in seconds."""
+
+    samples: F32
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def live(backend: Backend[Any, Any], video: Path, info: VideoInfo, policy: StreamPolicy) -> Iterator[Piece]:
+    """The music that a live stream would have played: every step sees only frames that were shown by then."""
+    stream, rate = ScoreStream(backend, policy), backend.spec.code_rate
+    reader = VideoReader(video, backend.spec.vision.image_size, _EveryNth(LIVE_FRAMES_PER_S))
+    frames = iter(reader)
+    waiting, end = next(frames, None), 0
+    while waiting is not None or stream.frames < end:
+        while waiting is not None and int(waiting.time_s * rate) <= stream.now:
+            stream.push(waiting.pixels, int(waiting.time_s * rate))
+            waiting = next(frames, None)
+            end = _code_frames(backend, max(reader.end_s, 0.0 if reader.damaged else info.duration_s))
+        stream.advance()
+        while chunk := stream.take():
+            yield _piece(stream, chunk)
+    if rest := stream.close(end):
+        yield _piece(stream, rest)
+
+
+def _code_frames(backend: Backend[Any, Any], duration_s: float) -> int:
+    """Code frames for a video of this length, at least those that the codec needs to begin with."""
+    shortest = codec.reach(codec.codec_of(backend.spec)).lead + 1
+    return max(shortest, math.ceil(duration_s * backend.spec.code_rate))
+
+
+@dataclass(slots=True)
+class _EveryNth:
+    """Wants the first frame of each 1/rate seconds."""
+
+    rate: int
+    due: int = 0
+
+    def __call__(self, _index: int, time_s: float) -> bool:
+        wanted = int(time_s * self.rate) >= self.due
+        if wanted:
+            self.due = int(time_s * self.rate) + 1
+        return wanted
+
+
+def _piece(stream: ScoreStream, chunk: AudioChunk) -> Piece:
+    spec, rate = stream.codec_spec, stream.backend.spec.code_rate
+    sight, steps_per_slot = stream.sight, stream.backend.spec.steps_per_slot
+    cuts, sight.cuts = sight.cuts, []
+    record = {
+        "start_s": chunk.first_sample / spec.sample_rate,
+        "duration_s": len(chunk.samples) / spec.sample_rate,
+        "newest_frame_s": chunk.newest_step / rate,
+        "age_s": chunk.age_steps / rate,
+        "segment": chunk.segment,
+        "cuts_s": [cut / rate for cut in cuts],
+        "window_s": sorted(slot * steps_per_slot / rate for slot in sight.window.places),
+        "memory_s": [slot * steps_per_slot / rate for slot in sight.memory_slots],
+        "counts": dict(sight.counts),
+    }
+    return Piece(chunk.samples, record)
+
+
+def whole(
+    backend: Backend[Any, Any], video: Path, info: VideoInfo, policy: StreamPolicy, as_published: bool = False
+) -> Iterator[Piece]:
+    """The music by the published protocol: windows of 30 s, long-term frames from the whole video."""
+    if info.duration_s > offline.MAX_OFFLINE_S:
+        limit = f"{offline.MAX_OFFLINE_S / 60:.0f} minutes"
+        raise MediaError(f"{video}: whole-file scoring takes at most {limit}; score it live (--live)")
+    times, rate = _times(video), backend.spec.code_rate
+    exact = _code_frames(backend, times.end_s) / rate
+    duration = _published_duration(video, info) if as_published else exact
+    short, memory, local_s, global_s = _encode(backend, video, info, times, duration, as_published)
+    spans = offline.schedule(backend.spec, duration, as_published=as_published)
+    windows = offline.compose(backend, short, memory, spans, policy, as_published)
+    spec = codec.codec_of(backend.spec)
+    state = codec.start(spec, backend.spec.decoder.codebooks)
+    for ordinal, (span, codes) in enumerate(zip(spans, windows, strict=True)):
+        seen = local_s[span.first_frame : span.first_frame + span.frames]
+        for first in range(0, codes.shape[1], OFFLINE_CHUNK_FRAMES):
+            part = codes[:, first : first + OFFLINE_CHUNK_FRAMES]
+            last = ordinal == len(spans) - 1 and first + OFFLINE_CHUNK_FRAMES >= codes.shape[1]
+            record = {"start_s": state.emitted / rate, "segment": ordinal, "window_s": seen, "memory_s": global_s}
+            samples, state = codec.decode(backend, spec, state, part, last=last)
+            if len(samples):
+                yield Piece(samples, record | {"duration_s": len(samples) / spec.sample_rate})
+
+
+def _published_duration(video: Path, info: VideoInfo) -> float:
+    """The published reader drops the fraction of the last second."""
+    if info.duration_s < 1:
+        raise MediaError(f"{video}: the published protocol needs at least 1 s of video, found {info.duration_s:.2f} s")
+    return float(math.floor(info.duration_s))
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """When each frame of a video is shown, and when the last one ends."""
+
+    shown_s: list[float]
+    end_s: float
+
+
+def _times(video: Path) -> _Times:
+    shown: list[float] = []
+
+    def note(_index: int, time_s: float) -> bool:
+        shown.append(time_s)
+        return False
+
+    reader = VideoReader(video, 1, note)
+    for _ in reader:
+        pass
+    return _Times(shown, reader.end_s)
+
+
+def _encode(
+    backend: Backend[Any, Any],
+    video: Path,
+    info: VideoInfo,
+    times: _Times,
+    duration: float,
+    as_published: bool,
+) -> tuple[F32, F32, list[float], list[float]]:
+    """Short-term features of the local frames, long-term memory of the global ones, and when each of them is shown."""
+    spec, count = backend.spec, len(times.shown_s)
+    if as_published:
+        local = offline.published_local_indices(spec, info.frame_rate, count, int(duration))
+    else:
+        due = offline.local_times(spec, duration)
+        local = [max(0, int(np.searchsorted(times.shown_s, t, "right")) - 1) for t in due]
+    spread = offline.global_indices(spec, count)
+    short, memory = _features(backend, video, set(local), set(spread))
+    return (
+        np.stack([short[i] for i in local]),
+        np.stack([memory[i] for i in spread]),
+        [times.shown_s[i] for i in local],
+        [times.shown_s[i] for i in spread],
+    )
+
+
+def _features(
+    backend: Backend[Any, Any], video: Path, local: set[int], spread: set[int]
+) -> tuple[dict[int, F32], dict[int, F32]]:
+    """By frame index; each picture is encoded once, a few at a time."""
+    wanted = local | spread
+    reader = VideoReader(video, backend.spec.vision.image_size, lambda index, _: index in wanted)
+    short: dict[int, F32] = {}
+    memory: dict[int, F32] = {}
+    batch: list[tuple[int, Any]] = []
+
+    def flush() -> None:
+        features = backend.encode_frames(np.stack([pixels for _, pixels in batch]))
+        for (index, _), each in zip(batch, features, strict=True):
+            if index in local:
+                short[index] = backend.look(each[None])[0]
+            if index in spread:
+                memory[index] = backend.remember(each[None])[0]
+        batch.clear()
+
+    for frame in reader:
+        batch.append((frame.index, frame.pixels))
+        if len(batch) == offline.ENCODE_AT_ONCE:
+            flush()
+    if batch:
+        flush()
+    return short, memory

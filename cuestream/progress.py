@@ -1,0 +1,33 @@
+"""A progress bar that says how fast the music comes: the real-time factor, compute for a second of music."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def scoring(console: Console, name: str) -> Iterator[Callable[[float, float], None]]:
+    """Gives the function that takes (seconds of music made, seconds to make)."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.1f} of {task.total:.1f} s"),
+        TextColumn("{task.fields[factor]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(name, total=1.0, factor="")
+        began = time.monotonic()
+
+        def made(seconds: float, total: float) -> None:
+            factor = (time.monotonic() - began) / seconds if seconds else 0.0
+            progress.update(
+                task, completed=min(seconds, total), total=total, factor=f"real-time factor {factor:.2f}"
+            )
+
+        yield made

@@ -1,0 +1,140 @@
+"""One video to its scored result: make the music into a WAV beside the output, then finish (mix, loudness, mux) in one go.
+
+The WAV is valid at every moment. An interrupted run is finished with what was made up to there; a killed one leaves the WAV.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from cuestream import __version__, music
+from engine.backends.base import Backend
+from engine.codec import codec_of
+from engine.errors import MediaError
+from engine.media.finish import FinishReport, FinishSettings, finish
+from engine.media.output import check_output
+from engine.media.video import VideoInfo, probe
+from engine.media.wav import WavWriter
+from engine.spec import StreamPolicy
+
+Progress = Callable[[float, float], None]
+"""Called with the seconds of music made and the seconds to make."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreJob:
+    """What to do with one video."""
+
+    video: Path
+    output: Path
+    policy: StreamPolicy
+    settings: FinishSettings
+    offline: bool = False
+    as_published: bool = False
+    timeline: Path | None = None
+    plot: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreReport:
+    """What came out. `real_time_factor` is seconds of compute for a second of music, reading and encoding included."""
+
+    finished: FinishReport
+    music_s: float
+    compute_s: float
+    interrupted: bool
+
+    @property
+    def real_time_factor(self) -> float:
+        return self.compute_s / self.music_s if self.music_s else 0.0
+
+
+def score(job: ScoreJob, backend: Backend[Any, Any], progress: Progress) -> ScoreReport:
+    """Raises CuestreamError, one line, before any work where the result could not be written; nothing is half-written."""
+    info = probe(job.video)
+    check_output(job.output, job.video, job.settings.audio_only)
+    for path in (job.timeline, job.plot):
+        _check_side_output(path)
+    wav = job.output.with_name(f".{job.output.stem}.music.wav")
+    began, records = time.monotonic(), list[dict[str, Any]]()
+    try:
+        made_s, interrupted = _make_music(job, info, backend, wav, records, progress)
+        finished = finish(job.video, wav, job.output, job.settings)
+        compute_s = time.monotonic() - began
+        if job.plot is not None:
+            from cuestream.plot import plot
+
+            plot(job.plot, job.video, wav, records, info)
+    finally:
+        wav.unlink(missing_ok=True)
+    return ScoreReport(finished, made_s, compute_s, interrupted)
+
+
+def _make_music(
+    job: ScoreJob,
+    info: VideoInfo,
+    backend: Backend[Any, Any],
+    wav: Path,
+    records: list[dict[str, Any]],
+    progress: Progress,
+) -> tuple[float, bool]:
+    """Seconds of music written to the WAV, and whether somebody pressed Ctrl-C; without any music that is raised on."""
+    made_s = 0.0
+    sample_rate = codec_of(backend.spec).sample_rate
+    with ExitStack() as stack:
+        writer = stack.enter_context(WavWriter(wav, sample_rate))
+        timeline = stack.enter_context(_open_timeline(job.timeline)) if job.timeline else None
+        _write_line(timeline, _header(job, backend))
+        try:
+            for piece in _pieces(job, info, backend):
+                writer.append(piece.samples)
+                made_s += len(piece.samples) / sample_rate
+                _write_line(timeline, piece.record)
+                if job.plot is not None:
+                    records.append(piece.record)
+                progress(made_s, info.duration_s)
+        except KeyboardInterrupt:
+            if not made_s:
+                raise
+            return made_s, True
+    return made_s, False
+
+
+def _pieces(job: ScoreJob, info: VideoInfo, backend: Backend[Any, Any]) -> Iterator[music.Piece]:
+    if job.offline:
+        return music.whole(backend, job.video, info, job.policy, job.as_published)
+    return music.live(backend, job.video, info, job.policy)
+
+
+def _header(job: ScoreJob, backend: Backend[Any, Any]) -> dict[str, Any]:
+    return {
+        "cuestream": __version__,
+        "video": job.video.name,
+        "model": backend.spec.name,
+        "spec_digest": backend.spec.digest,
+        "mode": "offline" if job.offline else "live",
+        "policy": asdict(job.policy),
+    }
+
+
+def _open_timeline(path: Path) -> TextIO:
+    try:
+        return path.open("w")
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _write_line(file: TextIO | None, record: dict[str, Any]) -> None:
+    if file is not None:
+        file.write(json.dumps(record) + "\n")
+
+
+def _check_side_output(path: Path | None) -> None:
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise MediaError(f"{path}: expected a file in an existing directory")
