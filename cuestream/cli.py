@@ -17,7 +17,9 @@ from cuestream import __version__
 from engine.errors import CuestreamError, MediaError, MissingRuntime
 from engine.library import DEFAULT_MODEL
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 out, err = Console(), Console(stderr=True)
 
 INTERRUPTED = 130
@@ -32,6 +34,12 @@ class Mix(StrEnum):
 class Precision(StrEnum):
     fp32 = "fp32"
     fp16 = "fp16"
+
+
+class Size(StrEnum):
+    tiny = "tiny"
+    small = "small"
+    medium = "medium"
 
 
 def main() -> NoReturn:
@@ -64,26 +72,47 @@ def _fail(message: str) -> NoReturn:
 def score(
     source: Annotated[Path, typer.Argument(help="a video, or a folder of videos")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="a file, its ending says what kind; or a folder for a folder")
+        Path | None,
+        typer.Option("-o", "--output", help="a file, its ending says what kind; or a folder for a folder"),
     ] = None,
-    model: Annotated[str, typer.Option(help="an exported model: its folder, or the name of one that ships")] = DEFAULT_MODEL,
+    model: Annotated[
+        str, typer.Option(help="an exported model: its folder, or the name of one that ships")
+    ] = DEFAULT_MODEL,
     live: Annotated[
-        bool, typer.Option("--live/--offline", help="as a live stream would see it, or with the whole video in view")
+        bool,
+        typer.Option(
+            "--live/--offline", help="as a live stream would see it, or with the whole video in view"
+        ),
     ] = True,
-    mix: Annotated[Mix, typer.Option(help="what becomes of the original sound: both, music ducks under it, music only")] = Mix.keep,
-    audio_only: Annotated[bool, typer.Option("--audio-only", help="write sound alone (wav, flac, mp3, m4a, ogg, opus)")] = False,
-    loudness: Annotated[float, typer.Option(help="target of the music in LUFS; 0 leaves it as it is")] = -16.0,
+    mix: Annotated[
+        Mix, typer.Option(help="what becomes of the original sound: both, music ducks under it, music only")
+    ] = Mix.keep,
+    audio_only: Annotated[
+        bool, typer.Option("--audio-only", help="write sound alone (wav, flac, mp3, m4a, ogg, opus)")
+    ] = False,
+    loudness: Annotated[
+        float, typer.Option(help="target of the music in LUFS; 0 leaves it as it is")
+    ] = -16.0,
     gain: Annotated[float, typer.Option(help="further gain of the music in dB")] = 0.0,
     seed: Annotated[int, typer.Option(help="the same seed, video and model give the same music")] = 0,
-    guidance: Annotated[float | None, typer.Option(help="how firmly the music follows the picture; 1 turns it off")] = None,
-    temperature: Annotated[float, typer.Option(help="how freely tokens are drawn; 0 takes the likeliest")] = 1.0,
+    guidance: Annotated[
+        float | None, typer.Option(help="how firmly the music follows the picture; 1 turns it off")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="how freely tokens are drawn; 0 takes the likeliest")
+    ] = 1.0,
     top_k: Annotated[int, typer.Option(help="draw from the k likeliest tokens; 0 from all")] = 250,
     top_p: Annotated[float, typer.Option(help="draw from the nucleus of this mass instead; 0 is off")] = 0.0,
     short_term: Annotated[float, typer.Option(help="seconds that an old scene keeps sounding (live)")] = 10.0,
-    timeline: Annotated[Path | None, typer.Option(help="write cuts, memory and age of the picture as JSON lines")] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(help="write cuts, memory and age of the picture as JSON lines")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="draw the timeline (png, svg, pdf)")] = None,
     as_published: Annotated[
-        bool, typer.Option("--as-published", help="offline: keep the published reader's faults, to compare with it")
+        bool,
+        typer.Option(
+            "--as-published", help="offline: keep the published reader's faults, to compare with it"
+        ),
     ] = False,
     threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
 ) -> int:
@@ -113,13 +142,17 @@ def score(
     if len(pairs) > 1 and (timeline or plot):
         raise MediaError("--timeline and --plot are for one video, not for a folder")
     _say_if_random(backend.spec.name)
-    jobs = [ScoreJob(video, to, policy, settings, not live, as_published, timeline, plot) for video, to in pairs]
+    jobs = [
+        ScoreJob(video, to, policy, settings, not live, as_published, timeline, plot) for video, to in pairs
+    ]
     return _run(jobs, backend)
 
 
 def _say_if_random(name: str) -> None:
     if name.startswith("random-"):
-        err.print(f"model {name}: random weights, so this is noise and not music", style="yellow", highlight=False)
+        err.print(
+            f"model {name}: random weights, so this is noise and not music", style="yellow", highlight=False
+        )
 
 
 def _pairs(source: Path, output: Path | None, audio_only: bool) -> list[tuple[Path, Path]]:
@@ -128,7 +161,9 @@ def _pairs(source: Path, output: Path | None, audio_only: bool) -> list[tuple[Pa
         if output is not None and output.is_dir():
             output = output / _scored_name(source, audio_only)
         return [(source, output or source.with_name(_scored_name(source, audio_only)))]
-    videos = sorted(p for p in source.iterdir() if p.suffix.lower() in VIDEO_ENDINGS and ".scored" not in p.suffixes)
+    videos = sorted(
+        p for p in source.iterdir() if p.suffix.lower() in VIDEO_ENDINGS and ".scored" not in p.suffixes
+    )
     if not videos:
         raise MediaError(f"{source}: no videos in this folder; known endings are {' '.join(VIDEO_ENDINGS)}")
     folder = output or source
@@ -138,7 +173,20 @@ def _pairs(source: Path, output: Path | None, audio_only: bool) -> list[tuple[Pa
     return [(video, folder / _scored_name(video, audio_only)) for video in videos]
 
 
-VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".flv", ".mpg", ".mpeg", ".wmv", ".ogv")
+VIDEO_ENDINGS = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".ts",
+    ".flv",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".ogv",
+)
 
 
 def _scored_name(video: Path, audio_only: bool) -> str:
@@ -170,7 +218,10 @@ def _run(jobs: list[Any], backend: Any) -> int:
             soft_wrap=True,
         )
         if report.interrupted:
-            err.print(f"cuestream: interrupted; {done.output} holds the music up to {report.music_s:.2f} s", highlight=False)
+            err.print(
+                f"cuestream: interrupted; {done.output} holds the music up to {report.music_s:.2f} s",
+                highlight=False,
+            )
             return INTERRUPTED
     if failed:
         _fail(f"{failed} of {len(jobs)} videos could not be scored")
@@ -178,7 +229,11 @@ def _run(jobs: list[Any], backend: Any) -> int:
 
 
 @app.command()
-def info(model: Annotated[str, typer.Argument(help="an exported model: its folder, or the name of one that ships")]) -> None:
+def info(
+    model: Annotated[
+        str, typer.Argument(help="an exported model: its folder, or the name of one that ships")
+    ],
+) -> None:
     """Say what a model is: geometry, precision, graphs, sizes."""
     from cuestream.info import describe
     from engine.backends.manifest import Manifest
@@ -196,7 +251,9 @@ def export(
     package: Annotated[str, typer.Argument(help="a published or converted package: a folder or a hub id")],
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
     precision: Annotated[Precision, typer.Option(help="of matrices and caches")] = Precision.fp32,
-    codec: Annotated[str | None, typer.Option(help="the codec's folder, file or hub id; none exports without audio")] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="the codec's folder, file or hub id; none exports without audio")
+    ] = None,
 ) -> None:
     """Write a package as ONNX graphs that the engine runs without PyTorch."""
     _need_export()
@@ -206,14 +263,42 @@ def export(
     loaded = load_package(package, codec)
     with err.status("loading") as status:
         write(loaded, output, precision.value, lambda name: status.update(f"exporting {name}"))
-    out.print(f"{output}: {loaded.spec.name} in {precision.value}, spec {loaded.spec.digest}", highlight=False, soft_wrap=True)
+    out.print(
+        f"{output}: {loaded.spec.name} in {precision.value}, spec {loaded.spec.digest}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def random(
+    size: Annotated[Size, typer.Argument(help="tiny, or the geometry of a published model")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
+    precision: Annotated[Precision, typer.Option(help="of matrices and caches")] = Precision.fp32,
+    seed: Annotated[int, typer.Option(help="of the weights")] = 0,
+) -> None:
+    """Export a model with random weights, for tests and benchmarks; it plays noise."""
+    _need_export()
+    from export.onnx import export as write
+    from export.random_model import random_package, spec_of
+
+    with err.status("drawing weights") as status:
+        package = random_package(spec_of(size.value), seed)
+        write(package, output, precision.value, lambda name: status.update(f"exporting {name}"))
+    out.print(
+        f"{output}: {package.spec.name} in {precision.value}, spec {package.spec.digest}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
 def convert(
     package: Annotated[str, typer.Argument(help="a published package: a folder or a hub id")],
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
-    codec: Annotated[str | None, typer.Option(help="the codec's folder, file or hub id; none goes without")] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="the codec's folder, file or hub id; none goes without")
+    ] = None,
 ) -> None:
     """Write a published package as safetensors and a spec, without pickles."""
     _need_export()
@@ -229,7 +314,9 @@ def verify(
     package: Annotated[str, typer.Argument(help="a published or converted package: a folder or a hub id")],
     against: Annotated[Path, typer.Option(help="a fixture: an .npz of arrays, with its .json beside it")],
     codec: Annotated[str | None, typer.Option(help="the codec's folder, file or hub id")] = None,
-    tolerance: Annotated[float, typer.Option(help="largest absolute difference of embeddings and logits")] = 2e-5,
+    tolerance: Annotated[
+        float, typer.Option(help="largest absolute difference of embeddings and logits")
+    ] = 2e-5,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> int:
     """Compare PyTorch and the exported graphs with the arrays of a fixture. Exit code 1 when they differ."""
@@ -264,7 +351,9 @@ def _need_export() -> None:
         import torch  # noqa: F401
         import transformers  # noqa: F401
     except ImportError as error:
-        raise MissingRuntime(f"this command needs {error.name}; install the extra: pip install 'cuestream[export]'") from error
+        raise MissingRuntime(
+            f"this command needs {error.name}; install the extra: pip install 'cuestream[export]'"
+        ) from error
 
 
 def _version(wanted: bool) -> None:
@@ -275,6 +364,8 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def about(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
 ) -> None:
     """Watches video and plays music for it."""

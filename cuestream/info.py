@@ -21,9 +21,18 @@ def _model(manifest: Manifest, spec: ModelSpec) -> list[tuple[str, str]]:
         ("spec", spec.digest),
         ("precision", manifest.precision),
         ("size on disk", f"{sum(f.stat().st_size for f in manifest.folder.iterdir()) / 1e6:.1f} MB"),
-        ("vision", f"{eyes.layers} x {eyes.width}, {eyes.image_size} px in patches of {eyes.patch_size}, {eyes.tokens} tokens"),
-        ("long-short-term", f"{spec.long_short.depth} layers a branch, {spec.long_short.recalled} frames recalled"),
-        ("decoder", f"{decoder.layers} x {decoder.width}, {decoder.heads} heads, {decoder.codebooks} codebooks of {decoder.card}"),
+        (
+            "vision",
+            f"{eyes.layers} x {eyes.width}, {eyes.image_size} px in patches of {eyes.patch_size}, {eyes.tokens} tokens",
+        ),
+        (
+            "long-short-term",
+            f"{spec.long_short.depth} layers a branch, {spec.long_short.recalled} frames recalled",
+        ),
+        (
+            "decoder",
+            f"{decoder.layers} x {decoder.width}, {decoder.heads} heads, {decoder.codebooks} codebooks of {decoder.card}",
+        ),
         ("guidance", f"{decoder.guidance:g}"),
     ]
     if spec.codec is None:
@@ -42,10 +51,18 @@ def _time(spec: ModelSpec) -> list[tuple[str, str]]:
     ]
     if spec.codec is not None:
         behind = max(spec.decoder.delays) + codec.reach(spec.codec).look_ahead
-        rows.append(("structural delay", f"{behind * step_ms:g} ms ({max(spec.decoder.delays)} steps of delay pattern, the rest look-ahead)"))
+        rows.append(
+            (
+                "structural delay",
+                f"{behind * step_ms:g} ms ({max(spec.decoder.delays)} steps of delay pattern, the rest look-ahead)",
+            )
+        )
     return rows
 
 
 def _graphs(manifest: Manifest) -> list[tuple[str, str]]:
     made = ", ".join(f"{name} {version}" for name, version in manifest.made_with.items())
-    return [*((name, f"{graph['nodes']} nodes") for name, graph in manifest.graphs.items()), ("made with", made)]
+    return [
+        *((name, f"{graph['nodes']} nodes") for name, graph in manifest.graphs.items()),
+        ("made with", made),
+    ]

@@ -107,7 +107,12 @@ def whole(
         for first in range(0, codes.shape[1], OFFLINE_CHUNK_FRAMES):
             part = codes[:, first : first + OFFLINE_CHUNK_FRAMES]
             last = ordinal == len(spans) - 1 and first + OFFLINE_CHUNK_FRAMES >= codes.shape[1]
-            record = {"start_s": state.emitted / rate, "segment": ordinal, "window_s": seen, "memory_s": global_s}
+            record = {
+                "start_s": state.emitted / rate,
+                "segment": ordinal,
+                "window_s": seen,
+                "memory_s": global_s,
+            }
             samples, state = codec.decode(backend, spec, state, part, last=last)
             if len(samples):
                 yield Piece(samples, record | {"duration_s": len(samples) / spec.sample_rate})
@@ -116,7 +121,9 @@ def whole(
 def _published_duration(video: Path, info: VideoInfo) -> float:
     """The published reader drops the fraction of the last second."""
     if info.duration_s < 1:
-        raise MediaError(f"{video}: the published protocol needs at least 1 s of video, found {info.duration_s:.2f} s")
+        raise MediaError(
+            f"{video}: the published protocol needs at least 1 s of video, found {info.duration_s:.2f} s"
+        )
     return float(math.floor(info.duration_s))
 
 

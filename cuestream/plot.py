@@ -29,7 +29,9 @@ def plot(output: Path, video: Path, music: Path, records: Records, info: VideoIn
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingRuntime("--plot needs matplotlib; install the extra: pip install 'cuestream[plot]'") from error
+        raise MissingRuntime(
+            "--plot needs matplotlib; install the extra: pip install 'cuestream[plot]'"
+        ) from error
     end_s = max(r["start_s"] + r["duration_s"] for r in records)
     figure = Figure(figsize=(12, 8), layout="constrained")
     FigureCanvasAgg(figure)
@@ -91,10 +93,11 @@ def _spectrogram(axis: Axes, samples: NDArray[np.float32]) -> None:
 def _memory(axis: Axes, records: Records) -> None:
     """Which moments of the video the engine held, over time: long-term memory, and the short-term window."""
     stride = max(1, len(records) // 400)
-    for name, colour, label in (("memory_s", QUIET, "long-term memory"), ("window_s", INK, "short-term window")):
-        points = [(r["start_s"], held) for r in records[::stride] for held in r[name]]
-        if points:
-            axis.scatter(*zip(*points, strict=True), s=3, color=colour, label=label, linewidth=0)
+    kinds = (("memory_s", QUIET, 24, "long-term memory"), ("window_s", INK, 3, "short-term window"))
+    for name, colour, size, label in kinds:
+        points = np.array([(r["start_s"], held) for r in records[::stride] for held in r[name]])
+        if len(points):
+            axis.scatter(points[:, 0], points[:, 1], s=size, color=colour, label=label, linewidth=0)
     axis.set_ylabel("moments\nheld (s)")
     axis.legend(loc="upper left", fontsize=8, frameon=False)
 

@@ -24,8 +24,12 @@ def find_model(name: str) -> Path:
         if name in shipped() and (shelf / name).is_dir():
             return shelf / name
     if path.exists():
-        raise PackageError(f"{name}: expected an exported model with a {MANIFEST_FILE} (see cuestream export)")
-    raise PackageError(f"{name}: no exported model of this name or path; those that ship are {', '.join(shipped())}")
+        raise PackageError(
+            f"{name}: expected an exported model with a {MANIFEST_FILE} (see cuestream export)"
+        )
+    raise PackageError(
+        f"{name}: no exported model of this name or path; those that ship are {', '.join(shipped())}"
+    )
 
 
 def shipped() -> list[str]:

@@ -66,4 +66,6 @@ class LongTermMemory:
         last = len(self.held) - 1
         if last < count:
             return list(self.held)
-        return [self.held[round(i * last / (count - 1))] for i in range(count)] if count > 1 else [self.held[-1]]
+        return (
+            [self.held[round(i * last / (count - 1))] for i in range(count)] if count > 1 else [self.held[-1]]
+        )

@@ -37,7 +37,9 @@ class Span:
     frames: int
 
 
-def schedule(spec: ModelSpec, duration_s: float, stride_s: float = STRIDE_S, as_published: bool = False) -> list[Span]:
+def schedule(
+    spec: ModelSpec, duration_s: float, stride_s: float = STRIDE_S, as_published: bool = False
+) -> list[Span]:
     """The windows that cover `duration_s`. Raises ValueError when windows would not overlap or not advance."""
     stride = int(spec.code_rate * stride_s)
     longest = spec.trained_steps - 1
@@ -86,7 +88,9 @@ def local_times(spec: ModelSpec, duration_s: float) -> list[float]:
     return [i / rate for i in range(max(1, math.ceil(duration_s * rate)))]
 
 
-def published_local_indices(spec: ModelSpec, frame_rate: float, frame_count: int, duration_s: int) -> list[int]:
+def published_local_indices(
+    spec: ModelSpec, frame_rate: float, frame_count: int, duration_s: int
+) -> list[int]:
     """Source frames as the published reader takes them, drift of odd frame rates included; the last one pads."""
     rate = spec.long_short.frame_rate
     interval = math.ceil(frame_rate / rate)

@@ -72,7 +72,9 @@ class Segments:
         return logits[active.index(self.leading)]
 
     def _hand_over(self) -> None:
-        self.leading = self.following or Segment(1 - self.leading.slot, self.known - 1, self.leading.ordinal + 1)
+        self.leading = self.following or Segment(
+            1 - self.leading.slot, self.known - 1, self.leading.ordinal + 1
+        )
         self.following = None
 
     def release(self, played: int) -> None:
@@ -86,7 +88,9 @@ class Segments:
         if start == end:
             return np.zeros((self.pattern.codebooks, 0), np.int64)
         first = start - self.first
-        return self.pattern.codes(np.stack(self.columns[first : first + end - start + self.pattern.codebooks]))
+        return self.pattern.codes(
+            np.stack(self.columns[first : first + end - start + self.pattern.codebooks])
+        )
 
     @property
     def frames(self) -> int:

@@ -236,7 +236,8 @@ class Sight:
         parts = (arrays["features"], arrays["short"], arrays["tokens"])
         self._held = [Seen(*values) for values in zip(meta["steps"], *parts, strict=True)]
         self._mail, self._pushed, self._encoded = (
-            Frame(arrays[name], meta[name]) if name in meta else None for name in ("mail", "pushed", "encoded")
+            Frame(arrays[name], meta[name]) if name in meta else None
+            for name in ("mail", "pushed", "encoded")
         )
 
     def rewrite(self) -> None:

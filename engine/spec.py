@@ -169,7 +169,9 @@ _T = TypeVar("_T")
 def _build(kind: type[_T], raw: dict[str, Any], where: str) -> _T:
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     if unknown := set(raw) - known:
-        raise ValueError(f"{where}: unknown field {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}")
+        raise ValueError(
+            f"{where}: unknown field {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}"
+        )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
     try:
         return kind(**values)

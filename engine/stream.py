@@ -1,8 +1,8 @@
 """A stream: push frames when they come, advance step by step, take audio. Deterministic; it knows steps, not clocks.
 
-    push(frame) ─► Sight: mailbox, window, memory ─► condition
-    advance()   ─► Segments: one column ─► code frames
-    take()      ─► codec, in chunks ─► AudioChunk
+push(frame) ─► Sight: mailbox, window, memory ─► condition
+advance()   ─► Segments: one column ─► code frames
+take()      ─► codec, in chunks ─► AudioChunk
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class ScoreStream:
         self.segments = Segments(backend, self.policy)
         self._tail = codec.start(self.codec_spec, backend.spec.decoder.codebooks)
         self._decoded = 0  # code frames given to the codec
-        self._conditions: deque[tuple[int, int]] = deque()  # (newest frame, segment) of each unplayed step; bound: MAX_UNTAKEN_STEPS, then ValueError
+        self._conditions: deque[tuple[int, int]] = (
+            deque()
+        )  # (newest frame, segment) of each unplayed step; bound: MAX_UNTAKEN_STEPS, then ValueError
         self._closed = False
 
     @property
@@ -131,7 +133,9 @@ class ScoreStream:
             "tail": [self._tail.read, self._tail.emitted],
             "conditions": list(self._conditions),
         }
-        blob: bytes = save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"stream": json.dumps(meta)})
+        blob: bytes = save(
+            {k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"stream": json.dumps(meta)}
+        )
         return blob
 
     def _cache_arrays(self) -> dict[str, NDArray[Any]]:
@@ -140,7 +144,9 @@ class ScoreStream:
         for segment in (segments.leading, segments.following):
             if segment is not None:
                 held = segments.held_positions(segment)
-                arrays[f"cache_{segment.slot}"] = self.backend.read_caches(segments.caches, segment.slot, held)
+                arrays[f"cache_{segment.slot}"] = self.backend.read_caches(
+                    segments.caches, segment.slot, held
+                )
         return arrays
 
     @classmethod
@@ -179,7 +185,9 @@ def _read(blob: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         header = int.from_bytes(blob[:8], "little")
         meta = json.loads(json.loads(blob[8 : 8 + header])["__metadata__"]["stream"])
     except (SafetensorError, ValueError, KeyError) as error:
-        raise PackageError(f"expected a stream snapshot, found something else or a damaged one: {error}") from error
+        raise PackageError(
+            f"expected a stream snapshot, found something else or a damaged one: {error}"
+        ) from error
     if meta.get("format") != STATE_FORMAT:
         raise PackageError(f"expected snapshot format {STATE_FORMAT}, found {meta.get('format')!r}")
     return meta, arrays

@@ -126,7 +126,9 @@ def convert(
     try:
         spec = _derive(state, config, name, vision or {}, codec)
     except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
-        raise PackageError(f"{name}: the package does not describe a VidMuse model: {_reason(error)}") from error
+        raise PackageError(
+            f"{name}: the package does not describe a VidMuse model: {_reason(error)}"
+        ) from error
     weights = _rename(state, spec)
     if codec is not None:
         weights |= {f"codec.{k}": v for k, v in codec[1].items()}
@@ -158,7 +160,9 @@ def _sections(content: Mapping[str, Any], name: str) -> tuple[Mapping[str, Tenso
     if not isinstance(state, dict) or not isinstance(text, str):
         raise PackageError(f"{name}: expected 'best_state' (weights) and 'xp.cfg' (YAML text), found {found}")
     if stray := next((k for k, v in state.items() if not isinstance(v, Tensor)), None):
-        raise PackageError(f"{name}: expected tensors in best_state, found {type(state[stray]).__name__} at {stray!r}")
+        raise PackageError(
+            f"{name}: expected tensors in best_state, found {type(state[stray]).__name__} at {stray!r}"
+        )
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -259,7 +263,9 @@ def _derive_vision(state: Mapping[str, Tensor], override: Mapping[str, Any]) -> 
     width, side = patch.shape[0], patch.shape[2]
     return VisionSpec(
         width=int(override.get("hidden_size", width)),
-        layers=int(override.get("num_hidden_layers", _count(state, re.escape(stem) + r"encoder\.layers\.(\d+)\."))),
+        layers=int(
+            override.get("num_hidden_layers", _count(state, re.escape(stem) + r"encoder\.layers\.(\d+)\."))
+        ),
         heads=int(override.get("num_attention_heads", max(1, width // CLIP_HEAD_DIM))),
         mlp_width=int(
             override.get("intermediate_size", state[stem + "encoder.layers.0.mlp.fc1.weight"].shape[0])
@@ -299,7 +305,9 @@ def _implied_identities(weights: Mapping[str, Tensor], spec: ModelSpec) -> dict[
         return {}
     stems = [f"{b}_branch.layers.{j}.out" for b in ("short", "long") for j in range(eyes.depth)]
     missing = [s for s in stems if f"{s}.weight" not in weights]
-    return {f"{s}.weight": torch.eye(width) for s in missing} | {f"{s}.bias": torch.zeros(width) for s in missing}
+    return {f"{s}.weight": torch.eye(width) for s in missing} | {
+        f"{s}.bias": torch.zeros(width) for s in missing
+    }
 
 
 def _take(state: dict[str, Tensor], key: str) -> Tensor:
@@ -314,11 +322,14 @@ def _check_against_model(spec: ModelSpec, weights: Mapping[str, Tensor]) -> None
         wanted = {k: tuple(v.shape) for k, v in VidMuse(spec).state_dict().items()}
     if missing := sorted(set(wanted) - set(weights)):
         shape = list(wanted[missing[0]])
-        raise PackageError(f"{spec.name}: {len(missing)} tensors are missing, first {missing[0]!r} of shape {shape}")
+        raise PackageError(
+            f"{spec.name}: {len(missing)} tensors are missing, first {missing[0]!r} of shape {shape}"
+        )
     if foreign := sorted(set(weights) - set(wanted)):
-        raise PackageError(f"{spec.name}: {len(foreign)} tensors belong to no VidMuse model, first {foreign[0]!r}")
-    for key, shape in wanted.items():
-        if tuple(weights[key].shape) != shape:
+        raise PackageError(
+            f"{spec.name}: {len(foreign)} tensors belong to no VidMuse model, first {foreign[0]!r}"
+        )
+    for key, expected in wanted.items():
+        if tuple(weights[key].shape) != expected:
             found = list(weights[key].shape)
-            raise PackageError(f"{spec.name}: expected {key!r} of shape {list(shape)}, found {found}")
-
+            raise PackageError(f"{spec.name}: expected {key!r} of shape {list(expected)}, found {found}")

@@ -36,7 +36,9 @@ def read_package_codec(source: str, override: str | None, target: Path | None = 
         return read_codec(override)
     path = fetch(source, COMPRESSION_FILE)
     if path is None:
-        raise PackageError(f"{source}: expected {COMPRESSION_FILE}; give the codec with --codec, or --codec none")
+        raise PackageError(
+            f"{source}: expected {COMPRESSION_FILE}; give the codec with --codec, or --codec none"
+        )
     content = read_pickle(path)
     if isinstance(content.get("pretrained"), str):
         return read_codec(str(target)) if target else _follow_pointer(content["pretrained"])
@@ -216,7 +218,10 @@ def _rename(state: Mapping[str, Tensor], spec: CodecSpec) -> dict[str, Tensor]:
         pairs.append((f"stages.{stage}.up", f"decoder.layers.{up}.conv"))
         for j, block in enumerate(i for i in _blocks(state) if up < i < end):
             ours, theirs = f"stages.{stage}.blocks.{j}", f"decoder.layers.{block}"
-            pairs += [(f"{ours}.wide", f"{theirs}.block.1.conv"), (f"{ours}.narrow", f"{theirs}.block.3.conv")]
+            pairs += [
+                (f"{ours}.wide", f"{theirs}.block.1.conv"),
+                (f"{ours}.narrow", f"{theirs}.block.3.conv"),
+            ]
             if spec.conv_shortcut:
                 pairs.append((f"{ours}.shortcut", f"{theirs}.shortcut.conv"))
     for ours, theirs in pairs:

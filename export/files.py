@@ -36,7 +36,9 @@ def _download(repository: str, name: str) -> Path | None:
     try:
         return Path(hf_hub_download(repository, name, library_name="cuestream"))
     except LocalEntryNotFoundError as error:
-        raise PackageError(f"{repository}: not in the local hub cache, and the hub is out of reach") from error
+        raise PackageError(
+            f"{repository}: not in the local hub cache, and the hub is out of reach"
+        ) from error
     except EntryNotFoundError:
         return None
     except HUB_ERRORS as error:
@@ -50,9 +52,22 @@ def read_pickle(path: Path) -> dict[str, Any]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
-        raise PackageError(f"{path.name}: expected tensors, text and numbers only; {_asked_for(error)}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise PackageError(f"{path.name}: expected a PyTorch file, found a truncated or foreign one") from error
+        raise PackageError(
+            f"{path.name}: expected tensors, text and numbers only; {_asked_for(error)}"
+        ) from error
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise PackageError(
+            f"{path.name}: expected a PyTorch file, found a truncated or foreign one"
+        ) from error
     if not isinstance(loaded, dict):
         raise PackageError(f"{path.name}: expected a dict, found {type(loaded).__name__}")
     _plain(loaded, path.name)
@@ -64,7 +79,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise PackageError(f"{path.name}: expected a safetensors file, found a truncated or foreign one") from error
+        raise PackageError(
+            f"{path.name}: expected a safetensors file, found a truncated or foreign one"
+        ) from error
 
 
 def check_finite(state: Mapping[str, Tensor], name: str) -> None:

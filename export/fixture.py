@@ -116,7 +116,7 @@ def channels_last(frames: Array) -> U8:
 
 def det_frames(seed: int, frames: int, side: int) -> U8:
     """uint8 [1, 3, F, S, S]: a random grid of cells, each a flat block, with noise of up to 20 on top."""
-    random = np.random.RandomState(seed)  # noqa: NPY002 - the fixtures were made with the legacy generator
+    random = np.random.RandomState(seed)
     base = random.randint(0, 256, (1, 3, frames, FRAME_CELLS, FRAME_CELLS)).astype(np.int64)
     block = side // FRAME_CELLS
     grown = base.repeat(block, 3).repeat(block, 4)
@@ -125,5 +125,5 @@ def det_frames(seed: int, frames: int, side: int) -> U8:
 
 def det_codes(card: int, codebooks: int) -> I64:
     """int64 [K, 20]."""
-    random = np.random.RandomState(CODES_SEED)  # noqa: NPY002
+    random = np.random.RandomState(CODES_SEED)
     return random.randint(0, card, (1, codebooks, 20)).astype(np.int64)[0]

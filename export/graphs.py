@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,10 +32,10 @@ class Graph:
 
     name: str
     module: nn.Module
-    inputs: tuple[object, ...]
+    inputs: tuple[Any, ...]
     input_names: list[str]
     output_names: list[str]
-    dynamic: object
+    dynamic: tuple[Any, ...]
     """torch.export's dynamic shapes, in the structure of `inputs`."""
 
 

@@ -37,6 +37,11 @@ ENCODEC_32KHZ = CodecSpec(
 CLIP_VIT_B_32 = VisionSpec(width=768, layers=12, heads=12, mlp_width=3072, image_size=224, patch_size=32)
 
 
+def spec_of(size: str) -> ModelSpec:
+    """`tiny`, or a size of `published_spec`."""
+    return tiny_spec() if size == "tiny" else published_spec(size)
+
+
 def tiny_spec() -> ModelSpec:
     """A model of 0.3 M parameters with every part that a real one has."""
     return ModelSpec(
@@ -93,5 +98,7 @@ def _draw(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
         return 1 + 0.1 * x if is_gain else 0.05 * x
     if "embedding" in key or "positions" in key or "codebooks" in key:
         return 0.5 * x
-    fan_in = shape[0] * 2 if ".up." in key else math.prod(shape[1:])  # a transposed sample has two inputs a channel
+    fan_in = (
+        shape[0] * 2 if ".up." in key else math.prod(shape[1:])
+    )  # a transposed sample has two inputs a channel
     return x * (1.5 if "logits" in key else 1.0) / math.sqrt(fan_in)

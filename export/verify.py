@@ -6,7 +6,6 @@ has one function that computes it; names that none knows are reported, not passe
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -50,7 +49,7 @@ INPUTS = ("local_frames_u8", "global_frames_u8", "codes")
 
 @dataclass(slots=True)
 class Report:
-    """What `--json` prints. An array maps to the largest absolute difference of each side, None where a side has no such value."""
+    """What `--json` prints. An array maps to each side's largest absolute difference, None where a side has no such value."""
 
     arrays: dict[str, dict[str, float | None]] = field(default_factory=dict)
     tokens: dict[str, dict[str, bool]] = field(default_factory=dict)
@@ -61,7 +60,9 @@ class Report:
     def ok(self) -> bool:
         """Something was compared, every token is equal, and no array is further off than its tolerance."""
         close = all(
-            d is None or d <= self.tolerances[name] for name, sides in self.arrays.items() for d in sides.values()
+            d is None or d <= self.tolerances[name]
+            for name, sides in self.arrays.items()
+            for d in sides.values()
         )
         equal = all(all(sides.values()) for sides in self.tokens.values())
         return close and equal and bool(self.arrays or self.tokens)
@@ -121,7 +122,9 @@ class OnnxSide:
         return None
 
 
-def verify(source: str, against: Path, codec_source: str | None = None, tolerance: float = TOLERANCE) -> Report:
+def verify(
+    source: str, against: Path, codec_source: str | None = None, tolerance: float = TOLERANCE
+) -> Report:
     """Compare a package with a fixture. Raises PackageError when either cannot be read or nothing can be compared."""
     fixture, report = read_fixture(against), Report()
     if fixture.is_codec:
@@ -133,7 +136,9 @@ def verify(source: str, against: Path, codec_source: str | None = None, toleranc
             _compare_model(package, Path(folder), fixture, tolerance, report)
         _compare_checksum(source, fixture, report)
     if not report.arrays and not report.tokens:
-        raise PackageError(f"{against}: expected arrays of a known name, found {', '.join(fixture.arrays) or 'none'}")
+        raise PackageError(
+            f"{against}: expected arrays of a known name, found {', '.join(fixture.arrays) or 'none'}"
+        )
     return report
 
 
@@ -142,7 +147,9 @@ def without_codec(package: Package) -> Package:
     return Package(replace(package.spec, codec=None), weights)
 
 
-def _compare_model(package: Package, folder: Path, fixture: Fixture, tolerance: float, report: Report) -> None:
+def _compare_model(
+    package: Package, folder: Path, fixture: Fixture, tolerance: float, report: Report
+) -> None:
     plain = without_codec(package)
     sides: dict[str, Side] = {"torch": TorchSide(load_model(plain)), "onnx": OnnxSide(folder)}
     runs = {name: _Reproduction(side, fixture) for name, side in sides.items()}
@@ -281,7 +288,10 @@ class _Reproduction:
         window = Window(condition, frames, source[:, : run.prompt], run.steps)
         seen: list[F32] = []
         codes = generate(
-            self.side.backend, window, replace(GREEDY, guidance=run.guidance), lambda _, logits: seen.append(logits)
+            self.side.backend,
+            window,
+            replace(GREEDY, guidance=run.guidance),
+            lambda _, logits: seen.append(logits),
         )
         return codes, np.stack(seen)
 
@@ -302,7 +312,9 @@ ARRAYS: dict[str, Callable[[_Reproduction], Array | None]] = {
     "video_emb_cond_null": _Reproduction.embedding,
     "pattern_sequence": lambda r: r.columns(True).T[None],
     "pattern_sequence_valid_only": lambda r: r.columns(False).T[None],
-    "pattern_mask": lambda r: r.pattern.filled(len(r.columns(True)), len(r.columns(True)) - r.pattern.codebooks).T,
+    "pattern_mask": lambda r: (
+        r.pattern.filled(len(r.columns(True)), len(r.columns(True)) - r.pattern.codebooks).T
+    ),
     "teacher_forced_logits": lambda r: r.teacher_forced(True).transpose(1, 0, 2)[None],
     "decoder_layer_outputs": lambda r: r.side.layers(r.columns(True), r.fused["tokens"]),
     "compute_predictions_logits": lambda r: r.predictions()[0][None],
@@ -362,7 +374,9 @@ class _TorchCodec:
 
     @torch.inference_mode()
     def recur(self, codes: I64, hidden: F32, cell: F32) -> tuple[F32, F32, F32]:
-        y, h, c = self.decoder.recur(*(torch.from_numpy(x) for x in (codes, hidden, cell)))
+        y, h, c = self.decoder.recur(
+            torch.from_numpy(codes), torch.from_numpy(hidden), torch.from_numpy(cell)
+        )
         return y.numpy(), h.numpy(), c.numpy()
 
     @torch.inference_mode()
@@ -377,7 +391,9 @@ def _compare_codec(found: Codec, fixture: Fixture, report: Report) -> None:
     decoder = CodecDecoder(spec).eval().requires_grad_(False)
     decoder.load_state_dict(weights)
     if "codes" not in fixture.arrays:
-        raise PackageError(f"{fixture.path}: expected the codes of its {'audio' if 'audio' in fixture.arrays else 'latent'}")
+        raise PackageError(
+            f"{fixture.path}: expected the codes of its {'audio' if 'audio' in fixture.arrays else 'latent'}"
+        )
     codes = fixture.arrays["codes"][0].astype(np.int64)
     if "latent" in fixture.arrays:
         latent = decoder.quantised(torch.from_numpy(codes)).numpy()
@@ -395,7 +411,9 @@ def _compare_codec(found: Codec, fixture: Fixture, report: Report) -> None:
 
 def _worst(side: codec.CodecGraphs, spec: CodecSpec, codes: I64, expected: F32) -> float:
     sizes = (codes.shape[1], 1, 5, 25)
-    return max(_difference(np.concatenate(list(_chunks(side, spec, codes, n))), expected) or 0.0 for n in sizes)
+    return max(
+        _difference(np.concatenate(list(_chunks(side, spec, codes, n))), expected) or 0.0 for n in sizes
+    )
 
 
 def _chunks(side: codec.CodecGraphs, spec: CodecSpec, codes: I64, size: int) -> Iterator[F32]:

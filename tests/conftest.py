@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from engine.backends.manifest import MANIFEST_FILE, SPEC_FILE
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.torch import TorchBackend
 from export.checkpoint import Package, load_model
@@ -17,6 +22,12 @@ from export.onnx import export
 from export.random_model import random_package, tiny_spec
 
 FIXTURES = Path(__file__).parent / "fixtures"
+SHORT_S = 2.0
+"""Seconds of the short model's segments: 101 positions, so that a hand-over comes soon."""
+
+torch.set_num_threads(
+    1
+)  # tiny tensors: a second thread costs 5 times on idle cores and 100 times on busy ones
 
 
 @pytest.fixture(scope="session")
@@ -39,13 +50,44 @@ def tiny_folder(tiny_package: Package, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def onnx_backend(tiny_folder: Path) -> OnnxBackend:
-    return OnnxBackend(tiny_folder, threads=2)
+    return OnnxBackend(tiny_folder, threads=1)
 
 
 @pytest.fixture(scope="session", params=["torch", "onnx"])
 def backend(request: pytest.FixtureRequest) -> Any:
     """A law that is about a backend holds for each of them."""
     return request.getfixturevalue(f"{request.param}_backend")
+
+
+@pytest.fixture(scope="session")
+def short_package(tiny_package: Package) -> Package:
+    """The tiny model as if it were trained on two seconds; its weights know nothing of that."""
+    spec = tiny_package.spec
+    return Package(replace(spec, decoder=replace(spec.decoder, trained_s=SHORT_S)), tiny_package.weights)
+
+
+@pytest.fixture(scope="session")
+def short_torch_backend(short_package: Package) -> TorchBackend:
+    return TorchBackend(load_model(short_package))
+
+
+@pytest.fixture(scope="session")
+def short_onnx_backend(
+    tiny_folder: Path, short_package: Package, tmp_path_factory: pytest.TempPathFactory
+) -> OnnxBackend:
+    """The tiny export under the short model's spec: the graphs only have more positions than it needs."""
+    folder = tmp_path_factory.mktemp("short") / "random-tiny"
+    shutil.copytree(tiny_folder, folder)
+    (folder / SPEC_FILE).write_text(short_package.spec.to_json())
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    manifest["spec_digest"] = short_package.spec.digest
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
+    return OnnxBackend(folder, threads=1)
+
+
+@pytest.fixture(scope="session", params=["torch", "onnx"])
+def short_backend(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(f"short_{request.param}_backend")
 
 
 @pytest.fixture(scope="session")

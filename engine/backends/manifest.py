@@ -33,7 +33,9 @@ class Manifest:
     def graph(self, name: str) -> str:
         """The path of a graph. Raises PackageError when the export has none of that name or its file is gone."""
         if name not in self.graphs:
-            raise PackageError(f"{self.folder}: the export has no graph {name!r}; it was made without a codec")
+            raise PackageError(
+                f"{self.folder}: the export has no graph {name!r}; it was made without a codec"
+            )
         path = self.folder / self.graphs[name]["file"]
         if not path.is_file():
             raise PackageError(f"{self.folder}: {MANIFEST_FILE} names {path.name}, which is missing")
@@ -43,7 +45,9 @@ class Manifest:
     def read(cls, folder: Path) -> Manifest:
         path = folder / MANIFEST_FILE
         if not path.is_file():
-            raise PackageError(f"{folder}: expected an exported model with a {MANIFEST_FILE} (see cuestream export)")
+            raise PackageError(
+                f"{folder}: expected an exported model with a {MANIFEST_FILE} (see cuestream export)"
+            )
         try:
             raw = json.loads(path.read_text())
             spec = ModelSpec.from_json((folder / SPEC_FILE).read_text())
@@ -59,7 +63,9 @@ class Manifest:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise PackageError(f"{folder}: {MANIFEST_FILE} or {SPEC_FILE} is damaged: {error}") from error
         if raw.get("format") != FORMAT:
-            raise PackageError(f"{folder}: expected export format {FORMAT}, found {raw.get('format')!r}; export it again")
+            raise PackageError(
+                f"{folder}: expected export format {FORMAT}, found {raw.get('format')!r}; export it again"
+            )
         if raw["spec_digest"] != spec.digest:
             raise PackageError(
                 f"{folder}: the graphs were made from the spec {raw['spec_digest']}, but {SPEC_FILE} is {spec.digest}"

@@ -110,7 +110,13 @@ class OnnxBackend:
         return [np.zeros(shape, self.manifest.cache_dtype) for _ in range(self.spec.decoder.layers)]
 
     def step(
-        self, caches: OrtCaches, segment: int, condition: OrtCondition, frames: int, tokens: I64, position: I64
+        self,
+        caches: OrtCaches,
+        segment: int,
+        condition: OrtCondition,
+        frames: int,
+        tokens: I64,
+        position: I64,
     ) -> F32:
         segments, columns, _ = tokens.shape
         if columns > 1 and (segments > 1 or position[0] != 0):
@@ -171,7 +177,9 @@ class OnnxBackend:
 
     def read_condition(self, condition: OrtCondition, frames: int) -> Array:
         pairs = zip(condition.keys, condition.values, strict=True)
-        return np.stack([np.stack((k[:frames].reshape(frames, -1), v[:frames].reshape(frames, -1))) for k, v in pairs])
+        return np.stack(
+            [np.stack((k[:frames].reshape(frames, -1), v[:frames].reshape(frames, -1))) for k, v in pairs]
+        )
 
     def write_held_condition(self, condition: OrtCondition, held: Array) -> None:
         for layer, (keys, values) in enumerate(held):

@@ -64,8 +64,8 @@ class TorchBackend:
     @torch.inference_mode()
     def recur(self, codes: I64, hidden: F32, cell: F32) -> tuple[F32, F32, F32]:
         assert self.model.codec is not None
-        y, hidden, cell = self.model.codec.recur(*map(_tensor, (codes, hidden, cell)))
-        return _array(y), _array(hidden), _array(cell)
+        y, h, c = self.model.codec.recur(_tensor(codes), _tensor(hidden), _tensor(cell))
+        return _array(y), _array(h), _array(c)
 
     @torch.inference_mode()
     def upsample(self, y: F32) -> F32:
@@ -77,12 +77,16 @@ class TorchBackend:
         spec, tokens = self.spec.decoder, self.spec.vision.tokens
         empty = torch.zeros(frames, spec.heads, spec.head_dim, tokens, dtype=self.dtype)
         layers = range(spec.layers)
-        return TorchCondition([empty.clone() for _ in layers], [empty.transpose(2, 3).clone() for _ in layers])
+        return TorchCondition(
+            [empty.clone() for _ in layers], [empty.transpose(2, 3).clone() for _ in layers]
+        )
 
     @torch.inference_mode()
     def write_condition(self, condition: TorchCondition, slot: int, tokens: F32) -> None:
         end = slot + len(tokens)
-        for held, fresh in zip((condition.keys, condition.values), self.model.decoder.project(_tensor(tokens)), strict=True):
+        for held, fresh in zip(
+            (condition.keys, condition.values), self.model.decoder.project(_tensor(tokens)), strict=True
+        ):
             for layer, array in enumerate(fresh):
                 held[layer][slot:end] = array
 
@@ -117,7 +121,9 @@ class TorchBackend:
     def read_caches(self, caches: TorchCaches, segment: int, positions: int) -> Array:
         rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
         pairs = zip(caches.keys, caches.values, strict=True)
-        return _array(torch.stack([torch.stack((k[rows, :, :positions], v[rows, :, :positions])) for k, v in pairs]))
+        return _array(
+            torch.stack([torch.stack((k[rows, :, :positions], v[rows, :, :positions])) for k, v in pairs])
+        )
 
     def write_caches(self, caches: TorchCaches, segment: int, held: Array) -> None:
         rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
@@ -127,7 +133,9 @@ class TorchBackend:
 
     def read_condition(self, condition: TorchCondition, frames: int) -> Array:
         pairs = zip(condition.keys, condition.values, strict=True)
-        return _array(torch.stack([torch.stack((k[:frames].flatten(1), v[:frames].flatten(1))) for k, v in pairs]))
+        return _array(
+            torch.stack([torch.stack((k[:frames].flatten(1), v[:frames].flatten(1))) for k, v in pairs])
+        )
 
     def write_held_condition(self, condition: TorchCondition, held: Array) -> None:
         for layer, (keys, values) in enumerate(_tensor(held)):

@@ -121,4 +121,3 @@ def same(conv: nn.Conv1d, x: Tensor, pad_mode: str) -> Tensor:
 def run_lstm(lstm: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     y, (hidden, cell) = lstm(x, (hidden, cell))
     return y, hidden, cell
-

@@ -10,7 +10,7 @@ H heads, d head dim, F frames, P tokens of a frame, N positions that a cache hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -67,13 +67,14 @@ class Decoder(nn.Module):
 
         tokens: int64 [G, T, K]. position: int64 [G], columns cached already. self_keys, self_values: for each layer
         [G R, H, N, d]. keys, values: for each layer [F, H, d, P] and [F, H, P, d]. R is 2 when `guided`, else 1.
-        Returns logits [G, R, T, K, card], T being 1 when `last_only`, and the caches. A `trace` list receives each layer's output [G, R, T, D].
+        Returns logits [G, R, T, K, card], T being 1 when `last_only`, and the caches. A `trace` list receives each layer's
+        output [G, R, T, D].
         """
         rows = 2 if guided else 1
         x = self.embed(tokens, position).unsqueeze(1).expand(-1, rows, -1, -1)
         steps = position.repeat_interleave(rows)
         attention = attention or cached_attention
-        new_keys, new_values = [], []
+        new_keys, new_values = list[Tensor](), list[Tensor]()
         for i, layer in enumerate(self.layers):
             x, k, v = layer(x, steps, (self_keys[i], self_values[i]), (keys[i], values[i]), attention)
             new_keys.append(k)
@@ -92,12 +93,15 @@ class Decoder(nn.Module):
 
     def project(self, condition: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """condition: [F, P, D]. Returns each layer's cross-attention keys [F, H, d, P] and values [F, H, P, d]."""
-        pairs = [layer.project(condition) for layer in self.layers]
+        pairs = [layer.project(condition) for layer in self._layers()]
         return [k for k, _ in pairs], [v for _, v in pairs]
+
+    def _layers(self) -> Iterator[DecoderLayer]:
+        return (layer for layer in self.layers if isinstance(layer, DecoderLayer))
 
     def set_null(self, condition: Tensor) -> None:
         """condition: [1, P, D], the tokens of a black frame that attends to black frames."""
-        for layer in self.layers:
+        for layer in self._layers():
             layer.null_keys, layer.null_values = layer.project(condition)
 
 

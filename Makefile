@@ -1,0 +1,49 @@
+# `make demo` and `make test` set up everything they need in .venv and then do their work.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check lint format bench random-tiny clean
+
+demo: $(VENV)/.demo
+	mkdir -p out
+	$(BIN)/cuestream score examples/big-buck-bunny.mp4 -o out/demo.mp4 --timeline out/demo.jsonl --plot out/demo.png
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+# Everything that CI checks: format, lint, types, tests.
+check: lint test
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/score.py
+
+# The model that ships with the repository, made again from its seed.
+random-tiny: $(VENV)/.dev
+	$(BIN)/cuestream random tiny -o models/random-tiny
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cuestream needs Python 3.11 or later")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) -e '.[cpu,plot]'
+	touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) -e '.[cpu,plot,export,dev]'
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) out

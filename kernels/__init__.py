@@ -1,0 +1,1 @@
+"""Triton kernels, each beside its plain PyTorch twin. Part 6 of the plan builds them; `engine.backends` uses them."""

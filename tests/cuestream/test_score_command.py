@@ -1,0 +1,210 @@
+"""`cuestream score` as a user runs it: the right result, or one line and exit code 2, and never half a file."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import Clip, Sound, cut_off, make, make_sound, noise
+
+from cuestream import cli
+from engine.media.audio import measure_loudness, read_stereo
+from engine.media.video import VideoReader, probe
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line; gives exit code, stdout and stderr."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cuestream", *map(str, arguments)])
+        monkeypatch.setattr(signal, "signal", lambda *_: None)  # the handler is the process's, not the test's
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        said = capsys.readouterr()
+        return int(stop.value.code or 0), said.out, said.err
+
+    return command
+
+
+def complaint(said: str) -> str:
+    """The one line that an error prints, after the notice about random weights."""
+    lines = [line for line in said.splitlines() if line and not line.startswith("model random-")]
+    assert len(lines) == 1, said
+    assert lines[0].startswith("cuestream: ")
+    return lines[0]
+
+
+def shown_until(video: Path) -> float:
+    """When the last frame stops being shown, in seconds from the first."""
+    reader = VideoReader(video, 8)
+    for _ in reader:
+        pass
+    return reader.end_s
+
+
+GOOD = {
+    "plain.mp4": Clip(),
+    "one-pixel.mkv": Clip(width=1, height=1, codec="ffv1", pixel_format="bgr0"),
+    "odd.mkv": Clip(width=33, height=47, codec="ffv1", pixel_format="yuv444p"),
+    "alpha.mov": Clip(codec="qtrle", pixel_format="argb"),
+    "ten-bit.mkv": Clip(codec="ffv1", pixel_format="yuv420p10le"),
+    "variable.mp4": Clip(frames=5, times_ms=(0, 40, 400, 440, 900)),
+    "rotated.mp4": Clip(rotation=90),
+    "one-frame.mp4": Clip(frames=1),
+    "late.mp4": Clip(start_s=0.5),
+    "spoken.mkv": Clip(sound=Sound(noise(1.0, 0.1))),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("mode", ["--live", "--offline"])
+def test_any_video_is_scored_to_its_length(run: Run, tmp_path: Path, name: str, mode: str) -> None:
+    video = make(tmp_path / name, GOOD[name])
+    output = tmp_path / f"scored{video.suffix}"
+    code, _, said = run("score", video, "-o", output, mode)
+    assert code == 0, said
+    before, after = probe(video), probe(output)
+    assert (after.width, after.height, after.frame_count) == (before.width, before.height, before.frame_count)
+    heard = sum(block.shape[1] for block in read_stereo(output)) / 48_000
+    assert heard == pytest.approx(shown_until(output), abs=0.05)  # an AAC frame is 21 ms; 25 ms were seen
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([video.name, output.name])
+
+
+@pytest.mark.parametrize("ending", [".wav", ".flac", ".mp3", ".m4a", ".ogg"])
+def test_the_ending_says_what_kind(run: Run, tmp_path: Path, ending: str) -> None:
+    video = make(tmp_path / "clip.mp4", Clip())
+    code, _, said = run("score", video, "-o", tmp_path / f"music{ending}", "--audio-only")
+    assert code == 0, said
+    with av.open(str(tmp_path / f"music{ending}")) as container:
+        assert [stream.type for stream in container.streams] == ["audio"]
+
+
+def test_the_loudness_is_the_one_asked_for(run: Run, tmp_path: Path) -> None:
+    video = make(tmp_path / "clip.mp4", Clip(frames=30))
+    run("score", video, "-o", tmp_path / "music.wav", "--loudness", "-20")
+    loudness = measure_loudness(read_stereo(tmp_path / "music.wav"))
+    assert loudness.lufs == pytest.approx(-20, abs=0.5)
+
+
+def test_the_same_seed_gives_the_same_music_and_another_does_not(run: Run, tmp_path: Path) -> None:
+    video = make(tmp_path / "clip.mp4", Clip())
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert run("score", video, "-o", tmp_path / f"{name}.wav", "--seed", seed)[0] == 0
+    a, b, c = ((tmp_path / f"{name}.wav").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_a_folder_is_scored_one_by_one_and_a_bad_file_does_not_stop_it(run: Run, tmp_path: Path) -> None:
+    videos, results = tmp_path / "videos", tmp_path / "results"
+    videos.mkdir()
+    make(videos / "a.mp4", Clip())
+    (videos / "b.mp4").write_text("not a video")
+    make(videos / "c.avi", Clip(codec="mpeg4"))
+    (videos / "notes.txt").write_text("passed over")
+    code, _, said = run("score", videos, "-o", results)
+    assert code == 2
+    assert "b.mp4" in said
+    assert "1 of 3 videos" in said
+    assert sorted(p.name for p in results.iterdir()) == ["a.scored.mp4", "c.scored.mkv"]
+
+
+def test_the_timeline_covers_the_music_without_gaps(run: Run, tmp_path: Path) -> None:
+    video = make(tmp_path / "clip.mp4", Clip(frames=20))
+    run(
+        "score",
+        video,
+        "-o",
+        tmp_path / "m.wav",
+        "--timeline",
+        tmp_path / "t.jsonl",
+        "--plot",
+        tmp_path / "t.png",
+    )
+    header, *chunks = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert header["model"] == "random-tiny"
+    assert header["mode"] == "live"
+    ends = [0.0, *(c["start_s"] + c["duration_s"] for c in chunks)]
+    assert [c["start_s"] for c in chunks] == pytest.approx(ends[:-1])
+    assert ends[-1] == pytest.approx(2.0)
+    for chunk in chunks:
+        assert chunk["newest_frame_s"] <= chunk["start_s"] + chunk["duration_s"]
+        assert chunk["age_s"] >= 0
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_truncated_video_is_scored_up_to_the_damage(run: Run, tmp_path: Path) -> None:
+    video = cut_off(make(tmp_path / "clip.mkv", Clip(frames=40, codec="ffv1")), 0.6)
+    code, _, said = run("score", video, "-o", tmp_path / "out.mkv")
+    assert code == 0, said
+    assert 1.0 < probe(tmp_path / "out.mkv").duration_s < 3.5
+
+
+def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("a text file named mp4")
+    (tmp_path / "empty.mp4").touch()
+    make_sound(tmp_path / "sound.m4a", Sound(noise(0.5, 0.1), codec="aac"))
+    video = make(tmp_path / "clip.mp4", Clip())
+    output = tmp_path / "out.mp4"
+    cases: list[tuple[list[object], str]] = [
+        (["score", tmp_path / "missing.mp4", "-o", output], "missing.mp4"),
+        (["score", tmp_path / "text.mp4", "-o", output], "text.mp4"),
+        (["score", tmp_path / "empty.mp4", "-o", output], "empty.mp4"),
+        (["score", tmp_path / "sound.m4a", "-o", output], "sound.m4a"),
+        (["score", video, "-o", tmp_path / "nowhere" / "out.mp4"], "nowhere"),
+        (["score", video, "-o", tmp_path / "out.xyz"], ".xyz"),
+        (["score", video, "-o", video], "is the input itself"),
+        (["score", video, "-o", output, "--audio-only"], ".wav"),
+        (["score", video, "-o", output, "--model", "nonesuch"], "random-tiny"),
+        (["score", video, "-o", output, "--temperature", "-1"], "temperature"),
+        (["score", video, "-o", output, "--as-published"], "--offline"),
+        (["score", video, "-o", output, "--timeline", tmp_path / "nowhere" / "t.jsonl"], "nowhere"),
+        (["info", "nonesuch"], "random-tiny"),
+        (["score", tmp_path / "nofolder" / "x.mp4"], "x.mp4"),
+    ]
+    for arguments, expected in cases:
+        code, _, said = run(*arguments)
+        assert code == 2, (arguments, said)
+        assert expected in complaint(said), arguments
+    assert not output.exists()
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_wrong_usage_is_exit_code_2(run: Run) -> None:
+    code, _, said = run("score")
+    assert code == 2
+    assert "Traceback" not in said
+    assert run("--version")[0] == 0
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_a_valid_file_up_to_there(tmp_path: Path, sent: signal.Signals) -> None:
+    video = make(tmp_path / "long.mp4", Clip(frames=6000))
+    output, timeline = tmp_path / "out.mp4", tmp_path / "t.jsonl"
+    command = [sys.executable, "-m", "cuestream", "score", video, "-o", output, "--timeline", timeline]
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and (not timeline.exists() or timeline.stat().st_size < 20_000):
+            time.sleep(0.05)  # until music has been made; the run itself takes far longer
+        process.send_signal(sent)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    heard = np.concatenate([block[0] for block in read_stereo(output)])
+    assert 0.5 < len(heard) / 48_000 < 590
+    assert probe(output).frame_count > 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["long.mp4", "out.mp4", "t.jsonl"]
