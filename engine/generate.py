@@ -13,8 +13,8 @@ from engine.patterns import DelayPattern
 from engine.sampling import sample
 from engine.spec import StreamPolicy
 
-Watch = Callable[[int, F32], None]
-"""Called with the number of columns known and the logits [R, K, card] of the next one."""
+Choose = Callable[[F32, int], I64]
+"""From the logits [R, K, card] of the next column and the step that keys its draw to tokens [K]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,13 @@ def pattern_of(backend: Backend[Any, Any]) -> DelayPattern:
 
 
 def generate(
-    backend: Backend[Any, Any], window: Window, policy: StreamPolicy, watch: Watch | None = None
+    backend: Backend[Any, Any], window: Window, policy: StreamPolicy, choose: Choose | None = None
 ) -> I64:
-    """Codes [K, total]. The tail is flushed as published: empty cells of the last columns read the special token."""
+    """Codes [K, total]. The tail is flushed as published: empty cells of the last columns read the special token.
+
+    choose: how tokens are drawn, in place of `sample` with the policy.
+    """
+    draw: Choose = choose or (lambda logits, step: sample(logits, policy, step))
     pattern, known = pattern_of(backend), window.prompt.shape[1] + 1
     steps = pattern.columns_for(window.total)
     columns = pattern.sequence(window.prompt, steps)
@@ -49,8 +53,6 @@ def generate(
         fresh = columns[None, read:column]
         logits = backend.step(caches, 0, window.condition, window.frames, fresh, np.array([read]))[0]
         read = column
-        if watch is not None:
-            watch(column, logits)
-        drawn = sample(logits, policy, window.first_step + column)
+        drawn = draw(logits, window.first_step + column)
         columns[column] = np.where(given[column] | empty[column], columns[column], drawn)
     return pattern.codes(columns)

@@ -31,8 +31,10 @@ def fetch(source: str, name: str) -> Path | None:
 
 def _download(repository: str, name: str) -> Path | None:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub import logging as hub_logging
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    hub_logging.set_verbosity_error()  # its retries are no news; the error that ends them is raised
     try:
         return Path(hf_hub_download(repository, name, library_name="cuestream"))
     except LocalEntryNotFoundError as error:

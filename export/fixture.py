@@ -32,6 +32,9 @@ class Run:
     prompt: int
     guidance: float
     sampled: bool
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ class Fixture:
         guidance = notes.get("cfg_coef", _number(r"cfg([\d.]+)", name, 3.0))
         prompt = notes.get("prompt", _number(r"prompt(\d+)", name, 0))
         sampled = notes.get("use_sampling", not name.startswith("greedy"))
-        return Run(int(steps), int(prompt), float(guidance), bool(sampled))
+        settings = (float(notes.get("temp", 1.0)), int(notes.get("top_k", 0)), float(notes.get("top_p", 0.0)))
+        return Run(int(steps), int(prompt), float(guidance), bool(sampled), *settings)
 
     def long_form(self, name: str, spec: ModelSpec) -> tuple[U8, float, float]:
         """Local frames, duration and stride of a whole-file run."""

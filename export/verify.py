@@ -29,11 +29,12 @@ from engine.model.codec import CodecDecoder
 from engine.model.decoder import empty_caches
 from engine.model.vidmuse import VidMuse
 from engine.offline import compose, encode, schedule
+from engine.sampling import guide, sample, softmax
 from engine.spec import CodecSpec, ModelSpec, StreamPolicy
 from export.checkpoint import STATE_FILE, Package, load_model, load_package
 from export.codec_weights import COMPRESSION_FILE, Codec, read_codec, read_package_codec
 from export.files import fetch, read_pickle
-from export.fixture import CODEC_ARRAYS, Fixture, read_fixture
+from export.fixture import CODEC_ARRAYS, Fixture, Run, read_fixture
 from export.graphs import Graph, codec_graphs, graphs
 from export.onnx import export, trace
 
@@ -43,6 +44,8 @@ TOLERANCE = 2e-5
 """Of embeddings and logits in float32: what reordering sums of this size was seen to cost is under 1e-5."""
 AUDIO_TOLERANCE = 1e-5
 GREEDY = StreamPolicy(temperature=0.0)
+PUBLISHED_SEED = 1234
+"""The published code seeds PyTorch's generator with it whenever it generates."""
 
 INPUTS = ("local_frames_u8", "global_frames_u8", "codes")
 
@@ -190,8 +193,8 @@ def _unknown(name: str, fixture: Fixture) -> str | None:
         return None
     if stem == name:
         return "no array of this name is known"
-    if fixture.run(stem).sampled:
-        return "a sampling run depends on the generator of the machine that made it"
+    if fixture.run(stem).sampled and stem not in fixture.notes:
+        return "a sampling run without notes of its temperature, top-k and top-p"
     return None
 
 
@@ -286,14 +289,15 @@ class _Reproduction:
         expected = self.fixture.arrays.get(f"{name}_codes")
         source = expected[0].astype(np.int64) if expected is not None else self.fixture.codes(self.spec)
         window = Window(condition, frames, source[:, : run.prompt], run.steps)
+        policy = replace(GREEDY, guidance=run.guidance)
+        draw = _published_draws(run, self.fixture.global_frames(self.spec).shape) if run.sampled else None
         seen: list[F32] = []
-        codes = generate(
-            self.side.backend,
-            window,
-            replace(GREEDY, guidance=run.guidance),
-            lambda _, logits: seen.append(logits),
-        )
-        return codes, np.stack(seen)
+
+        def choose(logits: F32, step: int) -> I64:
+            seen.append(logits)
+            return draw(logits) if draw else sample(logits, policy, step)
+
+        return generate(self.side.backend, window, policy, choose), np.stack(seen)
 
     def long_form(self, name: str) -> I64:
         frames, duration, stride = self.fixture.long_form(name, self.spec)
@@ -301,6 +305,33 @@ class _Reproduction:
         spans = schedule(self.spec, duration, stride, as_published=True)
         parts = compose(self.side.backend, short, self.long["memory"], spans, GREEDY, as_published=True)
         return np.concatenate(list(parts), axis=1)
+
+
+def _published_draws(run: Run, global_frames: tuple[int, ...]) -> Callable[[F32], I64]:
+    """Draws of the published code on a CPU: seeded at each run, moved on by its null mask over the global frames."""
+    frames, height, width, channels = global_frames
+    random = torch.Generator().manual_seed(PUBLISHED_SEED)
+    torch.rand(1, channels, frames, height, width, generator=random)
+
+    def draw(logits: F32) -> I64:
+        chances = softmax(guide(logits, run.guidance) / run.temperature)
+        kept, tokens = _ranked(torch.from_numpy(chances).float(), run)
+        picked = torch.multinomial(kept, 1, generator=random)
+        return tokens.gather(-1, picked)[:, 0].numpy()
+
+    return draw
+
+
+def _ranked(chances: torch.Tensor, run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+    """Chances [K, card] that are left, and the token at each place: the nucleus is drawn in its sorted order."""
+    if run.top_p > 0:
+        ranked, tokens = chances.sort(-1, descending=True)
+        ranked = ranked * (ranked.cumsum(-1) - ranked <= run.top_p)
+        return ranked / ranked.sum(-1, keepdim=True), tokens
+    tokens = torch.arange(chances.shape[-1]).expand(chances.shape)
+    if run.top_k > 0:
+        chances = chances * (chances >= chances.topk(run.top_k, -1).values[:, -1:])
+    return chances / chances.sum(-1, keepdim=True), tokens
 
 
 ARRAYS: dict[str, Callable[[_Reproduction], Array | None]] = {
@@ -340,10 +371,16 @@ def _find_codec(source: str, fixture: Fixture, override: str | None) -> Codec:
     """The codec named by the caller, that of the package, or the weights that lie beside the fixture."""
     if override is not None:
         return read_codec(override)
-    if Path(source).is_file() or fetch(source, COMPRESSION_FILE) is None:
-        return read_codec(source)
     beside = fixture.path.with_name(f"{fixture.path.stem}_state_dict.safetensors")
-    found = read_package_codec(source, None, beside if beside.is_file() else None)
+    target = beside if beside.is_file() else None
+    try:
+        if Path(source).is_file() or fetch(source, COMPRESSION_FILE) is None:
+            return read_codec(source)
+        found = read_package_codec(source, None, target)
+    except PackageError:
+        if target is None:
+            raise
+        found = read_codec(str(target))
     assert found is not None
     return found
 
