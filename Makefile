@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check lint format bench random-tiny clean
+.PHONY: demo test check lint format bench random-tiny lock clean
 
 demo: $(VENV)/.demo
 	mkdir -p out
@@ -44,6 +44,13 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.[cpu,plot,export,dev]'
 	touch $@ $(VENV)/.demo
+
+# The newest versions that pyproject.toml allows; local build tags are cut off.
+lock: $(BIN)/python
+	$(BIN)/python -m pip install --quiet --upgrade -e '.[cpu,plot,export,dev]'
+	(head -n 1 constraints.txt; $(BIN)/python -m pip list --format=freeze \
+	    | sed 's/+cpu//' | grep -viE '^(pip|cuestream|setuptools)=' | sort -f) > constraints.new
+	mv constraints.new constraints.txt
 
 clean:
 	rm -rf $(VENV) out

@@ -1,0 +1,119 @@
+"""Facts and choices: a spec survives its JSON, and whatever breaks a rule is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from engine.spec import ModelSpec, StreamPolicy
+from export.random_model import published_spec, tiny_spec
+
+SPECS = [tiny_spec(), published_spec("small"), published_spec("medium"), replace(tiny_spec(), codec=None)]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.name)
+def test_a_spec_survives_its_json(spec: ModelSpec) -> None:
+    again = ModelSpec.from_json(spec.to_json())
+    assert again == spec
+    assert again.digest == spec.digest
+    assert again.to_json() == spec.to_json()
+
+
+def test_every_fact_changes_the_digest() -> None:
+    spec = tiny_spec()
+    others = [
+        replace(spec, name="other"),
+        replace(spec, codec=None),
+        replace(spec, decoder=replace(spec.decoder, guidance=2.0)),
+        replace(spec, vision=replace(spec.vision, activation="gelu")),
+    ]
+    assert len({s.digest for s in (spec, *others)}) == 5
+
+
+def test_the_released_geometry_counts_as_the_notes_say() -> None:
+    spec = published_spec("medium")
+    assert (spec.steps_per_slot, spec.window_slots, spec.vision.tokens) == (25, 60, 50)
+    assert (spec.trained_steps, spec.max_positions) == (1501, 1504)
+    assert spec.codec is not None
+    assert (spec.codec.hop, spec.codec.lstm_width, spec.decoder.head_dim, spec.decoder.special) == (640, 1024, 64, 2048)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda raw: raw | {"tempo": 1}, "spec: unknown field 'tempo'"),
+        (lambda raw: raw | {"decoder": raw["decoder"] | {"kv_repeat": 2}}, "decoder: unknown field 'kv_repeat'"),
+        (lambda raw: raw | {"codec": raw["codec"] | {"causal": True}}, "codec: unknown field 'causal'"),
+        (lambda raw: {k: v for k, v in raw.items() if k != "vision"}, "vision"),
+        (lambda raw: raw | {"vision": {"width": 1}}, "vision: .*layers"),
+        (lambda raw: [raw], "a JSON object, not list"),
+        (lambda raw: raw | {"vision": None}, "vision"),
+        (lambda raw: raw | {"vision": 5}, "vision"),
+        (lambda raw: raw | {"decoder": raw["decoder"] | {"width": "wide"}}, "decoder|spec"),
+    ],
+    ids=["unknown", "unknown in decoder", "unknown in codec", "missing", "missing in vision", "a list", "null part",
+         "a number as part", "text as number"],
+)  # fmt: skip
+def test_a_text_that_is_no_spec_is_a_value_error_that_names_the_field(change: Any, expected: str) -> None:
+    text = json.dumps(change(json.loads(tiny_spec().to_json())))
+    with pytest.raises(ValueError, match=expected):
+        ModelSpec.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "rule"),
+    [
+        ("decoder", {"heads": 3}, "decoder width is a multiple of its heads"),
+        ("vision", {"heads": 5}, "vision width is a multiple of its heads"),
+        ("long_short", {"fusion_heads": 5}, "multiple of the fusion heads"),
+        ("long_short", {"frame_rate": 3}, "whole number of steps"),
+        ("decoder", {"codebooks": 3}, "one delay for each codebook"),
+        ("decoder", {"delays": (0, 1, 2, 2)}, "delays are 0, 1, 2"),
+        ("codec", {"codebooks": 3}, "the codec has the decoder's codebooks"),
+        ("codec", {"codebook_size": 127}, "knows every token"),
+        ("codec", {"sample_rate": 24000}, "hop gives the code rate"),
+    ],
+)
+def test_facts_that_do_not_fit_together_are_refused(part: str, change: dict[str, Any], rule: str) -> None:
+    spec = tiny_spec()
+    with pytest.raises(ValueError, match=rule):
+        replace(spec, **{part: replace(getattr(spec, part), **change)})
+
+
+BAD_CHOICES: dict[str, list[Any]] = {
+    "seed": [-1, 2**63],
+    "guidance": [-0.1, 20.5, float("nan")],
+    "temperature": [-1, 10.5, float("nan")],
+    "top_k": [-1],
+    "top_p": [-0.1, 1.1, float("nan")],
+    "short_term_s": [0.4, -1, float("nan"), float("inf")],
+    "context_s": [-0.1, float("nan"), float("inf")],
+    "chunk_steps": [0, 501],
+    "encode_every_steps": [0],
+    "recalled": [0, 65],
+    "long_term_capacity": [63, 30],
+    "refresh_per_step": [0],
+    "on_cut": ["remember"],
+    "refresh": ["never"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(k, v) for k, values in BAD_CHOICES.items() for v in values])
+def test_a_choice_beyond_its_limit_is_named(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"stream policy: .*{name}"):
+        StreamPolicy(**{name: value})
+
+
+def test_every_choice_is_checked_or_has_no_limit() -> None:
+    unlimited = {"open_slot", "hold_last_frame", "similar_below", "cut_above", "cut_colours_above"}
+    assert {f.name for f in fields(StreamPolicy)} == set(BAD_CHOICES) | unlimited
+
+
+def test_the_default_policy_and_parity_keep_their_limits() -> None:
+    assert StreamPolicy.parity(seed=3) == replace(StreamPolicy.parity(), seed=3)
+    assert StreamPolicy.parity().refresh == "exact"
+    with pytest.raises(ValueError, match="seed"):
+        StreamPolicy.parity(seed=-1)
