@@ -21,20 +21,14 @@ from torch import Tensor
 
 from engine.errors import PackageError
 from engine.model.vidmuse import VidMuse
-from engine.spec import DecoderSpec, LongShortSpec, ModelSpec, VisionSpec
+from engine.spec import ModelSpec
 from export.codec_weights import Codec, read_package_codec
+from export.derive import derive
 from export.files import check_finite, fetch, read_pickle, read_safetensors
 
 STATE_FILE = "state_dict.bin"
 SPEC_FILE = "spec.json"
 WEIGHTS_FILE = "model.safetensors"
-
-FUSION_HEADS = 3
-"""Fixed in the published model; no shape shows it."""
-RECALLED = 32
-"""Long-term frames at inference, a default of the published reader; its training configuration says 64."""
-CLIP_HEAD_DIM = 64
-"""Of every published CLIP; a tower with another needs `vision.json`."""
 
 UNUSED = (
     r"condition_provider\.",
@@ -124,7 +118,7 @@ def convert(
     """Published names and YAML to ours; works on meta tensors too, so that any geometry can be checked without weights."""
     check_finite(state, name)
     try:
-        spec = _derive(state, config, name, vision or {}, codec)
+        spec = derive(state, config, name, vision or {}, codec[0] if codec else None)
     except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
         raise PackageError(
             f"{name}: the package does not describe a VidMuse model: {_reason(error)}"
@@ -183,101 +177,6 @@ def _vision_override(source: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise PackageError("vision.json: expected a JSON object")
     return raw
-
-
-def _derive(
-    state: Mapping[str, Tensor],
-    config: Mapping[str, Any],
-    name: str,
-    vision: Mapping[str, Any],
-    codec: Codec | None,
-) -> ModelSpec:
-    lm = config["transformer_lm"]
-    _refuse_other_kinds(lm)
-    decoder = _derive_decoder(state, config)
-    sound = codec[0] if codec else None
-    return ModelSpec(
-        name=name,
-        vision=_derive_vision(state, vision),
-        long_short=_derive_long_short(state, config, decoder.heads),
-        decoder=decoder,
-        codec=sound,
-        code_rate=sound.sample_rate // sound.hop if sound else 50,
-    )
-
-
-def _refuse_other_kinds(lm: Mapping[str, Any]) -> None:
-    expected = {
-        "activation": ("gelu",),
-        "norm": ("layer_norm",),
-        "norm_first": (True,),
-        "positional_embedding": ("sin",),
-        "xpos": (False,),
-        "layer_scale": (None,),
-        "qk_layer_norm": (False,),
-        "qk_layer_norm_cross": (False,),
-        "kv_repeat": (1,),
-        "past_context": (None,),
-    }
-    for key, allowed in expected.items():
-        if key in lm and lm[key] not in allowed:
-            raise ValueError(f"expected transformer_lm.{key} = {allowed[0]}, found {lm[key]!r}")
-
-
-def _derive_decoder(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> DecoderSpec:
-    codebooks = sum(bool(re.match(r"emb\.\d+\.weight$", k)) for k in state)
-    pattern = config.get("codebooks_pattern") or {}
-    if pattern.get("modeling", "delay") != "delay":
-        raise ValueError(f"expected codebooks_pattern.modeling = delay, found {pattern['modeling']!r}")
-    guidance = config.get("classifier_free_guidance") or {}
-    return DecoderSpec(
-        width=state["emb.0.weight"].shape[1],
-        layers=_count(state, r"transformer\.layers\.(\d+)\."),
-        heads=int(config["transformer_lm"]["num_heads"]),
-        ffn_width=state["transformer.layers.0.linear1.weight"].shape[0],
-        codebooks=codebooks,
-        card=state["linears.0.weight"].shape[0],
-        delays=tuple((pattern.get("delay") or {}).get("delays", range(codebooks))),
-        trained_s=float((config.get("dataset") or {}).get("segment_duration", 30)),
-        guidance=float(guidance.get("inference_coef", 3.0)),
-    )
-
-
-def _derive_long_short(state: Mapping[str, Tensor], config: Mapping[str, Any], heads: int) -> LongShortSpec:
-    branch = "local_temporal_transformer.layers"
-    return LongShortSpec(
-        depth=_count(state, r"local_temporal_transformer\.layers\.(\d+)\."),
-        heads=heads,
-        head_dim=state[f"{branch}.0.0.fn.to_qkv.weight"].shape[0] // (3 * heads),
-        mlp_width=state[f"{branch}.0.1.fn.net.0.weight"].shape[0],
-        fusion_heads=FUSION_HEADS,
-        frame_rate=int((config.get("video") or {}).get("video_fps", 2)),
-        recalled=RECALLED,
-    )
-
-
-def _derive_vision(state: Mapping[str, Tensor], override: Mapping[str, Any]) -> VisionSpec:
-    stem = "visual_encoder_model.vision_model."
-    patch = state[stem + "embeddings.patch_embedding.weight"]
-    grid = round((state[stem + "embeddings.position_embedding.weight"].shape[0] - 1) ** 0.5)
-    width, side = patch.shape[0], patch.shape[2]
-    return VisionSpec(
-        width=int(override.get("hidden_size", width)),
-        layers=int(
-            override.get("num_hidden_layers", _count(state, re.escape(stem) + r"encoder\.layers\.(\d+)\."))
-        ),
-        heads=int(override.get("num_attention_heads", max(1, width // CLIP_HEAD_DIM))),
-        mlp_width=int(
-            override.get("intermediate_size", state[stem + "encoder.layers.0.mlp.fc1.weight"].shape[0])
-        ),
-        image_size=int(override.get("image_size", grid * side)),
-        patch_size=int(override.get("patch_size", side)),
-        activation=str(override.get("hidden_act", "quick_gelu")),
-    )
-
-
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    return len({m[1] for k in state if (m := re.match(pattern, k))})
 
 
 def _rename(state: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:

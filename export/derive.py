@@ -1,0 +1,118 @@
+"""What a published package's shapes and configuration say of its model: `ModelSpec`, with nothing assumed that a file can tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from engine.spec import CodecSpec, DecoderSpec, LongShortSpec, ModelSpec, VisionSpec
+
+FUSION_HEADS = 3
+"""Fixed in the published model; no shape shows it."""
+RECALLED = 32
+"""Long-term frames at inference, a default of the published reader; its training configuration says 64."""
+CLIP_HEAD_DIM = 64
+"""Of every published CLIP; a tower with another needs `vision.json`."""
+PUBLISHED_CODE_RATE = 50
+"""Of the codec that a package without one points to."""
+
+
+def derive(
+    state: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    name: str,
+    vision: Mapping[str, Any],
+    codec: CodecSpec | None,
+) -> ModelSpec:
+    """Raises KeyError or ValueError when the package is not of the published kind.
+
+    vision: keys of CLIP's configuration that override what shapes suggest.
+    """
+    lm = config["transformer_lm"]
+    _refuse_other_kinds(lm)
+    decoder = _derive_decoder(state, config)
+    return ModelSpec(
+        name=name,
+        vision=_derive_vision(state, vision),
+        long_short=_derive_long_short(state, config, decoder.heads),
+        decoder=decoder,
+        codec=codec,
+        code_rate=codec.sample_rate // codec.hop if codec else PUBLISHED_CODE_RATE,
+    )
+
+
+def _refuse_other_kinds(lm: Mapping[str, Any]) -> None:
+    expected = {
+        "activation": ("gelu",),
+        "norm": ("layer_norm",),
+        "norm_first": (True,),
+        "positional_embedding": ("sin",),
+        "xpos": (False,),
+        "layer_scale": (None,),
+        "qk_layer_norm": (False,),
+        "qk_layer_norm_cross": (False,),
+        "kv_repeat": (1,),
+        "past_context": (None,),
+    }
+    for key, allowed in expected.items():
+        if key in lm and lm[key] not in allowed:
+            raise ValueError(f"expected transformer_lm.{key} = {allowed[0]}, found {lm[key]!r}")
+
+
+def _derive_decoder(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> DecoderSpec:
+    codebooks = sum(bool(re.match(r"emb\.\d+\.weight$", k)) for k in state)
+    pattern = config.get("codebooks_pattern") or {}
+    if pattern.get("modeling", "delay") != "delay":
+        raise ValueError(f"expected codebooks_pattern.modeling = delay, found {pattern['modeling']!r}")
+    guidance = config.get("classifier_free_guidance") or {}
+    return DecoderSpec(
+        width=state["emb.0.weight"].shape[1],
+        layers=_count(state, r"transformer\.layers\.(\d+)\."),
+        heads=int(config["transformer_lm"]["num_heads"]),
+        ffn_width=state["transformer.layers.0.linear1.weight"].shape[0],
+        codebooks=codebooks,
+        card=state["linears.0.weight"].shape[0],
+        delays=tuple((pattern.get("delay") or {}).get("delays", range(codebooks))),
+        trained_s=float((config.get("dataset") or {}).get("segment_duration", 30)),
+        guidance=float(guidance.get("inference_coef", 3.0)),
+    )
+
+
+def _derive_long_short(state: Mapping[str, Tensor], config: Mapping[str, Any], heads: int) -> LongShortSpec:
+    branch = "local_temporal_transformer.layers"
+    return LongShortSpec(
+        depth=_count(state, r"local_temporal_transformer\.layers\.(\d+)\."),
+        heads=heads,
+        head_dim=state[f"{branch}.0.0.fn.to_qkv.weight"].shape[0] // (3 * heads),
+        mlp_width=state[f"{branch}.0.1.fn.net.0.weight"].shape[0],
+        fusion_heads=FUSION_HEADS,
+        frame_rate=int((config.get("video") or {}).get("video_fps", 2)),
+        recalled=RECALLED,
+    )
+
+
+def _derive_vision(state: Mapping[str, Tensor], override: Mapping[str, Any]) -> VisionSpec:
+    stem = "visual_encoder_model.vision_model."
+    patch = state[stem + "embeddings.patch_embedding.weight"]
+    grid = round((state[stem + "embeddings.position_embedding.weight"].shape[0] - 1) ** 0.5)
+    width, side = patch.shape[0], patch.shape[2]
+    return VisionSpec(
+        width=int(override.get("hidden_size", width)),
+        layers=int(
+            override.get("num_hidden_layers", _count(state, re.escape(stem) + r"encoder\.layers\.(\d+)\."))
+        ),
+        heads=int(override.get("num_attention_heads", max(1, width // CLIP_HEAD_DIM))),
+        mlp_width=int(
+            override.get("intermediate_size", state[stem + "encoder.layers.0.mlp.fc1.weight"].shape[0])
+        ),
+        image_size=int(override.get("image_size", grid * side)),
+        patch_size=int(override.get("patch_size", side)),
+        activation=str(override.get("hidden_act", "quick_gelu")),
+    )
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    return len({m[1] for k in state if (m := re.match(pattern, k))})

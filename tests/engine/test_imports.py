@@ -1,0 +1,114 @@
+"""What may import what: the engine runs without PyTorch, and nothing leans on a shell."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "transformers", "onnx", "onnxscript", "onnx_ir", "yaml", "huggingface_hub", "tensorrt", "triton"}
+"""What only `cuestream[export]` brings, or a device."""
+MODEL = {"engine.model", "engine.backends.torch"}
+ROOMS = ("engine", "export", "server", "kernels", "training", "cuestream")
+
+
+def modules(room: str) -> Iterator[tuple[str, Path]]:
+    for path in sorted((ROOT / room).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file names in an import, inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            module = node.module or ""
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def is_in(module: str, rooms: set[str]) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def breaches(room: str, forbidden: set[str], but: set[str] = frozenset()) -> list[str]:  # type: ignore[assignment]
+    return [
+        f"{name} imports {module}"
+        for name, path in modules(room)
+        if not is_in(name, but)
+        for module in sorted(imported(path))
+        if is_in(module, forbidden)
+    ]
+
+
+def test_the_engine_names_no_heavy_library_outside_its_model() -> None:
+    assert breaches("engine", HEAVY | {"safetensors.torch"}, but=MODEL) == []
+    assert any(is_in(m, {"torch"}) for name, path in modules("engine") if is_in(name, MODEL) for m in imported(path))
+
+
+def test_the_engine_reaches_its_model_through_the_torch_backend_only() -> None:
+    assert breaches("engine", MODEL, but=MODEL) == []
+
+
+def test_the_engine_imports_neither_export_nor_a_shell() -> None:
+    assert breaches("engine", {"export", "server", "cuestream", "training", "benchmarks", "tests"}) == []
+
+
+def test_the_engine_knows_no_event_loop_socket_or_random_global() -> None:
+    assert breaches("engine", {"asyncio", "socket", "random", "threading", "typer", "rich"}) == []
+
+
+@pytest.mark.parametrize("room", [r for r in ROOMS if r not in ("server", "cuestream")])
+def test_nothing_imports_the_server_but_the_command_line(room: str) -> None:
+    assert breaches(room, {"server"}) == []
+
+
+def test_the_export_imports_no_shell() -> None:
+    """But the package's version, which every export carries."""
+    found = {m for _, path in modules("export") for m in imported(path) if is_in(m, {"cuestream"})}
+    assert found <= {"cuestream", "cuestream.__version__"}
+
+
+def run(program: str) -> str:
+    finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_importing_the_stream_and_its_default_backend_leaves_pytorch_alone() -> None:
+    program = "import sys, engine.stream, engine.backends.onnxruntime; print(*sys.modules)"
+    loaded = set(run(program).split())
+    assert "engine.stream" in loaded
+    assert "onnxruntime" not in loaded  # it is imported when a backend is made
+    assert not loaded & HEAVY
+
+
+def test_the_base_installation_plays_without_the_libraries_of_the_export() -> None:
+    """Every module of the engine and the command line is imported and the model that ships plays, PyTorch out of reach."""
+    names = [n for room in ("engine", "cuestream") for n, _ in modules(room) if not is_in(n, MODEL)]
+    program = f"""
+import importlib, sys
+sys.modules.update(dict.fromkeys({sorted(HEAVY)!r}))
+for name in {[n for n in names if n != "cuestream.__main__"]!r}:
+    importlib.import_module(name)
+import numpy as np
+from engine.backends.onnxruntime import OnnxBackend
+from engine.library import find_model
+from engine.stream import ScoreStream
+stream = ScoreStream(OnnxBackend(find_model("random-tiny"), threads=1))
+side = stream.backend.spec.vision.image_size
+stream.push(np.zeros((side, side, 3), np.uint8))
+while not (chunk := stream.take()):
+    stream.advance()
+print(len(chunk.samples))
+"""
+    assert run(program).split()[-1] == "3200"
