@@ -22,8 +22,19 @@ from export.onnx import Precision, export
 from export.random_model import published_spec, random_package, tiny_spec
 
 SIZES = ("tiny", "small", "medium")
+ROOT = Path(__file__).parent.parent
 CACHE = Path("out/bench")
 """Exports of random weights, below the folder that the benchmark is called from."""
+GRAPH_SOURCES = (
+    "decoder.py",
+    "long_short.py",
+    "vision.py",
+    "codec.py",
+    "graphs.py",
+    "onnx.py",
+    "random_model.py",
+)
+"""An export that is older than one of these is made again."""
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -41,10 +52,18 @@ def model_folder(options: argparse.Namespace) -> Path:
 
 def random_export(size: str, precision: Precision, cache: Path) -> Path:
     folder = cache / f"random-{size}-{precision}"
-    if not (folder / MANIFEST_FILE).is_file():
+    if not _is_fresh(folder):
         print(f"exporting random weights to {folder}")
         export(random_package(spec_of(size)), folder, precision, report=lambda graph: print(f"  {graph}"))
     return folder
+
+
+def _is_fresh(folder: Path) -> bool:
+    """Whether there is an export that is younger than the code that makes its graphs."""
+    manifest = folder / MANIFEST_FILE
+    sources = (ROOT / "engine" / "model").glob("*.py"), (ROOT / "export").glob("*.py")
+    code = (path for folder in sources for path in folder if path.name in GRAPH_SOURCES)
+    return manifest.is_file() and all(path.stat().st_mtime < manifest.stat().st_mtime for path in code)
 
 
 def spec_of(size: str) -> ModelSpec:

@@ -29,7 +29,7 @@ CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd
 """The flags that decide which kernels a runtime takes."""
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx")
 WARM_UP = 3
-ATTEMPTS = 4
+ATTEMPTS = 3
 """How often a measurement is begun again because others were busy."""
 QUIET_CORES = 0.15
 """Other programs may use this much: beyond it, threads that wait for each other make 100 ms of 1 ms."""

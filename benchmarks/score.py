@@ -66,7 +66,7 @@ class Rates:
     def of(cls, spec: ModelSpec, policy: StreamPolicy) -> Rates:
         slots = spec.long_short.frame_rate
         a_slot = math.ceil(spec.steps_per_slot / policy.encode_every_steps) if policy.open_slot else 1
-        refreshed = min(window_slots(spec, policy), spec.steps_per_slot * policy.refresh_per_step)
+        refreshed = min(window_slots(spec, policy), spec.steps_per_slot // policy.refresh_every_steps)
         return cls(a_slot * slots, slots, refreshed * slots)
 
 
@@ -87,15 +87,14 @@ def parts(backend: Backend[Any, Any], policy: StreamPolicy, room: int) -> Iterat
     short, memory = backend.look(features), np.repeat(backend.remember(features), policy.recalled, axis=0)
     memory += random.random(memory.shape, np.float32) / 10
     condition = backend.new_condition(frames)
-
-    def write(_: int) -> None:
-        backend.write_condition(condition, 0, backend.fuse(short, memory))
+    tokens = backend.fuse(short, memory)
+    written = rates.encoded + rates.refreshed
 
     yield Part("encode a frame (CLIP)", lambda _: backend.encode_frames(picture), rates.encoded)
     yield Part("look at it (short-term branch)", lambda _: backend.look(features), rates.encoded)
     yield Part("remember it (long-term branch)", lambda _: backend.remember(features), rates.remembered)
-    yield Part("fuse and write it", write, rates.encoded)
-    yield Part("refresh a held frame", write, rates.refreshed)
+    yield Part("fuse it, or a held frame again", lambda _: backend.fuse(short, memory), written)
+    yield Part("project and write it", lambda _: backend.write_condition(condition, 0, tokens), written)
     yield Part(
         "decoder step, two segments", engine_steps(backend, live_case(spec, policy), room), spec.code_rate
     )

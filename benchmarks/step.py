@@ -51,6 +51,8 @@ COLUMNS = {
     "best_ms": "best",
     "real_time_factor": "RTF",
     "mb_a_step": "MB/step",
+    "read_gb_s": "GB/s",
+    "probe_gb_s": "probe",
     "of_roof": "of roof",
     "times_musicgen": "x MusicGen",
     "times_musicgen_best": "of best",
@@ -113,8 +115,7 @@ class OursOnTorch:
         return True
 
     def steps(self, case: Case, way: str, room: int) -> Advance:
-        with torch.inference_mode():
-            return engine_steps(self.backend, case, room)
+        return engine_steps(self.backend, case, room)
 
     def bytes_a_step(self, case: Case) -> int:
         weights = decoder_bytes(self.backend.model.decoder, case.guided)
@@ -154,7 +155,8 @@ def engine_steps(backend: Backend[Any, Any], case: Case, room: int, seed: int = 
     tokens = random.integers(0, decoder.card, (case.segments, 1, decoder.codebooks))
 
     def advance(column: int) -> None:
-        position = np.full(case.segments, case.length + column)
+        last = spec.max_positions - 1  # behind it, the last column is read again
+        position = np.full(case.segments, min(case.length + column, last))
         backend.step(caches, 0, condition, case.frames, tokens, position)
 
     return advance
@@ -166,9 +168,9 @@ Makers = dict[str, Callable[[], Contender]]
 def contenders(folder: Path, threads: int) -> Makers:
     spec = OnnxBackend(folder, threads).spec
     return {
+        "cuestream onnxruntime": lambda: OursOnOnnx.load(folder, threads),
         "musicgen fp32": lambda: Theirs(Musicgen(spec)),
         "musicgen bf16": lambda: Theirs(Musicgen(spec, torch.bfloat16)),
-        "cuestream onnxruntime": lambda: OursOnOnnx.load(folder, threads),
         "cuestream torch": lambda: OursOnTorch.load(spec),
     }
 
@@ -199,6 +201,7 @@ def rows(makers: Makers, options: argparse.Namespace, rate: int) -> Iterator[dic
     for name, make in makers.items():
         contender = make()
         for case in (case for case in cases(options) if contender.plays(case)):
+            probe = report.read_bandwidth(options.threads, repeats=4)
             way, timing = measure(contender, case, options.repeats, options.patience)
             steps_s = 1 / timing.median_s
             print(
@@ -212,6 +215,7 @@ def rows(makers: Makers, options: argparse.Namespace, rate: int) -> Iterator[dic
                 "steps_s": round(steps_s, 2),
                 **timing.row(),
                 "real_time_factor": round(rate * timing.median_s, 3),
+                "probe_gb_s": probe.best_gb_s,
                 "mb_a_step": round(contender.bytes_a_step(case) / 1e6, 1),
             }
             gc.collect()
@@ -231,6 +235,7 @@ def compared(measured: Sequence[dict[str, Any]], bandwidth_gb_s: float) -> list[
         {
             **row,
             "roof_steps_s": round(bandwidth_gb_s * 1e3 / row["mb_a_step"], 1),
+            "read_gb_s": round(row["steps_s"] * row["mb_a_step"] / 1e3, 1),
             "of_roof": round(row["steps_s"] * row["mb_a_step"] / bandwidth_gb_s / 1e3, 2),
             "times_musicgen": times(row, BASE),
             "times_musicgen_best": times(row, BASE, "best_ms"),
@@ -270,24 +275,31 @@ def main() -> None:
     if options.only:
         makers = {name: make for name, make in makers.items() if any(part in name for part in options.only)}
     spec = OnnxBackend(folder, options.threads).spec
-    before = report.read_bandwidth(options.threads)
-    measured = list(rows(makers, options, spec.code_rate))
-    after = report.read_bandwidth(options.threads)
-    roof = max(before, after, key=lambda b: b.best_gb_s)
-    table = compared(measured, roof.best_gb_s)
-    title = f"Decoder step: {spec.name}, {options.threads} threads, roof of {roof.best_gb_s} GB/s"
-    report.print_table(title, COLUMNS, table)
-    facts = {
-        "model": spec.name,
-        "threads": options.threads,
-        "bandwidth_gb_s": {"roof": roof.best_gb_s, "before": before.median_gb_s, "after": after.median_gb_s},
-        "bandwidth_probe": report.Bandwidth.__doc__,
-        "real_time_factor": f"{spec.code_rate} x median seconds of a step",
-    }
     name = options.name or f"step-{options.size}"
-    print(f"wrote {report.write(name, table, facts).name}")
+    measured: list[dict[str, Any]] = []
+    for row in rows(makers, options, spec.code_rate):  # written row by row: a long run may be stopped
+        measured.append(row)
+        title, table = publish(name, spec, options.threads, measured)
+    report.print_table(title, COLUMNS, table)
     with suppress(ImportError):  # the picture needs the extra `plot`
         plot(table, title, report.RESULTS / f"{name}.png")
+
+
+def publish(
+    name: str, spec: ModelSpec, threads: int, measured: Sequence[dict[str, Any]]
+) -> tuple[str, list[dict[str, Any]]]:
+    """Write what is measured so far; returns its title and the compared rows."""
+    roof = max(row["probe_gb_s"] for row in measured)
+    table = compared(measured, roof)
+    facts = {
+        "model": spec.name,
+        "threads": threads,
+        "roof_gb_s": roof,
+        "roof": "the best probe of the run; " + str(report.Bandwidth.__doc__),
+        "real_time_factor": f"{spec.code_rate} x median seconds of a step",
+    }
+    report.write(name, table, facts)
+    return f"Decoder step: {spec.name}, {threads} threads, roof of {roof} GB/s", table
 
 
 def arguments() -> argparse.Namespace:
@@ -298,7 +310,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, nargs="+", default=[20, 60])
     parser.add_argument("--segments", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--patience", type=float, default=20, help="seconds to wait for a quiet machine")
+    parser.add_argument("--patience", type=float, default=10, help="seconds to wait for a quiet machine")
     parser.add_argument("--only", nargs="+", help="parts of the names of those to measure")
     parser.add_argument("--name", help="name of the result files")
     return parser.parse_args()

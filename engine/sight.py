@@ -104,7 +104,7 @@ class Sight:
         elif opens and self._held and self.policy.hold_last_frame:
             self.counts["held"] += 1
             self._open(slot, max(self._held, key=lambda seen: seen.step))
-        self._refresh()
+        self._refresh(now)
 
     def _is_due(self, now: int, opens: bool) -> bool:
         if opens:
@@ -172,7 +172,7 @@ class Sight:
         if recalled != self._recalled:
             self._recalled = recalled
             self._memory = np.stack([self._memories[s] for s in recalled])
-            self._stale = deque(range(len(self._held)))
+            self._stale.extend(p for p in range(len(self._held)) if p not in self._stale)
 
     def _write(self, place: int, seen: Seen) -> None:
         """Fuse a frame with what is recalled now and put it in its place."""
@@ -184,12 +184,12 @@ class Sight:
     def _fused(self, seen: Seen) -> Seen:
         return replace(seen, tokens=self.backend.fuse(seen.short[None], self._memory)[0])
 
-    def _refresh(self) -> None:
-        if self.policy.refresh == "exact":
-            if self._stale:
-                self._refresh_all()
+    def _refresh(self, now: int) -> None:
+        if not self._stale:
             return
-        for _ in range(min(self.policy.refresh_per_step, len(self._stale))):
+        if self.policy.refresh == "exact":
+            self._refresh_all()
+        elif now % self.policy.refresh_every_steps == 0:
             place = self._stale.popleft()
             self.counts["refreshed"] += 1
             self._write(place, self._held[place])

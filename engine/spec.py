@@ -237,8 +237,9 @@ class StreamPolicy:
     long_term_capacity: int = 64
     recalled: int = 32
     refresh: Literal["exact", "rolling"] = "rolling"
-    """When long-term memory changes: fuse every held frame again at once, or a few each step."""
-    refresh_per_step: int = 1
+    """When long-term memory changes: fuse every held frame again at once, or one after another."""
+    refresh_every_steps: int = 5
+    """Rolling: one stale frame is fused again each so many steps, in turn."""
 
     def __post_init__(self) -> None:
         limits = {
@@ -253,7 +254,7 @@ class StreamPolicy:
             "encode_every_steps is at least 1": self.encode_every_steps >= 1,
             "recalled is from 1 to long_term_capacity": 1 <= self.recalled <= self.long_term_capacity,
             "long_term_capacity is even": self.long_term_capacity % 2 == 0,
-            "refresh_per_step is at least 1": self.refresh_per_step >= 1,
+            "refresh_every_steps is at least 1": self.refresh_every_steps >= 1,
             "on_cut is ignore or forget": self.on_cut in ("ignore", "forget"),
             "refresh is exact or rolling": self.refresh in ("exact", "rolling"),
         }

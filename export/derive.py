@@ -1,4 +1,4 @@
-"""What a published package's shapes and configuration say of its model: `ModelSpec`, with nothing assumed that a file can tell."""
+"""A published package's shapes and configuration to `ModelSpec`: nothing is assumed that a file can tell."""
 
 from __future__ import annotations
 

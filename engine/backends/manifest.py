@@ -50,6 +50,7 @@ class Manifest:
             )
         try:
             raw = json.loads(path.read_text())
+            found, digest = raw["format"], raw["spec_digest"]
             spec = ModelSpec.from_json((folder / SPEC_FILE).read_text())
             manifest = cls(
                 folder,
@@ -62,12 +63,12 @@ class Manifest:
             )
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise PackageError(f"{folder}: {MANIFEST_FILE} or {SPEC_FILE} is damaged: {error}") from error
-        if raw.get("format") != FORMAT:
+        if found != FORMAT:
             raise PackageError(
-                f"{folder}: expected export format {FORMAT}, found {raw.get('format')!r}; export it again"
+                f"{folder}: expected export format {FORMAT}, found {found!r}; export it again"
             )
-        if raw["spec_digest"] != spec.digest:
+        if digest != spec.digest:
             raise PackageError(
-                f"{folder}: the graphs were made from the spec {raw['spec_digest']}, but {SPEC_FILE} is {spec.digest}"
+                f"{folder}: the graphs were made from the spec {digest}, but {SPEC_FILE} is {spec.digest}"
             )
         return manifest

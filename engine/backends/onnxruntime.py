@@ -206,6 +206,8 @@ class OnnxBackend:
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # A stream runs several sessions in turn: without this, threads of the last one spin on the next one's core.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         return options
 
 

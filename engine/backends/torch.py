@@ -118,6 +118,7 @@ class TorchBackend:
         )
         return _array(logits[:, :, 0])
 
+    @torch.inference_mode()
     def read_caches(self, caches: TorchCaches, segment: int, positions: int) -> Array:
         rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
         pairs = zip(caches.keys, caches.values, strict=True)
@@ -125,18 +126,21 @@ class TorchBackend:
             torch.stack([torch.stack((k[rows, :, :positions], v[rows, :, :positions])) for k, v in pairs])
         )
 
+    @torch.inference_mode()
     def write_caches(self, caches: TorchCaches, segment: int, held: Array) -> None:
         rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
         for layer, (keys, values) in enumerate(_tensor(held)):
             caches.keys[layer][rows, :, : keys.shape[2]] = keys
             caches.values[layer][rows, :, : values.shape[2]] = values
 
+    @torch.inference_mode()
     def read_condition(self, condition: TorchCondition, frames: int) -> Array:
         pairs = zip(condition.keys, condition.values, strict=True)
         return _array(
             torch.stack([torch.stack((k[:frames].flatten(1), v[:frames].flatten(1))) for k, v in pairs])
         )
 
+    @torch.inference_mode()
     def write_held_condition(self, condition: TorchCondition, held: Array) -> None:
         for layer, (keys, values) in enumerate(_tensor(held)):
             for array, rows in ((condition.keys[layer], keys), (condition.values[layer], values)):

@@ -151,25 +151,34 @@ class DecoderLayer(nn.Module):
         return torch.stack(seen, dim=1)
 
     def project(self, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """condition: [F, P, D]. Returns keys [F, H, d, P] and values [F, H, P, d] in the precision of the weights."""
+        """condition: [F, P, D]. Returns keys [F, H, d, P] and values [F, H, P, d] in the precision of the weights.
+
+        The keys carry the attention's scale d**-0.5, so that no step needs to apply it.
+        """
         weight = self.cross_kv.weight
         k, v = F.linear(condition.to(weight.dtype), weight).unflatten(-1, (2, self.heads, -1)).unbind(2)
-        return k.permute(0, 2, 3, 1).contiguous(), v.permute(0, 2, 1, 3).contiguous()
+        scaled = k * k.shape[-1] ** -0.5
+        return scaled.permute(0, 2, 3, 1).contiguous(), v.permute(0, 2, 1, 3).contiguous()
 
 
 def frame_attention(q: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
     """Every query attends to every token of every frame.
 
-    q: [G, T, D]; keys: [F, H, d, P]; values: [F, H, P, d]. Returns [G, T, D]. All segments ask the same frames, so they are
-    one batch of queries, and each frame's block is read where it lies: no frame is moved to make one long sequence.
+    q: [G, T, D]; keys, scaled already: [F, H, d, P]; values: [F, H, P, d]. Returns [G, T, D]. Each frame's block is read where
+    it lies: no frame is moved to make one long sequence. In a step every query is a product of its own, since the kernels
+    for one row read their matrix in place, and those for more rows copy it first.
     """
-    width = q.shape[-1]
-    asked = q.reshape(1, -1, heads, width // heads).transpose(1, 2).to(keys.dtype)  # [1, H, GT, d]
-    scores = torch.matmul(asked, keys).float() * (width // heads) ** -0.5  # [F, H, GT, P]
-    weights = (scores - scores.amax((0, 3), keepdim=True)).exp()
-    answer = torch.matmul(weights.to(values.dtype), values).float().sum(0)  # [H, GT, d]
-    answer = answer / weights.sum((0, 3)).unsqueeze(-1)
-    return answer.transpose(0, 1).reshape(q.shape).to(q.dtype)
+    asked = q.unflatten(-1, (heads, -1)).to(keys.dtype)  # [G, T, H, d]
+    if q.shape[1] == 1:
+        asked, keys, values = asked.unsqueeze(3).flatten(0, 1), keys.unsqueeze(1), values.unsqueeze(1)  # [G, H, 1, d]
+    else:
+        asked = asked.flatten(0, 1).unsqueeze(0).transpose(1, 2)  # [1, H, GT, d]
+    scores = torch.matmul(asked, keys).float()  # [F, G, H, 1, P], or [F, H, GT, P]
+    weights = (scores - scores.amax((0, -1), keepdim=True)).exp()
+    answer = torch.matmul(weights.to(values.dtype), values).float().sum(0) / weights.sum((0, -1)).unsqueeze(-1)
+    if q.shape[1] > 1:
+        answer = answer.transpose(0, 1)
+    return answer.reshape(q.shape).to(q.dtype)
 
 
 def cached_attention(

@@ -36,7 +36,9 @@ class Played:
         return np.concatenate([c.samples for c in self.chunks])
 
 
-def play(stream: ScoreStream, steps: int, video: Video, take: bool = True, into: Played | None = None) -> Played:
+def play(
+    stream: ScoreStream, steps: int, video: Video, take: bool = True, into: Played | None = None
+) -> Played:
     """Show, advance, take, `steps` times from where the stream stands."""
     played = into or Played()
     for _ in range(steps):

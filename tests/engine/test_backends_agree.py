@@ -93,7 +93,9 @@ def test_the_half_precision_export_stays_near_float32(
 ) -> None:
     worst = apart(arrays(torch_backend, pictures), arrays(OnnxBackend(half_folder, threads=1), pictures))
     assert max(worst.values()) <= HALF_TOLERANCE, worst
-    assert min(worst[f"step {name}"] for name in ("guided", "unguided")) > 1e-4  # it is half precision that was run
+    assert (
+        min(worst[f"step {name}"] for name in ("guided", "unguided")) > 1e-4
+    )  # it is half precision that was run
     assert max(worst[name] for name in CODEC_VERBS) <= FLOAT_TOLERANCE  # but for the codec
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.backends.torch import TorchBackend
-from engine.model.decoder import Decoder, empty_caches
+from engine.model.decoder import Decoder, empty_caches, frame_attention
 from engine.patterns import DelayPattern
 
 COLUMNS, FRAMES = 24, 5
@@ -70,7 +71,9 @@ def full_forward(decoder: Decoder, guided: bool, read: Any = None) -> NDArray[np
     read = torch.from_numpy(columns() if read is None else read)[None]
     keys, values = decoder.project(torch.from_numpy(random(1, FRAMES, 50, decoder.spec.width)))
     caches = empty_caches(decoder.spec, 2 if guided else 1, read.shape[1])
-    return np.asarray(decoder(read, torch.zeros(1, dtype=torch.int64), *caches, keys, values, guided)[0][0].numpy())
+    return np.asarray(
+        decoder(read, torch.zeros(1, dtype=torch.int64), *caches, keys, values, guided)[0][0].numpy()
+    )
 
 
 def test_a_column_depends_on_none_behind_it(torch_backend: TorchBackend) -> None:
@@ -91,16 +94,20 @@ def test_prefill_equals_column_by_column(backend: Any, guided: bool) -> None:
         assert np.abs(got - expected[count - 1]).max() <= LOGITS_TOLERANCE
         held = [backend.read_caches(s.caches, 0, count) for s in (stepped, prefilled)]
         assert np.abs(held[0] - held[1]).max() <= LOGITS_TOLERANCE
-        assert np.abs(prefilled.step(columns()[None, count : count + 1], [count])[0] - expected[count]).max() <= (
-            LOGITS_TOLERANCE
-        )
+        assert np.abs(
+            prefilled.step(columns()[None, count : count + 1], [count])[0] - expected[count]
+        ).max() <= (LOGITS_TOLERANCE)
 
 
 @pytest.mark.parametrize("guided", [True, False])
 @pytest.mark.parametrize("origin", [0, 1, 9])
 def test_a_batch_of_two_segments_equals_each_alone(backend: Any, guided: bool, origin: int) -> None:
     """The second segment is `origin` columns behind the first one, as a following segment is."""
-    both, first, second = Session(backend, guided, segments=2), Session(backend, guided), Session(backend, guided)
+    both, first, second = (
+        Session(backend, guided, segments=2),
+        Session(backend, guided),
+        Session(backend, guided),
+    )
     one, two = columns(seed=1), columns(seed=2)
     for i in range(origin):
         both.step(one[None, i : i + 1], [i])
@@ -135,7 +142,10 @@ def test_slots_of_the_condition_that_are_not_in_use_do_not_matter(backend: Any) 
     tokens = random(1, FRAMES, spec.vision.tokens, spec.decoder.width)
     dirty = Session(backend, tokens=np.concatenate((tokens, 100 * random(9, 3, *tokens.shape[1:]))))
     dirty.frames = FRAMES
-    assert np.abs(dirty.play(columns()) - Session(backend, tokens=tokens).play(columns())).max() <= LOGITS_TOLERANCE
+    assert (
+        np.abs(dirty.play(columns()) - Session(backend, tokens=tokens).play(columns())).max()
+        <= LOGITS_TOLERANCE
+    )
 
 
 def test_frames_of_the_condition_are_a_set(backend: Any) -> None:
@@ -156,6 +166,20 @@ def test_a_frame_twice_among_frames_twice_is_the_frames_once(backend: Any) -> No
     tokens = random(1, FRAMES, spec.vision.tokens, spec.decoder.width)
     twice = Session(backend, tokens=np.concatenate((tokens, tokens))).play(columns())
     assert np.abs(twice - Session(backend, tokens=tokens).play(columns())).max() <= LOGITS_TOLERANCE
+
+
+@pytest.mark.parametrize(("segments", "columns"), [(1, 1), (2, 1), (1, 3)])
+def test_attention_over_frames_is_attention_over_one_long_row(segments: int, columns: int) -> None:
+    """Frame by frame, without moving them together: softmax still runs over all tokens of all frames."""
+    heads, width = 4, 64
+    asked = torch.from_numpy(3 * random(4, segments, columns, width))
+    keys, values = (torch.from_numpy(3 * random(s, FRAMES, heads, 50, width // heads)) for s in (5, 6))
+    scaled = keys.transpose(2, 3) * (width // heads) ** -0.5  # as `project` leaves them
+    got = frame_attention(asked, scaled, values, heads)
+    rows = [x.transpose(0, 1).reshape(1, heads, -1, width // heads) for x in (keys, values)]
+    queries = asked.reshape(1, segments * columns, heads, -1).transpose(1, 2)
+    expected = F.scaled_dot_product_attention(queries, *rows).transpose(1, 2).reshape(asked.shape)
+    assert float((got - expected).abs().max()) <= 1e-5  # of values that reach 9; seen: 4e-6
 
 
 def test_recalled_frames_are_a_set(backend: Any) -> None:
@@ -186,7 +210,9 @@ def test_frames_are_encoded_each_on_its_own(backend: Any, pictures: Any) -> None
 
 @pytest.mark.parametrize("recalled", [32, 60])
 @torch.inference_mode()
-def test_the_null_condition_of_one_frame_equals_that_of_sixty(torch_backend: TorchBackend, recalled: int) -> None:
+def test_the_null_condition_of_one_frame_equals_that_of_sixty(
+    torch_backend: TorchBackend, recalled: int
+) -> None:
     """Every null frame has the same tokens, and the decoder cannot tell one from sixty; the whole visual path is run."""
     model, side = torch_backend.model, torch_backend.spec.vision.image_size
 
@@ -197,7 +223,9 @@ def test_the_null_condition_of_one_frame_equals_that_of_sixty(torch_backend: Tor
     assert float((many - one).abs().max()) <= TOKENS_TOLERANCE
     logits = [Session(torch_backend, tokens=x.numpy()).play(columns()) for x in (one, many)]
     assert np.abs(logits[0] - logits[1]).max() <= LOGITS_TOLERANCE
-    assert np.abs(logits[1][:, 0] - logits[1][:, 1]).max() <= LOGITS_TOLERANCE  # the null row is held as 50 tokens
+    assert (
+        np.abs(logits[1][:, 0] - logits[1][:, 1]).max() <= LOGITS_TOLERANCE
+    )  # the null row is held as 50 tokens
     other = Session(torch_backend).play(columns())
     assert np.abs(other[:, 0] - other[:, 1]).max() > 1e-2
     assert np.abs(other[:, 1] - logits[1][:, 1]).max() <= LOGITS_TOLERANCE  # and sees no frame

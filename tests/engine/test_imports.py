@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "transformers", "onnx", "onnxscript", "onnx_ir", "yaml", "huggingface_hub", "tensorrt", "triton"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "onnx",
+    "onnxscript",
+    "onnx_ir",
+    "yaml",
+    "huggingface_hub",
+    "tensorrt",
+    "triton",
+}
 """What only `cuestream[export]` brings, or a device."""
 MODEL = {"engine.model", "engine.backends.torch"}
 ROOMS = ("engine", "export", "server", "kernels", "training", "cuestream")
@@ -52,7 +62,9 @@ def breaches(room: str, forbidden: set[str], but: set[str] = frozenset()) -> lis
 
 def test_the_engine_names_no_heavy_library_outside_its_model() -> None:
     assert breaches("engine", HEAVY | {"safetensors.torch"}, but=MODEL) == []
-    assert any(is_in(m, {"torch"}) for name, path in modules("engine") if is_in(name, MODEL) for m in imported(path))
+    assert any(
+        is_in(m, {"torch"}) for name, path in modules("engine") if is_in(name, MODEL) for m in imported(path)
+    )
 
 
 def test_the_engine_reaches_its_model_through_the_torch_backend_only() -> None:
@@ -79,7 +91,9 @@ def test_the_export_imports_no_shell() -> None:
 
 
 def run(program: str) -> str:
-    finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    finished = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 

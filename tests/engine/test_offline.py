@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ import pytest
 import torch
 
 from engine.generate import Window, generate
-from engine.offline import Span, compose, encode, global_indices, local_times, published_local_indices, schedule
+from engine.offline import (
+    Span,
+    compose,
+    encode,
+    global_indices,
+    local_times,
+    published_local_indices,
+    schedule,
+)
 from engine.segments import Segments
 from engine.spec import StreamPolicy
 from export.random_model import published_spec
@@ -63,7 +72,7 @@ def test_the_corrected_schedule_covers_any_duration_to_a_step(duration: float) -
     spans = schedule(SPEC, duration)
     assert sum(s.total - s.prompt for s in spans) == round(50 * duration)
     assert spans[-1].start + spans[-1].total == round(50 * duration)
-    assert all(b.start == a.start + 1475 and b.prompt == a.total - 1475 for a, b in zip(spans, spans[1:], strict=False))
+    assert all(b.start == a.start + 1475 and b.prompt == a.total - 1475 for a, b in pairwise(spans))
     assert max(s.first_frame + s.frames for s in spans) <= len(local_times(SPEC, duration))
 
 
@@ -76,7 +85,9 @@ def test_a_stride_without_overlap_or_advance_is_refused(stride: float) -> None:
 # --- which frames the published reader takes
 
 
-@pytest.mark.parametrize(("rate", "interval"), [(24, 12), (30, 15), (50, 25), (60, 30), (29.97, 15), (23.976, 12), (25, 13)])
+@pytest.mark.parametrize(
+    ("rate", "interval"), [(24, 12), (30, 15), (50, 25), (60, 30), (29.97, 15), (23.976, 12), (25, 13)]
+)
 def test_local_frames_lie_a_rounded_up_half_second_apart(rate: float, interval: int) -> None:
     count = int(30 * rate)
     taken = published_local_indices(SPEC, rate, count, 30)
@@ -140,7 +151,9 @@ def test_a_window_continues_the_one_before_it(short_backend: Any, pictures: Any)
         assert np.array_equal(expected[:, : span.prompt], prompt)
 
 
-def test_as_published_every_window_draws_from_the_same_random_stream(short_torch_backend: Any, pictures: Any) -> None:
+def test_as_published_every_window_draws_from_the_same_random_stream(
+    short_torch_backend: Any, pictures: Any
+) -> None:
     """B4; by default draws go on. Two windows that start from nothing and see the same play the same, or not."""
     short, memory = shown(short_torch_backend, pictures)
     spans = [Span(0, 0, 40, 0, 3), Span(40, 0, 40, 0, 3)]
@@ -152,7 +165,9 @@ def test_as_published_every_window_draws_from_the_same_random_stream(short_torch
 
 
 @pytest.mark.parametrize("guidance", [3.0, 1.0])
-def test_streaming_generation_equals_offline_generation(short_backend: Any, pictures: Any, guidance: float) -> None:
+def test_streaming_generation_equals_offline_generation(
+    short_backend: Any, pictures: Any, guidance: float
+) -> None:
     """Under one condition a stream's first segment is a window: the same columns, up to the flush that a stream never does."""
     policy = StreamPolicy(seed=3, guidance=guidance, context_s=0.8)
     short, memory = shown(short_backend, pictures)

@@ -59,7 +59,9 @@ def test_top_p_is_the_published_rule(mass: float) -> None:
 
 def test_the_token_that_crosses_the_nucleus_is_kept_and_the_next_one_dropped() -> None:
     chances = np.array([[0.125, 0.5, 0.25, 0.125]])
-    assert (filtered(chances, 0, 0.5) > 0).tolist() == [[False, True, True, False]]  # 0.5 before it is not more than 0.5
+    assert (filtered(chances, 0, 0.5) > 0).tolist() == [
+        [False, True, True, False]
+    ]  # 0.5 before it is not more than 0.5
     assert (filtered(chances, 0, 0.49) > 0).tolist() == [[False, True, False, False]]
 
 
@@ -117,10 +119,17 @@ def test_draws_belong_to_their_seed_and_step() -> None:
     assert np.array_equal(uniforms(5, 3, 4)[:2], uniforms(5, 3, 2))
 
 
+def test_draws_of_successive_steps_do_not_overlap_however_many_codebooks_there_are() -> None:
+    numbers = np.concatenate([uniforms(9, step, 9) for step in range(200)])
+    assert len(set(numbers.tolist())) == 9 * 200
+
+
 def test_draws_of_successive_steps_are_even_and_unrelated() -> None:
     drawn = np.stack([uniforms(11, step, 4) for step in range(20_000)])
     counts = np.stack([np.histogram(column, 20, (0, 1))[0] for column in drawn.T])
-    assert chi_square(counts, np.full(20, 1 / 20)).max() < 50  # 19 degrees of freedom, chance of more: 1 in 7000
+    assert (
+        chi_square(counts, np.full(20, 1 / 20)).max() < 50
+    )  # 19 degrees of freedom, chance of more: 1 in 7000
     related = np.corrcoef(np.concatenate((drawn[:-1], drawn[1:]), axis=1).T) - np.eye(8)
     assert np.abs(related).max() < 0.03  # four deviations
 

@@ -19,7 +19,9 @@ def conditioned(backend: Any, seed: int = 0, frames: int = 3) -> Any:
     spec = backend.spec
     shape = (frames, spec.vision.tokens, spec.decoder.width)
     condition = backend.new_condition(frames)
-    backend.write_condition(condition, 0, np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
+    backend.write_condition(
+        condition, 0, np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    )
     return condition
 
 
@@ -80,7 +82,9 @@ def test_no_position_is_beyond_training_and_context_never_falls_below_the_policy
 
 
 @pytest.mark.parametrize("context_s", [1.02, 1.4, 2.0])
-def test_context_longer_than_half_a_segment_is_kept_too_or_cut_to_half(short_torch_backend: Any, context_s: float) -> None:
+def test_context_longer_than_half_a_segment_is_kept_too_or_cut_to_half(
+    short_torch_backend: Any, context_s: float
+) -> None:
     check_positions(short_torch_backend, context_s)
 
 
@@ -145,7 +149,10 @@ def test_codes_are_the_columns_without_their_delay(short_torch_backend: Any) -> 
 
 
 def test_the_special_token_is_never_sampled(short_torch_backend: Any) -> None:
-    segments, condition = Segments(short_torch_backend, short_policy(top_k=0)), conditioned(short_torch_backend)
+    segments, condition = (
+        Segments(short_torch_backend, short_policy(top_k=0)),
+        conditioned(short_torch_backend),
+    )
     for _ in range(120):
         segments.advance(condition, 3)
     assert np.stack(segments.columns[1:]).max() < 128

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from streams import camera, play
 
 from engine.frames import Frame, colour_shift, difference
 from engine.sight import Sight
 from engine.spec import StreamPolicy
 from engine.stream import ScoreStream
-from streams import camera, play
 
 U8 = NDArray[np.uint8]
 SLOT = 25
@@ -65,8 +66,10 @@ def test_exact_refresh_fuses_every_held_frame_with_what_is_recalled_now(
     assert len(sets) > 10
 
 
-def test_rolling_refresh_comes_to_the_same_once_nothing_changes(backend: Any, pictures: Callable[..., U8]) -> None:
-    sight = Sight(backend, plain(refresh="rolling", refresh_per_step=1))
+def test_rolling_refresh_comes_to_the_same_once_nothing_changes(
+    backend: Any, pictures: Callable[..., U8]
+) -> None:
+    sight = Sight(backend, plain(refresh="rolling", refresh_every_steps=1))
     frames = dict(enumerate(pictures(12, 1)))
     for slot, frame in frames.items():
         for step in range(slot * SLOT, slot * SLOT + 3):
@@ -81,18 +84,59 @@ def test_rolling_refresh_comes_to_the_same_once_nothing_changes(backend: Any, pi
     assert sight.counts["encoded"] == 12
 
 
-@pytest.mark.parametrize("each", [1, 3])
-def test_rolling_refresh_does_no_more_than_its_number_each_step(
-    torch_backend: Any, pictures: Callable[..., U8], each: int
+def paused(seed: int, count: int) -> list[int]:
+    """Slots of a source that pauses: frames of the window expire in groups, and others move into their places."""
+    gaps = np.random.default_rng(seed).choice([1, 1, 1, 2, 6, 14], count)
+    return [int(slot) for slot in np.cumsum(gaps)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exact_refresh_holds_for_a_source_that_pauses_too(
+    torch_backend: Any, pictures: Callable[..., U8], seed: int
 ) -> None:
-    sight = Sight(torch_backend, plain(refresh="rolling", refresh_per_step=each))
-    frames = pictures(30, 1)
+    sight = Sight(torch_backend, plain(long_term_capacity=4, recalled=3))
+    frames, moved = dict(zip(paused(seed, 40), pictures(40, 1), strict=True)), 0
+    for slot, frame in frames.items():
+        before = list(sight.window.places)
+        shown(sight, frame, slot * SLOT)
+        places = enumerate(sight.window.places)
+        moved += sum(held in before and before.index(held) != place for place, held in places)
+        assert np.abs(condition_of(sight) - expected_condition(sight, frames)).max() <= KEYS_TOLERANCE
+    assert moved > 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rolling_refresh_catches_up_with_a_source_that_pauses_too(
+    torch_backend: Any, pictures: Callable[..., U8], seed: int
+) -> None:
+    """A frame that waits for its refresh and moves meanwhile is refreshed where it lies then."""
+    sight = Sight(
+        torch_backend, plain(refresh="rolling", refresh_every_steps=1, long_term_capacity=4, recalled=3)
+    )
+    frames = dict(zip(paused(seed, 40), pictures(40, 1), strict=True))
+    for slot, frame in frames.items():
+        shown(sight, frame, slot * SLOT)
+        if slot % 3 == 0:
+            for step in range(slot * SLOT + 1, slot * SLOT + 12):
+                sight.look(step)
+            assert np.abs(condition_of(sight) - expected_condition(sight, frames)).max() <= KEYS_TOLERANCE
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_rolling_refresh_is_one_frame_each_so_many_steps_and_leaves_none_out(
+    torch_backend: Any, pictures: Callable[..., U8], every: int
+) -> None:
+    sight = Sight(torch_backend, plain(refresh="rolling", refresh_every_steps=every))
+    frames, waiting = pictures(30, 1), dict[int, int]()
     for step in range(30 * SLOT):
         if step % SLOT == 0:
             sight.push(Frame(frames[step // SLOT], step))
         before = sight.counts["refreshed"]
         sight.look(step)
-        assert sight.counts["refreshed"] - before <= each
+        assert sight.counts["refreshed"] - before <= (step % every == 0)
+        stale = {sight.window.places[place] for place in sight.state()[0]["stale"]}
+        waiting = {slot: waiting.get(slot, 0) + 1 for slot in stale}
+        assert max(waiting.values(), default=0) <= every * 12  # ten frames in the window, each in its turn
     assert sight.counts["refreshed"] > 100
 
 
@@ -103,7 +147,10 @@ def test_a_new_frame_is_never_stale(torch_backend: Any, pictures: Callable[..., 
         for each in (sight, exact):
             shown(each, frame, slot * SLOT)
         place = sight.window.places.index(slot)
-        assert np.abs(condition_of(sight)[:, :, place] - condition_of(exact)[:, :, place]).max() <= KEYS_TOLERANCE
+        assert (
+            np.abs(condition_of(sight)[:, :, place] - condition_of(exact)[:, :, place]).max()
+            <= KEYS_TOLERANCE
+        )
 
 
 def test_an_open_slot_shows_a_newer_frame_before_the_grid(backend: Any, pictures: Callable[..., U8]) -> None:
@@ -155,7 +202,7 @@ def test_frames_are_encoded_at_most_as_often_as_the_policy_says(
             encoded.append(step)
     opened = [slot * SLOT for slot in range(8)]
     assert all(step in encoded for step in opened)
-    assert all(b - a >= 10 or b in opened for a, b in zip(encoded, encoded[1:], strict=False))
+    assert all(b - a >= 10 or b in opened for a, b in pairwise(encoded))
     assert len(encoded) == 3 * 8  # at 0, 10 and 20 of each slot
 
 
@@ -175,7 +222,9 @@ def test_the_mailbox_keeps_the_newest_frame_only(torch_backend: Any, pictures: C
 def test_similar_frames_are_not_encoded_again(torch_backend: Any, pictures: Callable[..., U8]) -> None:
     """They still count as seen: the picture is as old as the last one of them."""
     still = pictures(1, 3)[0]
-    noisy = np.clip(still.astype(int) + np.random.default_rng(0).integers(-2, 3, still.shape), 0, 255).astype(np.uint8)
+    noisy = np.clip(still.astype(int) + np.random.default_rng(0).integers(-2, 3, still.shape), 0, 255).astype(
+        np.uint8
+    )
     assert difference(Frame(still, 0), Frame(noisy, 0)) < 0.004
     sight = Sight(torch_backend, StreamPolicy(similar_below=0.004))
     for step in range(100):
@@ -253,7 +302,9 @@ def test_motion_and_flashes_are_no_cuts(torch_backend: Any, pictures: Callable[.
     assert sight.counts["cuts"] == 0
 
 
-def test_a_source_that_stops_equals_one_that_repeats_its_frame(backend: Any, pictures: Callable[..., U8]) -> None:
+def test_a_source_that_stops_equals_one_that_repeats_its_frame(
+    backend: Any, pictures: Callable[..., U8]
+) -> None:
     """With frames held, the same codes: the screen still shows the last frame."""
     frames = pictures(5, 4)
     stopping = camera(frames, 10)

@@ -38,7 +38,12 @@ def test_the_released_geometry_counts_as_the_notes_say() -> None:
     assert (spec.steps_per_slot, spec.window_slots, spec.vision.tokens) == (25, 60, 50)
     assert (spec.trained_steps, spec.max_positions) == (1501, 1504)
     assert spec.codec is not None
-    assert (spec.codec.hop, spec.codec.lstm_width, spec.decoder.head_dim, spec.decoder.special) == (640, 1024, 64, 2048)
+    assert (spec.codec.hop, spec.codec.lstm_width, spec.decoder.head_dim, spec.decoder.special) == (
+        640,
+        1024,
+        64,
+        2048,
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +100,7 @@ BAD_CHOICES: dict[str, list[Any]] = {
     "encode_every_steps": [0],
     "recalled": [0, 65],
     "long_term_capacity": [63, 30],
-    "refresh_per_step": [0],
+    "refresh_every_steps": [0],
     "on_cut": ["remember"],
     "refresh": ["never"],
 }

