@@ -41,7 +41,7 @@ class ShortTermWindow:
 
 @dataclass(slots=True)
 class LongTermMemory:
-    """Every `stride`-th slot of everything seen; the stride doubles when `capacity` slots are held."""
+    """Slots of everything seen, `stride` or more apart; the stride doubles when more than `capacity` would be held."""
 
     capacity: int
     stride: int = 1
@@ -49,17 +49,16 @@ class LongTermMemory:
 
     def takes(self, slot: int) -> bool:
         """Whether the frame of a new slot is to be remembered. The first one always is."""
-        return not self.held or (slot > self.held[-1] and slot % self.stride == 0)
+        return not self.held or slot - self.held[-1] >= self.stride
 
     def add(self, slot: int) -> list[int]:
         """Remember a slot; returns those that are dropped for it, perhaps itself."""
-        self.held.append(slot)
-        dropped: list[int] = []
+        before = [*self.held, slot]
+        self.held = before
         while len(self.held) > self.capacity:
             self.stride *= 2
-            dropped += [s for s in self.held if s % self.stride]
-            self.held = [s for s in self.held if s % self.stride == 0]
-        return dropped
+            self.held = _apart(self.held, self.stride)
+        return sorted(set(before) - set(self.held))
 
     def recalled(self, count: int) -> list[int]:
         """At most `count` held slots, nearest to an even spread from the first to the last."""
@@ -69,3 +68,12 @@ class LongTermMemory:
         return (
             [self.held[round(i * last / (count - 1))] for i in range(count)] if count > 1 else [self.held[-1]]
         )
+
+
+def _apart(slots: list[int], stride: int) -> list[int]:
+    """The first slot, and each that is at least `stride` after the last one kept."""
+    kept = slots[:1]
+    for slot in slots[1:]:
+        if slot - kept[-1] >= stride:
+            kept.append(slot)
+    return kept

@@ -29,8 +29,8 @@ class Segment:
 
 
 def context_steps(spec: ModelSpec, policy: StreamPolicy) -> int:
-    """Columns that a following segment holds when it takes over; a segment is never longer than training."""
-    return min(round(policy.context_s * spec.code_rate), spec.trained_steps - 1)
+    """Columns that a following segment holds when it takes over: at most half a segment, so that two are always enough."""
+    return min(round(policy.context_s * spec.code_rate), spec.trained_steps // 2)
 
 
 class Segments:

@@ -215,9 +215,10 @@ class Sight:
             "counts": dict(self.counts),
         }
         arrays: dict[str, NDArray[Any]] = {}
-        for part in ("features", "short", "tokens"):
-            arrays[part] = np.stack([getattr(seen, part) for seen in self._held])
-        arrays["memories"] = np.stack([self._memories[slot] for slot in self.long_term.held])
+        if self._held:
+            for part in ("features", "short", "tokens"):
+                arrays[part] = np.stack([getattr(seen, part) for seen in self._held])
+            arrays["memories"] = np.stack([self._memories[slot] for slot in self.long_term.held])
         for name, frame in (("mail", self._mail), ("pushed", self._pushed), ("encoded", self._encoded)):
             if frame is not None:
                 arrays[name] = frame.pixels
@@ -228,13 +229,14 @@ class Sight:
         """Take over a state; the caller puts the condition's arrays back, or calls `rewrite`."""
         self.window.places = list(meta["places"])
         self.long_term.stride, self.long_term.held = meta["stride"], list(meta["held"])
-        self._memories = dict(zip(self.long_term.held, arrays["memories"], strict=True))
         self._recalled, self._stale = list(meta["recalled"]), deque(meta["stale"])
-        self._memory = np.stack([self._memories[slot] for slot in self._recalled])
         self._cut, self._last_encode = meta["cut"], meta["last_encode"]
         self.counts = Counter(meta["counts"])
-        parts = (arrays["features"], arrays["short"], arrays["tokens"])
-        self._held = [Seen(*values) for values in zip(meta["steps"], *parts, strict=True)]
+        if meta["steps"]:
+            self._memories = dict(zip(self.long_term.held, arrays["memories"], strict=True))
+            self._memory = np.stack([self._memories[slot] for slot in self._recalled])
+            parts = (arrays["features"], arrays["short"], arrays["tokens"])
+            self._held = [Seen(*values) for values in zip(meta["steps"], *parts, strict=True)]
         self._mail, self._pushed, self._encoded = (
             Frame(arrays[name], meta[name]) if name in meta else None
             for name in ("mail", "pushed", "encoded")

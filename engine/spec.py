@@ -158,7 +158,7 @@ class ModelSpec:
             "codec": CodecSpec,
         }
         for key, kind in parts.items():
-            if raw.get(key) is not None:
+            if key in raw and not (key == "codec" and raw[key] is None):
                 raw[key] = _build(kind, raw[key], key)
         return _build(cls, raw, "spec")
 
@@ -166,7 +166,9 @@ class ModelSpec:
 _T = TypeVar("_T")
 
 
-def _build(kind: type[_T], raw: dict[str, Any], where: str) -> _T:
+def _build(kind: type[_T], raw: Any, where: str) -> _T:
+    if not isinstance(raw, dict):
+        raise ValueError(f"{where}: expected a JSON object, found {type(raw).__name__}")
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     if unknown := set(raw) - known:
         raise ValueError(
@@ -248,8 +250,8 @@ class StreamPolicy:
             "temperature is from 0 (greedy) to 10": 0 <= self.temperature <= 10,
             "top_k is 0 (off) or more": self.top_k >= 0,
             "top_p is from 0 (off) to 1": 0 <= self.top_p <= 1,
-            "short_term_s is at least 0.5": self.short_term_s >= 0.5,
-            "context_s is at least 0": self.context_s >= 0,
+            "short_term_s is from 0.5 to 3600": 0.5 <= self.short_term_s <= 3600,
+            "context_s is from 0 to 3600": 0 <= self.context_s <= 3600,
             "chunk_steps is from 1 to 500": 1 <= self.chunk_steps <= 500,
             "encode_every_steps is at least 1": self.encode_every_steps >= 1,
             "recalled is from 1 to long_term_capacity": 1 <= self.recalled <= self.long_term_capacity,

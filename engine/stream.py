@@ -26,6 +26,8 @@ from engine.sight import Sight
 from engine.spec import StreamPolicy
 
 STATE_FORMAT = 1
+DAMAGE = (KeyError, ValueError, TypeError, IndexError, AttributeError)
+"""What reading a damaged description raises."""
 MAX_UNTAKEN_STEPS = 1500
 """Steps that may be taken ahead of the audio that was taken: 30 s."""
 
@@ -76,6 +78,8 @@ class ScoreStream:
 
     def advance(self) -> None:
         """Take one decoder step, 20 ms of music. Raises ValueError before the first frame, and when nobody takes audio."""
+        if self._closed:
+            raise ValueError("the stream is closed; nothing plays after its end")
         if len(self._conditions) >= MAX_UNTAKEN_STEPS:
             raise ValueError(f"{MAX_UNTAKEN_STEPS} steps of music wait to be taken; call take()")
         self.sight.look(self.now)
@@ -87,16 +91,16 @@ class ScoreStream:
     def take(self) -> AudioChunk | None:
         """The next chunk, as soon as the frames that the codec looks ahead are known."""
         wanted = self._tail.emitted + self.policy.chunk_steps
-        if self.frames < wanted + codec.reach(self.codec_spec).look_ahead:
+        if self._closed or self.frames < wanted + codec.reach(self.codec_spec).look_ahead:
             return None
         return self._decode(wanted + codec.reach(self.codec_spec).look_ahead, last=False)
 
     def close(self, frames: int | None = None) -> AudioChunk | None:
         """End the music after `frames` code frames (default: all complete ones) and return what was not taken yet."""
         end = self.frames if frames is None else min(frames, self.frames)
-        if self._closed or end <= self._tail.emitted:
+        closed, self._closed = self._closed, True
+        if closed or end <= self._tail.emitted:
             return None
-        self._closed = True
         return self._decode(max(end, self._decoded), last=True, keep=end)
 
     def _decode(self, end: int, last: bool, keep: int | None = None) -> AudioChunk:
@@ -132,6 +136,7 @@ class ScoreStream:
             "decoded": self._decoded,
             "tail": [self._tail.read, self._tail.emitted],
             "conditions": list(self._conditions),
+            "closed": self._closed,
         }
         blob: bytes = save(
             {k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"stream": json.dumps(meta)}
@@ -140,6 +145,8 @@ class ScoreStream:
 
     def _cache_arrays(self) -> dict[str, NDArray[Any]]:
         segments = self.segments
+        if not self.sight.frames:
+            return {}
         arrays = {"condition": self.backend.read_condition(self.sight.condition, self.sight.frames)}
         for segment in (segments.leading, segments.following):
             if segment is not None:
@@ -157,15 +164,22 @@ class ScoreStream:
             raise PackageError(
                 f"the snapshot belongs to the model {meta['spec_digest']}, not to {backend.spec.digest}"
             )
-        stream = cls(backend, StreamPolicy(**meta["policy"]))
-        stream.sight.restore(meta["sight"], arrays)
-        stream.segments.restore(meta["segments"], arrays["columns"])
-        tail = [arrays[f"tail_{name}"] for name in ("codes", "hidden", "cell", "y")]
-        stream._tail = codec.CodecState(*meta["tail"], *tail)
-        stream._decoded = meta["decoded"]
-        stream._conditions = deque((newest, segment) for newest, segment in meta["conditions"])
-        stream._restore_caches(arrays)
+        try:
+            stream = cls(backend, StreamPolicy(**meta["policy"]))
+            stream._take_over(meta, arrays)
+        except DAMAGE as error:
+            raise _damaged(error) from error
         return stream
+
+    def _take_over(self, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        self.sight.restore(meta["sight"], arrays)
+        self.segments.restore(meta["segments"], arrays["columns"])
+        tail = [arrays[f"tail_{name}"] for name in ("codes", "hidden", "cell", "y")]
+        self._tail = codec.CodecState(*meta["tail"], *tail)
+        self._decoded, self._closed = meta["decoded"], meta["closed"]
+        self._conditions = deque((newest, segment) for newest, segment in meta["conditions"])
+        if self.sight.frames:
+            self._restore_caches(arrays)
 
     def _restore_caches(self, arrays: dict[str, NDArray[Any]]) -> None:
         segments = self.segments
@@ -184,10 +198,14 @@ def _read(blob: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays = load(blob)
         header = int.from_bytes(blob[:8], "little")
         meta = json.loads(json.loads(blob[8 : 8 + header])["__metadata__"]["stream"])
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise PackageError(
-            f"expected a stream snapshot, found something else or a damaged one: {error}"
-        ) from error
-    if meta.get("format") != STATE_FORMAT:
-        raise PackageError(f"expected snapshot format {STATE_FORMAT}, found {meta.get('format')!r}")
+        found, _ = meta["format"], meta["spec_digest"]
+    except (SafetensorError, *DAMAGE) as error:
+        raise _damaged(error) from error
+    if found != STATE_FORMAT:
+        raise PackageError(f"expected snapshot format {STATE_FORMAT}, found {found!r}")
     return meta, arrays
+
+
+def _damaged(error: Exception) -> PackageError:
+    reason = " ".join(f"{type(error).__name__} {error}".split())
+    return PackageError(f"expected a stream snapshot, found something else or a damaged one: {reason}")

@@ -64,9 +64,7 @@ class Manifest:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise PackageError(f"{folder}: {MANIFEST_FILE} or {SPEC_FILE} is damaged: {error}") from error
         if found != FORMAT:
-            raise PackageError(
-                f"{folder}: expected export format {FORMAT}, found {found!r}; export it again"
-            )
+            raise PackageError(f"{folder}: expected export format {FORMAT}, found {found!r}; export it again")
         if digest != spec.digest:
             raise PackageError(
                 f"{folder}: the graphs were made from the spec {digest}, but {SPEC_FILE} is {spec.digest}"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engine.backends.base import F32, I64, U8
 from engine.backends.manifest import Manifest
 from engine.backends.runtime import require_onnxruntime
+from engine.errors import PackageError
 from engine.spec import ModelSpec
 
 Array = NDArray[Any]
@@ -195,10 +196,17 @@ class OnnxBackend:
     def session(self, name: str) -> Any:
         if name not in self._sessions:
             path = self.manifest.graph(name)
-            self._sessions[name] = self._runtime.InferenceSession(
-                path, self._options, providers=["CPUExecutionProvider"]
-            )
+            self._sessions[name] = self._open(path)
         return self._sessions[name]
+
+    def _open(self, path: str) -> Any:
+        try:
+            return self._runtime.InferenceSession(path, self._options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors have no common base of their own
+            reason = " ".join(str(error).split())
+            raise PackageError(
+                f"{path}: the graph or its weights are damaged; export it again ({reason})"
+            ) from error
 
     @cached_property
     def _options(self) -> Any:

@@ -170,12 +170,18 @@ def frame_attention(q: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tens
     """
     asked = q.unflatten(-1, (heads, -1)).to(keys.dtype)  # [G, T, H, d]
     if q.shape[1] == 1:
-        asked, keys, values = asked.unsqueeze(3).flatten(0, 1), keys.unsqueeze(1), values.unsqueeze(1)  # [G, H, 1, d]
+        asked, keys, values = (
+            asked.unsqueeze(3).flatten(0, 1),
+            keys.unsqueeze(1),
+            values.unsqueeze(1),
+        )  # [G, H, 1, d]
     else:
         asked = asked.flatten(0, 1).unsqueeze(0).transpose(1, 2)  # [1, H, GT, d]
     scores = torch.matmul(asked, keys).float()  # [F, G, H, 1, P], or [F, H, GT, P]
     weights = (scores - scores.amax((0, -1), keepdim=True)).exp()
-    answer = torch.matmul(weights.to(values.dtype), values).float().sum(0) / weights.sum((0, -1)).unsqueeze(-1)
+    answer = torch.matmul(weights.to(values.dtype), values).float().sum(0) / weights.sum((0, -1)).unsqueeze(
+        -1
+    )
     if q.shape[1] > 1:
         answer = answer.transpose(0, 1)
     return answer.reshape(q.shape).to(q.dtype)

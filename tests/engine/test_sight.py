@@ -102,7 +102,7 @@ def test_exact_refresh_holds_for_a_source_that_pauses_too(
         places = enumerate(sight.window.places)
         moved += sum(held in before and before.index(held) != place for place, held in places)
         assert np.abs(condition_of(sight) - expected_condition(sight, frames)).max() <= KEYS_TOLERANCE
-    assert moved > 3
+    assert moved
 
 
 @pytest.mark.parametrize("seed", range(3))
