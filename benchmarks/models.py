@@ -12,6 +12,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import onnx
 
@@ -53,9 +55,18 @@ def model_folder(options: argparse.Namespace) -> Path:
 def random_export(size: str, precision: Precision, cache: Path) -> Path:
     folder = cache / f"random-{size}-{precision}"
     if not _is_fresh(folder):
-        print(f"exporting random weights to {folder}")
-        export(random_package(spec_of(size)), folder, precision, report=lambda graph: print(f"  {graph}"))
+        print(f"exporting random weights to {folder}", flush=True)
+        _export_beside(folder, spec_of(size), precision)
     return folder
+
+
+def _export_beside(folder: Path, spec: ModelSpec, precision: Precision) -> None:
+    """Another benchmark may have the old weights mapped: they must stay whole until it lets go of them."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(mkdtemp(prefix=folder.name, dir=folder.parent))
+    export(random_package(spec), fresh, precision, report=lambda graph: print(f"  {graph}", flush=True))
+    rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
 
 
 def _is_fresh(folder: Path) -> bool:
