@@ -184,6 +184,8 @@ def _build(kind: type[_T], raw: Any, where: str) -> _T:
 def _check(spec: ModelSpec) -> None:
     decoder, eyes = spec.decoder, spec.long_short
     rules = {
+        "trained_s is above 0 and at most 3600": 0 < decoder.trained_s <= 3600,
+        "heads are at least 1": min(decoder.heads, spec.vision.heads, eyes.heads, eyes.fusion_heads) >= 1,
         "decoder width is a multiple of its heads": decoder.width % decoder.heads == 0,
         "decoder width is even (sinusoidal positions)": decoder.width % 2 == 0,
         "vision width is a multiple of its heads": spec.vision.width % spec.vision.heads == 0,

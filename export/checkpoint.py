@@ -24,7 +24,7 @@ from engine.model.vidmuse import VidMuse
 from engine.spec import ModelSpec
 from export.codec_weights import Codec, read_package_codec
 from export.derive import derive
-from export.files import check_finite, fetch, read_pickle, read_safetensors
+from export.files import MISFITS, check_finite, fetch, read_pickle, read_safetensors, reason
 
 STATE_FILE = "state_dict.bin"
 SPEC_FILE = "spec.json"
@@ -119,19 +119,15 @@ def convert(
     check_finite(state, name)
     try:
         spec = derive(state, config, name, vision or {}, codec[0] if codec else None)
-    except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+        weights = _rename(state, spec)
+    except MISFITS as error:
         raise PackageError(
-            f"{name}: the package does not describe a VidMuse model: {_reason(error)}"
+            f"{name}: the package does not describe a VidMuse model: {reason(error)}"
         ) from error
-    weights = _rename(state, spec)
     if codec is not None:
         weights |= {f"codec.{k}": v for k, v in codec[1].items()}
     _check_against_model(spec, weights)
     return Package(spec, weights)
-
-
-def _reason(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _read_converted(source: str) -> Package:
@@ -217,8 +213,13 @@ def _take(state: dict[str, Tensor], key: str) -> Tensor:
 
 def _check_against_model(spec: ModelSpec, weights: Mapping[str, Tensor]) -> None:
     """Every parameter of the model is in the file with its shape, and nothing is left over."""
-    with torch.device("meta"):
-        wanted = {k: tuple(v.shape) for k, v in VidMuse(spec).state_dict().items()}
+    try:
+        with torch.device("meta"):
+            wanted = {k: tuple(v.shape) for k, v in VidMuse(spec).state_dict().items()}
+    except MISFITS as error:
+        raise PackageError(
+            f"{spec.name}: no model can be built as the package describes it: {reason(error)}"
+        ) from error
     if missing := sorted(set(wanted) - set(weights)):
         shape = list(wanted[missing[0]])
         raise PackageError(

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import Tensor
 
 from engine.errors import PackageError
+from engine.model.codec import CodecDecoder
 from engine.spec import CodecSpec
-from export.files import check_finite, fetch, read_pickle, read_safetensors
+from export.files import MISFITS, check_finite, fetch, read_pickle, read_safetensors, reason
 
 Codec = tuple[CodecSpec, dict[str, Tensor]]
 
@@ -105,7 +107,10 @@ def _full_form(content: Mapping[str, Any], name: str) -> Codec:
             f"{name}: expected 'pretrained' (a pointer) or 'best_state' with 'xp.cfg' (a whole codec), "
             f"found {', '.join(sorted(map(str, content)))}"
         )
-    config = yaml.safe_load(content["xp.cfg"])
+    try:
+        config = yaml.safe_load(content["xp.cfg"])
+    except yaml.YAMLError as error:
+        raise PackageError(f"{name}: xp.cfg is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(config, dict) or not isinstance(config.get("sample_rate"), int):
         raise PackageError(f"{name}: expected a sample_rate in xp.cfg")
     seanet = config.get("seanet") or {}
@@ -128,12 +133,14 @@ def _refuse_other_kinds(raw: Mapping[str, Any], name: str) -> None:
 
 
 def _build(state: Mapping[str, Any], sample_rate: int, raw: Mapping[str, Any], name: str) -> Codec:
-    plain = _fold(_one_layout(state))
     try:
+        plain = _fold(_one_layout(state))
         spec = _spec(plain, sample_rate, int(raw.get("dilation_growth_rate", 2)))
         weights = _rename(plain, spec)
-    except (KeyError, IndexError) as error:
-        raise PackageError(f"{name}: expected an EnCodec decoder, found no {error}") from error
+        with torch.device("meta"):
+            CodecDecoder(spec).load_state_dict(weights, strict=True, assign=True)
+    except MISFITS as error:
+        raise PackageError(f"{name}: expected an EnCodec decoder: {reason(error)}") from error
     check_finite(weights, name)
     return spec, weights
 

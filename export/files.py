@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from engine.errors import PackageError
 
 HUB_ERRORS = (OSError, ValueError, RuntimeError)
 """What huggingface_hub raises for a missing repository, a missing file or no network: all of them are one of these."""
+
+MISFITS = (KeyError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError, RuntimeError)
+"""What reading a foreign description, or tensors of foreign shapes, may raise in Python or PyTorch."""
 
 
 def fetch(source: str, name: str) -> Path | None:
@@ -52,7 +57,9 @@ def read_pickle(path: Path) -> dict[str, Any]:
     """A dict of tensors, texts, numbers and dicts of them. A pickle that asks for anything else is refused unexecuted."""
     _nonempty(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+        with warnings.catch_warnings():  # torch warns of pickles that it then refuses
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
         raise PackageError(
             f"{path.name}: expected tensors, text and numbers only; {_asked_for(error)}"
@@ -66,6 +73,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
         IndexError,
         TypeError,
         AttributeError,
+        struct.error,
     ) as error:
         raise PackageError(
             f"{path.name}: expected a PyTorch file, found a truncated or foreign one"
@@ -93,6 +101,12 @@ def check_finite(state: Mapping[str, Tensor], name: str) -> None:
             continue
         if bad := int((~torch.isfinite(tensor)).sum()):
             raise PackageError(f"{name}: expected finite weights, found {bad} NaN or infinite in {key!r}")
+
+
+def reason(error: Exception) -> str:
+    """One line of it."""
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"no {text}" if isinstance(error, KeyError) else text
 
 
 def _nonempty(path: Path) -> None:

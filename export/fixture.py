@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,9 +99,9 @@ class Fixture:
 def read_fixture(path: Path) -> Fixture:
     """Raises PackageError when the file is no .npz of plain arrays."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, TypeError, KeyError, BadZipFile, zlib.error) as error:
         raise PackageError(f"{path}: expected a fixture, an .npz file of arrays ({error})") from error
     notes = path.with_suffix(".json")
     try:
