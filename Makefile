@@ -26,8 +26,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/step.py
-	$(BIN)/python benchmarks/score.py
+	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.score
 
 # The model that ships with the repository, made again from its seed.
 random-tiny: $(VENV)/.dev
