@@ -1,0 +1,63 @@
+"""Motion as a picture: how much each place of the video has changed lately.
+
+A single frame shows no motion, so a model whose `VisionSpec.motion` is set sees this as a fourth plane beside red, green and
+blue (a motion history image: Bobick & Davis 2001), and the procedural composer hears its mean. Frames may come at any rate:
+they are compared at most every `SAMPLE_STEPS`, so that a fast camera shows the same motion as a slow one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.frames import F32, U8, Frame
+
+SAMPLE_STEPS = 5
+"""Frames nearer than this to the one before (100 ms at 50 steps a second) are not compared."""
+FADE_STEPS = 20
+"""A change has faded to 1/e after so many steps."""
+FULL = 0.25
+"""Mean absolute change (of full scale, for one sample) that the plane shows as white."""
+KEPT_AT_CUT = 0.05
+"""Weight that the motion before a cut keeps: it stands only until the new scene has moved."""
+
+
+@dataclass(slots=True)
+class MotionPicture:
+    """The weighted mean of recent changes, on the cells of `Frame.thumbnail`."""
+
+    before: Frame | None = None
+    changes: F32 | None = None
+    """[c, c], the weighted sum of changes, of full scale."""
+    weight: float = 0.0
+
+    def show(self, frame: Frame, cut: bool = False) -> None:
+        """Take notice of a frame; at a cut the change itself is no motion."""
+        if self.before is None or cut:
+            self.weight *= KEPT_AT_CUT
+            self.changes = None if self.changes is None else self.changes * np.float32(KEPT_AT_CUT)
+            self.before = frame
+            return
+        passed = frame.step - self.before.step
+        if passed < SAMPLE_STEPS:
+            return
+        change = np.abs(frame.thumbnail - self.before.thumbnail).mean(-1)
+        change *= np.float32((SAMPLE_STEPS / passed) ** 0.5)  # slower cameras see larger changes, but not in proportion
+        fade = np.float32(np.exp(-passed / FADE_STEPS))
+        faded = change * 0 if self.changes is None else self.changes * fade
+        self.changes, self.weight = faded + change * (1 - fade), float(self.weight * fade + 1 - fade)
+        self.before = frame
+
+    @property
+    def mean(self) -> float:
+        """Mean absolute change for one sample, of full scale; 0 before anything moved."""
+        return 0.0 if self.changes is None else float(self.changes.mean() / self.weight)
+
+    def plane(self, side: int) -> U8:
+        """[side, side], the root of the change (small motion counts more), `FULL` as 255."""
+        if self.changes is None:
+            return np.zeros((side, side), np.uint8)
+        shown = np.sqrt(np.minimum(1, self.changes / np.float32(self.weight * FULL)))
+        cell = side // len(shown)
+        return np.repeat(np.repeat((shown * 255).astype(np.uint8), cell, 0), cell, 1)
