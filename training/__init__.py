@@ -1,0 +1,1 @@
+"""How the starter model is made: a composer as teacher, a codec, a decoder, and the data between them."""
