@@ -1,0 +1,59 @@
+"""`python -m training.codec`: train the codec on composed music."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from engine.model.oscillator import OscillatorSpec, compressed
+from training.codec.amplitudes import amplitudes
+from training.codec.learner import CodecLearner, CodecModel
+from training.codec.sounds import Sounds
+from training.loop import Plan, train
+from training.pieces import compose, imagine
+
+
+def clips(count: int, spec: OscillatorSpec, sounds: Sounds, first_seed: int = 0) -> torch.Tensor:
+    """fp16 [count, K, T, N], compressed."""
+    return torch.stack(
+        [
+            compressed(torch.from_numpy(amplitudes(compose(imagine(seed), seed), sounds))).half()
+            for seed in range(first_seed, first_seed + count)
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("training/runs/codec"))
+    parser.add_argument("--budget", type=float, default=10, help="minutes")
+    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--clips", type=int, default=220)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    spec = OscillatorSpec()
+    torch.manual_seed(args.seed)
+    sounds = Sounds.load(spec, args.out / "sounds.npz")
+    data = clips(args.clips, spec, sounds)
+    sounds.save(args.out / "sounds.npz")
+    print(f"{data.shape[0]} clips, {len(sounds.known)} notes", flush=True)
+    learner = CodecLearner(CodecModel(spec), data, held_out=10)
+    plan = Plan(
+        args.out,
+        args.steps,
+        args.budget,
+        learning_rate=2e-3,
+        weight_decay=1e-4,
+        betas=(0.9, 0.99),
+        seed=args.seed,
+    )
+    train(learner, plan, lambda line: print(line, flush=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Clips for the decoder: a drawn video, seen by the trained eyes as the live engine shows it, and pieces of music in tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.model.oscillator import compressed
+from engine.model.vision import VisionTower
+from engine.spec import ModelSpec, StreamPolicy
+from training.codec.amplitudes import amplitudes
+from training.codec.learner import CodecModel
+from training.codec.sounds import Sounds
+from training.codec.tokens import tokens
+from training.decoder.dataset import Clip
+from training.decoder.views import Views, watch
+from training.eyes.__main__ import seen
+from training.pieces import PIECE_STEPS, by_step, compose, draw
+
+WINDOWS_S = (2.0, 4.0, 6.0, 10.0)
+"""Lengths of the short-term window that each video is watched with."""
+PIECE_SEED_STRIDE = 100
+
+
+def make(
+    seeds: range, pieces: int, spec: ModelSpec, vision: VisionTower, codec: CodecModel, sounds: Sounds
+) -> Iterator[Clip]:
+    """A clip for each seed, with `pieces` pieces of music."""
+    for seed in seeds:
+        video = draw(seed)
+        pictures = torch.from_numpy(seen(video)[0])
+        with torch.no_grad():
+            features = torch.cat([vision(part)[1] for part in pictures.split(64)]).half()
+        views = [
+            watch(
+                spec,
+                StreamPolicy(short_term_s=window, recalled=spec.long_short.recalled),
+                video.frames,
+                PIECE_STEPS,
+            )
+            for window in WINDOWS_S
+        ]
+        codes = []
+        for piece in range(pieces):
+            notes = compose(
+                by_step(video.frames, video.attributes, PIECE_STEPS), seed * PIECE_SEED_STRIDE + piece
+            )
+            sound = compressed(torch.from_numpy(amplitudes(notes, sounds)))
+            codes.append(tokens(codec, sound))
+        yield Clip(features, views, np.stack(codes))
+
+
+def save(clip: Clip, path: Path) -> None:
+    arrays = {"features": clip.features.numpy(), "pieces": clip.pieces}
+    for i, views in enumerate(clip.views):
+        arrays[f"views{i}"] = views.views
+        arrays[f"recalled{i}"] = _ragged(views.recalled)
+    np.savez(path.with_suffix(".new.npz"), **arrays)
+    path.with_suffix(".new.npz").replace(path)
+
+
+def load(path: Path) -> Clip:
+    with np.load(path) as file:
+        views = [
+            Views(file[f"views{i}"], [[int(n) for n in row if n >= 0] for row in file[f"recalled{i}"]])
+            for i in range(len(WINDOWS_S))
+        ]
+        return Clip(torch.from_numpy(file["features"]), views, file["pieces"])
+
+
+def _ragged(rows: list[list[int]]) -> np.ndarray:
+    answer = np.full((len(rows), max(map(len, rows))), -1, np.int32)
+    for i, row in enumerate(rows):
+        answer[i, : len(row)] = row
+    return answer

@@ -1,0 +1,95 @@
+"""`python -m training.eyes`: train the vision tower on drawn videos."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engine.model.vision import VisionTower
+from engine.motion import MotionPicture
+from training.loop import Plan, train
+from training.pieces import Video, draw
+from training.starter import VISION
+
+FIRST_SEED = 1_000_000
+"""Videos of the eyes are not those of the decoder."""
+
+
+def seen(video: Video) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures uint8 [F, S, S, 4] as the live engine shows them, and attributes float32 [F, 4]."""
+    motion, pictures = MotionPicture(), list[np.ndarray]()
+    for frame, attributes in zip(video.frames, video.attributes, strict=True):
+        motion.show(frame, attributes.cut)
+        pictures.append(np.dstack((frame.pixels, motion.plane(len(frame.pixels)))))
+    values = [(a.brightness, a.warmth, a.saturation, a.motion) for a in video.attributes]
+    return np.stack(pictures), np.array(values, np.float32)
+
+
+class Eyes(nn.Module):
+    """The tower, and a reading of it that is thrown away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vision = VisionTower(VISION)
+        self.reading = nn.Linear(VISION.width, 4)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """uint8 [B, S, S, 4] to attributes [B, 4]."""
+        return self.reading(self.vision(pictures)[1].mean(1))
+
+
+class EyesLearner:
+    """pictures: uint8 [n, S, S, 4]; attributes: [n, 4]; the last `held_out` are for evaluation."""
+
+    def __init__(
+        self, model: Eyes, pictures: Tensor, attributes: Tensor, held_out: int, batch: int = 128
+    ) -> None:
+        self.model, self.batch, self.held_out = model, batch, held_out
+        self.pictures, self.attributes = pictures, attributes
+
+    def loss(self, step: int) -> dict[str, Tensor]:
+        at = torch.randint(len(self.pictures) - self.held_out, (self.batch,))
+        return {"loss": (self.model(self.pictures[at]) - self.attributes[at]).pow(2).mean()}
+
+    def after(self, step: int) -> None:
+        pass
+
+    def evaluate(self) -> dict[str, float]:
+        """Correlation of each attribute with what the extractor read."""
+        read = self.model(self.pictures[-self.held_out :]).numpy()
+        wanted = self.attributes[-self.held_out :].numpy()
+        names = ("brightness", "warmth", "saturation", "motion")
+        return {
+            f"r_{name}": float(np.corrcoef(read[:, i], wanted[:, i])[0, 1]) for i, name in enumerate(names)
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("training/runs/eyes"))
+    parser.add_argument("--budget", type=float, default=4, help="minutes")
+    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--videos", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    parts = [seen(draw(FIRST_SEED + args.seed + i, steps=1500)) for i in range(args.videos)]
+    pictures, attributes = (torch.from_numpy(np.concatenate(each)) for each in zip(*parts, strict=True))
+    print(f"{len(pictures)} pictures", flush=True)
+    torch.manual_seed(args.seed)
+    learner = EyesLearner(Eyes(), pictures, attributes, held_out=len(parts[-1][0]) * 5)
+    train(
+        learner,
+        Plan(args.out, args.steps, args.budget, learning_rate=1e-3, seed=args.seed),
+        lambda line: print(line, flush=True),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""The training loop that all parts share: seeded, logged, resumable.
+
+What a step sees is keyed by (seed, step) and the learning rate by the step alone, so a run that was killed continues from its
+last checkpoint bit for bit. A budget in minutes becomes a number of steps once, when the first steps have shown their speed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+CHECKPOINT_FILE, LOG_FILE = "checkpoint.pt", "log.jsonl"
+MEASURED_STEPS = 20
+"""Steps whose speed turns a budget into a number of steps; the first one does not count."""
+
+
+class Learner(Protocol):
+    """What is trained. `model` holds everything that a checkpoint must hold but the optimiser."""
+
+    model: nn.Module
+
+    def loss(self, step: int) -> dict[str, Tensor]:
+        """Terms to be shown; `loss` is the one that is made smaller. Everything random is drawn from torch's generator."""
+        ...
+
+    def after(self, step: int) -> None:
+        """Called when a step is done."""
+        ...
+
+    def evaluate(self) -> dict[str, float]:
+        """Figures of held-out data."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how: one of `steps` and `budget_minutes`."""
+
+    folder: Path
+    steps: int = 0
+    budget_minutes: float = 0.0
+    learning_rate: float = 1e-3
+    last_rate: float = 0.05
+    """The learning rate ends at this share of it, on a cosine."""
+    warm_up: int = 100
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0
+    seed: int = 0
+    checkpoint_every: int = 500
+    evaluate_every: int = 1000
+    log_every: int = 20
+    bf16: bool = False
+
+
+def train(learner: Learner, plan: Plan, report: Callable[[str], None] = print) -> int:
+    """Train to the end of the plan, from the checkpoint in its folder if there is one. Returns the steps done in all."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    optimiser = torch.optim.AdamW(
+        _groups(learner.model, plan.weight_decay), lr=plan.learning_rate, betas=plan.betas
+    )
+    done, total = _resume(learner, optimiser, plan)
+    began, log = time.monotonic(), (plan.folder / LOG_FILE).open("a")
+    while total == 0 or done < total:
+        terms = _step(learner, optimiser, plan, done, total)
+        done += 1
+        learner.after(done)
+        if done == 1:
+            began = time.monotonic()
+        if total == 0 and done > MEASURED_STEPS:
+            each = (time.monotonic() - began) / (done - 1)
+            total = done + max(0, round(plan.budget_minutes * 60 / each))
+            report(f"{each * 1000:.0f} ms a step: {total} steps")
+        ends = total > 0 and done >= total
+        if done % plan.log_every == 0 or ends:
+            _log(log, report, done, total, terms, began)
+        if done % plan.evaluate_every == 0 or ends:
+            learner.model.eval()
+            with torch.no_grad():
+                _log(log, report, done, total, {f"held_{k}": v for k, v in learner.evaluate().items()}, began)
+            learner.model.train()
+        if total > 0 and (done % plan.checkpoint_every == 0 or ends):
+            _save(learner, optimiser, plan, done, total)
+    return done
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; gains, biases and tables of one dimension do not."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _step(
+    learner: Learner, optimiser: torch.optim.Optimizer, plan: Plan, done: int, total: int
+) -> dict[str, float]:
+    torch.manual_seed(plan.seed * 1_000_003 + done)
+    for group in optimiser.param_groups:
+        group["lr"] = plan.learning_rate * _rate(done, total, plan)
+    device = next(learner.model.parameters()).device
+    context: AbstractContextManager[Any] = (
+        torch.autocast(device.type, torch.bfloat16) if plan.bf16 else nullcontext()
+    )
+    with context:
+        terms = learner.loss(done)
+    optimiser.zero_grad(set_to_none=True)
+    terms["loss"].backward()
+    nn.utils.clip_grad_norm_(learner.model.parameters(), plan.clip)
+    optimiser.step()
+    return {name: float(term.detach()) for name, term in terms.items()}
+
+
+def _rate(done: int, total: int, plan: Plan) -> float:
+    """Up in a straight line, down on a cosine; while the number of steps is not known it only goes up."""
+    up = min(1.0, (done + 1) / plan.warm_up)
+    share = done / total if total else 0.0
+    return up * (plan.last_rate + (1 - plan.last_rate) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def _log(
+    file: Any, report: Callable[[str], None], done: int, total: int, terms: dict[str, float], began: float
+) -> None:
+    if not all(math.isfinite(v) for v in terms.values()):
+        raise ArithmeticError(f"step {done}: {terms}; the last checkpoint is from before it")
+    file.write(json.dumps({"step": done, **{k: round(v, 5) for k, v in terms.items()}}) + "\n")
+    file.flush()
+    shown = "  ".join(f"{k} {v:.4f}" for k, v in terms.items())
+    report(f"{done}/{total or '?'}  {time.monotonic() - began:.0f} s  {shown}")
+
+
+def _save(learner: Learner, optimiser: torch.optim.Optimizer, plan: Plan, done: int, total: int) -> None:
+    """Written beside and moved into place: a kill leaves the checkpoint before."""
+    path = plan.folder / CHECKPOINT_FILE
+    described = {**asdict(plan), "folder": str(plan.folder.name)}
+    state = {
+        "model": learner.model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "done": done,
+        "total": total,
+        "plan": described,
+    }
+    torch.save(state, path.with_suffix(".new"))
+    os.replace(path.with_suffix(".new"), path)
+
+
+def _resume(learner: Learner, optimiser: torch.optim.Optimizer, plan: Plan) -> tuple[int, int]:
+    """Steps done and steps in all (0: to be measured). Log lines after the checkpoint are dropped: they come again."""
+    path, log = plan.folder / CHECKPOINT_FILE, plan.folder / LOG_FILE
+    if not path.is_file():
+        log.unlink(missing_ok=True)
+        return 0, plan.steps
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    learner.model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= state["done"]]
+    log.write_text("".join(line + "\n" for line in kept))
+    return int(state["done"]), plan.steps or int(state["total"])

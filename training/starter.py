@@ -1,0 +1,39 @@
+"""The starter model's geometry: VidMuse at a size that two CPU cores train in an hour and play in real time."""
+
+from __future__ import annotations
+
+from engine.model.oscillator import OscillatorSpec
+from engine.spec import CLIP_MEAN, CLIP_STD, DecoderSpec, LongShortSpec, ModelSpec, VisionSpec
+
+CODEC = OscillatorSpec()
+MOTION_MEAN, MOTION_STD = 0.3, 0.3
+VISION = VisionSpec(
+    width=128,
+    layers=3,
+    heads=4,
+    mlp_width=256,
+    image_size=64,
+    patch_size=32,
+    mean=(*CLIP_MEAN, MOTION_MEAN),
+    std=(*CLIP_STD, MOTION_STD),
+    motion=True,
+)
+LONG_SHORT = LongShortSpec(
+    depth=1, heads=4, head_dim=32, mlp_width=256, fusion_heads=4, frame_rate=2, recalled=16
+)
+DECODER = DecoderSpec(
+    width=192,
+    layers=6,
+    heads=4,
+    ffn_width=768,
+    codebooks=4,
+    card=1024,
+    delays=(0, 1, 2, 3),
+    trained_s=20.0,
+    guidance=2.0,
+    ages=8,
+)
+
+
+def spec() -> ModelSpec:
+    return ModelSpec("starter", VISION, LONG_SHORT, DECODER, CODEC)
