@@ -14,6 +14,8 @@ from training.codec.sounds import Sounds
 from training.loop import Plan, train
 from training.pieces import compose, imagine
 
+CODEC_FILE = "codec.pt"
+
 
 def clips(count: int, spec: OscillatorSpec, sounds: Sounds, first_seed: int = 0) -> torch.Tensor:
     """fp16 [count, K, T, N], compressed."""
@@ -53,6 +55,9 @@ def main() -> None:
         seed=args.seed,
     )
     train(learner, plan, lambda line: print(line, flush=True))
+    learner.settle()
+    learner.model.eval()
+    torch.save(learner.model.state_dict(), args.out / CODEC_FILE)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(CausalBlock(ENCODER_WIDTH, ENCODER_KERNEL) for _ in range(ENCODER_LAYERS))
         self.norm = nn.LayerNorm(ENCODER_WIDTH)
         self.outer = nn.Linear(ENCODER_WIDTH, spec.codebook_dim)
-        self.scale = nn.BatchNorm1d(spec.codebook_dim, affine=False, momentum=0.02)
+        self.scale = nn.BatchNorm1d(spec.codebook_dim, affine=False, eps=1e-12, momentum=0.02)
 
     @property
     def context(self) -> int:
@@ -190,6 +190,18 @@ class CodecLearner:
 
     def after(self, step: int) -> None:
         pass
+
+    @torch.no_grad()
+    def settle(self, batches: int = 50) -> None:
+        """Take the latents' scale from many stretches at once: the running one lags behind the last steps."""
+        for k, part in enumerate(self.model.parts):
+            scale = part.encoder.scale
+            scale.reset_running_stats()
+            scale.momentum = None  # the plain mean over what follows
+            scale.train()
+            for _ in range(batches):
+                part.encoder(self._draw(self.learned, k, self.batch, self.frames))
+            scale.eval()
 
     def evaluate(self) -> dict[str, float]:
         """L1 of compressed amplitudes, and perplexity, for each part."""

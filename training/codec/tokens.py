@@ -14,7 +14,7 @@ from torch import Tensor
 
 from training.codec.learner import CodecModel
 
-CHANGE_COST = 1.0
+CHANGE_COST = 3.0
 """In squared latent units; each of a latent's dimensions has a variance of 1."""
 
 

@@ -13,6 +13,7 @@ from engine.model.vidmuse import VidMuse
 from engine.model.vision import VisionTower
 from engine.patterns import DelayPattern
 from training import starter
+from training.codec.__main__ import CODEC_FILE
 from training.codec.learner import CodecModel
 from training.codec.sounds import Sounds
 from training.decoder import clips
@@ -26,7 +27,7 @@ HELD_OUT = 20
 
 def trained_codec(folder: Path) -> CodecModel:
     model = CodecModel(starter.CODEC)
-    model.load_state_dict(torch.load(folder / CHECKPOINT_FILE, weights_only=True)["model"])
+    model.load_state_dict(torch.load(folder / CODEC_FILE, weights_only=True))
     return model.eval()
 
 
