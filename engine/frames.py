@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.spec import StreamPolicy
+
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
@@ -40,6 +42,15 @@ class Frame:
         places = coarse @ np.array([COLOUR_BINS**2, COLOUR_BINS, 1])
         counts = np.bincount(places, minlength=COLOUR_BINS**3)
         return (counts / counts.sum()).astype(np.float32)
+
+
+def is_cut(before: Frame, after: Frame, policy: StreamPolicy) -> bool:
+    """Whether a new scene begins with `after`."""
+    return (
+        policy.on_cut != "ignore"
+        and difference(before, after) > policy.cut_above
+        and colour_shift(before, after) > policy.cut_colours_above
+    )
 
 
 def difference(a: Frame, b: Frame) -> float:

@@ -21,6 +21,11 @@ class ShortTermWindow:
     def newest(self) -> int | None:
         return max(self.places, default=None)
 
+    def ages(self, classes: int) -> list[int]:
+        """How many slots each place is behind the newest, the oldest class for all from there on."""
+        newest = max(self.places, default=0)
+        return [min(newest - slot, classes - 1) for slot in self.places]
+
     def open(self, slot: int) -> list[int | None]:
         """Make room for a slot and drop expired ones. Returns, for each place, the place its frame was at; None is the new one.
 

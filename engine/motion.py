@@ -43,7 +43,9 @@ class MotionPicture:
         if passed < SAMPLE_STEPS:
             return
         change = np.abs(frame.thumbnail - self.before.thumbnail).mean(-1)
-        change *= np.float32((SAMPLE_STEPS / passed) ** 0.5)  # slower cameras see larger changes, but not in proportion
+        change *= np.float32(
+            (SAMPLE_STEPS / passed) ** 0.5
+        )  # slower cameras see larger changes, but not in proportion
         fade = np.float32(np.exp(-passed / FADE_STEPS))
         faded = change * 0 if self.changes is None else self.changes * fade
         self.changes, self.weight = faded + change * (1 - fade), float(self.weight * fade + 1 - fade)
@@ -54,10 +56,25 @@ class MotionPicture:
         """Mean absolute change for one sample, of full scale; 0 before anything moved."""
         return 0.0 if self.changes is None else float(self.changes.mean() / self.weight)
 
+    @property
+    def level(self) -> float:
+        """Mean of the plane, 0 to 1."""
+        return 0.0 if self.changes is None else float(self._shown().mean())
+
+    def beside(self, frame: Frame) -> U8:
+        """[S, S, 4]: the frame's colours, and the motion as it is now."""
+        return np.dstack((frame.pixels, self.plane(len(frame.pixels))))
+
     def plane(self, side: int) -> U8:
         """[side, side], the root of the change (small motion counts more), `FULL` as 255."""
         if self.changes is None:
             return np.zeros((side, side), np.uint8)
-        shown = np.sqrt(np.minimum(1, self.changes / np.float32(self.weight * FULL)))
+        shown = self._shown()
         cell = side // len(shown)
         return np.repeat(np.repeat((shown * 255).astype(np.uint8), cell, 0), cell, 1)
+
+    def _shown(self) -> F32:
+        """[c, c], 0 to 1."""
+        assert self.changes is not None
+        shown: F32 = np.sqrt(np.minimum(1, self.changes / np.float32(self.weight * FULL)))
+        return shown

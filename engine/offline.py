@@ -112,6 +112,11 @@ def encode(backend: Backend[Any, Any], frames: U8, long_term: bool = False) -> F
     return np.concatenate([branch(backend.encode_frames(frames[i : i + ENCODE_AT_ONCE])) for i in parts])
 
 
+def _ages(spec: ModelSpec, frames: int) -> I64:
+    """Of the frames of a window, a slot apart, the last one the newest."""
+    return np.minimum(np.arange(frames)[::-1], spec.decoder.ages - 1)
+
+
 def compose(
     backend: Backend[Any, Any],
     short: F32,
@@ -130,6 +135,8 @@ def compose(
     for span in spans:
         tokens = backend.fuse(short[span.first_frame : span.first_frame + span.frames], memory)
         backend.write_condition(condition, 0, tokens)
+        if spec.decoder.ages:
+            backend.write_ages(condition, _ages(spec, len(tokens)))
         prompt = codes[:, codes.shape[1] - span.prompt :]
         first_step = 0 if as_published else span.start
         codes = generate(backend, Window(condition, len(tokens), prompt, span.total, first_step), policy)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.base import F32, Backend
-from engine.frames import Frame, colour_shift, difference
+from engine.frames import U8, Frame, difference, is_cut
 from engine.memory import LongTermMemory, ShortTermWindow
+from engine.motion import MotionPicture
 from engine.spec import ModelSpec, StreamPolicy
 
 
@@ -53,6 +54,8 @@ class Sight:
         self._cut = False
         self._pushed: Frame | None = None
         self._encoded: Frame | None = None
+        self._motion = MotionPicture()
+        self._encoded_motion = 0.0  # mean of the motion picture that was encoded last
         self._last_encode = -policy.encode_every_steps
         self._held: list[Seen] = []
         self._memories: dict[int, F32] = {}
@@ -83,16 +86,11 @@ class Sight:
             raise ValueError(f"a frame for this model is uint8 [{side}, {side}, 3], not {found}")
         self.counts["pushed"] += 1
         self.counts["replaced"] += self._mail is not None
-        self._cut |= self._pushed is not None and self._is_cut(self._pushed, frame)
+        cut = self._pushed is not None and is_cut(self._pushed, frame, self.policy)
+        if self.spec.vision.motion:
+            self._motion.show(frame, cut)
+        self._cut |= cut
         self._mail = self._pushed = frame
-
-    def _is_cut(self, before: Frame, after: Frame) -> bool:
-        policy = self.policy
-        return (
-            policy.on_cut != "ignore"
-            and difference(before, after) > policy.cut_above
-            and colour_shift(before, after) > policy.cut_colours_above
-        )
 
     def look(self, now: int) -> None:
         """Bring the condition to the state of step `now`."""
@@ -135,7 +133,13 @@ class Sight:
             self._write(self.window.places.index(self.window.newest), seen)
 
     def _is_similar(self, frame: Frame) -> bool:
-        return self._encoded is not None and difference(self._encoded, frame) < self.policy.similar_below
+        policy = self.policy
+        moved = abs(self._motion.level - self._encoded_motion)
+        return (
+            self._encoded is not None
+            and difference(self._encoded, frame) < policy.similar_below
+            and (moved < policy.motion_similar_below or not self.spec.vision.motion)
+        )
 
     def _stay(self, frame: Frame, slot: int, opens: bool) -> None:
         """The picture is what it was: what is known of it is as old as the new frame."""
@@ -148,9 +152,14 @@ class Sight:
 
     def _encode(self, frame: Frame) -> Seen:
         self.counts["encoded"] += 1
-        features = self.backend.encode_frames(frame.pixels[None])
+        self._encoded_motion = self._motion.level
+        features = self.backend.encode_frames(self._planes(frame)[None])
         short = self.backend.look(features)[0]
         return Seen(frame.step, features[0], short, np.zeros(0, np.float32))
+
+    def _planes(self, frame: Frame) -> U8:
+        """[S, S, C]: the frame as it is encoded."""
+        return self._motion.beside(frame) if self.spec.vision.motion else frame.pixels
 
     def _open(self, slot: int, seen: Seen) -> None:
         if self.long_term.takes(slot):
@@ -163,6 +172,11 @@ class Sight:
                 self._write(place, seen)
             elif old != place:
                 self.backend.write_condition(self.condition, place, self._held[place].tokens[None])
+        self._write_ages()
+
+    def _write_ages(self) -> None:
+        if classes := self.spec.decoder.ages:
+            self.backend.write_ages(self.condition, np.array(self.window.ages(classes)))
 
     def _remember(self, slot: int, seen: Seen) -> None:
         self._memories[slot] = self.backend.remember(seen.features[None])[0]
@@ -223,6 +237,15 @@ class Sight:
             if frame is not None:
                 arrays[name] = frame.pixels
                 meta[name] = frame.step
+        if self.spec.vision.motion:
+            meta["motion"] = [self._motion.weight, self._encoded_motion]
+            if self._motion.before is not None:
+                arrays["motion_before"], meta["motion_before"] = (
+                    self._motion.before.pixels,
+                    self._motion.before.step,
+                )
+            if self._motion.changes is not None:
+                arrays["motion_changes"] = self._motion.changes
         return meta, arrays
 
     def restore(self, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
@@ -241,6 +264,13 @@ class Sight:
             Frame(arrays[name], meta[name]) if name in meta else None
             for name in ("mail", "pushed", "encoded")
         )
+        if "motion" in meta:
+            weight, self._encoded_motion = meta["motion"]
+            before = (
+                Frame(arrays["motion_before"], meta["motion_before"]) if "motion_before" in meta else None
+            )
+            self._motion = MotionPicture(before, arrays.get("motion_changes"), weight)
+        self._write_ages()
 
     def rewrite(self) -> None:
         """Project the held tokens again, for a state that came without the condition's arrays."""

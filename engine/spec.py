@@ -29,6 +29,13 @@ class VisionSpec:
     activation: str = "quick_gelu"
     mean: tuple[float, ...] = CLIP_MEAN
     std: tuple[float, ...] = CLIP_STD
+    motion: bool = False
+    """Whether a frame has a fourth plane, the motion picture (`engine.motion`); mean and std have four entries then."""
+
+    @property
+    def planes(self) -> int:
+        """C: planes of a frame as it is encoded."""
+        return 4 if self.motion else 3
 
     @property
     def tokens(self) -> int:
@@ -62,6 +69,8 @@ class DecoderSpec:
     delays: tuple[int, ...]
     trained_s: float
     guidance: float
+    ages: int = 0
+    """A: age classes of a frame in slots, 0 the newest, the last one for all that is older; 0: frames carry no age, as published."""
 
     @property
     def head_dim(self) -> int:
@@ -190,6 +199,10 @@ def _check(spec: ModelSpec) -> None:
         "decoder width is even (sinusoidal positions)": decoder.width % 2 == 0,
         "vision width is a multiple of its heads": spec.vision.width % spec.vision.heads == 0,
         "vision width is a multiple of the fusion heads": spec.vision.width % eyes.fusion_heads == 0,
+        "a mean and a deviation for each plane": len(spec.vision.mean)
+        == len(spec.vision.std)
+        == spec.vision.planes,
+        "ages is 0 or more": decoder.ages >= 0,
         "one delay for each codebook": len(decoder.delays) == decoder.codebooks,
         "delays are 0, 1, 2, ...": decoder.delays == tuple(range(decoder.codebooks)),
         "a frame slot is a whole number of steps": spec.code_rate % eyes.frame_rate == 0,
@@ -231,9 +244,11 @@ class StreamPolicy:
     """While no frame comes, the last one is still on the screen and fills the slots that pass."""
     similar_below: float = 0.004
     """Mean absolute difference (of full scale) under which a frame counts as the one before it; 0 encodes all."""
-    cut_above: float = 0.12
+    motion_similar_below: float = 0.02
+    """The same for the mean of the motion picture, of a model that sees it."""
+    cut_above: float = 0.08
     """Mean absolute difference (of full scale) above which a frame may be a cut ..."""
-    cut_colours_above: float = 0.25
+    cut_colours_above: float = 0.30
     """... and the share of pixels with new colours above which it is one."""
     on_cut: Literal["ignore", "forget"] = "forget"
     """`forget`: frames from before a cut leave the short-term window; they stay in long-term memory."""

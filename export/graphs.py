@@ -81,6 +81,7 @@ class Step(nn.Module):
         self_values: Sequence[Tensor],
         keys: Sequence[Tensor],
         values: Sequence[Tensor],
+        ages: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         logits, new_keys, new_values = self.decoder(
             tokens,
@@ -92,6 +93,7 @@ class Step(nn.Module):
             self.guided,
             group_query_attention,
             last_only=True,
+            ages=ages,
         )
         return logits[:, :, 0], new_keys, new_values
 
@@ -235,13 +237,21 @@ def _step(model: VidMuse, name: str, guided: bool, columns: int = 1) -> Graph:
     caches, seen = [{0: row, 2: positions}] * spec.layers, [{0: held}] * spec.layers
     dynamic = ({0: segment, 1: column}, {0: segment}, caches, caches, seen, seen)
     names = [*_each(spec, "self_key"), *_each(spec, "self_value")]
+    ages = [(torch.zeros(frames, dtype=torch.int64), "ages", {0: held})] if spec.ages else []
     return Graph(
         name,
         Step(model, guided),
-        inputs,
-        ["tokens", "position", *names, *_each(spec, "key"), *_each(spec, "value")],
+        (*inputs, *(example for example, _, _ in ages)),
+        [
+            "tokens",
+            "position",
+            *names,
+            *_each(spec, "key"),
+            *_each(spec, "value"),
+            *(name for _, name, _ in ages),
+        ],
         ["logits", *(f"new_{n}" for n in names)],
-        dynamic,
+        (*dynamic, *(varies for _, _, varies in ages)),
     )
 
 

@@ -5,7 +5,7 @@ see `engine.codec`). Caches and conditions are opaque to the engine: a backend m
 from the host for a snapshot.
 
 Letters: F frames, M recalled frames, P tokens of a frame, E vision width, D decoder width, G segments, R guidance rows,
-T columns, K codebooks, S picture side, L layers, H heads, d head dim.
+T columns, K codebooks, S picture side, C its planes, L layers, H heads, d head dim.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Backend(CodecGraphs, Protocol[Caches, Condition]):
     def spec(self) -> ModelSpec: ...
 
     def encode_frames(self, frames: U8) -> F32:
-        """[F, S, S, 3] RGB to features [F, P, E]."""
+        """[F, S, S, C], RGB and the motion of a model that sees it, to features [F, P, E]."""
         ...
 
     def look(self, features: F32) -> F32:
@@ -54,6 +54,10 @@ class Backend(CodecGraphs, Protocol[Caches, Condition]):
 
     def write_condition(self, condition: Condition, slot: int, tokens: F32) -> None:
         """Project [F, P, D] and keep the result in the slots from `slot` on."""
+        ...
+
+    def write_ages(self, condition: Condition, ages: I64) -> None:
+        """How old the first len(ages) slots are, in age classes; for a model with ages."""
         ...
 
     def new_caches(self, segments: int, guided: bool, positions: int) -> Caches:

@@ -26,10 +26,11 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class OrtCondition:
-    """Cross-attention keys [F, H, d, P] and values [F, H, P, d] of each layer; frames in use are a prefix."""
+    """Cross-attention keys [F, H, d, P] and values [F, H, P, d] of each layer, ages [F]; frames in use are a prefix."""
 
     keys: list[Array]
     values: list[Array]
+    ages: I64
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class OnnxBackend:
         decoder, tokens = self.spec.decoder, self.spec.vision.tokens
         shape = (frames, decoder.heads, decoder.head_dim, tokens)
         turned = (frames, decoder.heads, tokens, decoder.head_dim)
-        return OrtCondition(self._layers(shape), self._layers(turned))
+        return OrtCondition(self._layers(shape), self._layers(turned), np.zeros(frames, np.int64))
 
     def write_condition(self, condition: OrtCondition, slot: int, tokens: F32) -> None:
         end = slot + len(tokens)
@@ -101,6 +102,9 @@ class OnnxBackend:
         for name, arrays in (("key", condition.keys), ("value", condition.values)):
             _bind(binding.bind_output, name, (array[slot:end] for array in arrays))
         session.run_with_iobinding(binding)
+
+    def write_ages(self, condition: OrtCondition, ages: I64) -> None:
+        condition.ages[: len(ages)] = ages
 
     def new_caches(self, segments: int, guided: bool, positions: int) -> OrtCaches:
         decoder, rows = self.spec.decoder, 2 if guided else 1
@@ -160,6 +164,8 @@ class OnnxBackend:
             _bind(binding.bind_output, f"new_{part}", (a[first:end] for a in arrays))
         for part, arrays in (("key", condition.keys), ("value", condition.values)):
             _bind(binding.bind_input, part, (a[:frames] for a in arrays))
+        if decoder.ages:
+            _bind_one(binding.bind_input, "ages", condition.ages[:frames])
         _bind_one(binding.bind_input, "tokens", bound.tokens)
         _bind_one(binding.bind_input, "position", bound.position)
         _bind_one(binding.bind_output, "logits", bound.logits)

@@ -22,6 +22,7 @@ Array = NDArray[Any]
 class TorchCondition:
     keys: list[Tensor]
     values: list[Tensor]
+    ages: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,9 @@ class TorchBackend:
         empty = torch.zeros(frames, spec.heads, spec.head_dim, tokens, dtype=self.dtype)
         layers = range(spec.layers)
         return TorchCondition(
-            [empty.clone() for _ in layers], [empty.transpose(2, 3).clone() for _ in layers]
+            [empty.clone() for _ in layers],
+            [empty.transpose(2, 3).clone() for _ in layers],
+            torch.zeros(frames, dtype=torch.int64),
         )
 
     @torch.inference_mode()
@@ -89,6 +92,9 @@ class TorchBackend:
         ):
             for layer, array in enumerate(fresh):
                 held[layer][slot:end] = array
+
+    def write_ages(self, condition: TorchCondition, ages: I64) -> None:
+        condition.ages[: len(ages)] = _tensor(ages)
 
     @torch.inference_mode()
     def new_caches(self, segments: int, guided: bool, positions: int) -> TorchCaches:
@@ -115,6 +121,7 @@ class TorchBackend:
             [v[:frames] for v in condition.values],
             guided=caches.rows == 2,
             last_only=True,
+            ages=condition.ages[:frames] if self.spec.decoder.ages else None,
         )
         return _array(logits[:, :, 0])
 

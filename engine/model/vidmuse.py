@@ -27,7 +27,7 @@ class VidMuse(nn.Module):
         self.codec = CodecDecoder(spec.codec) if spec.codec else None
 
     def condition(self, short: Tensor, long: Tensor) -> Tensor:
-        """short: uint8 [F, S, S, 3]; long: uint8 [M, S, S, 3]. Returns condition tokens [F, P, D]."""
+        """short: uint8 [F, S, S, C]; long: uint8 [M, S, S, C]. Returns condition tokens [F, P, D]."""
         looked = self.short_branch(self.vision(short)[1])
         recalled = self.fusion.remember(self.long_branch(self.vision(long)[1]))
         tokens: Tensor = self.fusion(looked, recalled)[1]
@@ -35,7 +35,8 @@ class VidMuse(nn.Module):
 
     @torch.no_grad()
     def settle_null(self) -> None:
-        """Compute the null condition: a black frame among black frames. Call it once the weights are in."""
-        side = self.spec.vision.image_size
-        black = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+        """Compute what the weights alone decide, once they are in: the null condition (a black frame among black frames) and ages."""
+        side, planes = self.spec.vision.image_size, self.spec.vision.planes
+        black = torch.zeros(1, side, side, planes, dtype=torch.uint8)
         self.decoder.set_null(self.condition(black, black))
+        self.decoder.set_ages()

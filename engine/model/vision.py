@@ -26,10 +26,10 @@ class VisionTower(nn.Module):
         positions = torch.arange(spec.tokens, device="cpu").unsqueeze(0)
         self.clip.embeddings.register_buffer("position_ids", positions, persistent=False)
         for name, values in (("mean", spec.mean), ("std", spec.std)):
-            self.register_buffer(name, torch.tensor(values, device="cpu").view(3, 1, 1), persistent=False)
+            self.register_buffer(name, torch.tensor(values, device="cpu").view(-1, 1, 1), persistent=False)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """frames: uint8 [F, S, S, 3], RGB. Returns pixel values [F, 3, S, S] and features [F, P, E]."""
+        """frames: uint8 [F, S, S, C], RGB and perhaps motion. Returns pixel values [F, C, S, S] and features [F, P, E]."""
         pixels = self.normalise(frames)
         return pixels, self.encode(pixels)
 
@@ -48,6 +48,7 @@ class VisionTower(nn.Module):
 def _config(spec: VisionSpec) -> CLIPVisionConfig:
     return CLIPVisionConfig(
         hidden_size=spec.width,
+        num_channels=spec.planes,
         intermediate_size=spec.mlp_width,
         num_hidden_layers=spec.layers,
         num_attention_heads=spec.heads,

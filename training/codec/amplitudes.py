@@ -1,4 +1,4 @@
-"""Notes to the amplitudes that each part should sound with: the codec's targets. A note is laid where its step is, nothing before."""
+"""Notes to the amplitudes that each part should sound with. A note begins where its step is, and nothing sounds before."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.frames import F32, Frame, colour_shift, difference
+from engine.frames import F32, Frame, is_cut
 from engine.motion import MotionPicture
 from engine.spec import StreamPolicy
 
@@ -46,16 +46,10 @@ class Extractor:
 
     def show(self, frame: Frame) -> Attributes:
         before, self.last = self.last, frame
-        cut = before is not None and self._is_cut(before, frame)
+        cut = before is not None and is_cut(before, frame, self.policy)
         self.motion.show(frame, cut)
         brightness, warmth, saturation = colours(frame.thumbnail)
         return Attributes(brightness, warmth, saturation, self._motion(frame), cut)
-
-    def _is_cut(self, before: Frame, after: Frame) -> bool:
-        return (
-            difference(before, after) > self.policy.cut_above
-            and colour_shift(before, after) > self.policy.cut_colours_above
-        )
 
     def _motion(self, frame: Frame) -> float:
         """Change against contrast: the same motion counts the same in a dark scene."""

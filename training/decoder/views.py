@@ -1,4 +1,4 @@
-"""What the live engine would have shown the decoder, step by step: `engine.sight.Sight` itself, over a backend that only takes notes.
+"""What the live engine would have shown the decoder, step by step: `Sight` itself, over a backend that only takes notes.
 
 Letters: F frames of a video, V views (a frame's stay in the condition), T steps.
 """
@@ -58,7 +58,9 @@ class _Notes:
 
     def __init__(self, spec: ModelSpec, frames: Sequence[Frame]) -> None:
         self.spec = spec
-        self._numbers = {frame.pixels.tobytes(): i for i, frame in enumerate(frames)}
+        self._numbers = {
+            frame.pixels.tobytes(): i for i, frame in enumerate(frames)
+        }  # the pictures, without their motion
 
     def index(self, tokens: NDArray[np.float32]) -> int:
         return int(tokens.flat[0])

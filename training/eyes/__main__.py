@@ -24,7 +24,7 @@ def seen(video: Video) -> tuple[np.ndarray, np.ndarray]:
     motion, pictures = MotionPicture(), list[np.ndarray]()
     for frame, attributes in zip(video.frames, video.attributes, strict=True):
         motion.show(frame, attributes.cut)
-        pictures.append(np.dstack((frame.pixels, motion.plane(len(frame.pixels)))))
+        pictures.append(motion.beside(frame))
     values = [(a.brightness, a.warmth, a.saturation, a.motion) for a in video.attributes]
     return np.stack(pictures), np.array(values, np.float32)
 
