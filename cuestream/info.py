@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine import codec
 from engine.backends.manifest import Manifest
-from engine.spec import ModelSpec
+from engine.spec import ModelSpec, OscillatorSpec
 
 Section = tuple[str, list[tuple[str, str]]]
 
@@ -38,6 +38,9 @@ def _model(manifest: Manifest, spec: ModelSpec) -> list[tuple[str, str]]:
     if spec.codec is None:
         return [*rows, ("codec", "none: this export makes codes, but no audio")]
     sound = spec.codec
+    if isinstance(sound, OscillatorSpec):
+        parts = f"{sound.codebooks} parts, {sound.partials} oscillators, {sound.noise_bands} noise bands"
+        return [*rows, ("codec", f"oscillators, {sound.sample_rate} Hz mono, {parts}")]
     strides = " x ".join(map(str, sound.ratios))
     return [*rows, ("codec", f"EnCodec, {sound.sample_rate} Hz mono, {strides} samples a code frame")]
 
@@ -50,7 +53,7 @@ def _time(spec: ModelSpec) -> list[tuple[str, str]]:
         ("trained to", f"{spec.decoder.trained_s:g} s, {spec.window_slots} slots"),
     ]
     if spec.codec is not None:
-        behind = max(spec.decoder.delays) + codec.reach(spec.codec).look_ahead
+        behind = max(spec.decoder.delays) + codec.look_ahead(spec.codec)
         rows.append(
             (
                 "structural delay",

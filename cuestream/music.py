@@ -51,7 +51,7 @@ def live(backend: Backend[Any, Any], video: Path, info: VideoInfo, policy: Strea
 
 def _code_frames(backend: Backend[Any, Any], duration_s: float) -> int:
     """Code frames for a video of this length, at least those that the codec needs to begin with."""
-    shortest = codec.reach(codec.codec_of(backend.spec)).lead + 1
+    shortest = codec.shortest(codec.codec_of(backend.spec))
     return max(shortest, math.ceil(duration_s * backend.spec.code_rate))
 
 

@@ -10,10 +10,12 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+NOISE_FRAMES = 50
+"""Code frames after which the noise of an oscillator codec repeats, 1 s; its period is a multiple of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class DecoderSpec:
     trained_s: float
     guidance: float
     ages: int = 0
-    """A: age classes of a frame in slots, 0 the newest, the last one for all that is older; 0: frames carry no age, as published."""
+    """A: age classes of a frame in slots, 0 the newest, the last one for all that is older. 0: no ages, as published."""
 
     @property
     def head_dim(self) -> int:
@@ -101,6 +103,7 @@ class CodecSpec:
     lstm_layers: int
     conv_shortcut: bool
     pad_mode: str = "reflect"
+    kind: str = "encodec"
 
     @property
     def hop(self) -> int:
@@ -113,6 +116,42 @@ class CodecSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class OscillatorSpec:
+    """An oscillator bank driven by codes (`engine.model.oscillator`). Purely causal: nothing is looked ahead."""
+
+    kind: str = "oscillator"
+    sample_rate: int = 32000
+    hop: int = 640
+    codebooks: int = 4
+    codebook_size: int = 1024
+    """Codes of a part; the code of this number says that nothing was played yet."""
+    codebook_dim: int = 24
+    width: int = 96
+    layers: int = 4
+    kernel: int = 5
+    partials: int = 300
+    partials_per_octave: int = 36
+    lowest_hz: float = 27.5
+    noise_bands: int = 32
+    period: int = 4000
+    """Code frames after which every oscillator is where it began."""
+
+    @property
+    def context(self) -> int:
+        """C: frames before the first that its samples depend on."""
+        return self.layers * (self.kernel - 1) + 1
+
+    @property
+    def amplitudes(self) -> int:
+        """N."""
+        return self.partials + self.noise_bands
+
+
+AnyCodecSpec: TypeAlias = CodecSpec | OscillatorSpec
+CODEC_KINDS: dict[str, type[AnyCodecSpec]] = {"encodec": CodecSpec, "oscillator": OscillatorSpec}
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """Everything about a model that its weights imply. `codec` is None for a package whose codec is elsewhere."""
 
@@ -120,7 +159,7 @@ class ModelSpec:
     vision: VisionSpec
     long_short: LongShortSpec
     decoder: DecoderSpec
-    codec: CodecSpec | None
+    codec: AnyCodecSpec | None
     code_rate: int = 50
 
     def __post_init__(self) -> None:
@@ -164,7 +203,7 @@ class ModelSpec:
             "vision": VisionSpec,
             "long_short": LongShortSpec,
             "decoder": DecoderSpec,
-            "codec": CodecSpec,
+            "codec": _codec_kind(raw.get("codec")),
         }
         for key, kind in parts.items():
             if key in raw and not (key == "codec" and raw[key] is None):
@@ -173,6 +212,14 @@ class ModelSpec:
 
 
 _T = TypeVar("_T")
+
+
+def _codec_kind(raw: Any) -> type[AnyCodecSpec]:
+    """Which kind a JSON codec is; one that does not say is an EnCodec."""
+    kind = raw.get("kind", "encodec") if isinstance(raw, dict) else "encodec"
+    if kind not in CODEC_KINDS:
+        raise ValueError(f"codec: unknown kind {kind!r}; known are {', '.join(CODEC_KINDS)}")
+    return CODEC_KINDS[kind]
 
 
 def _build(kind: type[_T], raw: Any, where: str) -> _T:
@@ -213,6 +260,8 @@ def _check(spec: ModelSpec) -> None:
             "the codec knows every token of the decoder": spec.codec.codebook_size >= decoder.card,
             "the codec's hop gives the code rate": spec.codec.sample_rate == spec.codec.hop * spec.code_rate,
         }
+    if isinstance(spec.codec, OscillatorSpec):
+        rules["the period is a multiple of the noise's"] = spec.codec.period % NOISE_FRAMES == 0
     for rule, holds in rules.items():
         if not holds:
             raise ValueError(f"model spec {spec.name!r} breaks the rule: {rule}")

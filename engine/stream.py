@@ -25,7 +25,7 @@ from engine.segments import Segments
 from engine.sight import Sight
 from engine.spec import StreamPolicy
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 DAMAGE = (KeyError, ValueError, TypeError, IndexError, AttributeError)
 """What reading a damaged description raises."""
 MAX_UNTAKEN_STEPS = 1500
@@ -91,9 +91,8 @@ class ScoreStream:
     def take(self) -> AudioChunk | None:
         """The next chunk, as soon as the frames that the codec looks ahead are known."""
         wanted = self._tail.emitted + self.policy.chunk_steps
-        if self._closed or self.frames < wanted + codec.reach(self.codec_spec).look_ahead:
-            return None
-        return self._decode(wanted + codec.reach(self.codec_spec).look_ahead, last=False)
+        known = wanted + codec.look_ahead(self.codec_spec)
+        return None if self._closed or self.frames < known else self._decode(known, last=False)
 
     def close(self, frames: int | None = None) -> AudioChunk | None:
         """End the music after `frames` code frames (default: all complete ones) and return what was not taken yet."""
@@ -123,8 +122,8 @@ class ScoreStream:
         sight_meta, arrays = self.sight.state()
         segments_meta, columns = self.segments.state()
         arrays["columns"] = columns
-        for name in ("codes", "hidden", "cell", "y"):
-            arrays[f"tail_{name}"] = getattr(self._tail, name)
+        tail, tail_arrays = codec.pack(self._tail)
+        arrays |= {f"tail_{name}": array for name, array in tail_arrays.items()}
         if caches:
             arrays |= self._cache_arrays()
         meta = {
@@ -134,7 +133,7 @@ class ScoreStream:
             "sight": sight_meta,
             "segments": segments_meta,
             "decoded": self._decoded,
-            "tail": [self._tail.read, self._tail.emitted],
+            "tail": tail,
             "conditions": list(self._conditions),
             "closed": self._closed,
         }
@@ -174,8 +173,8 @@ class ScoreStream:
     def _take_over(self, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         self.sight.restore(meta["sight"], arrays)
         self.segments.restore(meta["segments"], arrays["columns"])
-        tail = [arrays[f"tail_{name}"] for name in ("codes", "hidden", "cell", "y")]
-        self._tail = codec.CodecState(*meta["tail"], *tail)
+        tail = {k.removeprefix("tail_"): array for k, array in arrays.items() if k.startswith("tail_")}
+        self._tail = codec.unpack(self.codec_spec, meta["tail"], tail)
         self._decoded, self._closed = meta["decoded"], meta["closed"]
         self._conditions = deque((newest, segment) for newest, segment in meta["conditions"])
         if self.sight.frames:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.model.codec import CodecDecoder
+from engine.model.oscillator import OscillatorCodec
 from engine.model.vidmuse import VidMuse
 from engine.spec import DecoderSpec
 
@@ -114,6 +115,15 @@ class CodecUpsample(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         return self.codec.upsample(y)
+
+
+class CodecOscillator(nn.Module):
+    def __init__(self, codec: OscillatorCodec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, codes: Tensor, first: Tensor) -> Tensor:
+        return self.codec.synthesise(codes, first)
 
 
 def group_query_attention(
@@ -259,8 +269,21 @@ def _each(spec: DecoderSpec, name: str) -> list[str]:
     return [f"{name}_{layer}" for layer in range(spec.layers)]
 
 
-def codec_graphs(codec: CodecDecoder, codebooks: int) -> list[Graph]:
-    """The two halves of the codec, for the codebooks that the decoder writes."""
+def codec_graphs(codec: CodecDecoder | OscillatorCodec, codebooks: int) -> list[Graph]:
+    """The codec, for the codebooks that the decoder writes."""
+    return _oscillator(codec) if isinstance(codec, OscillatorCodec) else _encodec(codec, codebooks)
+
+
+def _oscillator(codec: OscillatorCodec) -> list[Graph]:
+    spec = codec.spec
+    read = torch.export.Dim("read", min=spec.context + 1, max=1 << 20)
+    codes = torch.zeros(spec.codebooks, spec.context + 5, dtype=torch.int64)
+    inputs, names = (codes, torch.tensor(0)), ["codes", "first"]
+    return [Graph("codec_oscillator", CodecOscillator(codec), inputs, names, ["audio"], ({1: read}, {}))]
+
+
+def _encodec(codec: CodecDecoder, codebooks: int) -> list[Graph]:
+    """Its two halves."""
     spec, lead = codec.spec, codec.reach.lead
     frames = torch.export.Dim("frames", min=1, max=1 << 20)
     padded = torch.export.Dim("padded", min=2 * lead + 1, max=1 << 20)

@@ -9,7 +9,8 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from engine import codec
+from engine.codec import encodec
+from engine.codec.encodec import EncodecGraphs
 from engine.backends.base import F32, I64
 from engine.backends.runtime import require_onnxruntime
 from engine.errors import PackageError
@@ -53,7 +54,7 @@ def latent_of(found: Codec, fixture: Fixture) -> dict[str, list[F32]]:
 def audio_of(found: Codec, fixture: Fixture) -> dict[str, list[F32]]:
     """Samples [T x hop] of each side, decoded whole and in chunks."""
     codes, decoder = _codes(fixture), _decoder(found)
-    sides: dict[str, codec.CodecGraphs] = {
+    sides: dict[str, EncodecGraphs] = {
         "torch": _TorchCodec(decoder),
         "onnx": _OnnxCodec(decoder, codes.shape[0]),
     }
@@ -76,11 +77,11 @@ def _codes(fixture: Fixture) -> I64:
     return fixture.arrays["codes"][0].astype(np.int64)
 
 
-def _chunks(side: codec.CodecGraphs, spec: CodecSpec, codes: I64, size: int) -> Iterator[F32]:
-    state, total = codec.start(spec, codes.shape[0]), codes.shape[1]
+def _chunks(side: EncodecGraphs, spec: CodecSpec, codes: I64, size: int) -> Iterator[F32]:
+    state, total = encodec.start(spec, codes.shape[0]), codes.shape[1]
     for first in range(0, total, size):
         last = first + size >= total
-        samples, state = codec.decode(side, spec, state, codes[:, first : first + size], last=last)
+        samples, state = encodec.decode(side, spec, state, codes[:, first : first + size], last=last)
         yield samples
 
 

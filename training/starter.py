@@ -29,7 +29,7 @@ DECODER = DecoderSpec(
     codebooks=4,
     card=1024,
     delays=(0, 1, 2, 3),
-    trained_s=20.0,
+    trained_s=15.0,
     guidance=2.0,
     ages=8,
 )

@@ -86,6 +86,9 @@ class OnnxBackend:
     def upsample(self, y: F32) -> F32:
         return self.run("codec_upsample", {"y": y})[0]
 
+    def synthesise(self, codes: I64, first: int) -> F32:
+        return self.run("codec_oscillator", {"codes": codes, "first": np.array(first)})[0]
+
     def new_condition(self, frames: int) -> OrtCondition:
         decoder, tokens = self.spec.decoder, self.spec.vision.tokens
         shape = (frames, decoder.heads, decoder.head_dim, tokens)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.backends.base import F32, I64, U8
+from engine.model.codec import CodecDecoder
 from engine.model.decoder import empty_caches
+from engine.model.oscillator import OscillatorCodec
 from engine.model.vidmuse import VidMuse
 from engine.spec import ModelSpec
 
@@ -64,14 +66,19 @@ class TorchBackend:
 
     @torch.inference_mode()
     def recur(self, codes: I64, hidden: F32, cell: F32) -> tuple[F32, F32, F32]:
-        assert self.model.codec is not None
+        assert isinstance(self.model.codec, CodecDecoder)
         y, h, c = self.model.codec.recur(_tensor(codes), _tensor(hidden), _tensor(cell))
         return _array(y), _array(h), _array(c)
 
     @torch.inference_mode()
     def upsample(self, y: F32) -> F32:
-        assert self.model.codec is not None
+        assert isinstance(self.model.codec, CodecDecoder)
         return _array(self.model.codec.upsample(_tensor(y)))
+
+    @torch.inference_mode()
+    def synthesise(self, codes: I64, first: int) -> F32:
+        assert isinstance(self.model.codec, OscillatorCodec)
+        return _array(self.model.codec.synthesise(_tensor(codes), torch.tensor(first)))
 
     @torch.inference_mode()
     def new_condition(self, frames: int) -> TorchCondition:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.codec import Reach, padded_indices, reach
+from engine.codec.encodec import Reach, padded_indices, reach
 from engine.spec import CodecSpec
 
 Lstm = Callable[[nn.LSTM, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]

@@ -11,7 +11,7 @@ Letters: K codebooks (parts), T code frames, C frames of left context, W width, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,44 +19,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from engine.spec import NOISE_FRAMES, OscillatorSpec
+
 F32 = NDArray[np.float32]
 
 LOUDNESS_SLOPE, LOUDNESS_SPAN = 3000.0, 5.0
 """Amplitudes are learned as log1p(slope x) / span: about 0 to 1.6."""
-NOISE_FRAMES = 50
-"""The noise repeats after so many code frames, 1 s; the period of the oscillators is a multiple of it."""
 HIGHEST_BAND_HZ, LOWEST_BAND_HZ = 16000.0, 40.0
-
-
-@dataclass(frozen=True, slots=True)
-class OscillatorSpec:
-    """An oscillator bank driven by codes. Purely causal: nothing is looked ahead."""
-
-    sample_rate: int = 32000
-    hop: int = 640
-    codebooks: int = 4
-    codebook_size: int = 1024
-    """Codes of a part; the code of this number says that nothing was played yet."""
-    codebook_dim: int = 24
-    width: int = 96
-    layers: int = 4
-    kernel: int = 5
-    partials: int = 300
-    partials_per_octave: int = 36
-    lowest_hz: float = 27.5
-    noise_bands: int = 32
-    period: int = 4000
-    """Code frames after which every oscillator is where it began."""
-
-    @property
-    def context(self) -> int:
-        """C: frames before the first that its samples depend on."""
-        return self.layers * (self.kernel - 1) + 1
-
-    @property
-    def amplitudes(self) -> int:
-        """N."""
-        return self.partials + self.noise_bands
 
 
 class OscillatorCodec(nn.Module):
@@ -81,7 +50,7 @@ class OscillatorCodec(nn.Module):
         random = np.random.default_rng(0).random(spec.partials, np.float32)
         self.register_buffer("phases", torch.from_numpy(random), persistent=False)
         self.register_buffer("noise", torch.from_numpy(noise_table(spec)), persistent=False)
-        self.register_buffer("ramp", torch.arange(1, spec.hop + 1) / spec.hop, persistent=False)
+        self.register_buffer("ramp", torch.arange(1, spec.hop + 1, device="cpu") / spec.hop, persistent=False)
 
     @property
     def context(self) -> int:
@@ -185,7 +154,7 @@ def oscillator_table(spec: OscillatorSpec, cycles: NDArray[np.int64]) -> F32:
     return np.concatenate((np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns))).astype(np.float32)
 
 
-def band_weights(spec: OscillatorSpec, hz: NDArray[np.float64]) -> NDArray[np.float64]:
+def band_weights(spec: OscillatorSpec, hz: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Triangles that are even on the mel scale and overlap by half, [bands, len(hz)]."""
     mel = np.linspace(_mel(LOWEST_BAND_HZ), _mel(HIGHEST_BAND_HZ), spec.noise_bands + 2)
     at = _mel(np.asarray(hz, np.float64))

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from engine.model.codec import CodecDecoder
 from engine.model.decoder import Decoder
 from engine.model.long_short import FrameBranch, Fusion
+from engine.model.oscillator import OscillatorCodec
 from engine.model.vision import VisionTower
-from engine.spec import ModelSpec
+from engine.spec import AnyCodecSpec, ModelSpec, OscillatorSpec
 
 
 class VidMuse(nn.Module):
@@ -24,7 +25,7 @@ class VidMuse(nn.Module):
         self.long_branch = FrameBranch(spec.long_short, tokens, width)
         self.fusion = Fusion(spec.long_short, width, spec.decoder.width)
         self.decoder = Decoder(spec.decoder, tokens, spec.max_positions)
-        self.codec = CodecDecoder(spec.codec) if spec.codec else None
+        self.codec = _codec(spec.codec)
 
     def condition(self, short: Tensor, long: Tensor) -> Tensor:
         """short: uint8 [F, S, S, C]; long: uint8 [M, S, S, C]. Returns condition tokens [F, P, D]."""
@@ -35,8 +36,14 @@ class VidMuse(nn.Module):
 
     @torch.no_grad()
     def settle_null(self) -> None:
-        """Compute what the weights alone decide, once they are in: the null condition (a black frame among black frames) and ages."""
+        """Compute what the weights alone decide, once they are in: the null condition, a black frame among black frames; ages."""
         side, planes = self.spec.vision.image_size, self.spec.vision.planes
         black = torch.zeros(1, side, side, planes, dtype=torch.uint8)
         self.decoder.set_null(self.condition(black, black))
         self.decoder.set_ages()
+
+
+def _codec(spec: AnyCodecSpec | None) -> CodecDecoder | OscillatorCodec | None:
+    if isinstance(spec, OscillatorSpec):
+        return OscillatorCodec(spec)
+    return CodecDecoder(spec) if spec else None

@@ -12,6 +12,7 @@ from training.codec.amplitudes import amplitudes
 from training.codec.learner import CodecLearner, CodecModel
 from training.codec.sounds import Sounds
 from training.loop import Plan, train
+from training.memory import keep_freed_memory
 from training.pieces import compose, imagine
 
 CODEC_FILE = "codec.pt"
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0)
     args = parser.parse_args()
+    keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
     spec = OscillatorSpec()

@@ -15,6 +15,7 @@ from training.decoder import clips
 from training.decoder.dataset import Stretches
 from training.decoder.learner import DecoderLearner
 from training.loop import Plan, train
+from training.memory import keep_freed_memory
 
 HELD_OUT = 20
 """Videos that are not learned from: the first ones."""
@@ -29,13 +30,14 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=260)
     parser.add_argument("--pieces", type=int, default=4, help="pieces of music for each video")
     parser.add_argument("--rows", type=int, default=8)
-    parser.add_argument("--columns", type=int, default=1000)
+    parser.add_argument("--columns", type=int, default=750)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--bf16", action="store_true")
     args = parser.parse_args()
+    keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
     made = clips.make_all(args.runs, args.out / "clips", args.videos, args.pieces, args.workers)

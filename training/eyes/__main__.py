@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from engine.model.vision import VisionTower
 from engine.motion import MotionPicture
 from training.loop import Plan, train
+from training.memory import keep_freed_memory
 from training.pieces import Video, draw
 from training.starter import VISION
 
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0)
     args = parser.parse_args()
+    keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
     parts = [seen(draw(FIRST_SEED + args.seed + i, steps=1500)) for i in range(args.videos)]

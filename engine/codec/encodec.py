@@ -1,4 +1,4 @@
-"""Codes to audio in pieces: which context a piece needs, and what is carried from one piece to the next.
+"""EnCodec in pieces: which context a piece needs, and what is carried from one piece to the next.
 
 The law: decoding in pieces of any size gives the samples of decoding the whole. A piece is final as soon as
 `reach(spec).look_ahead` further code frames are known; `last=True` says that none will come and closes the right edge.
@@ -14,8 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import PackageError
-from engine.spec import CodecSpec, ModelSpec
+from engine.spec import CodecSpec
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -51,7 +50,7 @@ def _widen(first: int, last: int, kernel: int, dilation: int = 1) -> tuple[int, 
 
 
 @dataclass(frozen=True, slots=True)
-class CodecState:
+class EncodecState:
     """Between two pieces: how far each half has come, and what it must still see."""
 
     read: int
@@ -67,21 +66,14 @@ class CodecState:
     """[C, t]: the LSTM's output from frame `emitted - context` on."""
 
 
-def codec_of(model: ModelSpec) -> CodecSpec:
-    """Raises PackageError for a model without a codec: it can make codes, but no audio."""
-    if model.codec is None:
-        raise PackageError(f"the model {model.name!r} was exported without a codec, so it cannot sound")
-    return model.codec
-
-
-def start(spec: CodecSpec, codebooks: int) -> CodecState:
+def start(spec: CodecSpec, codebooks: int) -> EncodecState:
     still = np.zeros((spec.lstm_layers, 1, spec.lstm_width), np.float32)
     nothing = np.zeros((codebooks, 0), np.int64)
-    return CodecState(0, 0, nothing, still, still, np.zeros((spec.lstm_width, 0), np.float32))
+    return EncodecState(0, 0, nothing, still, still, np.zeros((spec.lstm_width, 0), np.float32))
 
 
-class CodecGraphs(Protocol):
-    """The two halves of a codec, as a backend runs them."""
+class EncodecGraphs(Protocol):
+    """The two halves of an EnCodec, as a backend runs them."""
 
     def recur(self, codes: I64, hidden: F32, cell: F32) -> tuple[F32, F32, F32]:
         """codes [K, T + 2 lead] to y [C, T], hidden, cell."""
@@ -93,8 +85,8 @@ class CodecGraphs(Protocol):
 
 
 def decode(
-    graphs: CodecGraphs, spec: CodecSpec, state: CodecState, codes: I64, *, last: bool = False
-) -> tuple[F32, CodecState]:
+    graphs: EncodecGraphs, spec: CodecSpec, state: EncodecState, codes: I64, *, last: bool = False
+) -> tuple[F32, EncodecState]:
     """Take further codes [K, T] and return the samples that they make final."""
     lead, context = reach(spec).lead, reach(spec).context
     held = np.concatenate((state.codes, codes), axis=1)
@@ -113,7 +105,7 @@ def decode(
         window = graphs.upsample(np.ascontiguousarray(y))
         samples = window[(state.emitted - first_y) * spec.hop : (emitted - first_y) * spec.hop]
     kept_y, kept_codes = max(0, emitted - context), max(0, read - lead)
-    rest = CodecState(
+    rest = EncodecState(
         read, emitted, held[:, kept_codes - first_held :], hidden, cell, y[:, kept_y - first_y :]
     )
     return samples, rest
