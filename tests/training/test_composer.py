@@ -1,4 +1,4 @@
-"""The composer's laws: in key, on the grid, at once at a cut, causal, the same by its seed; and exactly what it has always played."""
+"""The composer's laws: in key, on the grid, at once at a cut, causal, by its seed; and what it has always played."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ class Extractor:
 
     def _is_cut(self, before: Frame, after: Frame) -> bool:
         return (
-            difference(before, after) > self.policy.cut_above
+            self.policy.on_cut != "ignore"
+            and difference(before, after) > self.policy.cut_above
             and colour_shift(before, after) > self.policy.cut_colours_above
         )
 
