@@ -1,4 +1,4 @@
-"""Notes to the amplitudes that each part should sound with: the codec's targets. A note is laid where its step is, nothing before."""
+"""Notes to the amplitudes that each part should sound with: the codec's targets. A note is laid where its step is."""
 
 from __future__ import annotations
 

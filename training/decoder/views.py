@@ -1,4 +1,4 @@
-"""What the live engine would have shown the decoder, step by step: `engine.sight.Sight` itself, over a backend that only takes notes.
+"""What the live engine would have shown the decoder, step by step: `engine.sight.Sight` on a backend that only takes notes.
 
 Letters: F frames of a video, V views (a frame's stay in the condition), T steps.
 """
