@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# It declares pyaudio, which needs a C library to build and is only for its own loudspeaker output.
+TINYSOUNDFONT := --no-deps 'tinysoundfont>=0.3.7,<0.4'
+SOUND_FONT := fluidr3mono-gm-soundfont
 
-.PHONY: demo test check lint format bench random-tiny lock clean
+.PHONY: demo test check lint format bench random-tiny sound-font lock clean
 
 demo: $(VENV)/.demo
 	mkdir -p out
 	$(BIN)/cuestream score examples/big-buck-bunny.mp4 -o out/demo.mp4 --timeline out/demo.jsonl --plot out/demo.png
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev sound-font
 	$(BIN)/python -m pytest
 
 # Everything that CI checks: format, lint, types, tests.
@@ -29,6 +32,14 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.score
 
+# The instruments of the procedural composer, a system package; nothing else needs them, so without them make goes on.
+sound-font: $(BIN)/python
+	@if $(BIN)/python -c 'from training.composer.soundfont import find_sound_font; find_sound_font()' 2>/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ] && apt-get update -qq \
+	    && apt-get install -y -qq --no-install-recommends $(SOUND_FONT); then :; \
+	else echo "no General MIDI sound font: --model procedural will not play, and its tests are skipped;" \
+	    "Debian: apt-get install $(SOUND_FONT), elsewhere name a file in CUESTREAM_SOUNDFONT" >&2; fi
+
 # The model that ships with the repository, made again from its seed.
 random-tiny: $(VENV)/.dev
 	$(BIN)/cuestream random tiny -o models/random-tiny
@@ -39,15 +50,18 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.[cpu,plot]'
+	$(PIP_INSTALL) $(TINYSOUNDFONT)
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.[cpu,plot,export,dev]'
+	$(PIP_INSTALL) $(TINYSOUNDFONT)
 	touch $@ $(VENV)/.demo
 
 # The newest versions that pyproject.toml allows; local build tags are cut off.
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --upgrade -e '.[cpu,plot,export,dev]'
+	$(BIN)/python -m pip install --quiet --upgrade $(TINYSOUNDFONT)
 	(head -n 1 constraints.txt; $(BIN)/python -m pip list --format=freeze \
 	    | sed 's/+cpu//' | grep -viE '^(pip|cuestream|setuptools)=' | sort -f) > constraints.new
 	mv constraints.new constraints.txt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -76,7 +77,8 @@ def score(
         typer.Option("-o", "--output", help="a file, its ending says what kind; or a folder for a folder"),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="an exported model: its folder, or the name of one that ships")
+        str,
+        typer.Option(help="an exported model: its folder, or the name of one that ships; or procedural"),
     ] = DEFAULT_MODEL,
     live: Annotated[
         bool,
@@ -117,19 +119,20 @@ def score(
     threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
 ) -> int:
     """Write a video back with the music that the engine made for it."""
+    from cuestream.players import find_player, needs_whole_file
     from cuestream.score import ScoreJob
-    from engine.backends.onnxruntime import OnnxBackend
-    from engine.library import find_model
     from engine.media.finish import FinishSettings
-    from engine.spec import StreamPolicy
 
     if as_published and live:
         raise MediaError("--as-published reproduces whole-file scoring; add --offline")
-    backend = OnnxBackend(find_model(model), threads)
+    player = find_player(model, threads)
+    if not live:
+        needs_whole_file(player)
     try:
-        policy = StreamPolicy(
+        policy = replace(
+            player.defaults,
             seed=seed,
-            guidance=backend.spec.decoder.guidance if guidance is None else guidance,
+            guidance=player.defaults.guidance if guidance is None else guidance,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -141,18 +144,12 @@ def score(
     pairs = _pairs(source, output, audio_only)
     if len(pairs) > 1 and (timeline or plot):
         raise MediaError("--timeline and --plot are for one video, not for a folder")
-    _say_if_random(backend.spec.name)
+    if player.label:
+        err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
     jobs = [
         ScoreJob(video, to, policy, settings, not live, as_published, timeline, plot) for video, to in pairs
     ]
-    return _run(jobs, backend)
-
-
-def _say_if_random(name: str) -> None:
-    if name.startswith("random-"):
-        err.print(
-            f"model {name}: random weights, so this is noise and not music", style="yellow", highlight=False
-        )
+    return _run(jobs, player)
 
 
 def _pairs(source: Path, output: Path | None, audio_only: bool) -> list[tuple[Path, Path]]:
@@ -194,7 +191,7 @@ def _scored_name(video: Path, audio_only: bool) -> str:
     return f"{video.stem}.scored{'.wav' if audio_only else video.suffix if kept else '.mkv'}"
 
 
-def _run(jobs: list[Any], backend: Any) -> int:
+def _run(jobs: list[Any], player: Any) -> int:
     """Score each video; in a folder one that fails does not stop the others."""
     from cuestream.progress import scoring
     from cuestream.score import score as run
@@ -203,7 +200,7 @@ def _run(jobs: list[Any], backend: Any) -> int:
     for job in jobs:
         try:
             with scoring(err, job.video.name) as progress:
-                report = run(job, backend, progress)
+                report = run(job, player, progress)
         except CuestreamError as error:
             if len(jobs) == 1:
                 raise
@@ -213,7 +210,8 @@ def _run(jobs: list[Any], backend: Any) -> int:
         done = report.finished
         out.print(
             f"{done.output}: {done.duration_s:.2f} s, {report.real_time_factor:.2f} s of compute for a second of music, "
-            f"music at {done.measured_lufs + done.gain_db:.1f} LUFS, original sound: {done.mix}",
+            f"music at {done.measured_lufs + done.gain_db:.1f} LUFS, original sound: {done.mix}"
+            f"{', ' if report.label else ''}{report.label}",
             highlight=False,
             soft_wrap=True,
         )
@@ -231,15 +229,18 @@ def _run(jobs: list[Any], backend: Any) -> int:
 @app.command()
 def info(
     model: Annotated[
-        str, typer.Argument(help="an exported model: its folder, or the name of one that ships")
+        str,
+        typer.Argument(help="an exported model: its folder, or the name of one that ships; or procedural"),
     ],
 ) -> None:
     """Say what a model is: geometry, precision, graphs, sizes."""
-    from cuestream.info import describe
+    from cuestream.info import describe, describe_procedural
+    from cuestream.players import PROCEDURAL
     from engine.backends.manifest import Manifest
     from engine.library import find_model
 
-    for title, rows in describe(Manifest.read(find_model(model))):
+    sections = describe_procedural() if model == PROCEDURAL else describe(Manifest.read(find_model(model)))
+    for title, rows in sections:
         table = Table(title=title, title_justify="left", show_header=False, box=None)
         for name, value in rows:
             table.add_row(name, value)

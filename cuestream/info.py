@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine import codec
 from engine.backends.manifest import Manifest
+from engine.errors import MissingRuntime
 from engine.spec import ModelSpec, OscillatorSpec
 
 Section = tuple[str, list[tuple[str, str]]]
@@ -69,3 +70,37 @@ def _graphs(manifest: Manifest) -> list[tuple[str, str]]:
         *((name, f"{graph['nodes']} nodes") for name, graph in manifest.graphs.items()),
         ("made with", made),
     ]
+
+
+def describe_procedural() -> list[Section]:
+    """What the composer is; it can be described where it cannot sound."""
+    from training.composer.arrangement import PARTS
+    from training.composer.player import LABEL, NAME
+    from training.composer.soundfont import CODE_RATE, SAMPLE_RATE
+    from training.composer.stream import SIDE
+
+    return [
+        (
+            NAME,
+            [
+                ("kind", LABEL),
+                ("hears", "brightness, warmth, saturation, motion and cuts of the picture; live only"),
+                ("frames", f"{SIDE} px"),
+                ("parts", ", ".join(PARTS)),
+                ("seed", "the same seed, video and sound font give the same music"),
+                ("sound", f"{SAMPLE_RATE} Hz mono, played by tinysoundfont (MIT)"),
+                *_sound_font(),
+            ],
+        ),
+        ("time", [("a step", f"{1000 / CODE_RATE:g} ms"), ("structural delay", "0 ms, no look-ahead")]),
+    ]
+
+
+def _sound_font() -> list[tuple[str, str]]:
+    from training.composer.soundfont import digest, licence_of, ready
+
+    try:
+        path = ready()
+    except MissingRuntime as error:
+        return [("sound font", f"not ready: {error}")]
+    return [("sound font", str(path)), ("its licence", licence_of(path)), ("spec", digest(path))]

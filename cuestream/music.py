@@ -14,8 +14,9 @@ from engine import codec, offline
 from engine.backends.base import F32, Backend
 from engine.errors import MediaError
 from engine.media.video import VideoInfo, VideoReader
+from engine.player import Held, ModelPlayer, Player
 from engine.spec import StreamPolicy
-from engine.stream import AudioChunk, ScoreStream
+from engine.stream import AudioChunk
 
 LIVE_FRAMES_PER_S = 10
 """Frames of a file that are shown to a live stream: about what a camera client sends."""
@@ -31,28 +32,23 @@ class Piece:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-def live(backend: Backend[Any, Any], video: Path, info: VideoInfo, policy: StreamPolicy) -> Iterator[Piece]:
+def live(player: Player[Any], video: Path, info: VideoInfo, policy: StreamPolicy) -> Iterator[Piece]:
     """The music that a live stream would have played: every step sees only frames that were shown by then."""
-    stream, rate = ScoreStream(backend, policy), backend.spec.code_rate
-    reader = VideoReader(video, backend.spec.vision.image_size, _EveryNth(LIVE_FRAMES_PER_S))
+    stream, rate = player.open(policy), player.code_rate
+    reader = VideoReader(video, player.side, _EveryNth(LIVE_FRAMES_PER_S))
     frames = iter(reader)
     waiting, end = next(frames, None), 0
     while waiting is not None or stream.frames < end:
         while waiting is not None and int(waiting.time_s * rate) <= stream.now:
             stream.push(waiting.pixels, int(waiting.time_s * rate))
             waiting = next(frames, None)
-            end = _code_frames(backend, max(reader.end_s, 0.0 if reader.damaged else info.duration_s))
+            seconds = max(reader.end_s, 0.0 if reader.damaged else info.duration_s)
+            end = max(player.fewest_frames, math.ceil(seconds * rate))
         stream.advance()
         while chunk := stream.take():
-            yield _piece(stream, chunk)
+            yield _piece(player, player.held(stream), chunk)
     if rest := stream.close(end):
-        yield _piece(stream, rest)
-
-
-def _code_frames(backend: Backend[Any, Any], duration_s: float) -> int:
-    """Code frames for a video of this length, at least those that the codec needs to begin with."""
-    shortest = codec.shortest(codec.codec_of(backend.spec))
-    return max(shortest, math.ceil(duration_s * backend.spec.code_rate))
+        yield _piece(player, player.held(stream), rest)
 
 
 @dataclass(slots=True)
@@ -69,33 +65,31 @@ class _EveryNth:
         return wanted
 
 
-def _piece(stream: ScoreStream, chunk: AudioChunk) -> Piece:
-    spec, rate = stream.codec_spec, stream.backend.spec.code_rate
-    sight, steps_per_slot = stream.sight, stream.backend.spec.steps_per_slot
-    cuts, sight.cuts = sight.cuts, []
+def _piece(player: Player[Any], held: Held, chunk: AudioChunk) -> Piece:
+    rate = player.code_rate
     record = {
-        "start_s": chunk.first_sample / spec.sample_rate,
-        "duration_s": len(chunk.samples) / spec.sample_rate,
+        "start_s": chunk.first_sample / player.sample_rate,
+        "duration_s": len(chunk.samples) / player.sample_rate,
         "newest_frame_s": chunk.newest_step / rate,
         "age_s": chunk.age_steps / rate,
         "segment": chunk.segment,
-        "cuts_s": [cut / rate for cut in cuts],
-        "window_s": sorted(slot * steps_per_slot / rate for slot in sight.window.places),
-        "memory_s": [slot * steps_per_slot / rate for slot in sight.memory_slots],
-        "counts": dict(sight.counts),
+        "cuts_s": [step / rate for step in held.cuts],
+        "window_s": [step / rate for step in held.window],
+        "memory_s": [step / rate for step in held.memory],
+        "counts": held.counts,
     }
     return Piece(chunk.samples, record)
 
 
 def whole(
-    backend: Backend[Any, Any], video: Path, info: VideoInfo, policy: StreamPolicy, as_published: bool = False
+    player: ModelPlayer, video: Path, info: VideoInfo, policy: StreamPolicy, as_published: bool = False
 ) -> Iterator[Piece]:
     """The music by the published protocol: windows of 30 s, long-term frames from the whole video."""
     if info.duration_s > offline.MAX_OFFLINE_S:
         limit = f"{offline.MAX_OFFLINE_S / 60:.0f} minutes"
         raise MediaError(f"{video}: whole-file scoring takes at most {limit}; score it live (--live)")
-    times, rate = _times(video), backend.spec.code_rate
-    exact = _code_frames(backend, times.end_s) / rate
+    times, rate, backend = _times(video), player.code_rate, player.backend
+    exact = max(player.fewest_frames, math.ceil(times.end_s * rate)) / rate
     duration = _published_duration(video, info) if as_published else exact
     short, memory, local_s, global_s = _encode(backend, video, info, times, duration, as_published)
     spans = offline.schedule(backend.spec, duration, as_published=as_published)

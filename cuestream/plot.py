@@ -23,8 +23,11 @@ FFT = 1024
 INK, ACCENT, QUIET = "#1b1f3b", "#e4572e", "#8d99ae"
 
 
-def plot(output: Path, video: Path, music: Path, records: Records, info: VideoInfo) -> None:
-    """Write the picture; its kind (png, svg, pdf) follows the ending. Raises MissingRuntime without matplotlib."""
+def plot(output: Path, video: Path, music: Path, records: Records, info: VideoInfo, label: str = "") -> None:
+    """Write the picture; its kind (png, svg, pdf) follows the ending.
+
+    label: what the title says of the music. Raises MissingRuntime without matplotlib.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -47,7 +50,8 @@ def plot(output: Path, video: Path, music: Path, records: Records, info: VideoIn
             axis.axvline(cut, color=ACCENT, linewidth=0.8)
         axis.set_xlim(0, end_s)
     axes[-1].set_xlabel("time (s)")
-    figure.suptitle(f"{info.path.name}: the picture, its music, and what the engine held", color=INK)
+    title = f"{info.path.name}: the picture, its music, and what the engine held"
+    figure.suptitle(f"{title}\n{label}" if label else title, color=INK)
     try:
         figure.savefig(output, dpi=120)
     except (OSError, ValueError) as error:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from cuestream import __version__, music
-from engine.backends.base import Backend
-from engine.codec import codec_of
+from cuestream.players import needs_whole_file
 from engine.errors import MediaError
 from engine.media.finish import FinishReport, FinishSettings, finish
 from engine.media.output import check_output
 from engine.media.video import VideoInfo, probe
 from engine.media.wav import WavWriter
+from engine.player import Player
 from engine.spec import StreamPolicy
 
 Progress = Callable[[float, float], None]
@@ -45,6 +45,9 @@ class ScoreJob:
 class ScoreReport:
     """What came out. `real_time_factor` is seconds of compute for a second of music, reading and encoding included."""
 
+    model: str
+    label: str
+    """Empty, or what a listener ought to know of the music."""
     finished: FinishReport
     music_s: float
     compute_s: float
@@ -55,7 +58,7 @@ class ScoreReport:
         return self.compute_s / self.music_s if self.music_s else 0.0
 
 
-def score(job: ScoreJob, backend: Backend[Any, Any], progress: Progress) -> ScoreReport:
+def score(job: ScoreJob, player: Player[Any], progress: Progress) -> ScoreReport:
     """Raises CuestreamError, one line, before any work where the result could not be written; nothing is half-written."""
     info = probe(job.video)
     check_output(job.output, job.video, job.settings.audio_only)
@@ -64,35 +67,35 @@ def score(job: ScoreJob, backend: Backend[Any, Any], progress: Progress) -> Scor
     wav = job.output.with_name(f".{job.output.stem}.music.wav")
     began, records = time.monotonic(), list[dict[str, Any]]()
     try:
-        made_s, interrupted = _make_music(job, info, backend, wav, records, progress)
+        made_s, interrupted = _make_music(job, info, player, wav, records, progress)
         finished = finish(job.video, wav, job.output, job.settings)
         compute_s = time.monotonic() - began
         if job.plot is not None:
             from cuestream.plot import plot
 
-            plot(job.plot, job.video, wav, records, info)
+            plot(job.plot, job.video, wav, records, info, player.label)
     finally:
         wav.unlink(missing_ok=True)
-    return ScoreReport(finished, made_s, compute_s, interrupted)
+    return ScoreReport(player.name, player.label, finished, made_s, compute_s, interrupted)
 
 
 def _make_music(
     job: ScoreJob,
     info: VideoInfo,
-    backend: Backend[Any, Any],
+    player: Player[Any],
     wav: Path,
     records: list[dict[str, Any]],
     progress: Progress,
 ) -> tuple[float, bool]:
     """Seconds of music written to the WAV, and whether somebody pressed Ctrl-C; without any music that is raised on."""
     made_s = 0.0
-    sample_rate = codec_of(backend.spec).sample_rate
+    sample_rate = player.sample_rate
     with ExitStack() as stack:
         writer = stack.enter_context(WavWriter(wav, sample_rate))
         timeline = stack.enter_context(_open_timeline(job.timeline)) if job.timeline else None
-        _write_line(timeline, _header(job, backend))
+        _write_line(timeline, _header(job, player))
         try:
-            for piece in _pieces(job, info, backend):
+            for piece in _pieces(job, info, player):
                 writer.append(piece.samples)
                 made_s += len(piece.samples) / sample_rate
                 _write_line(timeline, piece.record)
@@ -106,18 +109,19 @@ def _make_music(
     return made_s, False
 
 
-def _pieces(job: ScoreJob, info: VideoInfo, backend: Backend[Any, Any]) -> Iterator[music.Piece]:
+def _pieces(job: ScoreJob, info: VideoInfo, player: Player[Any]) -> Iterator[music.Piece]:
     if job.offline:
-        return music.whole(backend, job.video, info, job.policy, job.as_published)
-    return music.live(backend, job.video, info, job.policy)
+        return music.whole(needs_whole_file(player), job.video, info, job.policy, job.as_published)
+    return music.live(player, job.video, info, job.policy)
 
 
-def _header(job: ScoreJob, backend: Backend[Any, Any]) -> dict[str, Any]:
+def _header(job: ScoreJob, player: Player[Any]) -> dict[str, Any]:
     return {
         "cuestream": __version__,
         "video": job.video.name,
-        "model": backend.spec.name,
-        "spec_digest": backend.spec.digest,
+        "model": player.name,
+        "label": player.label,
+        "spec_digest": player.digest,
         "mode": "offline" if job.offline else "live",
         "policy": asdict(job.policy),
     }

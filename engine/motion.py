@@ -43,9 +43,8 @@ class MotionPicture:
         if passed < SAMPLE_STEPS:
             return
         change = np.abs(frame.thumbnail - self.before.thumbnail).mean(-1)
-        change *= np.float32(
-            (SAMPLE_STEPS / passed) ** 0.5
-        )  # slower cameras see larger changes, but not in proportion
+        # slower cameras see larger changes, but not in proportion
+        change *= np.float32((SAMPLE_STEPS / passed) ** 0.5)
         fade = np.float32(np.exp(-passed / FADE_STEPS))
         faded = change * 0 if self.changes is None else self.changes * fade
         self.changes, self.weight = faded + change * (1 - fade), float(self.weight * fade + 1 - fade)

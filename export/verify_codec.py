@@ -9,10 +9,10 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from engine.codec import encodec
-from engine.codec.encodec import EncodecGraphs
 from engine.backends.base import F32, I64
 from engine.backends.runtime import require_onnxruntime
+from engine.codec import encodec
+from engine.codec.encodec import EncodecGraphs
 from engine.errors import PackageError
 from engine.model.codec import CodecDecoder
 from engine.spec import CodecSpec

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from engine.backends.manifest import MANIFEST_FILE, SPEC_FILE
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.torch import TorchBackend
+from engine.errors import MissingRuntime
 from export.checkpoint import Package, load_model
 from export.onnx import export
 from export.random_model import random_package, tiny_spec
+from training.composer.soundfont import ready
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SHORT_S = 2.0
@@ -88,6 +90,15 @@ def short_onnx_backend(
 @pytest.fixture(scope="session", params=["torch", "onnx"])
 def short_backend(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(f"short_{request.param}_backend")
+
+
+@pytest.fixture(scope="session")
+def sound_font() -> Path:
+    """What the procedural composer plays with; without it a test is skipped and says why."""
+    try:
+        return ready()
+    except MissingRuntime as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -167,7 +167,7 @@ def noise_table(spec: OscillatorSpec) -> NDArray[np.float16]:
     """Noise of each band with an effective value of 1, [frames, bands, hop]; it repeats without a seam."""
     count = NOISE_FRAMES * spec.hop
     spectrum = np.fft.rfft(np.random.default_rng(1).standard_normal(count))
-    weights = np.sqrt(band_weights(spec, np.fft.rfftfreq(count, 1 / spec.sample_rate)))
+    weights = np.sqrt(band_weights(spec, np.fft.rfftfreq(count, 1 / spec.sample_rate).astype(np.float64)))
     bands = np.fft.irfft(spectrum * weights, count)
     bands /= np.sqrt((bands**2).mean(1, keepdims=True))
     return bands.reshape(-1, NOISE_FRAMES, spec.hop).swapaxes(0, 1).astype(np.float16)

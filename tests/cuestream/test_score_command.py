@@ -18,6 +18,7 @@ from clips import Clip, Sound, cut_off, make, make_sound, noise
 from cuestream import cli
 from engine.media.audio import measure_loudness, read_stereo
 from engine.media.video import VideoReader, probe
+from training.composer.soundfont import SOUND_FONT_VARIABLE
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -38,8 +39,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def complaint(said: str) -> str:
-    """The one line that an error prints, after the notice about random weights."""
-    lines = [line for line in said.splitlines() if line and not line.startswith("model random-")]
+    """The one line that an error prints, after the notice about what plays."""
+    lines = [line for line in said.splitlines() if line and not line.startswith("model ")]
     assert len(lines) == 1, said
     assert lines[0].startswith("cuestream: ")
     return lines[0]
@@ -179,6 +180,75 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None
         assert expected in complaint(said), arguments
     assert not output.exists()
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.usefixtures("sound_font")
+def test_the_composer_scores_a_clip_and_says_that_it_did(run: Run, tmp_path: Path) -> None:
+    video, output = make(tmp_path / "clip.mp4", Clip(frames=20)), tmp_path / "out.mp4"
+    to = ("-o", output, "--timeline", tmp_path / "t.jsonl", "--plot", tmp_path / "t.png")
+    code, printed, said = run("score", video, *to, "--model", "procedural")
+    assert code == 0, said
+    label = "procedural music (composed by rules, not by the model)"
+    assert label in printed
+    assert label in said
+    heard = np.concatenate([block[0] for block in read_stereo(output)])
+    assert len(heard) / 48_000 == pytest.approx(2.0, abs=0.05)
+    assert np.abs(heard).max() > 0.01
+    header, *chunks = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert (header["model"], header["label"], header["mode"]) == ("procedural", label, "live")
+    assert sum(chunk["duration_s"] for chunk in chunks) == pytest.approx(2.0)
+    assert all(0 <= chunk["age_s"] <= 0.2 for chunk in chunks)
+    assert chunks[-1]["counts"]["pushed"] == 20
+
+
+@pytest.mark.usefixtures("sound_font")
+def test_the_composer_follows_its_seed(run: Run, tmp_path: Path) -> None:
+    video = make(tmp_path / "clip.mp4", Clip())
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert (
+            run("score", video, "-o", tmp_path / f"{name}.wav", "--model", "procedural", "--seed", seed)[0]
+            == 0
+        )
+    a, b, c = ((tmp_path / f"{name}.wav").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.usefixtures("sound_font")
+def test_the_composer_is_live_only(run: Run, tmp_path: Path) -> None:
+    video, output = make(tmp_path / "clip.mp4", Clip()), tmp_path / "out.mp4"
+    code, _, said = run("score", video, "-o", output, "--model", "procedural", "--offline")
+    assert code == 2
+    assert "live only" in complaint(said)
+    assert not output.exists()
+
+
+@pytest.mark.usefixtures("sound_font")
+@pytest.mark.parametrize("missing", ["a sound font", "tinysoundfont"])
+def test_what_the_composer_misses_is_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    if missing == "tinysoundfont":
+        monkeypatch.setitem(sys.modules, "tinysoundfont", None)
+    else:
+        monkeypatch.setenv(SOUND_FONT_VARIABLE, str(tmp_path / "nowhere.sf3"))
+    video, line = make(tmp_path / "clip.mp4", Clip()), tmp_path / "t.jsonl"
+    to = ("-o", tmp_path / "out.mp4", "--timeline", line)
+    code, _, said = run("score", video, *to, "--model", "procedural")
+    assert code == 2
+    expected = {"a sound font": "fluidr3mono-gm-soundfont", "tinysoundfont": "pip install --no-deps"}
+    assert expected[missing] in complaint(said)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4"]
+    code, printed, _ = run("info", "procedural")
+    assert code == 0
+    assert "not ready" in printed
+
+
+def test_the_composer_is_described(run: Run) -> None:
+    code, printed, said = run("info", "procedural")
+    assert code == 0, said
+    for expected in ("procedural", "percussion, bass, harmony, melody", "same seed", "sound font"):
+        assert expected in printed
 
 
 def test_wrong_usage_is_exit_code_2(run: Run) -> None:

@@ -79,6 +79,11 @@ def test_the_engine_knows_no_event_loop_socket_or_random_global() -> None:
     assert breaches("engine", {"asyncio", "socket", "random", "threading", "typer", "rich"}) == []
 
 
+def test_the_composer_is_played_without_the_libraries_of_training() -> None:
+    others = {name for name, _ in modules("training") if not is_in(name, {"training.composer"})}
+    assert breaches("training", HEAVY | others - {"training"}, but=others) == []
+
+
 @pytest.mark.parametrize("room", [r for r in ROOMS if r not in ("server", "cuestream")])
 def test_nothing_imports_the_server_but_the_command_line(room: str) -> None:
     assert breaches(room, {"server"}) == []

@@ -43,6 +43,7 @@ def script(steps: int, random: np.random.Generator, code_rate: int = 50) -> list
             base = random.random(len(FIELDS))
         values = np.clip(base + random.normal(0, SPREAD, len(FIELDS)), 0, 1)
         last = float(np.clip(values[-1] + random.normal(0, DRIFT), 0, 1))
-        scenes.append(Scene(at, end, *(float(v) for v in values), last))
+        brightness, warmth, saturation, motion = (float(value) for value in values)
+        scenes.append(Scene(at, end, brightness, warmth, saturation, motion, last))
         at = end
     return scenes

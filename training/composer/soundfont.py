@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import MissingRuntime
+from engine.errors import MissingRuntime, PackageError
 from training.composer.arrangement import PARTS, PERCUSSION
 from training.composer.composer import Note
 
@@ -28,13 +29,25 @@ DRUM_CHANNEL, DRUM_BANK = 9, 128
 PART_GAINS_DB = (-3.0, -4.0, -4.5, 0.0)
 GAIN_DB = -1.0
 HOP, SAMPLE_RATE = 640, 32000
+CODE_RATE = SAMPLE_RATE // HOP
+RULES = 1
+"""Raised when the same seed and picture begin to give other notes or sounds."""
+LICENCES = {
+    "FluidR3Mono_GM.sf3": "MIT; Frank Wen, Michael Cowgill and others",
+    "FluidR3_GM.sf2": "MIT; Frank Wen and others",
+    "MuseScore_General.sf3": "MIT; S. Christian Collins, Frank Wen and others",
+}
+"""Of sound fonts that are known by their names."""
 
 
 class SoundFont:
-    """An instrument for the four parts. `parts` limits what sounds, for stems."""
+    """An instrument for the four parts. `parts` limits what sounds, for stems.
+
+    Each has a synthesiser of its own and begins silent, so the same notes give the same samples, bit for bit.
+    """
 
     def __init__(self, path: Path | None = None, parts: Iterable[int] = range(len(PARTS))) -> None:
-        """Raises MissingRuntime when tinysoundfont or a sound font is not installed."""
+        """Raises MissingRuntime when tinysoundfont or a sound font is not installed, PackageError when the latter is damaged."""
         self._synth = _open(path or find_sound_font())
         self._parts = frozenset(parts)
         self._programs: dict[int, int | None] = {}
@@ -72,18 +85,41 @@ def find_sound_font() -> Path:
     )
 
 
+def ready() -> Path:
+    """The sound font that will be played. Raises MissingRuntime when it or tinysoundfont is missing."""
+    _tinysoundfont()
+    return find_sound_font()
+
+
+def digest(path: Path | None = None) -> str:
+    """Of the rules and the sound font (its name and size): what besides seed and picture decides how the music sounds."""
+    real = (path or find_sound_font()).resolve()
+    return hashlib.sha256(f"procedural {RULES} {real.name} {real.stat().st_size}".encode()).hexdigest()[:16]
+
+
+def licence_of(path: Path) -> str:
+    return LICENCES.get(path.resolve().name, "its own")
+
+
 def _open(path: Path) -> Any:
+    synth = _tinysoundfont().Synth(samplerate=SAMPLE_RATE, gain=GAIN_DB)
+    try:
+        sound_font = synth.sfload(str(path))
+        for part in range(len(PARTS)):
+            synth.program_select(_channel(part), sound_font, DRUM_BANK if part == PERCUSSION else 0, 0)
+    except RuntimeError as error:
+        raise PackageError(f"{path}: expected a General MIDI sound font: {error}") from error
+    return synth
+
+
+def _tinysoundfont() -> Any:
     try:
         import tinysoundfont
     except ImportError as error:
         raise MissingRuntime(
             "the procedural composer needs tinysoundfont: pip install --no-deps 'tinysoundfont>=0.3.7,<0.4'"
         ) from error
-    synth = tinysoundfont.Synth(samplerate=SAMPLE_RATE, gain=GAIN_DB)
-    sound_font = synth.sfload(str(path))
-    for part in range(len(PARTS)):
-        synth.program_select(_channel(part), sound_font, DRUM_BANK if part == PERCUSSION else 0, 0)
-    return synth
+    return tinysoundfont
 
 
 def _channel(part: int) -> int:

@@ -24,12 +24,14 @@ TOP_SPEED = 3.2
 """Picture widths a second of the fastest shape."""
 
 
-def render(scenes: list[Scene], side: int, random: np.random.Generator) -> Iterator[Frame]:
-    """A frame each `FRAME_STEPS`, and one at each cut."""
+def render(
+    scenes: list[Scene], side: int, random: np.random.Generator, every: int = FRAME_STEPS
+) -> Iterator[Frame]:
+    """A frame each `every` steps, and one at each cut."""
     for scene in scenes:
         drawn = _Drawing.of(scene, side, random)
-        first = -(-scene.start // FRAME_STEPS) * FRAME_STEPS
-        steps = range(first, scene.end, FRAME_STEPS)
+        first = -(-scene.start // every) * every
+        steps = range(first, scene.end, every)
         for step in steps if first == scene.start else (scene.start, *steps):
             yield Frame(drawn.at(step, random), step)
 

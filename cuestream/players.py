@@ -1,0 +1,32 @@
+"""Who plays, by name: the procedural composer, or a model that ships or lies in a folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.errors import MediaError
+from engine.player import ModelPlayer, Player
+
+PROCEDURAL = "procedural"
+"""A name before it is a folder; ./procedural is the folder."""
+
+
+def find_player(name: str, threads: int = 0) -> Player[Any]:
+    """Raises PackageError or MissingRuntime when there is no such model, or something that it needs is not installed."""
+    if name == PROCEDURAL:
+        from training.composer.player import ProceduralPlayer
+
+        return ProceduralPlayer.installed()
+    from engine.backends.onnxruntime import OnnxBackend
+    from engine.library import find_model
+
+    return ModelPlayer(OnnxBackend(find_model(name), threads))
+
+
+def needs_whole_file(player: Player[Any]) -> ModelPlayer:
+    """Raises MediaError when this one can only play live."""
+    if not isinstance(player, ModelPlayer):
+        raise MediaError(
+            f"the {player.name} composer is live only: it never sees a whole video; leave out --offline"
+        )
+    return player

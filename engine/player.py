@@ -1,0 +1,145 @@
+"""Who plays, and one stream of what is played: the seam between the shells and what makes the music.
+
+A shell shows frames, advances step by step and takes audio; whether a model makes the music or rules do is not its affair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import codec
+from engine.backends.base import Backend
+from engine.spec import StreamPolicy
+from engine.stream import AudioChunk, ScoreStream
+
+
+class Stream(Protocol):
+    """Music for one video: push frames when they come, advance step by step, take audio."""
+
+    @property
+    def now(self) -> int:
+        """Steps taken."""
+
+    @property
+    def frames(self) -> int:
+        """Code frames that are complete; audio can be taken up to here, or a little before."""
+
+    def push(self, pixels: NDArray[np.uint8], step: int | None = None) -> None: ...
+
+    def advance(self) -> None: ...
+
+    def take(self) -> AudioChunk | None: ...
+
+    def close(self, frames: int | None = None) -> AudioChunk | None: ...
+
+    def snapshot(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a stream knows of the video now, for timelines: moments in steps, counts of what happened so far."""
+
+    window: list[int]
+    memory: list[int]
+    cuts: list[int]
+    """Seen since the last time somebody asked."""
+    counts: dict[str, int]
+
+
+S = TypeVar("S", bound=Stream)
+
+
+class Player(Protocol[S]):
+    """Opens streams, and says what plays in them."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str:
+        """Streams with the same digest, policy and frames play the same music."""
+
+    @property
+    def label(self) -> str:
+        """What a listener ought to know of the music, empty when it is a trained model's."""
+
+    @property
+    def defaults(self) -> StreamPolicy: ...
+
+    @property
+    def side(self) -> int:
+        """S: frames are uint8 [S, S, 3]."""
+
+    @property
+    def code_rate(self) -> int:
+        """Steps, and code frames, a second."""
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def fewest_frames(self) -> int:
+        """Code frames that must be complete before there is any audio."""
+
+    def open(self, policy: StreamPolicy) -> S: ...
+
+    def restore(self, blob: bytes) -> S:
+        """Raises PackageError when the blob is damaged or belongs to another player."""
+
+    def held(self, stream: S) -> Held: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlayer:
+    """An exported model on some backend."""
+
+    backend: Backend[Any, Any]
+
+    @property
+    def name(self) -> str:
+        return self.backend.spec.name
+
+    @property
+    def digest(self) -> str:
+        return self.backend.spec.digest
+
+    @property
+    def label(self) -> str:
+        return "random weights, so this is noise and not music" if self.name.startswith("random-") else ""
+
+    @property
+    def defaults(self) -> StreamPolicy:
+        return StreamPolicy(guidance=self.backend.spec.decoder.guidance)
+
+    @property
+    def side(self) -> int:
+        return self.backend.spec.vision.image_size
+
+    @property
+    def code_rate(self) -> int:
+        return self.backend.spec.code_rate
+
+    @property
+    def sample_rate(self) -> int:
+        return codec.codec_of(self.backend.spec).sample_rate
+
+    @property
+    def fewest_frames(self) -> int:
+        return codec.shortest(codec.codec_of(self.backend.spec))
+
+    def open(self, policy: StreamPolicy) -> ScoreStream:
+        return ScoreStream(self.backend, policy)
+
+    def restore(self, blob: bytes) -> ScoreStream:
+        return ScoreStream.restore(self.backend, blob)
+
+    def held(self, stream: ScoreStream) -> Held:
+        sight, stride = stream.sight, self.backend.spec.steps_per_slot
+        cuts, sight.cuts = sight.cuts, []
+        window = sorted(slot * stride for slot in sight.window.places)
+        memory = [slot * stride for slot in sight.memory_slots]
+        return Held(window, memory, cuts, dict(sight.counts))
