@@ -101,11 +101,15 @@ def score(
         float | None, typer.Option(help="how firmly the music follows the picture; 1 turns it off")
     ] = None,
     temperature: Annotated[
-        float, typer.Option(help="how freely tokens are drawn; 0 takes the likeliest")
-    ] = 1.0,
-    top_k: Annotated[int, typer.Option(help="draw from the k likeliest tokens; 0 from all")] = 250,
-    top_p: Annotated[float, typer.Option(help="draw from the nucleus of this mass instead; 0 is off")] = 0.0,
-    short_term: Annotated[float, typer.Option(help="seconds that an old scene keeps sounding (live)")] = 10.0,
+        float | None, typer.Option(help="how freely tokens are drawn; 0 takes the likeliest")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="draw from the k likeliest tokens; 0 from all")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="draw from the nucleus of this mass instead; 0 is off")
+    ] = None,
+    short_term: Annotated[
+        float | None, typer.Option(help="seconds that an old scene keeps sounding (live)")
+    ] = None,
     timeline: Annotated[
         Path | None, typer.Option(help="write cuts, memory and age of the picture as JSON lines")
     ] = None,
@@ -118,7 +122,7 @@ def score(
     ] = False,
     threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
 ) -> int:
-    """Write a video back with the music that the engine made for it."""
+    """Write a video back with the music that the engine made for it. What is not chosen is as the model's makers recommend."""
     from cuestream.players import find_player, needs_whole_file
     from cuestream.score import ScoreJob
     from engine.media.finish import FinishSettings
@@ -128,16 +132,16 @@ def score(
     player = find_player(model, threads)
     if not live:
         needs_whole_file(player)
+    chosen: dict[str, Any] = {
+        "guidance": guidance,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "short_term_s": short_term,
+    }
     try:
-        policy = replace(
-            player.defaults,
-            seed=seed,
-            guidance=player.defaults.guidance if guidance is None else guidance,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            short_term_s=short_term,
-        )
+        wanted = {name: value for name, value in chosen.items() if value is not None}
+        policy = replace(player.defaults, seed=seed, **wanted)
     except ValueError as error:
         raise MediaError(str(error)) from error
     settings = FinishSettings(mix.value, loudness or None, audio_only, gain)

@@ -13,7 +13,9 @@ import numpy as np
 from engine import codec, offline
 from engine.backends.base import F32, Backend
 from engine.errors import MediaError
+from engine.frames import U8, Frame, is_cut
 from engine.media.video import VideoInfo, VideoReader
+from engine.motion import MotionPicture
 from engine.player import Held, ModelPlayer, Player
 from engine.spec import StreamPolicy
 from engine.stream import AudioChunk
@@ -167,12 +169,33 @@ def _encode(
     )
 
 
+@dataclass(slots=True)
+class _Motion:
+    """The motion picture of a file, as a live stream would have it."""
+
+    code_rate: int
+    picture: MotionPicture = field(default_factory=MotionPicture)
+    before: Frame | None = None
+
+    def beside(self, pixels: U8, time_s: float) -> U8:
+        frame = Frame(pixels, int(time_s * self.code_rate))
+        cut = self.before is not None and is_cut(self.before, frame, StreamPolicy())
+        self.picture.show(frame, cut)
+        self.before = frame
+        return self.picture.beside(frame)
+
+
 def _features(
     backend: Backend[Any, Any], video: Path, local: set[int], spread: set[int]
 ) -> tuple[dict[int, F32], dict[int, F32]]:
-    """By frame index; each picture is encoded once, a few at a time."""
-    wanted = local | spread
-    reader = VideoReader(video, backend.spec.vision.image_size, lambda index, _: index in wanted)
+    """By frame index; each picture is encoded once, a few at a time, with its motion where the model sees that."""
+    wanted, moves = local | spread, backend.spec.vision.motion
+    often, motion = _EveryNth(LIVE_FRAMES_PER_S), _Motion(backend.spec.code_rate)
+    reader = VideoReader(
+        video,
+        backend.spec.vision.image_size,
+        lambda index, time_s: (moves and often(index, time_s)) or index in wanted,
+    )
     short: dict[int, F32] = {}
     memory: dict[int, F32] = {}
     batch: list[tuple[int, Any]] = []
@@ -187,7 +210,9 @@ def _features(
         batch.clear()
 
     for frame in reader:
-        batch.append((frame.index, frame.pixels))
+        pixels = motion.beside(frame.pixels, frame.time_s) if moves else frame.pixels
+        if frame.index in wanted:
+            batch.append((frame.index, pixels))
         if len(batch) == offline.ENCODE_AT_ONCE:
             flush()
     if batch:

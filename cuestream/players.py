@@ -18,9 +18,11 @@ def find_player(name: str, threads: int = 0) -> Player[Any]:
 
         return ProceduralPlayer.installed()
     from engine.backends.onnxruntime import OnnxBackend
-    from engine.library import find_model
+    from engine.library import find_model, recommended
 
-    return ModelPlayer(OnnxBackend(find_model(name), threads))
+    folder = find_model(name)
+    backend = OnnxBackend(folder, threads)
+    return ModelPlayer(backend, recommended(folder, backend.spec))
 
 
 def needs_whole_file(player: Player[Any]) -> ModelPlayer:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 from engine.backends.manifest import MANIFEST_FILE
 from engine.errors import PackageError
+from engine.spec import ModelSpec, StreamPolicy
+
+POLICY_FILE = "policy.json"
+"""Beside a model: what its makers recommend where it is not `StreamPolicy`'s default."""
 
 DEFAULT_MODEL = "random-tiny"
 """Random weights, so noise and not music, until the trained starter model ships."""
@@ -30,6 +36,17 @@ def find_model(name: str) -> Path:
     raise PackageError(
         f"{name}: no exported model of this name or path; those that ship are {', '.join(shipped())}"
     )
+
+
+def recommended(folder: Path, spec: ModelSpec) -> StreamPolicy:
+    """How a model is best played. Raises PackageError when its `policy.json` is none."""
+    path, plain = folder / POLICY_FILE, StreamPolicy(guidance=spec.decoder.guidance)
+    if not path.is_file():
+        return plain
+    try:
+        return replace(plain, **json.loads(path.read_text()))
+    except (TypeError, ValueError, OSError) as error:
+        raise PackageError(f"{path}: expected fields of StreamPolicy: {error}") from error
 
 
 def shipped() -> list[str]:

@@ -95,9 +95,10 @@ class Player(Protocol[S]):
 
 @dataclass(frozen=True, slots=True)
 class ModelPlayer:
-    """An exported model on some backend."""
+    """An exported model on some backend. recommended: how its makers play it."""
 
     backend: Backend[Any, Any]
+    recommended: StreamPolicy | None = None
 
     @property
     def name(self) -> str:
@@ -113,7 +114,7 @@ class ModelPlayer:
 
     @property
     def defaults(self) -> StreamPolicy:
-        return StreamPolicy(guidance=self.backend.spec.decoder.guidance)
+        return self.recommended or StreamPolicy(guidance=self.backend.spec.decoder.guidance)
 
     @property
     def side(self) -> int:

@@ -158,11 +158,7 @@ class ScoreStream:
     @classmethod
     def restore(cls, backend: Backend[Any, Any], blob: bytes) -> ScoreStream:
         """Raises PackageError when the blob is damaged or belongs to another model."""
-        meta, arrays = _read(blob)
-        if meta["spec_digest"] != backend.spec.digest:
-            raise PackageError(
-                f"the snapshot belongs to the model {meta['spec_digest']}, not to {backend.spec.digest}"
-            )
+        meta, arrays = _read(blob, backend.spec.digest)
         try:
             stream = cls(backend, StreamPolicy(**meta["policy"]))
             stream._take_over(meta, arrays)
@@ -192,14 +188,16 @@ class ScoreStream:
                 self.backend.write_caches(segments.caches, segment.slot, arrays[f"cache_{segment.slot}"])
 
 
-def _read(blob: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _read(blob: bytes, digest: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         arrays = load(blob)
         header = int.from_bytes(blob[:8], "little")
         meta = json.loads(json.loads(blob[8 : 8 + header])["__metadata__"]["stream"])
-        found, _ = meta["format"], meta["spec_digest"]
+        found, owner = meta["format"], meta["spec_digest"]
     except (SafetensorError, *DAMAGE) as error:
         raise _damaged(error) from error
+    if owner != digest:
+        raise PackageError(f"the snapshot belongs to the model {owner}, not to {digest}")
     if found != STATE_FORMAT:
         raise PackageError(f"expected snapshot format {STATE_FORMAT}, found {found!r}")
     return meta, arrays

@@ -102,10 +102,16 @@ def load_model(package: Package) -> VidMuse:
 
 
 def save_package(package: Package, folder: Path) -> None:
-    """Write `spec.json` and `model.safetensors`."""
+    """Write `spec.json` and `model.safetensors`. What is the same in fp16 is written in fp16."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in package.weights.items()}, folder / WEIGHTS_FILE)
+    save_file({k: halved(v).contiguous() for k, v in package.weights.items()}, folder / WEIGHTS_FILE)
     (folder / SPEC_FILE).write_text(package.spec.to_json())
+
+
+def halved(tensor: Tensor) -> Tensor:
+    """A float tensor in fp16 if nothing is lost by it, as weights that were published in fp16."""
+    half = tensor.half() if tensor.is_floating_point() else tensor
+    return half if torch.equal(half.float(), tensor.float()) else tensor
 
 
 def convert(
@@ -138,7 +144,7 @@ def _read_converted(source: str) -> Package:
         spec = ModelSpec.from_json(spec_path.read_text())
     except ValueError as error:
         raise PackageError(f"{spec_path.name}: {error}") from error
-    weights = read_safetensors(path)
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in read_safetensors(path).items()}
     check_finite(weights, path.name)
     _check_against_model(spec, weights)
     return Package(spec, weights)

@@ -186,7 +186,7 @@ def _eyes(model: VidMuse) -> list[Graph]:
     side, tokens, width = spec.vision.image_size, spec.vision.tokens, spec.vision.width
     frames = torch.export.Dim("frames", min=1, max=4096)
     recalled = torch.export.Dim("recalled", min=1, max=4096)
-    picture = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    picture = torch.zeros(2, side, side, model.spec.vision.planes, dtype=torch.uint8)
     features, memory = torch.zeros(2, tokens, width), torch.zeros(3, 2, tokens, width)
     condition = torch.zeros(2, tokens, spec.decoder.width)
     one = ({0: frames},)

@@ -1,7 +1,8 @@
 """`cuestream export`: a package to a folder of ONNX graphs that the engine runs without PyTorch.
 
 All graphs share one file of weights, `weights.bin`, and name places in it as ONNX external data: the variants of a step cost no
-disk, no file passes ONNX's limit of 2 GB, and ONNX Runtime maps the file into memory.
+disk, no file passes ONNX's limit of 2 GB, and ONNX Runtime maps the file into memory. A compact export is a converted package as
+well: its graphs name places in `model.safetensors`, and cast and turn what they find there when they are loaded.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -23,7 +25,8 @@ import cuestream
 from engine.backends.manifest import FORMAT, MANIFEST_FILE, SPEC_FILE
 from engine.model.decoder import Linear
 from engine.model.vidmuse import VidMuse
-from export.checkpoint import Package, load_model
+from export.checkpoint import WEIGHTS_FILE as PACKAGE_FILE
+from export.checkpoint import Package, load_model, save_package
 from export.graphs import Graph, graphs, padded_head
 
 Precision = Literal["fp32", "fp16"]
@@ -41,14 +44,19 @@ def export(
     folder: Path,
     precision: Precision = "fp32",
     report: Callable[[str], None] = lambda _: None,
+    compact: bool = False,
 ) -> None:
-    """Write graphs, weights, `spec.json` and `manifest.json`; the manifest comes last, so a broken export has none."""
+    """Write graphs, weights, `spec.json` and `manifest.json`; the manifest comes last, so a broken export has none.
+
+    compact: little disk for a small model: weights in fp16 where nothing is lost by it, and a copy in memory for every graph.
+    """
     model = in_precision(load_model(package), precision)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
+    packaged = _packaged(package, folder) if compact else {}
     described = {}
     with (folder / WEIGHTS_FILE).open("wb") as file:
-        shared = _SharedWeights(file, folder)
+        shared = _SharedWeights(file, folder, packaged)
         for graph in graphs(model):
             report(graph.name)
             traced = shared.move_out(trace(graph))
@@ -96,36 +104,102 @@ def trace(graph: Graph) -> ir.Model:
     return traced
 
 
+@dataclass(frozen=True, slots=True)
+class _Packaged:
+    """Where a tensor is in the package's file, and how it lies there. turned: rows and columns the other way round."""
+
+    offset: int
+    length: int
+    dtype: ir.DataType
+    shape: tuple[int, ...]
+    turned: bool
+
+
+def _packaged(package: Package, folder: Path) -> dict[str, _Packaged]:
+    """Write the package; its larger tensors by the digest of what a graph might hold of them."""
+    save_package(package, folder)
+    path, found = folder / PACKAGE_FILE, dict[str, _Packaged]()
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+        described: Mapping[str, Any] = json.loads(file.read(header))
+    kinds = {"F16": ir.DataType.FLOAT16, "F32": ir.DataType.FLOAT}
+    for name, entry in described.items():
+        tensor = package.weights.get(name)
+        if tensor is None or entry["dtype"] not in kinds or tensor.nbytes < INLINE_BYTES:
+            continue
+        first, end = entry["data_offsets"]
+        place = (8 + header + first, end - first, kinds[entry["dtype"]], tuple(tensor.shape))
+        if tensor.ndim == 2:
+            found[_digest(tensor.T.contiguous().numpy().tobytes())] = _Packaged(*place, turned=True)
+        found[_digest(tensor.contiguous().numpy().tobytes())] = _Packaged(*place, turned=False)
+    return found
+
+
 class _SharedWeights:
     """Appends tensors to the weights file, each once, and leaves their place in the graph."""
 
-    def __init__(self, file: BinaryIO, folder: Path) -> None:
-        self._file, self._folder = file, folder
+    def __init__(self, file: BinaryIO, folder: Path, packaged: Mapping[str, _Packaged]) -> None:
+        self._file, self._folder, self._packaged = file, folder, packaged
         self._places: dict[str, tuple[int, int]] = {}
 
     def move_out(self, model: ir.Model) -> ir.Model:
-        for value in model.graph.initializers.values():
+        for value in list(model.graph.initializers.values()):
             tensor = value.const_value
-            if tensor is not None and tensor.nbytes >= INLINE_BYTES:
-                value.const_value = self._moved(tensor)
+            if tensor is None or tensor.nbytes < INLINE_BYTES:
+                continue
+            data = tensor.tobytes()
+            if (held := self._packaged.get(_digest(data))) and tensor.dtype == ir.DataType.FLOAT:
+                self._read_package(model.graph, value, held)
+            else:
+                place = self._place(data)
+                value.const_value = self._external(
+                    WEIGHTS_FILE, *place, tensor.dtype, tuple(tensor.shape.numpy()), tensor.name
+                )
         self._file.flush()
         return model
 
-    def _moved(self, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
-        offset, length = self._place(tensor.tobytes())
-        name, shape = tensor.name or "", ir.Shape(tensor.shape.numpy())
+    def _read_package(self, graph: ir.Graph, value: ir.Value, held: _Packaged) -> None:
+        """Put a cast, and where it lies turned a transposition, between the package's tensor and its readers."""
+        name = f"{value.name}.packaged"
+        stored = ir.Value(name=name, shape=ir.Shape(held.shape), type=ir.TensorType(held.dtype))
+        stored.const_value = self._external(
+            PACKAGE_FILE, held.offset, held.length, held.dtype, held.shape, name
+        )
+        nodes = [ir.node("Cast", [stored], {"to": int(ir.DataType.FLOAT)})]
+        if held.turned:
+            nodes.append(ir.node("Transpose", nodes[0].outputs, {"perm": [1, 0]}))
+        read = nodes[-1].outputs[0]
+        ir.convenience.replace_all_uses_with(value, read)
+        graph.insert_before(graph[0], nodes)
+        del graph.initializers[str(value.name)]
+        read.name = value.name
+        graph.register_initializer(stored)
+
+    def _external(
+        self,
+        file: str,
+        offset: int,
+        length: int,
+        dtype: ir.DataType,
+        shape: tuple[int, ...],
+        name: str | None,
+    ) -> ir.ExternalTensor:
         return ir.ExternalTensor(
-            WEIGHTS_FILE, offset, length, tensor.dtype, shape=shape, name=name, base_dir=self._folder
+            file, offset, length, dtype, shape=ir.Shape(shape), name=name or "", base_dir=self._folder
         )
 
     def _place(self, data: bytes) -> tuple[int, int]:
-        digest = hashlib.sha256(data).hexdigest()
+        digest = _digest(data)
         if digest not in self._places:
             alignment = PAGE_BYTES if len(data) >= 1 << 20 else LINE_BYTES
             self._file.write(bytes(-self._file.tell() % alignment))
             self._places[digest] = (self._file.tell(), len(data))
             self._file.write(data)
         return self._places[digest]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _annotate(model: ir.Model, package: Package, precision: Precision) -> None:

@@ -15,7 +15,16 @@ import torch
 from torch import Tensor
 
 from engine.model.vidmuse import VidMuse
-from engine.spec import CodecSpec, DecoderSpec, LongShortSpec, ModelSpec, VisionSpec
+from engine.spec import (
+    CLIP_MEAN,
+    CLIP_STD,
+    CodecSpec,
+    DecoderSpec,
+    LongShortSpec,
+    ModelSpec,
+    OscillatorSpec,
+    VisionSpec,
+)
 from export.checkpoint import Package
 
 ENCODEC_32KHZ = CodecSpec(
@@ -38,8 +47,9 @@ CLIP_VIT_B_32 = VisionSpec(width=768, layers=12, heads=12, mlp_width=3072, image
 
 
 def spec_of(size: str) -> ModelSpec:
-    """`tiny`, or a size of `published_spec`."""
-    return tiny_spec() if size == "tiny" else published_spec(size)
+    """`tiny`, `nano`, or a size of `published_spec`."""
+    own = {"tiny": tiny_spec, "nano": nano_spec}
+    return own[size]() if size in own else published_spec(size)
 
 
 def tiny_spec() -> ModelSpec:
@@ -50,6 +60,27 @@ def tiny_spec() -> ModelSpec:
         long_short=_long_short(depth=1, heads=4, head_dim=16, mlp_width=96),
         decoder=_decoder(width=64, layers=2, heads=4, card=128),
         codec=replace(ENCODEC_32KHZ, codebook_size=128, codebook_dim=32, filters=4),
+    )
+
+
+def nano_spec() -> ModelSpec:
+    """A tiny model of the starter model's kind: frames with motion and age, an oscillator codec."""
+    tiny = tiny_spec()
+    return replace(
+        tiny,
+        name="random-nano",
+        vision=replace(tiny.vision, mean=(*CLIP_MEAN, 0.3), std=(*CLIP_STD, 0.3), motion=True),
+        decoder=replace(tiny.decoder, ages=6),
+        codec=OscillatorSpec(
+            codebook_size=128,
+            codebook_dim=8,
+            width=16,
+            layers=2,
+            partials=40,
+            partials_per_octave=6,
+            noise_bands=4,
+            period=100,
+        ),
     )
 
 

@@ -47,8 +47,8 @@ class Reproduction:
     @cached_property
     def black(self) -> F32:
         """Features [1, P, E] of the null frame."""
-        side = self.spec.vision.image_size
-        return self.side.run("vision", frames=np.zeros((1, side, side, 3), np.uint8))["features"]
+        side, planes = self.spec.vision.image_size, self.spec.vision.planes
+        return self.side.run("vision", frames=np.zeros((1, side, side, planes), np.uint8))["features"]
 
     @cached_property
     def short(self) -> F32:

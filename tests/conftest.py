@@ -20,7 +20,7 @@ from engine.backends.torch import TorchBackend
 from engine.errors import MissingRuntime
 from export.checkpoint import Package, load_model
 from export.onnx import export
-from export.random_model import random_package, tiny_spec
+from export.random_model import nano_spec, random_package, tiny_spec
 from training.composer.soundfont import ready
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -59,6 +59,29 @@ def onnx_backend(tiny_folder: Path) -> OnnxBackend:
 def backend(request: pytest.FixtureRequest) -> Any:
     """A law that is about a backend holds for each of them."""
     return request.getfixturevalue(f"{request.param}_backend")
+
+
+@pytest.fixture(scope="session")
+def nano_package() -> Package:
+    """A tiny model of the starter model's kind: motion, ages, oscillators."""
+    return random_package(nano_spec())
+
+
+@pytest.fixture(scope="session")
+def nano_torch_backend(nano_package: Package) -> TorchBackend:
+    return TorchBackend(load_model(nano_package))
+
+
+@pytest.fixture(scope="session")
+def nano_onnx_backend(nano_package: Package, tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
+    folder = tmp_path_factory.mktemp("random-nano")
+    export(nano_package, folder)
+    return OnnxBackend(folder, threads=1)
+
+
+@pytest.fixture(scope="session", params=["torch", "onnx"])
+def nano_backend(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(f"nano_{request.param}_backend")
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,7 @@ class TorchBackend:
             for layer, array in enumerate(fresh):
                 held[layer][slot:end] = array
 
+    @torch.inference_mode()
     def write_ages(self, condition: TorchCondition, ages: I64) -> None:
         condition.ages[: len(ages)] = _tensor(ages)
 

@@ -80,7 +80,7 @@ class Decoder(nn.Module):
         steps = position.repeat_interleave(rows)
         attention = attention or cached_attention
         new_keys, new_values = list[Tensor](), list[Tensor]()
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._layers()):
             x, k, v = layer(
                 x, steps, (self_keys[i], self_values[i]), layer.dated(keys[i], values[i], ages), attention
             )

@@ -10,9 +10,9 @@ from engine.frames import F32, Frame, is_cut
 from engine.motion import MotionPicture
 from engine.spec import StreamPolicy
 
-STILL_CONTRAST = 0.04
+STILL_CONTRAST = 0.02
 """Added to the contrast (of full scale) that motion is measured against, so that noise on a plain wall is no motion."""
-WHOLE_CHANGE = 0.9
+WHOLE_CHANGE = 1.1
 """Change over contrast at which a picture counts as all motion, and ..."""
 MOTION_POWER = 0.8
 """... the power that spreads small motions out."""

@@ -46,10 +46,10 @@ def unpack(digest: str, blob: bytes) -> tuple[dict[str, Any], Arrays]:
         found, owner, checksum = meta["format"], meta["spec_digest"], meta.pop("sum", None)
     except (SafetensorError, *DAMAGE) as error:
         raise _damaged(" ".join(f"{type(error).__name__} {error}".split())) from error
-    if found != STATE_FORMAT:
-        raise PackageError(f"expected snapshot format {STATE_FORMAT}, found {found!r}")
     if owner != digest:
         raise PackageError(f"the snapshot belongs to the model {owner}, not to {digest}")
+    if found != STATE_FORMAT:
+        raise PackageError(f"expected snapshot format {STATE_FORMAT}, found {found!r}")
     if checksum != _sum(meta, arrays):
         raise _damaged("it has another checksum")
     return meta["state"], arrays
