@@ -37,7 +37,7 @@ class Piece:
 def live(player: Player[Any], video: Path, info: VideoInfo, policy: StreamPolicy) -> Iterator[Piece]:
     """The music that a live stream would have played: every step sees only frames that were shown by then."""
     stream, rate = player.open(policy), player.code_rate
-    reader = VideoReader(video, player.side, _EveryNth(LIVE_FRAMES_PER_S))
+    reader = VideoReader(video, player.side, EveryNth(LIVE_FRAMES_PER_S))
     frames = iter(reader)
     waiting, end = next(frames, None), 0
     while waiting is not None or stream.frames < end:
@@ -54,7 +54,7 @@ def live(player: Player[Any], video: Path, info: VideoInfo, policy: StreamPolicy
 
 
 @dataclass(slots=True)
-class _EveryNth:
+class EveryNth:
     """Wants the first frame of each 1/rate seconds."""
 
     rate: int
@@ -190,7 +190,7 @@ def _features(
 ) -> tuple[dict[int, F32], dict[int, F32]]:
     """By frame index; each picture is encoded once, a few at a time, with its motion where the model sees that."""
     wanted, moves = local | spread, backend.spec.vision.motion
-    often, motion = _EveryNth(LIVE_FRAMES_PER_S), _Motion(backend.spec.code_rate)
+    often, motion = EveryNth(LIVE_FRAMES_PER_S), _Motion(backend.spec.code_rate)
     reader = VideoReader(
         video,
         backend.spec.vision.image_size,

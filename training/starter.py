@@ -33,6 +33,8 @@ DECODER = DecoderSpec(
     guidance=2.0,
     ages=8,
 )
+RECOMMENDED = {"short_term_s": 6.0, "recalled": 16}
+"""How it is best played: fields of `StreamPolicy`. Measured in RUNS.md."""
 
 
 def spec() -> ModelSpec:

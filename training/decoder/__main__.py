@@ -1,4 +1,7 @@
-"""`python -m training.decoder`: make clips with the trained eyes and codec, and train the decoder on them."""
+"""`python -m training.decoder`: make clips with the trained eyes and codec, and train the decoder on them.
+
+With --pairs and --package a converted or published model goes on learning from one's own videos.
+"""
 
 from __future__ import annotations
 
@@ -8,47 +11,41 @@ from pathlib import Path
 
 import torch
 
+from engine.errors import PackageError
 from engine.model.vidmuse import VidMuse
 from engine.patterns import DelayPattern
+from engine.spec import ModelSpec
+from export.checkpoint import Package, load_package, save_package
 from training import starter
 from training.decoder import clips
-from training.decoder.dataset import Stretches
+from training.decoder.dataset import Clip, Stretches
 from training.decoder.learner import DecoderLearner
 from training.loop import Plan, train
 from training.memory import keep_freed_memory
 
 HELD_OUT = 20
-"""Videos that are not learned from: the first ones."""
+"""Videos that are not learned from: the first ones, a tenth at most."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("training/runs"))
-    parser.add_argument("--out", type=Path, default=Path("training/runs/decoder"))
-    parser.add_argument("--budget", type=float, default=75, help="minutes")
-    parser.add_argument("--steps", type=int, default=0)
-    parser.add_argument("--videos", type=int, default=260)
-    parser.add_argument("--pieces", type=int, default=4, help="pieces of music for each video")
-    parser.add_argument("--rows", type=int, default=8)
-    parser.add_argument("--columns", type=int, default=750)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--bf16", action="store_true")
-    args = parser.parse_args()
+    args = _arguments()
     keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
-    made = clips.make_all(args.runs, args.out / "clips", args.videos, args.pieces, args.workers)
-    spec = replace(starter.spec(), codec=None)  # it learns codes; how they sound is not its matter
     torch.manual_seed(args.seed)
-    model = VidMuse(spec)
-    model.vision.load_state_dict(clips.trained_eyes(args.runs / "eyes").state_dict())
-    pattern = DelayPattern(spec.decoder.codebooks, spec.decoder.special)
-    settings = (pattern, spec.decoder.ages, spec.long_short.recalled, spec.steps_per_slot)
-    learned, held = Stretches(made[HELD_OUT:], *settings), Stretches(made[:HELD_OUT], *settings)
-    learner = DecoderLearner(model, learned, held, args.rows, args.columns)
+    package = load_package(args.package, args.codec) if args.package else None
+    model = _model(package, args.runs)
+    made = _own_clips(model, args) if args.pairs else _drawn_clips(args)
+    spec = model.spec
+    settings = (
+        DelayPattern(spec.decoder.codebooks, spec.decoder.special),
+        spec.decoder.ages,
+        spec.long_short.recalled,
+        spec.steps_per_slot,
+    )
+    held_out = min(HELD_OUT, max(1, len(made) // 10))
+    learned = Stretches(made[held_out:] or made, *settings)
+    learner = DecoderLearner(model, learned, Stretches(made[:held_out], *settings), args.rows, args.columns)
     plan = Plan(
         args.out,
         args.steps,
@@ -61,6 +58,59 @@ def main() -> None:
         bf16=args.bf16,
     )
     train(learner, plan, lambda line: print(line, flush=True))
+    if package is not None:
+        codec = {name: tensor for name, tensor in package.weights.items() if name.startswith("codec.")}
+        save_package(Package(package.spec, codec | dict(model.state_dict())), args.out / "package")
+        print(f"{args.out / 'package'}: cuestream export turns it into graphs")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("training/runs"))
+    parser.add_argument("--out", type=Path, default=Path("training/runs/decoder"))
+    parser.add_argument("--package", help="a model to go on with: a folder or a hub id")
+    parser.add_argument("--pairs", type=Path, help="a folder of videos with the music to learn")
+    parser.add_argument("--codec", help="with --pairs: the EnCodec, a folder of transformers or a hub id")
+    parser.add_argument("--budget", type=float, default=75, help="minutes")
+    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--videos", type=int, default=420)
+    parser.add_argument("--pieces", type=int, default=4, help="pieces of music for each drawn video")
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--columns", type=int, default=750, help="of a row; a multiple of 25")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--bf16", action="store_true")
+    return parser.parse_args()
+
+
+def _model(package: Package | None, runs: Path) -> VidMuse:
+    """The package's model, or the starter's with its trained eyes; without a codec, for it learns codes."""
+    model = VidMuse(_silent(package.spec if package else starter.spec()))
+    if package is None:
+        model.vision.load_state_dict(clips.trained_eyes(runs / "eyes").state_dict())
+    else:
+        weights = {k: v for k, v in package.weights.items() if not k.startswith("codec.")}
+        model.load_state_dict(weights)
+    return model
+
+
+def _silent(spec: ModelSpec) -> ModelSpec:
+    return replace(spec, codec=None)
+
+
+def _drawn_clips(args: argparse.Namespace) -> list[Clip]:
+    return clips.make_all(args.runs, args.out / "clips", args.videos, args.pieces, args.workers)
+
+
+def _own_clips(model: VidMuse, args: argparse.Namespace) -> list[Clip]:
+    from training.pairs import MusicEncoder, own_clips
+
+    if args.package is None or args.codec is None:
+        raise PackageError("--pairs needs --package, the model to go on with, and --codec, its EnCodec")
+    music = MusicEncoder(args.codec, model.spec.decoder.codebooks)
+    return [*own_clips(args.pairs, model, music)]
 
 
 if __name__ == "__main__":

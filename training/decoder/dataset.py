@@ -133,7 +133,7 @@ class Stretches:
         first, last = inside[order, 2], inside[order, 3]
         visible = (first[:, None] <= step[..., None]) & (last[:, None] > step[..., None])
         newest = np.where(visible, inside[order, 1][:, None], -1).max(-1, keepdims=True)
-        ages = np.clip(newest - inside[order, 1][:, None], 0, self.ages - 1)
+        ages = np.clip(newest - inside[order, 1][:, None], 0, max(0, self.ages - 1))
         return (
             inside[:, 0],
             torch.from_numpy(order),

@@ -25,9 +25,9 @@ class DecoderLearner:
         self.model, self.learned, self.held = model, learned, held
         self.rows, self.columns = rows, columns
         model.vision.requires_grad_(False)
-        side = model.spec.vision.image_size
+        side, planes = model.spec.vision.image_size, model.spec.vision.planes
         with torch.no_grad():
-            self.black = model.vision(torch.zeros(1, side, side, 4, dtype=torch.uint8))[1]
+            self.black = model.vision(torch.zeros(1, side, side, planes, dtype=torch.uint8))[1]
 
     def loss(self, step: int) -> dict[str, Tensor]:
         stretches = self.learned.draw(self.rows, self.columns)
@@ -70,7 +70,7 @@ class DecoderLearner:
         sums = torch.zeros(3, self.model.spec.decoder.codebooks)
         for first in range(0, len(stretches), self.rows):
             batch = self.held.batch(stretches[first : first + self.rows], self.columns)
-            batch.wanted[:, :500] = -100  # as a stream that has been playing
+            batch.wanted[:, : self.columns * 2 // 3] = -100  # as a stream that has been playing
             seeing = torch.zeros(len(batch.columns), dtype=torch.bool)
             right = self.forward(batch, seeing)
             null = self.forward(batch, ~seeing)

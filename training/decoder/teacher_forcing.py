@@ -31,7 +31,8 @@ def logits(
     """Logits of the column after each, [B, T, K, card].
 
     columns: int64 [B, T, K]. tokens: fused tokens of every view [B, all, P, D]. chosen: int64 [B, G, V], the views of a block.
-    ages: int64 [B, G, L, V]. visible: bool [B, G, L, V]. null: [1, P, D]. dropped: bool [B], rows that see the null frame.
+    ages: int64 [B, G, L, V], of no effect in a model without ages. visible: bool [B, G, L, V]. null: [1, P, D].
+    dropped: bool [B], rows that see the null frame.
     """
     position = torch.zeros(len(columns), dtype=torch.int64, device=columns.device)
     x = decoder.embed(columns, position)
@@ -60,7 +61,7 @@ def _split(x: Tensor, heads: int) -> Tensor:
 def _see(
     layer: DecoderLayer,
     x: Tensor,
-    age_embedding: Tensor,
+    age_embedding: Tensor | None,
     tokens: Tensor,
     chosen: Tensor,
     ages: Tensor,
@@ -71,18 +72,21 @@ def _see(
     batch, blocks, length, views = visible.shape
     q = layer.cross_q(x).view(batch, blocks, length, layer.heads, -1).transpose(2, 3)  # [B, G, H, L, d]
     keys, values = _project(layer, tokens)  # [B, all, P, H, d]
-    age_keys, age_values = (part.movedim(1, 0) for part in _project(layer, age_embedding))  # [H, A, d]
     row = torch.arange(batch, device=x.device).view(-1, 1, 1)
     k, v = (part[row, chosen].flatten(2, 3).transpose(2, 3) for part in (keys, values))  # [B, G, H, V P, d]
     scores = (q @ k.transpose(-1, -2)).unflatten(-1, (views, -1))  # [B, G, H, L, V, P]
     at = ages.unsqueeze(2).expand(-1, -1, layer.heads, -1, -1)
-    scores = scores + (q @ age_keys.transpose(-1, -2)).gather(-1, at).unsqueeze(-1)
+    if age_embedding is not None:
+        age_keys, age_values = (part.movedim(1, 0) for part in _project(layer, age_embedding))  # [H, A, d]
+        scores = scores + (q @ age_keys.transpose(-1, -2)).gather(-1, at).unsqueeze(-1)
     scores = scores.float() / math.sqrt(q.shape[-1])
     scores = scores.masked_fill(~visible[:, :, None, :, :, None], -torch.inf).flatten(-2)
     weights = scores.softmax(-1).to(v.dtype)
-    by_age = torch.zeros_like(scores[..., : age_keys.shape[1]], dtype=v.dtype)
-    by_age = by_age.scatter_add(-1, at, weights.unflatten(-1, (views, -1)).sum(-1))
-    seen = weights @ v + by_age @ age_values.to(v.dtype)
+    seen = weights @ v
+    if age_embedding is not None:
+        by_age = scores.new_zeros(*scores.shape[:-1], len(age_embedding), dtype=v.dtype)
+        by_age = by_age.scatter_add(-1, at, weights.unflatten(-1, (views, -1)).sum(-1))
+        seen = seen + by_age @ age_values.to(v.dtype)
     seen = seen.transpose(2, 3).flatten(3).flatten(1, 2)  # [B, T, D]
     if dropped.any():
         seen = torch.where(dropped.view(-1, 1, 1), _see_null(layer, q, null).to(seen.dtype), seen)
