@@ -27,7 +27,8 @@ MEASURED_STEPS = 20
 class Learner(Protocol):
     """What is trained. `model` holds everything that a checkpoint must hold but the optimiser."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module: ...
 
     def loss(self, step: int) -> dict[str, Tensor]:
         """Terms to be shown; `loss` is the one that is made smaller. Everything random is drawn from torch's generator."""

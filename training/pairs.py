@@ -42,13 +42,14 @@ class MusicEncoder:
         from transformers import EncodecModel
 
         try:
-            self.model: Any = EncodecModel.from_pretrained(source).eval()
+            model: Any = EncodecModel.from_pretrained(source)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise PackageError(
                 f"{source}: expected an EnCodec of the transformers layout: {reason}"
             ) from error
-        self.codebooks, self.sample_rate = codebooks, int(self.model.config.sampling_rate)
+        self.model = model.eval()
+        self.codebooks, self.sample_rate = codebooks, int(model.config.sampling_rate)
         if self.model.config.num_quantizers < codebooks:
             raise PackageError(
                 f"{source}: expected {codebooks} codebooks, found {self.model.config.num_quantizers}"

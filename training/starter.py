@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from engine.model.oscillator import OscillatorSpec
-from engine.spec import CLIP_MEAN, CLIP_STD, DecoderSpec, LongShortSpec, ModelSpec, VisionSpec
+from engine.spec import (
+    CLIP_MEAN,
+    CLIP_STD,
+    DecoderSpec,
+    LongShortSpec,
+    ModelSpec,
+    OscillatorSpec,
+    VisionSpec,
+)
 
 CODEC = OscillatorSpec()
 MOTION_MEAN, MOTION_STD = 0.3, 0.3

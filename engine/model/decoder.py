@@ -80,7 +80,7 @@ class Decoder(nn.Module):
         steps = position.repeat_interleave(rows)
         attention = attention or cached_attention
         new_keys, new_values = list[Tensor](), list[Tensor]()
-        for i, layer in enumerate(self._layers()):
+        for i, layer in enumerate(self.stack()):
             x, k, v = layer(
                 x, steps, (self_keys[i], self_values[i]), layer.dated(keys[i], values[i], ages), attention
             )
@@ -100,21 +100,21 @@ class Decoder(nn.Module):
 
     def project(self, condition: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """condition: [F, P, D]. Returns each layer's cross-attention keys [F, H, d, P] and values [F, H, P, d]."""
-        pairs = [layer.project(condition) for layer in self._layers()]
+        pairs = [layer.project(condition) for layer in self.stack()]
         return [k for k, _ in pairs], [v for _, v in pairs]
 
     def set_ages(self) -> None:
         """Project the ages once."""
         if self.age_embedding is not None:
-            for layer in self._layers():
+            for layer in self.stack():
                 layer.age_keys, layer.age_values = layer.project(self.age_embedding.unsqueeze(1))
 
-    def _layers(self) -> Iterator[DecoderLayer]:
+    def stack(self) -> Iterator[DecoderLayer]:
         return (layer for layer in self.layers if isinstance(layer, DecoderLayer))
 
     def set_null(self, condition: Tensor) -> None:
         """condition: [1, P, D], the tokens of a black frame that attends to black frames."""
-        for layer in self._layers():
+        for layer in self.stack():
             layer.null_keys, layer.null_values = layer.project(condition)
 
 

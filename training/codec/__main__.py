@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from engine.model.oscillator import OscillatorSpec, compressed
+from engine.model.oscillator import compressed
+from engine.spec import OscillatorSpec
 from training.codec.amplitudes import amplitudes
 from training.codec.learner import CodecLearner, CodecModel
 from training.codec.sounds import Sounds

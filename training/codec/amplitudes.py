@@ -14,7 +14,7 @@ from training.composer.composer import Note
 
 F32 = NDArray[np.float32]
 
-RING = np.minimum(1, np.arange(100, 0, -1, np.float32) / 40)
+RING = np.minimum(1, np.arange(100.0, 0.0, -1.0).astype(np.float32) / 40)
 """How a drum fades out in the end, frame by frame."""
 
 

@@ -8,11 +8,14 @@ Letters: B clips, T frames, N amplitudes, K parts.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.model.oscillator import CausalBlock, OscillatorCodec, OscillatorSpec
+from engine.model.oscillator import CausalBlock, OscillatorCodec, Part
+from engine.spec import OscillatorSpec
 
 ENCODER_WIDTH, ENCODER_LAYERS, ENCODER_KERNEL = 160, 2, 2
 DECAY = 0.98
@@ -109,7 +112,7 @@ class Quantiser(nn.Module):
 class PartCodec(nn.Module):
     """Encoder, quantiser and decoder of one part."""
 
-    def __init__(self, spec: OscillatorSpec, decoder: nn.Module) -> None:
+    def __init__(self, spec: OscillatorSpec, decoder: Part) -> None:
         super().__init__()
         self.encoder = Encoder(spec)
         self.quantiser = Quantiser(spec.codebook_size, spec.codebook_dim)
@@ -123,16 +126,21 @@ class CodecModel(nn.Module):
         super().__init__()
         self.spec = spec
         self.oscillators = OscillatorCodec(spec)
-        self.parts = nn.ModuleList(PartCodec(spec, part) for part in self.oscillators.parts)
+        decoders = cast(list[Part], [*self.oscillators.parts])
+        self.parts = nn.ModuleList(PartCodec(spec, part) for part in decoders)
+
+    def each(self) -> list[PartCodec]:
+        return cast(list[PartCodec], [*self.parts])
 
     @property
     def context(self) -> int:
         """Frames before a stretch that its encoding and decoding look at."""
-        return int(self.parts[0].encoder.context) + self.spec.layers * (self.spec.kernel - 1)
+        return self.each()[0].encoder.context + self.spec.layers * (self.spec.kernel - 1)
 
     def write_codebooks(self) -> None:
         """Put the quantisers' codes into the shipped decoder; the code of nothing is what silence is quantised to."""
-        for part, book in zip(self.parts, self.oscillators.codebooks, strict=True):
+        books = cast(list[nn.Embedding], [*self.oscillators.codebooks])
+        for part, book in zip(self.each(), books, strict=True):
             with torch.no_grad():
                 book.weight[:-1] = part.quantiser.codes
                 book.weight[-1] = part.quantiser.codes[self.silence(part)]
@@ -164,7 +172,7 @@ class CodecLearner:
 
     def loss(self, step: int) -> dict[str, Tensor]:
         total, terms = torch.zeros(()), dict[str, Tensor]()
-        for k, part in enumerate(self.model.parts):
+        for k, part in enumerate(self.model.each()):
             x = self._draw(self.learned, k, self.batch, self.frames)
             if step == SETTLE_STEPS:
                 self._begin(k, part)
@@ -178,7 +186,7 @@ class CodecLearner:
         return {"loss": total, **terms}
 
     @torch.no_grad()
-    def _begin(self, k: int, part: nn.Module) -> None:
+    def _begin(self, k: int, part: PartCodec) -> None:
         x = self._draw(self.learned, k, 400, self.frames)
         part.quantiser.begin(part.encoder(x).flatten(0, 1))
 
@@ -194,7 +202,7 @@ class CodecLearner:
     @torch.no_grad()
     def settle(self, batches: int = 50) -> None:
         """Take the latents' scale from many stretches at once: the running one lags behind the last steps."""
-        for k, part in enumerate(self.model.parts):
+        for k, part in enumerate(self.model.each()):
             scale = part.encoder.scale
             scale.reset_running_stats()
             scale.momentum = None  # the plain mean over what follows
@@ -206,7 +214,7 @@ class CodecLearner:
     def evaluate(self) -> dict[str, float]:
         """L1 of compressed amplitudes, and perplexity, for each part."""
         figures = dict[str, float]()
-        for k, part in enumerate(self.model.parts):
+        for k, part in enumerate(self.model.each()):
             x = self.held[:, k, :1000].float()
             chosen, index, _ = part.quantiser(part.encoder(x))
             wanted = x[:, self.model.context :]
@@ -217,7 +225,7 @@ class CodecLearner:
         return figures
 
 
-def part_loss(decoder: nn.Module, z: Tensor, wanted: Tensor) -> Tensor:
+def part_loss(decoder: Part, z: Tensor, wanted: Tensor) -> Tensor:
     """Compressed amplitudes should be near, also when neighbouring partials are summed, and gates open where partials sound."""
     logits = decoder.logits(z)
     made, partials = decoder.gated(logits), decoder.partials

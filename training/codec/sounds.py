@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.model.oscillator import OscillatorSpec, band_weights
+from engine.model.oscillator import band_weights
+from engine.spec import OscillatorSpec
 from training.composer.arrangement import KICK, PERCUSSION, SNARE
 from training.composer.composer import Note
 from training.composer.soundfont import SoundFont
@@ -51,9 +52,8 @@ class Sounds:
             return cls(spec, {})
         with np.load(path) as file:
             keys, tracks = file["keys"], file["tracks"]
-        return cls(
-            spec, {tuple(int(i) for i in k): t.astype(np.float32) for k, t in zip(keys, tracks, strict=True)}
-        )
+        named = zip(keys.tolist(), tracks, strict=True)
+        return cls(spec, {(part, program, key): t.astype(np.float32) for (part, program, key), t in named})
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,10 @@ class _Fitter:
     def solver(self) -> NDArray[np.float64]:
         weighted = self.basis * self.window[:, None]
         gram = weighted.T @ self.basis
-        return np.linalg.solve(gram + RIDGE * self.length * np.eye(len(gram)), weighted.T)
+        answer: NDArray[np.float64] = np.linalg.solve(
+            gram + RIDGE * self.length * np.eye(len(gram)), weighted.T
+        )
+        return np.asarray(solved, np.float64)
 
     def fit(self, x: F32) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Amplitudes, and what is left of the middle `FIRST` samples."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.codec.learner import CodecModel
+from training.codec.learner import CodecModel, PartCodec
 
 CHANGE_COST = 3.0
 """In squared latent units; each of a latent's dimensions has a variance of 1."""
@@ -25,12 +25,12 @@ def tokens(model: CodecModel, amplitudes: Tensor, change_cost: float = CHANGE_CO
     return np.stack(
         [
             steady(_distances(part, x.float()).numpy(), change_cost)
-            for part, x in zip(model.parts, amplitudes, strict=True)
+            for part, x in zip(model.each(), amplitudes, strict=True)
         ]
     )
 
 
-def _distances(part: torch.nn.Module, x: Tensor) -> Tensor:
+def _distances(part: PartCodec, x: Tensor) -> Tensor:
     """[T, N] to [T, codes]; before its beginning a piece was silent."""
     z = part.encoder(torch.cat((x.new_zeros(part.encoder.context, x.shape[1]), x)).unsqueeze(0))[0]
     return part.quantiser.distances(z)

@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def make(
 
 
 def save(clip: Clip, path: Path) -> None:
-    arrays = {"features": clip.features.numpy(), "pieces": clip.pieces}
+    arrays: dict[str, Any] = {"features": clip.features.numpy(), "pieces": clip.pieces}
     for i, views in enumerate(clip.views):
         arrays[f"views{i}"] = views.views
         arrays[f"recalled{i}"] = _ragged(views.recalled)

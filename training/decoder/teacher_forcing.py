@@ -36,7 +36,7 @@ def logits(
     """
     position = torch.zeros(len(columns), dtype=torch.int64, device=columns.device)
     x = decoder.embed(columns, position)
-    for layer in decoder.layers:
+    for layer in decoder.stack():
         x = x + _hear(layer, layer.norm_self(x))
         x = x + _see(
             layer, layer.norm_cross(x), decoder.age_embedding, tokens, chosen, ages, visible, null, dropped
