@@ -17,6 +17,7 @@ from rich.table import Table
 from cuestream import __version__
 from engine.errors import CuestreamError, MediaError, MissingRuntime
 from engine.library import DEFAULT_MODEL
+from engine.media.video import VIDEO_ENDINGS
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -172,22 +173,6 @@ def _pairs(source: Path, output: Path | None, audio_only: bool) -> list[tuple[Pa
         raise MediaError(f"{folder}: expected a folder for the results of a folder, found a file")
     folder.mkdir(parents=True, exist_ok=True)
     return [(video, folder / _scored_name(video, audio_only)) for video in videos]
-
-
-VIDEO_ENDINGS = (
-    ".mp4",
-    ".m4v",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".ts",
-    ".flv",
-    ".mpg",
-    ".mpeg",
-    ".wmv",
-    ".ogv",
-)
 
 
 def _scored_name(video: Path, audio_only: bool) -> str:

@@ -14,14 +14,12 @@ from engine import codec, offline
 from engine.backends.base import F32, Backend
 from engine.errors import MediaError
 from engine.frames import U8, Frame, is_cut
-from engine.media.video import VideoInfo, VideoReader
+from engine.media.video import LIVE_FRAMES_PER_S, EveryNth, VideoInfo, VideoReader
 from engine.motion import MotionPicture
 from engine.player import Held, ModelPlayer, Player
 from engine.spec import StreamPolicy
 from engine.stream import AudioChunk
 
-LIVE_FRAMES_PER_S = 10
-"""Frames of a file that are shown to a live stream: about what a camera client sends."""
 OFFLINE_CHUNK_FRAMES = 50
 """Code frames decoded to audio at once when nobody waits for them."""
 
@@ -51,20 +49,6 @@ def live(player: Player[Any], video: Path, info: VideoInfo, policy: StreamPolicy
             yield _piece(player, player.held(stream), chunk)
     if rest := stream.close(end):
         yield _piece(player, player.held(stream), rest)
-
-
-@dataclass(slots=True)
-class EveryNth:
-    """Wants the first frame of each 1/rate seconds."""
-
-    rate: int
-    due: int = 0
-
-    def __call__(self, _index: int, time_s: float) -> bool:
-        wanted = int(time_s * self.rate) >= self.due
-        if wanted:
-            self.due = int(time_s * self.rate) + 1
-        return wanted
 
 
 def _piece(player: Player[Any], held: Held, chunk: AudioChunk) -> Piece:

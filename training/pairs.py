@@ -15,12 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cuestream.cli import VIDEO_ENDINGS
-from cuestream.music import LIVE_FRAMES_PER_S, EveryNth
 from engine.errors import MediaError, PackageError
 from engine.frames import Frame, is_cut
 from engine.media.audio import SAMPLE_RATE_OUT, read_stereo
-from engine.media.video import VideoReader
+from engine.media.video import LIVE_FRAMES_PER_S, VIDEO_ENDINGS, EveryNth, VideoReader
 from engine.model.vidmuse import VidMuse
 from engine.motion import MotionPicture
 from engine.spec import ModelSpec, StreamPolicy

@@ -24,6 +24,9 @@ from engine.media.source import audio_stream, open_input, video_stream
 from engine.media.timeline import Extent, declared_s, frame_rate, packets, scan, video_end_s
 
 __all__ = [
+    "LIVE_FRAMES_PER_S",
+    "VIDEO_ENDINGS",
+    "EveryNth",
     "VideoFrame",
     "VideoInfo",
     "VideoReader",
@@ -36,8 +39,39 @@ __all__ = [
 Wanted = Callable[[int, float], bool]
 """Whether the frame with this index and time in seconds is to be converted."""
 
+VIDEO_ENDINGS = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".ts",
+    ".flv",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".ogv",
+)
+LIVE_FRAMES_PER_S = 10
+"""Frames of a file that are shown to a live stream: about what a camera client sends."""
+
 # A file whose frames stop this much before the end that it declares has been cut off.
 _MISSING_S = 0.5
+
+
+@dataclass(slots=True)
+class EveryNth:
+    """Wants the first frame of each 1/rate seconds."""
+
+    rate: int
+    due: int = 0
+
+    def __call__(self, _index: int, time_s: float) -> bool:
+        wanted = int(time_s * self.rate) >= self.due
+        if wanted:
+            self.due = int(time_s * self.rate) + 1
+        return wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,9 +120,7 @@ class _Fitter:
     def solver(self) -> NDArray[np.float64]:
         weighted = self.basis * self.window[:, None]
         gram = weighted.T @ self.basis
-        answer: NDArray[np.float64] = np.linalg.solve(
-            gram + RIDGE * self.length * np.eye(len(gram)), weighted.T
-        )
+        solved = np.linalg.solve(gram + RIDGE * self.length * np.eye(len(gram)), weighted.T)
         return np.asarray(solved, np.float64)
 
     def fit(self, x: F32) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
