@@ -12,13 +12,10 @@ import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
-import torch
 
 from benchmarks.quality import measures as by
 from benchmarks.quality.clips import (
@@ -28,19 +25,15 @@ from benchmarks.quality.clips import (
     STEPS_PER_S,
     TRUTH,
     Task,
-    attributes_of,
     measure_sounds,
-    music,
-    scenes_of,
 )
-from benchmarks.quality.hearing import SAMPLE_RATE, WINDOW_S, hear
+from benchmarks.quality.making import OUT, make
 from benchmarks.quality.musicnn import Embedding
 from benchmarks.report import print_table, write
 from cuestream.players import PROCEDURAL
 
 GATE = {"follows motion, r": 0.5, "cuts answered": 0.25, "R@3 of 12": 0.62, "Fréchet, x codec": 2.5}
 """What the trained model must reach; the Fréchet distance must not exceed its figure."""
-OUT = Path("out/quality")
 
 
 def main() -> None:
@@ -95,38 +88,6 @@ def _with_progress(contender: str, made: Iterable[by.Clip], count: int) -> Itera
         if done % 20 == 0 or done == count:
             print(f"{contender}: {done} of {count}", flush=True)
         yield clip
-
-
-def make(task: Task) -> by.Clip:
-    """Play, keep as a WAV, listen."""
-    torch.set_num_threads(1)
-    samples = music(task)
-    folder = OUT / Path(task.contender).name
-    folder.mkdir(parents=True, exist_ok=True)
-    peak = max(1.0, float(np.abs(samples).max()))
-    soundfile.write(folder / f"{task.video}-{task.seed}.wav", samples / peak, SAMPLE_RATE)
-    scenes = scenes_of(task.video, task.steps)
-    return by.Clip(
-        task.video,
-        task.seed,
-        hear(samples),
-        np.array([scene.start / STEPS_PER_S for scene in scenes[1:]]),
-        attributes_of(scenes, task.steps, WINDOW_S),
-        _embedding()(_levelled(samples), SAMPLE_RATE).astype(np.float64),
-    )
-
-
-LEVEL = 0.1
-"""Effective value that music has before it is embedded: how loud it is says nothing of its kind."""
-
-
-def _levelled(samples: Any) -> Any:
-    return samples * (LEVEL / max(1e-4, float(np.sqrt(np.mean(samples**2)))))
-
-
-@cache
-def _embedding() -> Embedding:
-    return Embedding.load(OUT)
 
 
 def judged(clips: dict[str, list[by.Clip]]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from streams import camera, play
 from engine.backends.torch import TorchBackend
 from engine.errors import PackageError
 from engine.spec import StreamPolicy
-from engine.stream import ScoreStream
+from engine.stream import STATE_FORMAT, ScoreStream
 from export.checkpoint import Package, load_model
 
 U8 = NDArray[np.uint8]
@@ -241,9 +241,9 @@ def test_what_is_no_snapshot_is_refused(short_torch_backend: Any, junk: bytes) -
 
 
 def test_a_snapshot_of_another_format_is_refused(short_torch_backend: Any, blob: bytes) -> None:
-    other = blob.replace(b'\\"format\\": 1', b'\\"format\\": 9', 1)
+    other = blob.replace(rb'\"format\": %d' % STATE_FORMAT, rb'\"format\": 9', 1)
     assert other != blob
-    with pytest.raises(PackageError, match="expected snapshot format 1, found 9"):
+    with pytest.raises(PackageError, match=f"expected snapshot format {STATE_FORMAT}, found 9"):
         ScoreStream.restore(short_torch_backend, other)
 
 

@@ -113,8 +113,9 @@ def test_a_choice_beyond_its_limit_is_named(name: str, value: Any) -> None:
 
 
 def test_every_choice_is_checked_or_has_no_limit() -> None:
-    unlimited = {"open_slot", "hold_last_frame", "similar_below", "cut_above", "cut_colours_above"}
-    assert {f.name for f in fields(StreamPolicy)} == set(BAD_CHOICES) | unlimited
+    switches = {"open_slot", "hold_last_frame"}
+    thresholds = {"similar_below", "motion_similar_below", "cut_above", "cut_colours_above"}
+    assert {f.name for f in fields(StreamPolicy)} == set(BAD_CHOICES) | switches | thresholds
 
 
 def test_the_default_policy_and_parity_keep_their_limits() -> None:
