@@ -13,8 +13,8 @@ from engine.spec import ModelSpec, StreamPolicy
 POLICY_FILE = "policy.json"
 """Beside a model: what its makers recommend where it is not `StreamPolicy`'s default."""
 
-DEFAULT_MODEL = "random-tiny"
-"""Random weights, so noise and not music, until the trained starter model ships."""
+DEFAULT_MODEL = "starter"
+"""Trained by us on data that we make (`training/`), small enough to ship."""
 
 _HERE = Path(__file__).parent
 SHELVES = (_HERE / "_models", _HERE.parent / "models")

@@ -19,6 +19,7 @@ from engine.generate import Window, generate
 from engine.spec import ModelSpec, StreamPolicy
 
 STRIDE_S = 29.5
+"""As published. A model with shorter windows than that goes on by half a window."""
 ENCODE_AT_ONCE = 8
 """Frames that go through the vision tower together."""
 MAX_OFFLINE_S = 3600.0
@@ -38,11 +39,16 @@ class Span:
 
 
 def schedule(
-    spec: ModelSpec, duration_s: float, stride_s: float = STRIDE_S, as_published: bool = False
+    spec: ModelSpec, duration_s: float, stride_s: float | None = None, as_published: bool = False
 ) -> list[Span]:
-    """The windows that cover `duration_s`. Raises ValueError when windows would not overlap or not advance."""
-    stride = int(spec.code_rate * stride_s)
+    """The windows that cover `duration_s`. Raises ValueError when windows would not overlap or not advance.
+
+    stride_s: from the beginning of a window to that of the next one; by default see `STRIDE_S`.
+    """
     longest = spec.trained_steps - 1
+    if stride_s is None:
+        stride_s = STRIDE_S if STRIDE_S * spec.code_rate < longest else longest / spec.code_rate / 2
+    stride = int(spec.code_rate * stride_s)
     if not 0 < stride < longest:
         raise ValueError(f"the stride must be above 0 and below {longest / spec.code_rate} s, not {stride_s}")
     total = int(spec.code_rate * duration_s) if as_published else round(spec.code_rate * duration_s)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cuestream.players import find_player
 from engine.frames import Frame
+from engine.library import find_model
 from engine.model.oscillator import compressed
 from engine.player import Player
 from engine.spec import StreamPolicy
@@ -25,8 +26,8 @@ from training.composer.composer import Note
 from training.composer.scenes import Scene, script
 from training.composer.soundfont import SoundFont, ready
 from training.composer.video import render
+from training.parts import codec_of
 from training.pieces import SIDE, by_step, compose, draw
-from training.ship import shipped_codec
 
 F32 = NDArray[np.float32]
 
@@ -113,7 +114,7 @@ def _by_sound_font(notes: list[list[Note]]) -> F32:
 
 
 def _through_codec(notes: list[list[Note]]) -> F32:
-    codec, sounds = shipped_codec(), _sounds()
+    codec, sounds = codec_of(find_model("starter")), _sounds()
     codes = tokens(codec, compressed(torch.from_numpy(amplitudes(notes, sounds))))
     before = np.full((len(codes), codec.spec.context), codec.spec.codebook_size)
     with torch.inference_mode():

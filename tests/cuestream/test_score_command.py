@@ -134,7 +134,7 @@ def test_the_timeline_covers_the_music_without_gaps(run: Run, tmp_path: Path) ->
         tmp_path / "t.png",
     )
     header, *chunks = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
-    assert header["model"] == "random-tiny"
+    assert header["model"] == "starter"
     assert header["mode"] == "live"
     ends = [0.0, *(c["start_s"] + c["duration_s"] for c in chunks)]
     assert [c["start_s"] for c in chunks] == pytest.approx(ends[:-1])
@@ -167,11 +167,11 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None
         (["score", video, "-o", tmp_path / "out.xyz"], ".xyz"),
         (["score", video, "-o", video], "is the input itself"),
         (["score", video, "-o", output, "--audio-only"], ".wav"),
-        (["score", video, "-o", output, "--model", "nonesuch"], "random-tiny"),
+        (["score", video, "-o", output, "--model", "nonesuch"], "random-tiny, starter"),
         (["score", video, "-o", output, "--temperature", "-1"], "temperature"),
         (["score", video, "-o", output, "--as-published"], "--offline"),
         (["score", video, "-o", output, "--timeline", tmp_path / "nowhere" / "t.jsonl"], "nowhere"),
-        (["info", "nonesuch"], "random-tiny"),
+        (["info", "nonesuch"], "random-tiny, starter"),
         (["score", tmp_path / "nofolder" / "x.mp4"], "x.mp4"),
     ]
     for arguments, expected in cases:

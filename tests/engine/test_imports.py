@@ -121,9 +121,9 @@ for name in {[n for n in names if n != "cuestream.__main__"]!r}:
     importlib.import_module(name)
 import numpy as np
 from engine.backends.onnxruntime import OnnxBackend
-from engine.library import find_model
+from engine.library import DEFAULT_MODEL, find_model
 from engine.stream import ScoreStream
-stream = ScoreStream(OnnxBackend(find_model("random-tiny"), threads=1))
+stream = ScoreStream(OnnxBackend(find_model(DEFAULT_MODEL), threads=1))
 side = stream.backend.spec.vision.image_size
 stream.push(np.zeros((side, side, 3), np.uint8))
 while not (chunk := stream.take()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,19 @@ def test_the_published_last_window_sees_frames_from_too_early() -> None:
     published, corrected = (schedule(SPEC, 31, as_published=flag)[-1] for flag in (True, False))
     assert (published.first_frame, published.frames) == (2, 3)
     assert (corrected.first_frame, corrected.frames) == (59, 3)
+
+
+def test_a_model_with_short_windows_goes_on_by_half_a_window() -> None:
+    short = replace(SPEC, decoder=replace(SPEC.decoder, trained_s=15.0))
+    spans = schedule(short, 40)
+    assert [(s.start, s.prompt, s.total) for s in spans] == [
+        (0, 0, 750),
+        (375, 375, 750),
+        (750, 375, 750),
+        (1125, 375, 750),
+        (1500, 375, 500),
+    ]
+    assert [(s.first_frame, s.frames) for s in spans[:2]] == [(0, 30), (15, 30)]
 
 
 @pytest.mark.parametrize("duration", [0.1, 0.51, 3.3, 29.99, 30.0, 30.01, 61.2345, 599.98])

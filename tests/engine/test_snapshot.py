@@ -241,7 +241,7 @@ def test_what_is_no_snapshot_is_refused(short_torch_backend: Any, junk: bytes) -
 
 
 def test_a_snapshot_of_another_format_is_refused(short_torch_backend: Any, blob: bytes) -> None:
-    other = blob.replace(rb'\"format\": %d' % STATE_FORMAT, rb'\"format\": 9', 1)
+    other = blob.replace(rb"\"format\": %d" % STATE_FORMAT, rb"\"format\": 9", 1)
     assert other != blob
     with pytest.raises(PackageError, match=f"expected snapshot format {STATE_FORMAT}, found 9"):
         ScoreStream.restore(short_torch_backend, other)

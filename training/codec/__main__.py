@@ -11,12 +11,11 @@ from engine.model.oscillator import compressed
 from engine.spec import OscillatorSpec
 from training.codec.amplitudes import amplitudes
 from training.codec.learner import CodecLearner, CodecModel
-from training.codec.sounds import Sounds
+from training.codec.sounds import SOUNDS_FILE, Sounds
 from training.loop import Plan, train
 from training.memory import keep_freed_memory
+from training.parts import CODEC_FILE
 from training.pieces import compose, imagine
-
-CODEC_FILE = "codec.pt"
 
 
 def clips(count: int, spec: OscillatorSpec, sounds: Sounds, first_seed: int = 0) -> torch.Tensor:
@@ -43,9 +42,9 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     spec = OscillatorSpec()
     torch.manual_seed(args.seed)
-    sounds = Sounds.load(spec, args.out / "sounds.npz")
+    sounds = Sounds.load(spec, args.out / SOUNDS_FILE)
     data = clips(args.clips, spec, sounds)
-    sounds.save(args.out / "sounds.npz")
+    sounds.save(args.out / SOUNDS_FILE)
     print(f"{data.shape[0]} clips, {len(sounds.known)} notes", flush=True)
     learner = CodecLearner(CodecModel(spec), data, held_out=10)
     plan = Plan(

@@ -22,6 +22,7 @@ from training.composer.soundfont import SoundFont
 
 F32 = NDArray[np.float32]
 
+SOUNDS_FILE = "sounds.npz"
 VELOCITY = 80
 """Notes are measured at this velocity; others are scaled as the sound font does, by the square."""
 FRAMES = 176

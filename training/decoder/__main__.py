@@ -1,6 +1,7 @@
 """`python -m training.decoder`: make clips with the trained eyes and codec, and train the decoder on them.
 
-With --pairs and --package a converted or published model goes on learning from one's own videos.
+With --package a model goes on learning: the starter from more drawn videos, seen by its own eyes and written by its own codec;
+with --pairs a converted or published model from one's own videos.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from engine.patterns import DelayPattern
 from engine.spec import ModelSpec
 from export.checkpoint import Package, load_package, save_package
 from training import starter
+from training.codec.sounds import SOUNDS_FILE
 from training.decoder import clips
 from training.decoder.dataset import Clip, Stretches
 from training.decoder.learner import DecoderLearner
 from training.loop import Plan, train
 from training.memory import keep_freed_memory
+from training.parts import eyes_of
 
 HELD_OUT = 20
 """Videos that are not learned from: the first ones, a tenth at most."""
@@ -89,7 +92,7 @@ def _model(package: Package | None, runs: Path) -> VidMuse:
     """The package's model, or the starter's with its trained eyes; without a codec, for it learns codes."""
     model = VidMuse(_silent(package.spec if package else starter.spec()))
     if package is None:
-        model.vision.load_state_dict(clips.trained_eyes(runs / "eyes").state_dict())
+        model.vision.load_state_dict(eyes_of(runs).state_dict())
     else:
         weights = {k: v for k, v in package.weights.items() if not k.startswith("codec.")}
         model.load_state_dict(weights)
@@ -101,7 +104,8 @@ def _silent(spec: ModelSpec) -> ModelSpec:
 
 
 def _drawn_clips(args: argparse.Namespace) -> list[Clip]:
-    return clips.make_all(args.runs, args.out / "clips", args.videos, args.pieces, args.workers)
+    source, sounds = Path(args.package or args.runs), args.runs / "codec" / SOUNDS_FILE
+    return clips.make_all(source, sounds, args.out / "clips", args.videos, args.pieces, args.workers)
 
 
 def _own_clips(model: VidMuse, args: argparse.Namespace) -> list[Clip]:

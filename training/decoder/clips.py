@@ -15,7 +15,6 @@ from engine.model.oscillator import compressed
 from engine.model.vision import VisionTower
 from engine.spec import ModelSpec, StreamPolicy
 from training import starter
-from training.codec.__main__ import CODEC_FILE
 from training.codec.amplitudes import amplitudes
 from training.codec.learner import CodecModel
 from training.codec.sounds import Sounds
@@ -23,7 +22,7 @@ from training.codec.tokens import tokens
 from training.decoder.dataset import Clip
 from training.decoder.views import Views, watch
 from training.eyes.__main__ import seen
-from training.loop import CHECKPOINT_FILE
+from training.parts import codec_of, eyes_of
 from training.pieces import PIECE_STEPS, by_step, compose, draw
 
 WINDOWS_S = (2.0, 4.0, 6.0, 10.0)
@@ -84,14 +83,17 @@ def _ragged(rows: list[list[int]]) -> np.ndarray:
     return answer
 
 
-def make_all(runs: Path, folder: Path, videos: int, pieces: int, workers: int) -> list[Clip]:
-    """All clips; those that are not on the disk yet are made, one process a core."""
+def make_all(source: Path, sounds: Path, folder: Path, videos: int, pieces: int, workers: int) -> list[Clip]:
+    """All clips; those that are not on the disk yet are made, one process a core.
+
+    source: runs or a model, whose eyes see and whose codec writes. sounds: notes of the sound font that were measured before.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [seed for seed in range(videos) if not (folder / f"{seed}.npz").is_file()]
     if missing:
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             for done, _ in enumerate(
-                pool.map(_make_one, [(runs, folder, seed, pieces) for seed in missing]), 1
+                pool.map(_make_one, [(source, sounds, folder, seed, pieces) for seed in missing]), 1
             ):
                 if done % 20 == 0:
                     print(f"{done} of {len(missing)} clips", flush=True)
@@ -101,26 +103,10 @@ def make_all(runs: Path, folder: Path, videos: int, pieces: int, workers: int) -
 _KEPT: dict[Path, tuple[VisionTower, CodecModel, Sounds]] = {}
 
 
-def _make_one(task: tuple[Path, Path, int, int]) -> None:
-    runs, folder, seed, pieces = task
+def _make_one(task: tuple[Path, Path, Path, int, int]) -> None:
+    source, sounds, folder, seed, pieces = task
     torch.set_num_threads(1)
-    if runs not in _KEPT:
-        sounds = Sounds.load(starter.CODEC, runs / "codec" / "sounds.npz")
-        _KEPT[runs] = (trained_eyes(runs / "eyes"), trained_codec(runs / "codec"), sounds)
-    made = make(range(seed, seed + 1), pieces, starter.spec(), *_KEPT[runs])
+    if source not in _KEPT:
+        _KEPT[source] = (eyes_of(source), codec_of(source), Sounds.load(starter.CODEC, sounds))
+    made = make(range(seed, seed + 1), pieces, starter.spec(), *_KEPT[source])
     save(next(made), folder / f"{seed}.npz")
-
-
-def trained_codec(folder: Path) -> CodecModel:
-    model = CodecModel(starter.CODEC)
-    model.load_state_dict(torch.load(folder / CODEC_FILE, weights_only=True))
-    return model.eval()
-
-
-def trained_eyes(folder: Path) -> VisionTower:
-    state = torch.load(folder / CHECKPOINT_FILE, weights_only=True)["model"]
-    vision = VisionTower(starter.VISION)
-    vision.load_state_dict(
-        {k.removeprefix("vision."): v for k, v in state.items() if k.startswith("vision.")}
-    )
-    return vision.eval()
