@@ -12,9 +12,9 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import torch
 from torch import Tensor, nn
@@ -71,28 +71,57 @@ def train(learner: Learner, plan: Plan, report: Callable[[str], None] = print) -
         _groups(learner.model, plan.weight_decay), lr=plan.learning_rate, betas=plan.betas
     )
     done, total = _resume(learner, optimiser, plan)
-    began, log = time.monotonic(), (plan.folder / LOG_FILE).open("a")
+    with (plan.folder / LOG_FILE).open("a") as log:
+        return _go_on(learner, optimiser, plan, done, total, _Log(log, report))
+
+
+def _go_on(
+    learner: Learner, optimiser: torch.optim.Optimizer, plan: Plan, done: int, total: int, log: _Log
+) -> int:
     while total == 0 or done < total:
         terms = _step(learner, optimiser, plan, done, total)
         done += 1
         learner.after(done)
         if done == 1:
-            began = time.monotonic()
+            log.began = time.monotonic()
         if total == 0 and done > MEASURED_STEPS:
-            each = (time.monotonic() - began) / (done - 1)
+            each = (time.monotonic() - log.began) / (done - 1)
             total = done + max(0, round(plan.budget_minutes * 60 / each))
-            report(f"{each * 1000:.0f} ms a step: {total} steps")
+            log.report(f"{each * 1000:.0f} ms a step: {total} steps")
         ends = total > 0 and done >= total
         if done % plan.log_every == 0 or ends:
-            _log(log, report, done, total, terms, began)
+            log.write(done, total, terms)
         if done % plan.evaluate_every == 0 or ends:
-            learner.model.eval()
-            with torch.no_grad():
-                _log(log, report, done, total, {f"held_{k}": v for k, v in learner.evaluate().items()}, began)
-            learner.model.train()
+            log.write(done, total, {f"held_{k}": v for k, v in _evaluated(learner).items()})
         if total > 0 and (done % plan.checkpoint_every == 0 or ends):
             _save(learner, optimiser, plan, done, total)
     return done
+
+
+@dataclass(slots=True)
+class _Log:
+    """One JSON object a line, and the same for whoever watches."""
+
+    file: TextIO
+    report: Callable[[str], None]
+    began: float = field(default_factory=time.monotonic)
+
+    def write(self, done: int, total: int, terms: dict[str, float]) -> None:
+        """Raises ArithmeticError when a term is no number, before a checkpoint is made of it."""
+        if not all(math.isfinite(v) for v in terms.values()):
+            raise ArithmeticError(f"step {done}: {terms}; the last checkpoint is from before it")
+        self.file.write(json.dumps({"step": done, **{k: round(v, 5) for k, v in terms.items()}}) + "\n")
+        self.file.flush()
+        shown = "  ".join(f"{k} {v:.4f}" for k, v in terms.items())
+        self.report(f"{done}/{total or '?'}  {time.monotonic() - self.began:.0f} s  {shown}")
+
+
+def _evaluated(learner: Learner) -> dict[str, float]:
+    learner.model.eval()
+    with torch.no_grad():
+        figures = learner.evaluate()
+    learner.model.train()
+    return figures
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -128,17 +157,6 @@ def _rate(done: int, total: int, plan: Plan) -> float:
     up = min(1.0, (done + 1) / plan.warm_up)
     share = done / total if total else 0.0
     return up * (plan.last_rate + (1 - plan.last_rate) * 0.5 * (1 + math.cos(math.pi * share)))
-
-
-def _log(
-    file: Any, report: Callable[[str], None], done: int, total: int, terms: dict[str, float], began: float
-) -> None:
-    if not all(math.isfinite(v) for v in terms.values()):
-        raise ArithmeticError(f"step {done}: {terms}; the last checkpoint is from before it")
-    file.write(json.dumps({"step": done, **{k: round(v, 5) for k, v in terms.items()}}) + "\n")
-    file.flush()
-    shown = "  ".join(f"{k} {v:.4f}" for k, v in terms.items())
-    report(f"{done}/{total or '?'}  {time.monotonic() - began:.0f} s  {shown}")
 
 
 def _save(learner: Learner, optimiser: torch.optim.Optimizer, plan: Plan, done: int, total: int) -> None:

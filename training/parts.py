@@ -41,7 +41,9 @@ def codec_of(folder: Path) -> CodecModel:
     if is_package(folder):
         model.load_state_dict(model.state_dict() | _shipped(folder))
     else:
-        model.load_state_dict(torch.load(folder / "codec" / CODEC_FILE, weights_only=True))
+        model.load_state_dict(
+            torch.load(folder / "codec" / CODEC_FILE, map_location="cpu", weights_only=True)
+        )
     return model.eval()
 
 
@@ -64,7 +66,7 @@ def _shipped(folder: Path) -> dict[str, Tensor]:
 def _state(folder: Path, checkpoint: Path) -> dict[str, Tensor]:
     if is_package(folder):
         return {k: t.float() for k, t in load_file(folder / WEIGHTS_FILE).items()}
-    state: dict[str, Tensor] = torch.load(checkpoint, weights_only=True)["model"]
+    state: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
     return state
 
 

@@ -21,7 +21,9 @@ from training.parts import ENCODER_FILE, codec_of
 
 def package(decoder: Path, codec: CodecModel) -> Package:
     """Decoder and eyes from a decoder's run, oscillators from the codec; weights rounded to fp16."""
-    weights: dict[str, Tensor] = torch.load(decoder / CHECKPOINT_FILE, weights_only=True)["model"]
+    weights: dict[str, Tensor] = torch.load(decoder / CHECKPOINT_FILE, map_location="cpu", weights_only=True)[
+        "model"
+    ]
     codec.write_codebooks()
     weights |= {f"codec.{name}": tensor for name, tensor in codec.oscillators.state_dict().items()}
     return Package(starter.spec(), {name: tensor.half().float() for name, tensor in weights.items()})

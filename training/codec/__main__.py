@@ -12,8 +12,8 @@ from engine.spec import OscillatorSpec
 from training.codec.amplitudes import amplitudes
 from training.codec.learner import CodecLearner, CodecModel
 from training.codec.sounds import SOUNDS_FILE, Sounds
+from training.devices import add_device_options, begin_on
 from training.loop import Plan, train
-from training.memory import keep_freed_memory
 from training.parts import CODEC_FILE
 from training.pieces import compose, imagine
 
@@ -35,18 +35,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--clips", type=int, default=220)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0)
+    add_device_options(parser)
     args = parser.parse_args()
-    keep_freed_memory()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    device = begin_on(args)
     spec = OscillatorSpec()
     torch.manual_seed(args.seed)
     sounds = Sounds.load(spec, args.out / SOUNDS_FILE)
     data = clips(args.clips, spec, sounds)
     sounds.save(args.out / SOUNDS_FILE)
     print(f"{data.shape[0]} clips, {len(sounds.known)} notes", flush=True)
-    learner = CodecLearner(CodecModel(spec), data, held_out=10)
+    learner = CodecLearner(CodecModel(spec).to(device), data, held_out=10)
     plan = Plan(
         args.out,
         args.steps,
@@ -55,6 +53,7 @@ def main() -> None:
         weight_decay=1e-4,
         betas=(0.9, 0.99),
         seed=args.seed,
+        bf16=args.bf16,
     )
     train(learner, plan, lambda line: print(line, flush=True))
     learner.settle()

@@ -99,7 +99,7 @@ class Quantiser(nn.Module):
         self.codes.copy_(z[torch.randperm(len(z))[:size]])
         for _ in range(rounds):
             distance, index = self.distances(z).min(-1)
-            counts = torch.zeros(size).index_add_(0, index, torch.ones(len(z)))
+            counts = z.new_zeros(size).index_add_(0, index, z.new_ones(len(z)))
             sums = torch.zeros_like(self.codes).index_add_(0, index, z)
             used = counts > 0
             self.codes[used] = sums[used] / counts[used].unsqueeze(1)
@@ -147,7 +147,8 @@ class CodecModel(nn.Module):
 
     def silence(self, part: PartCodec) -> int:
         """The code of a frame in which nothing sounds, after others like it."""
-        nothing = torch.zeros(1, part.encoder.context + 1, self.spec.amplitudes)
+        codes = part.quantiser.codes
+        nothing = codes.new_zeros(1, part.encoder.context + 1, self.spec.amplitudes)
         was_training = part.training
         part.eval()
         index = int(part.quantiser(part.encoder(nothing))[1].flatten()[0])
@@ -168,16 +169,17 @@ class CodecLearner:
         seed: int = 0,
     ) -> None:
         self.model, self.batch, self.frames, self.seed = model, batch, frames, seed
+        self.device = next(model.parameters()).device
         self.learned, self.held = amplitudes[:-held_out], amplitudes[-held_out:]
 
     def loss(self, step: int) -> dict[str, Tensor]:
-        total, terms = torch.zeros(()), dict[str, Tensor]()
+        total, terms = torch.zeros((), device=self.device), dict[str, Tensor]()
         for k, part in enumerate(self.model.each()):
             x = self._draw(self.learned, k, self.batch, self.frames)
             if step == SETTLE_STEPS:
                 self._begin(k, part)
             z = part.encoder(x)
-            commitment = torch.zeros(())
+            commitment = torch.zeros((), device=self.device)
             if step >= SETTLE_STEPS:
                 z, _, commitment = part.quantiser(z)
             loss = part_loss(part.decoder, z, x[:, self.model.context :])
@@ -194,7 +196,8 @@ class CodecLearner:
         length = frames + self.model.context
         clip = torch.randint(len(clips), (batch,))
         start = torch.randint(clips.shape[2] - length, (batch,))
-        return torch.stack([clips[c, k, s : s + length] for c, s in zip(clip, start, strict=True)]).float()
+        drawn = [clips[c, k, s : s + length] for c, s in zip(clip, start, strict=True)]
+        return torch.stack(drawn).to(self.device).float()
 
     def after(self, step: int) -> None:
         pass
@@ -215,7 +218,7 @@ class CodecLearner:
         """L1 of compressed amplitudes, and perplexity, for each part."""
         figures = dict[str, float]()
         for k, part in enumerate(self.model.each()):
-            x = self.held[:, k, :1000].float()
+            x = self.held[:, k, :1000].to(self.device).float()
             chosen, index, _ = part.quantiser(part.encoder(x))
             wanted = x[:, self.model.context :]
             figures[f"l1_{k}"] = float((part.decoder(chosen) - wanted).abs().mean() / wanted.abs().mean())

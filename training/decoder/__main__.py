@@ -22,8 +22,8 @@ from training.codec.sounds import SOUNDS_FILE
 from training.decoder import clips
 from training.decoder.dataset import Clip, Stretches
 from training.decoder.learner import DecoderLearner
+from training.devices import add_device_options, begin_on
 from training.loop import Plan, train
-from training.memory import keep_freed_memory
 from training.parts import eyes_of
 
 HELD_OUT = 20
@@ -32,9 +32,7 @@ HELD_OUT = 20
 
 def main() -> None:
     args = _arguments()
-    keep_freed_memory()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    device = begin_on(args)
     torch.manual_seed(args.seed)
     package = load_package(args.package, args.codec) if args.package else None
     model = _model(package, args.runs)
@@ -48,7 +46,8 @@ def main() -> None:
     )
     held_out = min(HELD_OUT, max(1, len(made) // 10))
     learned = Stretches(made[held_out:] or made, *settings)
-    learner = DecoderLearner(model, learned, Stretches(made[:held_out], *settings), args.rows, args.columns)
+    held = Stretches(made[:held_out], *settings)
+    learner = DecoderLearner(model.to(device), learned, held, args.rows, args.columns, args.compile)
     plan = Plan(
         args.out,
         args.steps,
@@ -82,9 +81,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--columns", type=int, default=750, help="of a row; a multiple of 25")
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--workers", type=int, default=2, help="processes that make clips")
+    parser.add_argument("--compile", action="store_true", help="the decoder through torch.compile")
+    add_device_options(parser)
     return parser.parse_args()
 
 

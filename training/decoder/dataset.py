@@ -5,7 +5,7 @@ Letters: B rows, T columns, K codebooks, G blocks of L columns, V views of a blo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -47,6 +47,9 @@ class Batch:
     chosen: Tensor
     ages: Tensor
     visible: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.model.vidmuse import VidMuse
-from training.decoder.dataset import Batch, Stretch, Stretches
+from training.decoder.dataset import BLOCK_STEPS, Batch, Stretch, Stretches
 from training.decoder.teacher_forcing import logits
 
 DROPPED = 0.12
@@ -17,25 +17,41 @@ UNSURE_COLUMNS = 50
 
 
 class DecoderLearner:
-    """Trains short and long branch, fusion and decoder on stretches of clips."""
+    """Trains short and long branch, fusion and decoder on stretches of clips, on the device that the model is on.
+
+    compiled: the decoder through torch.compile; worth its first minutes on a GPU. Raises ValueError when a row's columns are
+    too few to learn from, or no whole blocks.
+    """
 
     def __init__(
-        self, model: VidMuse, learned: Stretches, held: Stretches, rows: int = 8, columns: int = 1000
+        self,
+        model: VidMuse,
+        learned: Stretches,
+        held: Stretches,
+        rows: int = 8,
+        columns: int = 1000,
+        compiled: bool = False,
     ) -> None:
+        if columns <= UNSURE_COLUMNS or columns % BLOCK_STEPS:
+            limit = f"above {UNSURE_COLUMNS} and a multiple of {BLOCK_STEPS}"
+            raise ValueError(f"the columns of a row must be {limit}, not {columns}")
         self.model, self.learned, self.held = model, learned, held
         self.rows, self.columns = rows, columns
+        self.device = model.decoder.embedding.weight.device
+        self.logits = torch.compile(logits, dynamic=True) if compiled else logits
         model.vision.requires_grad_(False)
         side, planes = model.spec.vision.image_size, model.spec.vision.planes
         with torch.no_grad():
-            self.black = model.vision(torch.zeros(1, side, side, planes, dtype=torch.uint8))[1]
+            black = torch.zeros(1, side, side, planes, dtype=torch.uint8, device=self.device)
+            self.black = model.vision(black)[1]
 
     def loss(self, step: int) -> dict[str, Tensor]:
         stretches = self.learned.draw(self.rows, self.columns)
-        dropped = torch.rand(self.rows) < DROPPED
+        dropped = (torch.rand(self.rows) < DROPPED).to(self.device)
         return self._terms(stretches, dropped)
 
     def _terms(self, stretches: list[Stretch], dropped: Tensor) -> dict[str, Tensor]:
-        batch = self.learned.batch(stretches, self.columns)
+        batch = self.learned.batch(stretches, self.columns).to(self.device)
         for row, stretch in enumerate(stretches):
             if stretch.origin:
                 batch.wanted[row, :UNSURE_COLUMNS] = -100
@@ -48,7 +64,7 @@ class DecoderLearner:
         null = self._fuse(self.black, self.black)
         rows = zip(batch.features, batch.memory, batch.remembered, strict=True)
         tokens = torch.stack([self._fuse(features, memory[held]) for features, memory, held in rows])
-        return logits(
+        return self.logits(
             model.decoder, batch.columns, tokens, batch.chosen, batch.ages, batch.visible, null, dropped
         )
 
@@ -67,11 +83,11 @@ class DecoderLearner:
         torch.manual_seed(0)
         stretches = self.held.draw(24, self.columns)
         torch.random.set_rng_state(state)
-        sums = torch.zeros(3, self.model.spec.decoder.codebooks)
+        sums = torch.zeros(3, self.model.spec.decoder.codebooks, device=self.device)
         for first in range(0, len(stretches), self.rows):
-            batch = self.held.batch(stretches[first : first + self.rows], self.columns)
+            batch = self.held.batch(stretches[first : first + self.rows], self.columns).to(self.device)
             batch.wanted[:, : self.columns * 2 // 3] = -100  # as a stream that has been playing
-            seeing = torch.zeros(len(batch.columns), dtype=torch.bool)
+            seeing = torch.zeros(len(batch.columns), dtype=torch.bool, device=self.device)
             right = self.forward(batch, seeing)
             null = self.forward(batch, ~seeing)
             sums[0] += cross_entropy(right, batch.wanted)

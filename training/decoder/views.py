@@ -32,14 +32,14 @@ class Views:
 
 def watch(spec: ModelSpec, policy: StreamPolicy, frames: Sequence[Frame], steps: int) -> Views:
     """Show a video to the live engine's eyes. Frames are in order, the first at step 0."""
-    notes = _Notes(spec, frames)
+    notes = _Notes(spec)
     sight, at = Sight(notes, policy), 0  # type: ignore[arg-type]  # it takes notes where a backend computes
     stays: dict[tuple[int, int], int] = {}
     rows, recalled = list[tuple[int, int, int, int]](), list[list[int]]()
     for step in range(steps):
         while at < len(frames) and frames[at].step <= step:
             sight.push(frames[at])
-            at += 1
+            notes.newest, at = at, at + 1
         sight.look(step)
         held = zip((notes.index(seen.tokens) for seen in sight._held), sight.window.places, strict=True)
         present = set(held)
@@ -54,13 +54,10 @@ def watch(spec: ModelSpec, policy: StreamPolicy, frames: Sequence[Frame], steps:
 
 
 class _Notes:
-    """A backend whose features are the number of the frame."""
+    """A backend whose features are the number of the frame: what is encoded is always the newest that was pushed."""
 
-    def __init__(self, spec: ModelSpec, frames: Sequence[Frame]) -> None:
-        self.spec = spec
-        self._numbers = {
-            frame.pixels.tobytes(): i for i, frame in enumerate(frames)
-        }  # the pictures, without their motion
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec, self.newest = spec, 0
 
     def index(self, tokens: NDArray[np.float32]) -> int:
         return int(tokens.flat[0])
@@ -69,8 +66,7 @@ class _Notes:
         return [int(i) for i in memory.reshape(len(memory), -1)[:, 0]]
 
     def encode_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        number = self._numbers[np.ascontiguousarray(frames[0, ..., :3]).tobytes()]
-        return np.full((1, self.spec.vision.tokens, self.spec.vision.width), number, np.float32)
+        return np.full((1, self.spec.vision.tokens, self.spec.vision.width), self.newest, np.float32)
 
     def look(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         return features

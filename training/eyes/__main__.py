@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from engine.model.vision import VisionTower
 from engine.motion import MotionPicture
+from training.devices import add_device_options, begin_on
 from training.loop import Plan, train
-from training.memory import keep_freed_memory
 from training.pieces import Video, draw
 from training.starter import VISION
 
@@ -51,17 +51,19 @@ class EyesLearner:
     ) -> None:
         self.model, self.batch, self.held_out = model, batch, held_out
         self.pictures, self.attributes = pictures, attributes
+        self.device = model.reading.weight.device
 
     def loss(self, step: int) -> dict[str, Tensor]:
         at = torch.randint(len(self.pictures) - self.held_out, (self.batch,))
-        return {"loss": (self.model(self.pictures[at]) - self.attributes[at]).pow(2).mean()}
+        wanted = self.attributes[at].to(self.device)
+        return {"loss": (self.model(self.pictures[at].to(self.device)) - wanted).pow(2).mean()}
 
     def after(self, step: int) -> None:
         pass
 
     def evaluate(self) -> dict[str, float]:
         """Correlation of each attribute with what the extractor read."""
-        read = self.model(self.pictures[-self.held_out :]).numpy()
+        read = self.model(self.pictures[-self.held_out :].to(self.device)).float().cpu().numpy()
         wanted = self.attributes[-self.held_out :].numpy()
         names = ("brightness", "warmth", "saturation", "motion")
         return {
@@ -76,19 +78,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--videos", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0)
+    add_device_options(parser)
     args = parser.parse_args()
-    keep_freed_memory()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    device = begin_on(args)
     parts = [seen(draw(FIRST_SEED + args.seed + i, steps=1500)) for i in range(args.videos)]
     pictures, attributes = (torch.from_numpy(np.concatenate(each)) for each in zip(*parts, strict=True))
     print(f"{len(pictures)} pictures", flush=True)
     torch.manual_seed(args.seed)
-    learner = EyesLearner(Eyes(), pictures, attributes, held_out=len(parts[-1][0]) * 5)
+    learner = EyesLearner(Eyes().to(device), pictures, attributes, held_out=len(parts[-1][0]) * 5)
     train(
         learner,
-        Plan(args.out, args.steps, args.budget, learning_rate=1e-3, seed=args.seed),
+        Plan(args.out, args.steps, args.budget, learning_rate=1e-3, seed=args.seed, bf16=args.bf16),
         lambda line: print(line, flush=True),
     )
 

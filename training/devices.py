@@ -1,0 +1,29 @@
+"""Where training runs: the options that all its commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from engine.errors import MissingRuntime
+from training.memory import keep_freed_memory
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    parser.add_argument("--threads", type=int, default=0, help="cores to use; 0 takes all")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where that is safe")
+
+
+def begin_on(args: argparse.Namespace) -> torch.device:
+    """Set the process up, and say where to put the model. Raises MissingRuntime when there is no such device."""
+    keep_freed_memory()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise MissingRuntime("--device cuda needs an NVIDIA GPU and a CUDA build of PyTorch; none was found")
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    return device
