@@ -18,6 +18,7 @@ from tempfile import mkdtemp
 import onnx
 
 from engine.backends.manifest import MANIFEST_FILE
+from engine.library import find_model
 from engine.model.decoder import Decoder
 from engine.spec import ModelSpec
 from export.onnx import Precision, export
@@ -42,14 +43,18 @@ GRAPH_SOURCES = (
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=SIZES, default="small", help="geometry of the random weights")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32")
-    parser.add_argument("--model", type=Path, help="an exported model to measure instead of random weights")
+    parser.add_argument(
+        "--model", help="measure an exported model, a name or a folder, and no random weights"
+    )
     parser.add_argument("--cache", type=Path, default=CACHE, help="where exports of random weights are kept")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
 
 
 def model_folder(options: argparse.Namespace) -> Path:
     """The export that the options name, made now if it is not there: small takes minutes and 2.3 GB."""
-    return options.model or random_export(options.size, options.precision, options.cache)
+    if options.model:
+        return find_model(options.model)
+    return random_export(options.size, options.precision, options.cache)
 
 
 def random_export(size: str, precision: Precision, cache: Path) -> Path:

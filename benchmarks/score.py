@@ -2,8 +2,8 @@
 stream.
 
 Real-time factor: seconds of compute for a second of music. A part's factor is its median time, times how
-often a second of music calls for it by the default `StreamPolicy`. Beside it stands MusicGen of the same
-geometry with EnCodec.
+often a second of music calls for it by the policy that the model's makers recommend. Beside a model with
+EnCodec stands MusicGen of the same geometry.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from benchmarks.musicgen import Musicgen
 from benchmarks.step import OursOnOnnx, Theirs, engine_steps, measure
 from engine import codec
 from engine.backends.base import Backend
+from engine.library import recommended
 from engine.segments import context_steps
 from engine.sight import window_slots
 from engine.spec import CodecSpec, ModelSpec, StreamPolicy
@@ -38,6 +39,7 @@ MUSICGEN_PIECE_S = 10
 FRAME_STEPS = 2
 """A video of 25 frames a second shows a frame each second step."""
 WARM_UP_STEPS = 50
+CODEC_PART = "codec, chunks of "
 
 COLUMNS = {
     "part": "part",
@@ -82,7 +84,8 @@ def parts(backend: Backend[Any, Any], policy: StreamPolicy, room: int) -> Iterat
     spec, rates = backend.spec, Rates.of(backend.spec, policy)
     frames = window_slots(spec, policy)
     random = np.random.default_rng(0)
-    picture = moving_picture(spec.vision.image_size, 0)[None]
+    picture = np.zeros((1, spec.vision.image_size, spec.vision.image_size, spec.vision.planes), np.uint8)
+    picture[..., :3] = moving_picture(spec.vision.image_size, 0)
     features = backend.encode_frames(picture)
     short, memory = backend.look(features), np.repeat(backend.remember(features), policy.recalled, axis=0)
     memory += random.random(memory.shape, np.float32) / 10
@@ -99,7 +102,7 @@ def parts(backend: Backend[Any, Any], policy: StreamPolicy, room: int) -> Iterat
         "decoder step, two segments", engine_steps(backend, live_case(spec, policy), room), spec.code_rate
     )
     for chunk in sorted({policy.chunk_steps, 5, 25}):
-        yield Part(f"EnCodec, chunks of {chunk}", decoding(backend, chunk), spec.code_rate / chunk)
+        yield Part(f"{CODEC_PART}{chunk}", decoding(backend, chunk), spec.code_rate / chunk)
 
 
 def live_case(spec: ModelSpec, policy: StreamPolicy) -> Case:
@@ -142,7 +145,9 @@ def _row(name: str, timing: report.Timing, each_second: float) -> Row:
 def live_sum(rows: list[Row], policy: StreamPolicy) -> Row:
     """All parts, with the codec in chunks of the policy's length."""
     used = [
-        r for r in rows if not r["part"].startswith("EnCodec") or r["part"].endswith(f" {policy.chunk_steps}")
+        r
+        for r in rows
+        if not r["part"].startswith(CODEC_PART) or r["part"] == f"{CODEC_PART}{policy.chunk_steps}"
     ]
     return {
         "part": "sum of the parts, as they are used live",
@@ -193,7 +198,7 @@ def musicgen_rows(spec: ModelSpec, policy: StreamPolicy, options: argparse.Names
         way, timing = measure(Theirs(Musicgen(spec, dtype)), case, options.repeats, options.patience)
         yield _row(f"MusicGen {name} step, one segment ({way})", timing, spec.code_rate)
         gc.collect()
-    assert spec.codec is not None
+    assert isinstance(spec.codec, CodecSpec)
     decode = _encodec(spec.codec, spec.decoder.codebooks, MUSICGEN_PIECE_S * spec.code_rate)
     timing = report.measure_quietly(lambda: report.measure(decode, 4, 1), options.patience)
     yield _row(f"transformers EnCodec, {MUSICGEN_PIECE_S} s at once", timing, 1 / MUSICGEN_PIECE_S)
@@ -241,20 +246,22 @@ def _encodec(spec: CodecSpec, codebooks: int, frames: int) -> Callable[[int], ob
 def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
-    policy = StreamPolicy()
-    backend = OursOnOnnx.load(model_folder(options), options.threads).backend
-    spec = backend.spec
+    folder = model_folder(options)
+    backend = OursOnOnnx.load(folder, options.threads).backend
+    spec, policy = backend.spec, recommended(folder, backend.spec)
     rows = list(part_rows(backend, policy, options))
     rows.append(live_sum(rows, policy))
     report.wait_for_quiet(options.patience)
     rows += whole_pipeline(backend, policy, options.music_s)
     del backend
     gc.collect()
-    theirs = list(musicgen_rows(spec, policy, options))
-    rows += [*theirs, musicgen_sum(theirs)]
+    if isinstance(spec.codec, CodecSpec):
+        theirs = list(musicgen_rows(spec, policy, options))
+        rows += [*theirs, musicgen_sum(theirs)]
     report.print_table(f"Live score: {spec.name}, {options.threads} threads", COLUMNS, rows)
-    facts = {"model": spec.name, "threads": options.threads, "policy": "StreamPolicy()"}
-    print(f"wrote {report.write(options.name or f'score-{options.size}', rows, facts).name}")
+    facts = {"model": spec.name, "threads": options.threads, "policy": asdict(policy)}
+    name = options.name or f"score-{spec.name.removeprefix('random-')}"
+    print(f"wrote {report.write(name, rows, facts).name}")
 
 
 def arguments() -> argparse.Namespace:
