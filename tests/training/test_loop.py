@@ -175,3 +175,10 @@ def test_curves_are_drawn_from_the_log(whole: Path, tmp_path: Path) -> None:
     assert [step for step, _ in lines["held_seeing"]] == [12, STEPS]
     draw([whole / LOG_FILE], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bfloat16_learns_what_float32_learns(whole: Path, tmp_path: Path) -> None:
+    train(learner(), plan(tmp_path, bf16=True), lambda _: None)
+    last = [curves(folder / LOG_FILE)["held_seeing"][-1][1] for folder in (whole, tmp_path)]
+    assert last[1] == pytest.approx(last[0], rel=0.02)
+    assert all(tensor.dtype != torch.bfloat16 for tensor in weights(tmp_path).values())
