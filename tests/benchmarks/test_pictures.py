@@ -90,10 +90,10 @@ def test_a_cut_off_video_ends_with_its_last_thumbnail(tmp_path: Path) -> None:
 
 
 def test_regular_onsets_have_their_rate_everywhere_even_at_the_edges() -> None:
-    """Of 20 onsets a second the sum is an integral but for 3 %, as observed."""
+    """Of 20 onsets a second the sum is the integral but for 0.02 %, as observed."""
     onsets = np.arange(0.025, 10, 0.05)
     rate = pictures.onset_rate(onsets, np.arange(0, 10.01, 0.1), 10.0)
-    np.testing.assert_allclose(rate, 20, rtol=0.03)
+    np.testing.assert_allclose(rate, 20, rtol=1e-3)
 
 
 def test_far_from_the_edges_the_rate_adds_up_to_the_onsets() -> None:
