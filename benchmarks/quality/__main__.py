@@ -27,10 +27,11 @@ from benchmarks.quality.clips import (
     Task,
     measure_sounds,
 )
-from benchmarks.quality.making import OUT, make
+from benchmarks.quality.making import OUT, make, wav_of
 from benchmarks.quality.musicnn import Embedding
+from benchmarks.quality.pictures import draw, of_clip
 from benchmarks.report import print_table, write
-from cuestream.players import PROCEDURAL
+from cuestream.players import PROCEDURAL, find_player
 
 GATE = {"follows motion, r": 0.5, "cuts answered": 0.25, "R@3 of 12": 0.62, "Fréchet, x codec": 2.5}
 """What the trained model must reach; the Fréchet distance must not exceed its figure."""
@@ -44,7 +45,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--policy", type=json.loads, default={}, help="changes to the policy, as JSON")
-    parser.add_argument("--pictures", type=int, default=4, help="clips that are drawn")
+    parser.add_argument(
+        "--pictures", type=int, default=4, help="clips that are drawn as out/quality/MODEL/VIDEO-SEED.png"
+    )
     parser.add_argument("--name", help="of the results file; none is written with --name none")
     options = parser.parse_args()
     steps, policy = options.seconds * STEPS_PER_S, tuple(sorted(options.policy.items()))
@@ -81,6 +84,7 @@ def main() -> None:
     }
     if options.name != "none":
         print(write(options.name or f"quality-{Path(options.model).name}", rows, facts).name)
+    _draw([*zip(tasks["model"], clips["model"], strict=True)][: options.pictures])
 
 
 def _with_progress(contender: str, made: Iterable[by.Clip], count: int) -> Iterable[by.Clip]:
@@ -88,6 +92,14 @@ def _with_progress(contender: str, made: Iterable[by.Clip], count: int) -> Itera
         if done % 20 == 0 or done == count:
             print(f"{contender}: {done} of {count}", flush=True)
         yield clip
+
+
+def _draw(made: Sequence[tuple[Task, by.Clip]]) -> None:
+    """A picture beside the WAV of each."""
+    for task, clip in made:
+        wav, side = wav_of(task), find_player(task.contender, threads=1).side
+        draw(of_clip(task, clip, wav, side), wav.with_suffix(".png"))
+        print(wav.with_suffix(".png"))
 
 
 def judged(clips: dict[str, list[by.Clip]]) -> list[dict[str, Any]]:

@@ -22,10 +22,10 @@ def make(task: Task) -> by.Clip:
     """Play, keep as a WAV, listen."""
     torch.set_num_threads(1)
     samples = music(task)
-    folder = OUT / Path(task.contender).name
-    folder.mkdir(parents=True, exist_ok=True)
+    wav = wav_of(task)
+    wav.parent.mkdir(parents=True, exist_ok=True)
     peak = max(1.0, float(np.abs(samples).max()))
-    soundfile.write(folder / f"{task.video}-{task.seed}.wav", samples / peak, SAMPLE_RATE)
+    soundfile.write(wav, samples / peak, SAMPLE_RATE)
     scenes = scenes_of(task.video, task.steps)
     return by.Clip(
         task.video,
@@ -35,6 +35,11 @@ def make(task: Task) -> by.Clip:
         attributes_of(scenes, task.steps, WINDOW_S),
         _embedding()(_levelled(samples), SAMPLE_RATE).astype(np.float64),
     )
+
+
+def wav_of(task: Task) -> Path:
+    """Where its music is kept."""
+    return OUT / Path(task.contender).name / f"{task.video}-{task.seed}.wav"
 
 
 LEVEL = 0.1

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from engine.errors import PackageError
 
-FOOTER_BYTES = 48
+FOOTER_BYTES, MAGIC = 48, 0xDB4775248B80FB57
+"""The last of a table, and its last eight bytes."""
 KINDS = {1: np.float32, 3: np.int32, 9: np.int64}
 """TensorFlow's numbers of the types that are read."""
 TYPE, SHAPE, OFFSET, SIZE = 1, 2, 4, 5
@@ -40,6 +41,8 @@ def _shape(entry: dict[int, list[Any]]) -> list[bytes]:
 def _entries(index: bytes) -> Iterator[tuple[str, dict[int, list[Any]]]]:
     """Every key and value of the table, whose footer names the block of blocks."""
     footer, at = index[-FOOTER_BYTES:], 0
+    if struct.unpack("<Q", footer[-8:])[0] != MAGIC:
+        raise ValueError("its end is not a table's")
     for _ in range(2):  # where the meta index is
         _, at = _varint(footer, at)
     first, at = _varint(footer, at)
