@@ -50,6 +50,8 @@ def main() -> None:
     )
     parser.add_argument("--name", help="of the results file; none is written with --name none")
     options = parser.parse_args()
+    if options.clips < by.GROUP:
+        parser.error(f"--clips must be at least {by.GROUP}: the right video is looked for among so many")
     steps, policy = options.seconds * STEPS_PER_S, tuple(sorted(options.policy.items()))
     tasks = {
         "model": [
