@@ -17,15 +17,15 @@ from server.protocol import values as v
 class Duck(Struct, frozen=True):
     """The music steps back while the original sound is louder than `threshold_db`."""
 
-    enabled: bool = False
-    threshold_db: v.ThresholdDb = -35.0
-    depth_db: v.DepthDb = 12.0
-    attack_ms: v.AttackMs = 50
-    release_ms: v.ReleaseMs = 600
+    enabled: bool
+    threshold_db: v.ThresholdDb
+    depth_db: v.DepthDb
+    attack_ms: v.AttackMs
+    release_ms: v.ReleaseMs
 
 
 class Config(Struct, frozen=True):
-    """Everything that holds now. What is left out of the mixing has a default, what steers the model is the player's."""
+    """Everything that holds now. Every field is always there."""
 
     guidance: v.Guidance
     temperature: v.Temperature
@@ -33,15 +33,21 @@ class Config(Struct, frozen=True):
     top_p: v.TopP
     seed: v.Seed
     short_term_s: v.ShortTermS
-    cut_response: v.CutResponse = "follow"
+    cut_response: v.CutResponse
     """ignore: cuts mean nothing. gentle: the old scene fades out of the window. follow: it leaves the window at once."""
-    hold_scene: bool = False
+    hold_scene: bool
     """The picture is held: newer ones are not looked at until this is false again."""
-    gain_db: v.GainDb = 0.0
-    mute: bool = False
+    gain_db: v.GainDb
+    mute: bool
     """Silence, while the music goes on underneath."""
-    fade_ms: v.FadeMs = 300
-    duck: Duck = Duck()
+    fade_ms: v.FadeMs
+    """How long a change of gain or mute takes, and the fades of pause, play, stop and end."""
+    duck: Duck
+
+
+DUCK = Duck(enabled=False, threshold_db=-35.0, depth_db=12.0, attack_ms=50, release_ms=600)
+"""As a session begins: a voice is well above -35 dB of full scale, room noise below it."""
+FADE_MS = 300
 
 
 class DuckPatch(Struct, frozen=True):
@@ -69,6 +75,26 @@ class ConfigPatch(Struct, frozen=True):
     mute: bool | UnsetType = UNSET
     fade_ms: v.FadeMs | UnsetType = UNSET
     duck: DuckPatch | UnsetType = UNSET
+
+
+def first_config(
+    guidance: float, temperature: float, top_k: int, top_p: float, seed: int, short_term_s: float
+) -> Config:
+    """What holds when a session begins: how the player plays by itself, cuts followed, nothing mixed."""
+    return Config(
+        guidance=guidance,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        short_term_s=short_term_s,
+        cut_response="follow",
+        hold_scene=False,
+        gain_db=0.0,
+        mute=False,
+        fade_ms=FADE_MS,
+        duck=DUCK,
+    )
 
 
 def merge(config: Config, patch: ConfigPatch) -> Config:

@@ -87,6 +87,10 @@ PLACES = {
     StreamId.MUSIC: range(FIRST_AUDIO, 0x20),
 }
 """Kinds of each stream."""
+UP = frozenset({StreamId.VIDEO, StreamId.ORIGINAL})
+"""Streams that a client sends."""
+DOWN = frozenset({StreamId.MUSIC})
+"""Streams that a server sends."""
 SAMPLE_BYTES = {Kind.PCM_S16: 2, Kind.PCM_F32: 4}
 CHANNELS = (1, 2)
 

@@ -180,7 +180,7 @@ class State(Message, frozen=True, tag="state"):
     playback: Literal["playing", "paused", "stopped"]
     health: Literal["on_time", "degraded", "concealing", "waiting"]
     """degraded: by `level` steps. concealing: what is heard was looped. waiting: no picture has come yet."""
-    level: Annotated[int, Meta(ge=0, le=16)] = 0
+    level: Annotated[int, Meta(ge=0, le=16)]
 
 
 class SceneCut(Message, frozen=True, tag="scene.cut"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from server.protocol.control import M, Received, Unknown
+from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS, Limits
 from server.protocol.media import Media, StreamId, UnknownKind, decode_media, newer
 from server.protocol.messages import WarningMessage
@@ -34,9 +35,10 @@ class Counts:
 
 @dataclass(slots=True)
 class Reader(Generic[M]):
-    """decode: `decode_client` in a server, `decode_server` in a client."""
+    """decode, streams: `decode_client` and `UP` in a server, `decode_server` and `DOWN` in a client."""
 
     decode: Callable[[bytes | str, Limits], Received[M]]
+    streams: frozenset[StreamId]
     limits: Limits = DEFAULTS
     counts: Counts = field(default_factory=Counts)
     _reported: set[str] = field(default_factory=set)  # bound: limits.reported_fields, then only counted
@@ -59,6 +61,8 @@ class Reader(Generic[M]):
         if isinstance(media, UnknownKind):
             self.counts.unknown_kinds += 1
             return None
+        if media.stream not in self.streams:
+            raise ProtocolError(ErrorCode.INVALID_MEDIA, f"stream {media.stream.value} goes the other way")
         return media if self._in_order(media) else None
 
     def _in_order(self, media: Media) -> bool:
