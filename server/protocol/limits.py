@@ -10,7 +10,7 @@ class Limits:
     """Sizes are bytes of one websocket message, times are in the unit of the name."""
 
     text_bytes: int = 64 * 1024
-    """A JSON message; the largest honest one is below 16 KiB."""
+    """A JSON message; the largest of ours, a full `memory.state`, is below 40 KiB."""
     depth: int = 16
     """Objects and arrays inside each other in a JSON message; ours need 3."""
     messages_per_s: int = 50
