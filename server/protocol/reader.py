@@ -41,7 +41,9 @@ class Reader(Generic[M]):
     streams: frozenset[StreamId]
     limits: Limits = DEFAULTS
     counts: Counts = field(default_factory=Counts)
-    _reported: set[str] = field(default_factory=set)  # bound: limits.reported_fields, then only counted
+    _reported: set[tuple[str, str]] = field(
+        default_factory=set
+    )  # bound: limits.reported_fields, then only counted
     _newest: dict[StreamId, int] = field(default_factory=dict)  # bound: the streams there are
 
     def control(self, raw: bytes | str) -> tuple[M | None, list[WarningMessage]]:
@@ -77,7 +79,7 @@ class Reader(Generic[M]):
     def _report(self, code: str, names: tuple[str, ...]) -> list[WarningMessage]:
         warnings = []
         for name in names:
-            if name not in self._reported and len(self._reported) < self.limits.reported_fields:
-                self._reported.add(name)
+            if (code, name) not in self._reported and len(self._reported) < self.limits.reported_fields:
+                self._reported.add((code, name))
                 warnings.append(WarningMessage(code, f"{code.replace('_', ' ')} ignored: {name}", param=name))
         return warnings

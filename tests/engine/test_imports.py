@@ -89,6 +89,13 @@ def test_nothing_imports_the_server_but_the_command_line(room: str) -> None:
     assert breaches(room, {"server"}) == []
 
 
+def test_the_protocol_does_no_io_and_knows_no_engine() -> None:
+    """Its generator, which writes files, is no part of what a server loads."""
+    outside = {"asyncio", "socket", "threading", "time", "os", "pathlib", "random", *ROOMS} - {"server"}
+    found = {breach.split()[0] for breach in breaches("server", outside)}
+    assert {name for name in found if is_in(name, {"server.protocol"})} == {"server.protocol.generate"}
+
+
 def test_the_export_imports_no_shell() -> None:
     """But the package's version, which every export carries."""
     found = {m for _, path in modules("export") for m in imported(path) if is_in(m, {"cuestream"})}
