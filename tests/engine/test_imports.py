@@ -80,13 +80,22 @@ def test_the_engine_knows_no_event_loop_socket_or_random_global() -> None:
 
 
 def test_the_composer_is_played_without_the_libraries_of_training() -> None:
-    others = {name for name, _ in modules("training") if not is_in(name, {"training.composer"})}
-    assert breaches("training", HEAVY | others - {"training"}, but=others) == []
+    names = {name for name, _ in modules("training")} - {"training"}
+    others = {name for name in names if not is_in(name, {"training.composer"})}
+    assert breaches("training", HEAVY | others, but=others) == []
+    assert not is_in("training.composer.player", others)
 
 
 @pytest.mark.parametrize("room", [r for r in ROOMS if r not in ("server", "cuestream")])
 def test_nothing_imports_the_server_but_the_command_line(room: str) -> None:
     assert breaches(room, {"server"}) == []
+
+
+def test_the_protocol_does_no_io_and_knows_no_engine() -> None:
+    """Its generator, which writes files, is no part of what a server loads."""
+    outside = {"asyncio", "socket", "threading", "time", "os", "pathlib", "random", *ROOMS} - {"server"}
+    found = {breach.split()[0] for breach in breaches("server", outside)}
+    assert {name for name in found if is_in(name, {"server.protocol"})} == {"server.protocol.generate"}
 
 
 def test_the_export_imports_no_shell() -> None:

@@ -1,0 +1,64 @@
+"""Every limit of the protocol, each a field with its default and its reason. An operator may change any of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes are bytes of one websocket message, times are in the unit of the name."""
+
+    text_bytes: int = 64 * 1024
+    """A JSON message; the largest of ours, a full `memory.state`, is below 40 KiB."""
+    depth: int = 16
+    """Objects and arrays inside each other in a JSON message; ours need 3."""
+    messages_per_s: int = 50
+    """JSON messages from a client; above it they are refused with `rate_limited`."""
+    errors_per_min: int = 30
+    """Refused messages from a client; above it the connection is closed with 1008."""
+    reported_fields: int = 32
+    """Names of unknown fields that a connection hears about, each once; later ones are only counted."""
+
+    image_bytes: int = 1024 * 1024
+    """A video message. Pictures are shown to the model at a few hundred pixels; 448 pixels of JPEG are 40 KiB."""
+    image_pixels: int = 4096 * 2304
+    """Width times height of a picture, read from its header before it is decoded."""
+    raw_video: bool = False
+    """Whether I420 pictures are taken."""
+    fps: int = 60
+    """Pictures a second; above it they are dropped and counted."""
+    audio_bytes: int = 64 * 1024
+    """An audio message, in either direction; 100 ms of 48 kHz stereo PCM16 are 19 KiB."""
+    ext_bytes: int = 1024
+    """All extensions of one binary message."""
+
+    credit_ms: int = 500
+    """Audio that may be sent beyond what was reported as played."""
+    skip_behind_ms: int = 2_000
+    """A listener this far behind is moved to the newest music with a crossfade."""
+    slow_consumer_ms: int = 10_000
+    """A listener this far behind is closed with 4413."""
+
+    resume_window_s: int = 30
+    """How long a session outlives its connection."""
+    resume_grace_s: int = 2
+    """How long music goes on being made without a connection; then the session waits."""
+    catch_up_ms: int = 500
+    """A gap up to this is replayed after a resume; a longer one is skipped with a crossfade."""
+
+    handshake_s: int = 5
+    """From the upgrade to `session.start` or `session.resume`; then 4400."""
+    heartbeat_s: int = 10
+    """Between websocket pings; also how long an answer may take, then 4408."""
+    clock_ping_s: int = 2
+    """How often a client should send `ping` to keep its clock in step."""
+    drain_s: int = 30
+    """From `go_away` to the close."""
+    session_s: int = 3_600
+    """Length of a session; then 4440."""
+    idle_s: int = 60
+    """Without a picture, paused or stopped; then `session.ended` and 1000."""
+
+
+DEFAULTS = Limits()
