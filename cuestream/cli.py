@@ -216,6 +216,51 @@ def _run(jobs: list[Any], player: Any) -> int:
 
 
 @app.command()
+def serve(
+    model: Annotated[
+        str,
+        typer.Option(help="an exported model: its folder, or the name of one that ships; or procedural"),
+    ] = DEFAULT_MODEL,
+    host: Annotated[
+        str, typer.Option(help="address to listen on; 0.0.0.0 is all of them and needs a key")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port for everything")] = 8765,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="CUESTREAM_API_KEY", help="what clients must show; without it everybody may in"),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="listen for others without a key all the same")
+    ] = False,
+    max_sessions: Annotated[
+        int, typer.Option(min=1, help="sessions at once; fewer when the device is full")
+    ] = 8,
+    drain: Annotated[
+        float, typer.Option(min=0, help="seconds that clients have to leave after Ctrl-C; again: at once")
+    ] = 10.0,
+    threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
+) -> None:
+    """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
+    _need_serve()
+    from cuestream.players import find_player
+    from server.app import make_app
+    from server.serving import check_address, is_loopback, make_server
+    from server.settings import Settings
+
+    check_address(host, api_key, insecure)
+    settings = Settings(model=model, api_key=api_key, max_sessions=max_sessions)
+    with err.status("loading the model"):
+        player = find_player(model, threads)
+        application = make_app(player, settings, local=is_loopback(host))
+    server = make_server(application, host, port, settings.limits, drain)
+    if player.label:
+        err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
+    shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    err.print(f"{player.name} plays at http://{shown}:{port}/ (Ctrl-C ends it)", highlight=False)
+    server.run()
+
+
+@app.command()
 def info(
     model: Annotated[
         str,
@@ -343,6 +388,19 @@ def _need_export() -> None:
     except ImportError as error:
         raise MissingRuntime(
             f"this command needs {error.name}; install the extra: pip install 'cuestream[export]'"
+        ) from error
+
+
+def _need_serve() -> None:
+    try:
+        import msgspec  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+        import websockets  # noqa: F401
+    except ImportError as error:
+        raise MissingRuntime(
+            f"this command needs {error.name}; install the extra: pip install 'cuestream[serve]'"
         ) from error
 
 

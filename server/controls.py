@@ -50,6 +50,20 @@ class Temperature:
 
 
 @dataclass(frozen=True, slots=True)
+class TopK:
+    """0: off."""
+
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopP:
+    """0: off; otherwise it replaces top-k."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Seed:
     value: int
 
@@ -79,7 +93,7 @@ class ChangeNow:
 
 
 MixControl: TypeAlias = Gain | Mute | Fade | Duck
-PolicyControl: TypeAlias = Guidance | Temperature | Seed | Window | CutResponse
+PolicyControl: TypeAlias = Guidance | Temperature | TopK | TopP | Seed | Window | CutResponse
 Control: TypeAlias = MixControl | PolicyControl | Hold | ChangeNow
 
 

@@ -18,6 +18,8 @@ from server.controls import (
     PolicyControl,
     Seed,
     Temperature,
+    TopK,
+    TopP,
     Window,
 )
 from server.errors import SessionError
@@ -72,6 +74,10 @@ def _changed(policy: StreamPolicy, control: PolicyControl) -> StreamPolicy:
             return replace(policy, guidance=scale)
         case Temperature(value=temperature):
             return replace(policy, temperature=temperature)
+        case TopK(value=top_k):
+            return replace(policy, top_k=top_k)
+        case TopP(value=top_p):
+            return replace(policy, top_p=top_p)
         case Seed(value=seed):
             return replace(policy, seed=seed)
         case Window(short_term_s=seconds):

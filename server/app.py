@@ -1,0 +1,76 @@
+"""The routes of a server, on one port: REST, the websocket, endless sound, metrics and the page."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+
+from engine.player import Player
+from server import http_audio, rest
+from server.guard import Guard
+from server.host import Host
+from server.metrics import CONTENT_TYPE
+from server.openapi import description
+from server.settings import Settings
+from server.stream_socket import stream
+
+STATIC = Path(__file__).parent / "static"
+SESSION = "/v1/sessions/{session_id}"
+
+
+def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Starlette:
+    """local: whether it is reached by this machine's own names alone, which is then asked of every request."""
+    host = Host(player, settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await host.start()
+        yield
+        await host.stop()
+
+    routes = [
+        Route("/", page),
+        Route("/v1/sessions", rest.create, methods=["POST"]),
+        Route(SESSION, rest.look, methods=["GET"]),
+        Route(SESSION, rest.change, methods=["PATCH"]),
+        Route(SESSION, rest.end, methods=["DELETE"]),
+        Route(SESSION + "/audio.{ending}", http_audio.listen, methods=["GET"]),
+        WebSocketRoute("/v1/stream", stream),
+        Route("/v1/version", rest.version),
+        Route("/healthz", rest.live),
+        Route("/readyz", rest.ready),
+        Route("/metrics", metrics),
+        Route("/openapi.json", openapi),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, local=local)],
+        exception_handlers={rest.Refused: rest.refused},
+        lifespan=lifespan,
+    )
+    app.state.host = host
+    return app
+
+
+async def page(request: Request) -> Response:
+    return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+
+
+async def metrics(request: Request) -> Response:
+    host: Host = request.app.state.host
+    host.measure()
+    return Response(host.metrics.page(), media_type=CONTENT_TYPE)
+
+
+async def openapi(request: Request) -> Response:
+    return JSONResponse(description())

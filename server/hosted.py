@@ -1,0 +1,311 @@
+"""A session as the server holds it: the core, who is connected to it, and what the wire says of it. Lives on the event loop.
+
+websocket ─ message, picture ─►  Hosted  ─ controls, frames ─►  core (`Session`)
+websocket ◄─ events, music   ──  Hosted  ◄─ poll, each tick ──  core ◄─ reports ── engine's thread
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from engine.frames import U8
+from server.controls import ChangeNow, Event, Fade
+from server.delivery import AudioOut
+from server.errors import SessionError
+from server.feed import Feed
+from server.line import Line
+from server.metrics import Metrics
+from server.orders import Orders
+from server.protocol import messages as m
+from server.protocol.config import Config, ConfigPatch, merge
+from server.protocol.control import refusal
+from server.protocol.errors import ErrorCode, ProtocolError
+from server.protocol.media import Media
+from server.resampling import WIRE_RATE, aligned
+from server.secrets import Door
+from server.seeing import Stamps, Watching
+from server.session import Session
+from server.settings import Settings
+from server.speaker import Speaker
+from server.telling import Ages, Revisions, health_of, playback_of
+from server.turning import check, controls
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all sessions of a server share. pool: threads that decode pictures."""
+
+    settings: Settings
+    pool: ThreadPoolExecutor
+    metrics: Metrics
+    door: Door
+
+
+HEARD_ALL_S = 0.25
+"""A faded session stays so much longer, so that its last samples are placed and sent."""
+
+
+class Hosted:
+    """`gone`: it ended, and the host may forget it. `line`, `speaker`: the websocket that is connected, if one is."""
+
+    def __init__(
+        self,
+        session_id: str,
+        core: Session,
+        config: Config,
+        house: House,
+        now_s: float,
+    ) -> None:
+        self.id, self.core, self.config, self.settings = session_id, core, config, house.settings
+        self.gone = False
+        self.line: Line | None = None
+        self.speaker: Speaker | None = None
+        self.consumed = 0
+        """Control messages that the session has seen."""
+        self.revisions = Revisions()
+        self.ages = Ages()
+        self.watching = Watching(
+            core.config.side, house.settings.limits, house.pool, self._show, self._refuse
+        )
+        self.taps: list[Callable[[float], None]] = []  # bound: http_audio.MOST_LISTENERS
+        self._house, self._stamps = house, Stamps()
+        self._began_s = self._pictured_s = self._active_s = self._second_s = now_s
+        self._told: tuple[str, str, int] | None = None
+        self._asked: deque[str] = deque(maxlen=8)  # event ids of scene.change; full: the oldest is forgotten
+        self._end: tuple[float, str] | None = None
+        for control in controls(None, config):
+            core.control(now_s, control)
+        self.revisions.note(core)
+
+    # --- the connection
+
+    def attach(self, now_s: float, line: Line, form: m.AudioFormat) -> None:
+        """The first client."""
+        self.core.attach(now_s)
+        assert self.core.delivery is not None
+        self._connect(line, Speaker(self.feed(self.core.delivery.cursor), form))
+
+    def resume(self, now_s: float, line: Line, received: int, played: int) -> int:
+        """A client that was here before; returns the first sample that it will get. Raises SessionError."""
+        form = self.speaker.form if self.speaker else m.AudioFormat("pcm_s16", WIRE_RATE, 2)
+        rate = self.core.config.limits.rate
+        if received > self.wire_samples(self.core.playout.ring.end):
+            raise SessionError("bad_request", f"received through {received}, but so much was never sent")
+        heard, acknowledged = aligned(received, rate), aligned(min(played, received), rate)
+        self.core.resume(now_s, heard)
+        delivery = self.core.delivery
+        assert delivery is not None
+        delivery.acknowledged -= heard - acknowledged
+        speaker = Speaker(Feed(self.core.playout.ring, rate, received), form)
+        if delivery.cursor != heard:
+            speaker.feed.jump(delivery.cursor)
+        if self.line:
+            self.line.fail(ErrorCode.SESSION_SUPERSEDED, "another connection resumed this session")
+        self._connect(line, speaker)
+        return speaker.feed.next
+
+    def detach(self, now_s: float, line: Line) -> None:
+        """This connection is over; another one may have the session already."""
+        if self.line is line:
+            self.line = None
+            self.core.detach(now_s)
+
+    def feed(self, cursor: int) -> Feed:
+        """For a listener from this input sample on."""
+        return Feed(self.core.playout.ring, self.core.config.limits.rate, self.wire_samples(cursor))
+
+    def wire_samples(self, cursor: int) -> int:
+        return cursor * WIRE_RATE // self.core.config.limits.rate
+
+    def _connect(self, line: Line, speaker: Speaker) -> None:
+        self.line, self.speaker, self._told = line, speaker, None
+
+    # --- what a client asks
+
+    def picture(self, now_s: float, media: Media) -> None:
+        self._pictured_s = now_s
+        self.watching.picture(now_s, media)
+
+    def _show(self, came_s: float, pixels: U8, at_us: int) -> None:
+        playout = self.core.playout
+        if not self.core.holds:
+            step = playout.sounding(came_s) // self.core.config.hop
+            self._stamps.add(playout.take, step, at_us)
+        self.core.frame(came_s, pixels)
+
+    def _refuse(self, error: ProtocolError) -> None:
+        if self.line:
+            self.line.say(refusal(error))
+
+    def update(self, now_s: float, patch: ConfigPatch) -> m.SessionUpdated:
+        """All of the patch, or none of it. Raises SessionError."""
+        after = merge(self.config, patch)
+        check(self.config, after, self.core.policy, self.settings.room_s)
+        for control in controls(self.config, after):
+            self.core.control(now_s, control)
+        self.config = after
+        self.revisions.note(self.core)
+        return self.updated()
+
+    def updated(self) -> m.SessionUpdated:
+        return m.SessionUpdated(self.revisions.newest, self.config)
+
+    def playback(self, now_s: float, action: str) -> m.State:
+        verbs = {
+            "play": self.core.play,
+            "pause": self.core.pause,
+            "stop": self.core.stop,
+            "reset_context": self.core.reset_context,
+        }
+        verbs[action](now_s)
+        self._active_s = now_s
+        return self.state()
+
+    def state(self) -> m.State:
+        level = self.core.degradation.level
+        return m.State(playback_of(self.core), health_of(self.core, bool(self._pictures)), level)
+
+    def change_now(self, now_s: float, event_id: str | None) -> None:
+        if event_id is not None:
+            self._asked.append(event_id)
+        self.core.control(now_s, ChangeNow())
+
+    def reported(self, report: m.PlayoutReport) -> None:
+        """Raises SessionError."""
+        self.ages.buffer_ms = report.buffer_ms
+        self.core.report(aligned(report.played_through_sample, self.core.config.limits.rate))
+
+    def credit(self, credit_ms: int) -> None:
+        if self.core.delivery:
+            credit = credit_ms * self.core.config.limits.rate // 1000
+            self.core.delivery.patience = replace(self.core.delivery.patience, credit=credit)
+
+    def end(self, now_s: float, fade_ms: int | None = None, reason: str = "asked") -> None:
+        """Fade out; the last words follow."""
+        fade_s = (self.config.fade_ms if fade_ms is None else fade_ms) / 1000
+        if self.core.state != "playing":
+            self._end = (now_s, reason)
+            return
+        self.core.control(now_s, Fade(0.0, fade_s))
+        self._end = (now_s + fade_s + HEARD_ALL_S, reason)
+
+    # --- time
+
+    def tick(self, now_s: float, step_share: float) -> Orders | None:
+        """Send what is due; returns what the engine is to do. step_share: time of a step over its music."""
+        orders, outputs = self.core.poll(now_s)
+        for output in outputs:
+            if isinstance(output, AudioOut):
+                self._sound(output)
+            else:
+                self._event(output)
+        for tap in list(self.taps):
+            tap(now_s)
+        self._tell_state()
+        if now_s - self._second_s >= 1:
+            self._second_s = now_s
+            self._each_second(now_s, step_share)
+        self._end_in_time(now_s)
+        return orders
+
+    def _sound(self, out: AudioOut) -> None:
+        self.ages.note(out.age_steps)
+        if self.line is None or self.speaker is None:
+            return
+        before = self.speaker.sent
+        newest_us = self._stamps.at_us(out.newest_step)
+        data = self.speaker.say(out, newest_us, self.revisions.of(out))
+        if data is not None:
+            self.line.put(data)
+        self._house.metrics.sent.inc(self.speaker.sent - before)
+        self._house.metrics.picture_age.observe(
+            out.age_steps * self.core.config.hop / self.core.config.limits.rate
+        )
+
+    def _event(self, event: Event) -> None:
+        match event.kind:
+            case "cut":
+                self._tell_cut(event.about["step"])
+            case "warning":
+                self._say(m.WarningMessage("refused", event.about["message"][:1024]))
+            case "slow_consumer":
+                self._fail(ErrorCode.SLOW_CONSUMER, event.about["message"])
+            case "failed":
+                self._fail(ErrorCode.GENERATOR_FAILED, event.about["message"])
+                self.leave()
+            case "expired":
+                self.leave()
+
+    def _tell_cut(self, step: int) -> None:
+        playout, config = self.core.playout, self.core.config
+        ahead = step * config.hop - playout.played
+        message = m.SceneCut(
+            self._stamps.at_us(step),
+            self.config.cut_response,
+            max(0, self.wire_samples(playout.ring.end + ahead)),
+        )
+        if self._asked:
+            message = msgspec.structs.replace(message, event_id=self._asked.popleft())
+        self._say(message)
+
+    def _tell_state(self) -> None:
+        state = self.state()
+        told = (state.playback, state.health, state.level)
+        if self.line and told != self._told:
+            self._told = told
+            self._say(state)
+
+    def _each_second(self, now_s: float, step_share: float) -> None:
+        if self.core.state == "playing" and (told := self.ages.latency(step_share)):
+            self._say(told)
+        if self.core.state in ("waiting", "playing"):
+            self._active_s = now_s
+        window_ms = self.settings.limits.resume_window_s * 1000
+        self._say(m.ResumeHandle(self._house.door.handle(self.id, now_s), True, window_ms, self.consumed))
+
+    def _end_in_time(self, now_s: float) -> None:
+        limits = self.settings.limits
+        if self._end and now_s >= self._end[0]:
+            self._finish(self._end[1], 1000)
+        elif now_s - self._began_s > limits.session_s:
+            self._say(
+                m.ErrorMessage(str(ErrorCode.SESSION_LIMIT), f"a session lasts {limits.session_s} s", True)
+            )
+            self._finish("session_limit", 4440)
+        elif now_s - min(self._pictured_s, self._active_s) > limits.idle_s:
+            self._finish("idle", 1000)
+
+    def _finish(self, reason: str, close: int) -> None:
+        if self.line and self.speaker:
+            self.line.put(self.speaker.end())
+            samples = self.speaker.feed.next
+            self._say(
+                msgspec.convert(
+                    {"type": "session.ended", "reason": reason, "samples": samples}, m.SessionEnded
+                )
+            )
+            self.line.hang_up(close)
+        self.leave()
+
+    def leave(self) -> None:
+        """End it for good; whoever is connected has been told."""
+        self.gone = True
+        self.watching.stop()
+        self.core.close()
+
+    @property
+    def _pictures(self) -> int:
+        return self.watching.counts["shown"]
+
+    def _say(self, message: m.ServerMessage) -> None:
+        if self.line:
+            self.line.say(message)
+
+    def _fail(self, code: ErrorCode, text: str) -> None:
+        if self.line:
+            self.line.fail(code, text[:240])

@@ -1,0 +1,126 @@
+"""From a picture as it travelled to the square that the player's eyes want. Called in a worker thread, never on the loop.
+
+A still picture's size is read from its header before anything is decoded; a decoder refuses what is larger, too. H.264 and VP8
+need what came before: after a loss they wait for a keyframe.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+
+from engine.errors import MediaError
+from engine.frames import U8
+from engine.media.pixels import Scaler
+from server.protocol.errors import ErrorCode, ProtocolError
+from server.protocol.limits import DEFAULTS, Limits
+from server.protocol.media import Kind, Media
+
+DECODERS = {
+    Kind.JPEG: "mjpeg",
+    Kind.WEBP: "webp",
+    Kind.PNG: "png",
+    Kind.H264: "h264",
+    Kind.VP8: "vp8",
+}
+CHAINED = frozenset({Kind.H264, Kind.VP8})
+"""Codecs of which a picture needs the ones before it."""
+SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""JPEG's frame headers."""
+
+
+class Eyes:
+    """One session's decoder. side: S."""
+
+    def __init__(self, side: int, limits: Limits = DEFAULTS) -> None:
+        self._limits = limits
+        self._scaler = Scaler(side)
+        self._chain: tuple[Kind, VideoCodecContext] | None = None
+
+    def see(self, media: Media) -> U8 | None:
+        """uint8 [S, S, 3], None when the codec needs more first. Raises ProtocolError: decode_failed, frame_too_large."""
+        try:
+            frame = self._decode(media)
+            return None if frame is None else self._scaler.square(frame)
+        except (FFmpegError, MediaError, ValueError, struct.error, IndexError) as error:
+            self._chain = None
+            raise ProtocolError(ErrorCode.DECODE_FAILED, f"{media.kind.name}: {error}") from None
+
+    def _decode(self, media: Media) -> av.VideoFrame | None:
+        if media.kind is Kind.I420:
+            return self._raw(media)
+        if media.kind not in CHAINED:
+            self._check(*still_size(media.kind, media.payload))
+        decoder = self._decoder(media.kind)
+        frames = decoder.decode(av.Packet(media.payload))
+        if media.kind not in CHAINED:
+            frames = frames or decoder.decode(None)
+            if not frames:
+                raise ValueError("no picture in it")
+        if not frames:
+            return None
+        self._check(frames[-1].width, frames[-1].height)
+        return frames[-1]
+
+    def _decoder(self, kind: Kind) -> VideoCodecContext:
+        if self._chain and self._chain[0] is kind:
+            return self._chain[1]
+        decoder = av.CodecContext.create(DECODERS[kind], "r")
+        assert isinstance(decoder, VideoCodecContext)
+        decoder.thread_count = 1
+        decoder.options = {"max_pixels": str(self._limits.image_pixels), "flags": "low_delay"}
+        self._chain = (kind, decoder) if kind in CHAINED else None
+        return decoder
+
+    def _raw(self, media: Media) -> av.VideoFrame:
+        assert media.size is not None  # the protocol saw to it
+        width, height = media.size.width, media.size.height
+        self._check(width, height)
+        planes = np.frombuffer(media.payload, np.uint8).reshape(height * 3 // 2, width)
+        return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+
+    def _check(self, width: int, height: int) -> None:
+        if not 0 < width * height <= self._limits.image_pixels:
+            text = f"a picture has at most {self._limits.image_pixels} pixels, this one {width} x {height}"
+            raise ProtocolError(ErrorCode.FRAME_TOO_LARGE, text)
+
+
+def still_size(kind: Kind, data: bytes) -> tuple[int, int]:
+    """Width and height by the header. Raises ValueError, IndexError or struct.error when there is none."""
+    if kind is Kind.PNG and data[:8] == b"\x89PNG\r\n\x1a\n":
+        width, height = struct.unpack_from(">II", data, 16)
+        return width, height
+    if kind is Kind.WEBP and data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _webp_size(data)
+    if kind is Kind.JPEG and data[:2] == b"\xff\xd8":
+        return _jpeg_size(data)
+    raise ValueError(f"this does not begin as {kind.name} does")
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    at = 2
+    while data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in SIZE_MARKERS:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    raise ValueError("no frame header")
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    chunk = data[12:16]
+    if chunk == b"VP8X":
+        return (
+            1 + int.from_bytes(data[24:27], "little"),
+            1 + int.from_bytes(data[27:30], "little"),
+        )
+    if chunk == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", data, 26)
+    return width & 0x3FFF, height & 0x3FFF

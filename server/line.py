@@ -1,0 +1,62 @@
+"""What one websocket is still to be sent: a bounded outbox, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from server.protocol.control import encode
+from server.protocol.errors import CLOSES, FAULTS, ErrorCode
+from server.protocol.messages import ErrorMessage, ServerMessage
+
+MOST_WAITING = 512
+"""Messages; credit keeps music under a tenth of it. A client that reads nothing for so long is let go."""
+
+
+class Line:
+    """`closing`: the code that the connection ends with once everything was sent."""
+
+    def __init__(self) -> None:
+        self.closing: int | None = None
+        self._outbox: deque[str | bytes] = deque()  # bound: MOST_WAITING, then the connection is closed
+        self._change = asyncio.Event()
+
+    def say(self, message: ServerMessage) -> None:
+        self.put(encode(message))
+
+    def put(self, data: str | bytes) -> None:
+        """Nothing is said any more once the line is closing."""
+        if self.closing is not None:
+            return
+        if len(self._outbox) == MOST_WAITING:
+            self._outbox.clear()
+            self.fail(ErrorCode.SLOW_CONSUMER, f"{MOST_WAITING} messages wait to be read")
+            return
+        self._outbox.append(data)
+        self._change.set()
+
+    def fail(self, code: ErrorCode, text: str) -> None:
+        """Say why, then close with the code that belongs to it."""
+        close = FAULTS[code].close
+        assert close is not None
+        self.say(ErrorMessage(str(code), text, True))
+        self.hang_up(close)
+
+    def hang_up(self, code: int) -> None:
+        """After what waits."""
+        if self.closing is None:
+            self.closing = code
+        self._change.set()
+
+    async def next(self) -> str | bytes | None:
+        """What is to be sent, None when the line is to be closed."""
+        while not self._outbox:
+            if self.closing is not None:
+                return None
+            self._change.clear()
+            await self._change.wait()
+        return self._outbox.popleft()
+
+
+def reason_of(code: int) -> str:
+    return CLOSES[code].name if code in CLOSES else ""

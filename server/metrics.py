@@ -1,0 +1,65 @@
+"""What a Prometheus asks for at /metrics. One registry for each server; no label is a session, a client or an address."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+AGES_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
+LAGS_S = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+
+
+class Metrics:
+    """Counters only grow; gauges are what is now."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.sessions = Gauge("cuestream_sessions", "Sessions by state", ["state"], registry=registry)
+        self.opened = Counter("cuestream_sessions_opened", "Sessions that began", registry=registry)
+        self.refused = Counter(
+            "cuestream_sessions_refused", "Sessions that were refused", ["reason"], registry=registry
+        )
+        self.frames = Counter(
+            "cuestream_inbound_frames", "Pictures that came in", ["result"], registry=registry
+        )
+        self.sent = Counter(
+            "cuestream_audio_sent_samples", "Samples given to websockets, at 48 kHz", registry=registry
+        )
+        self.concealed = Counter(
+            "cuestream_concealed_samples", "Samples placed that were looped, 32 kHz", registry=registry
+        )
+        self.placed = Counter("cuestream_placed_samples", "Samples placed, 32 kHz", registry=registry)
+        self.picture_age = Histogram(
+            "cuestream_picture_age_seconds",
+            "How old the newest picture is in the music that is sent",
+            buckets=AGES_S,
+            registry=registry,
+        )
+        self.errors = Counter(
+            "cuestream_protocol_errors", "Messages that were refused", ["code"], registry=registry
+        )
+        self.closes = Counter(
+            "cuestream_websocket_closes", "Connections by close code", ["code"], registry=registry
+        )
+        self.resumes = Counter("cuestream_resumes", "Resumes", ["result"], registry=registry)
+        self.rejected = Counter(
+            "cuestream_authentication_failures", "Tokens refused", ["reason"], registry=registry
+        )
+        self.real_time_factor = Gauge(
+            "cuestream_real_time_factor", "Time of a step over its music, all sessions", registry=registry
+        )
+        self.loop_lag = Histogram(
+            "cuestream_loop_lag_seconds",
+            "How late the event loop's tick was",
+            buckets=LAGS_S,
+            registry=registry,
+        )
+        self.listeners = Gauge("cuestream_http_listeners", "Endless HTTP sounds", registry=registry)
+        self.skipped = Counter(
+            "cuestream_http_skipped_samples",
+            "Samples that a slow HTTP listener missed, 48 kHz",
+            registry=registry,
+        )
+
+    def page(self) -> bytes:
+        return generate_latest(self.registry)

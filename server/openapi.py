@@ -1,0 +1,65 @@
+"""The REST side as OpenAPI, from the same structs that read its bodies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cuestream import __version__
+from server.http_audio import ENDINGS
+from server.protocol.config import Config
+from server.protocol.messages import SessionLimits
+from server.rest import Change
+
+KINDS = (Change, Config, SessionLimits)
+
+
+def description() -> dict[str, Any]:
+    _, schemas = msgspec.json.schema_components(KINDS, ref_template="#/components/schemas/{name}")
+    session = [{"name": "session_id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    one = "/v1/sessions/{session_id}"
+    key: list[dict[str, list[str]]] = [{"key": []}]
+    paths = {
+        "/v1/sessions": {"post": _operation("Make a session", "201", key)},
+        one: {
+            "parameters": session,
+            "get": _operation("Look at a session", "200", key),
+            "patch": _operation("Change its configuration or playback", "200", key)
+            | {"requestBody": {"content": {"application/json": {"schema": _ref("Change")}}}},
+            "delete": _operation("Fade out and end it", "204", key),
+        },
+        **{
+            f"{one}/audio.{ending}": {
+                "parameters": session,
+                "get": _operation(f"Its music without end, as {kind}", "200"),
+            }
+            for ending, kind in ENDINGS.items()
+        },
+        "/v1/version": {"get": _operation("What this server is", "200")},
+        "/healthz": {"get": _operation("Whether it lives", "200")},
+        "/readyz": {"get": _operation("Whether it takes a new session; 503 when not", "200")},
+        "/metrics": {"get": _operation("For Prometheus", "200")},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Cuestream", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(
+    summary: str, status: str, security: list[dict[str, list[str]]] | None = None
+) -> dict[str, Any]:
+    answers = {status: {"description": summary}}
+    if security:
+        answers["401"] = {"description": "No key, or a wrong one"}
+    return {"summary": summary, "responses": answers} | ({"security": security} if security else {})
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}

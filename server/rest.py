@@ -1,0 +1,193 @@
+"""REST: sessions are made, looked at, changed and ended by plain requests.
+
+JSON in and out; an error is `{"error": {code, text}}` with the code of `docs/protocol.md`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cuestream import __version__
+from engine.errors import NoRoom
+from server.errors import SessionError
+from server.host import Draining, Host
+from server.hosted import Hosted
+from server.http_audio import ENDINGS
+from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
+from server.protocol.config import ConfigPatch
+from server.protocol.control import parse
+from server.protocol.errors import ProtocolError
+from server.secrets import SECRET_S, Anybody
+
+MOST_BODY = 64 * 1024
+
+
+class Change(Struct, frozen=True):
+    """Body of PATCH /v1/sessions/{id}: the same words as on the websocket."""
+
+    config: ConfigPatch | UnsetType = UNSET
+    playback: Literal["play", "pause", "stop", "reset_context"] | UnsetType = UNSET
+    change_now: bool = False
+
+
+class Refused(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, code: str, text: str, retry_s: float | None = None) -> None:
+        self.status, self.code, self.text, self.retry_s = status, code, text, retry_s
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    headers = {"retry-after": str(round(error.retry_s))} if error.retry_s else {}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse({"error": {"code": error.code, "text": error.text}}, error.status, headers)
+
+
+def host_of(request: Request) -> Host:
+    host: Host = request.app.state.host
+    return host
+
+
+def bearer_of(request: Request) -> str | None:
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if kind.lower() == "bearer" and token else None
+
+
+def check_key(request: Request) -> None:
+    host = host_of(request)
+    caller = host.door.caller(bearer_of(request), host.monotonic())
+    if isinstance(caller, Anybody):
+        host.metrics.rejected.labels(caller.reason).inc()
+        raise Refused(401, "unauthorized", "this server asks for its key: Authorization: Bearer KEY")
+
+
+def find(request: Request) -> Hosted:
+    hosted = host_of(request).sessions.get(request.path_params["session_id"])
+    if hosted is None:
+        raise Refused(404, "session_not_found", "no such session here")
+    return hosted
+
+
+async def create(request: Request) -> Response:
+    check_key(request)
+    host = host_of(request)
+    try:
+        session_id, secret = host.invite()
+    except Draining:
+        raise Refused(503, "draining", "the server is going away") from None
+    except NoRoom as full:
+        host.metrics.refused.labels("capacity").inc()
+        raise Refused(503, "capacity", str(full), full.retry_s) from None
+    made = {
+        "session_id": session_id,
+        "client_secret": {"value": secret, "expires_s": SECRET_S},
+        "urls": urls(request, session_id),
+        "protocol": SUBPROTOCOL,
+        "resume_window_s": host.settings.limits.resume_window_s,
+        "limits": msgspec.to_builtins(host.settings.told),
+        "model": host.player.name,
+        "label": host.player.label,
+    }
+    return JSONResponse(made, 201, {"location": f"/v1/sessions/{session_id}", "cache-control": "no-store"})
+
+
+async def look(request: Request) -> Response:
+    check_key(request)
+    return JSONResponse(_shown(request, find(request)))
+
+
+async def change(request: Request) -> Response:
+    check_key(request)
+    hosted, now_s = find(request), host_of(request).monotonic()
+    wanted = await _body(request)
+    try:
+        if wanted.config is not UNSET:
+            hosted.update(now_s, wanted.config)
+        if wanted.playback is not UNSET:
+            hosted.playback(now_s, wanted.playback)
+        if wanted.change_now:
+            hosted.change_now(now_s, None)
+    except SessionError as error:
+        raise Refused(409, error.code, str(error)) from None
+    if hosted.line and wanted.config is not UNSET:
+        hosted.line.say(hosted.updated())
+    return JSONResponse(_shown(request, hosted))
+
+
+async def end(request: Request) -> Response:
+    check_key(request)
+    find(request).end(host_of(request).monotonic())
+    return Response(status_code=204)
+
+
+async def version(request: Request) -> Response:
+    player = host_of(request).player
+    about = {
+        "server": "cuestream",
+        "version": __version__,
+        "protocol": SUBPROTOCOL,
+        "protocol_minor": PROTOCOL_MINOR,
+        "model": player.name,
+        "label": player.label,
+        "config": msgspec.to_builtins(host_of(request).config),
+        "asks_for_a_key": host_of(request).door.asks_for_a_key,
+    }
+    return JSONResponse(about)
+
+
+async def live(request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    """503 when a new session would be refused now."""
+    try:
+        host_of(request).admit()
+    except Draining:
+        return JSONResponse({"status": "draining"}, 503)
+    except NoRoom:
+        return JSONResponse({"status": "full"}, 503)
+    return JSONResponse({"status": "ready"})
+
+
+def urls(request: Request, session_id: str) -> dict[str, Any]:
+    """Where the session is reached, as the caller reached us. Sound addresses carry a token that lets one listen, no more."""
+    host = host_of(request)
+    base = str(request.base_url).rstrip("/")
+    token = f"?token={host.door.listening(session_id)}" if host.door.asks_for_a_key else ""
+    sounds = {ending: f"{base}/v1/sessions/{session_id}/audio.{ending}{token}" for ending in ENDINGS}
+    return {"ws": f"ws{base.removeprefix('http')}/v1/stream", "audio": sounds}
+
+
+def _shown(request: Request, hosted: Hosted) -> dict[str, Any]:
+    state = hosted.state()
+    return {
+        "session_id": hosted.id,
+        "state": hosted.core.shown_state,
+        "playback": state.playback,
+        "health": state.health,
+        "level": state.level,
+        "samples": hosted.wire_samples(hosted.core.playout.ring.end),
+        "concealed_samples": hosted.wire_samples(hosted.core.playout.counts["concealed_samples"]),
+        "pictures": dict(hosted.watching.counts),
+        "revision": hosted.revisions.newest,
+        "config": msgspec.to_builtins(hosted.config),
+        "urls": urls(request, hosted.id),
+    }
+
+
+async def _body(request: Request) -> Change:
+    if int(request.headers.get("content-length") or 0) > MOST_BODY:
+        raise Refused(413, "message_too_large", f"a body has at most {MOST_BODY} bytes")
+    try:
+        return msgspec.convert(parse(await request.body() or b"{}"), Change)
+    except (ProtocolError, msgspec.ValidationError) as error:
+        text = error.text if isinstance(error, ProtocolError) else str(error)
+        raise Refused(400, "bad_request", text) from None

@@ -1,0 +1,118 @@
+"""Who may come in: the operator's key, client secrets that open one session once, listening tokens and resume handles.
+
+Everything that leaves the server is signed with a key that is drawn when it starts, so nothing is stored but which secrets are
+still unused. It reads no clock: `now_s`, monotonic, is an argument.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import msgspec
+
+SECRET_S = 60
+"""How long a client secret may wait to be used."""
+MOST_SECRETS = 1024
+HANDLE_SPARE_S = 5.0
+"""A handle is a second old or two when the connection breaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anybody:
+    """No token, or none that we know: may resume with a handle, and nothing else where a key is asked for."""
+
+    reason: Literal["no_token", "wrong_token"]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Has the key, or is on a server that asks for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """Has a client secret for this session."""
+
+    session_id: str
+
+
+Caller: TypeAlias = Anybody | Operator | Invited
+
+
+class _Handle(msgspec.Struct, frozen=True):
+    session: str
+    made_s: float
+
+
+class Door:
+    """api_key: None lets everybody in who can reach the server."""
+
+    def __init__(self, api_key: str | None, resume_window_s: float) -> None:
+        self._api_key, self._resume_window_s = api_key, resume_window_s
+        self._signing = secrets.token_bytes(32)
+        self._unused: dict[str, tuple[str, float]] = {}  # bound: MOST_SECRETS, then the oldest goes
+
+    @property
+    def asks_for_a_key(self) -> bool:
+        return self._api_key is not None
+
+    def invite(self, session_id: str, now_s: float) -> str:
+        """A secret that opens this session once, within `SECRET_S`."""
+        self._unused = {s: held for s, held in self._unused.items() if held[1] > now_s}
+        if len(self._unused) >= MOST_SECRETS:
+            del self._unused[next(iter(self._unused))]
+        secret = "cs_" + secrets.token_urlsafe(32)
+        self._unused[secret] = (session_id, now_s + SECRET_S)
+        return secret
+
+    def caller(self, token: str | None, now_s: float) -> Caller:
+        """Who comes with this token. A client secret is used up by it."""
+        if token is not None and token in self._unused:
+            session_id, until_s = self._unused.pop(token)
+            return Invited(session_id) if now_s < until_s else Anybody("wrong_token")
+        if self._api_key is None:
+            return Operator() if token is None else Anybody("wrong_token")
+        if token is None:
+            return Anybody("no_token")
+        same = hmac.compare_digest(token.encode(), self._api_key.encode())
+        return Operator() if same else Anybody("wrong_token")
+
+    def invited_ids(self, now_s: float) -> set[str]:
+        """Sessions that somebody may still open."""
+        return {session_id for session_id, until_s in self._unused.values() if until_s > now_s}
+
+    def handle(self, session_id: str, now_s: float) -> str:
+        """What a client comes back with."""
+        body = _text(msgspec.json.encode(_Handle(session_id, now_s)))
+        return f"{body}.{self._sign('resume', body)}"
+
+    def session_of(self, handle: str, now_s: float) -> tuple[str | None, bool]:
+        """The session of a handle that we made, None for another; and whether it is still good."""
+        body, _, signature = handle.partition(".")
+        if not hmac.compare_digest(signature.encode(), self._sign("resume", body).encode()):
+            return None, False
+        held = msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=_Handle)
+        return held.session, now_s - held.made_s <= self._resume_window_s + HANDLE_SPARE_S
+
+    def listening(self, session_id: str) -> str:
+        """A token for an address: it lets its bearer hear this session, and nothing else."""
+        return self._sign("listen", session_id)
+
+    def may_listen(self, session_id: str, token: str) -> bool:
+        return hmac.compare_digest(token.encode(), self.listening(session_id).encode())
+
+    def _sign(self, use: str, text: str) -> str:
+        return _text(hmac.digest(self._signing, f"{use}.{text}".encode(), hashlib.sha256))
+
+
+def new_session_id() -> str:
+    return "s-" + secrets.token_urlsafe(12)
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")

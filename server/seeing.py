@@ -1,0 +1,91 @@
+"""A session's incoming pictures: counted, thinned, decoded by the pool, shown to the core; and which step each belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from engine.frames import U8
+from server.imaging import Eyes
+from server.limiting import Bucket
+from server.mailbox import Mailbox
+from server.protocol.errors import ProtocolError
+from server.protocol.limits import Limits
+from server.protocol.media import Media
+
+MOST_STAMPS = 2048
+
+
+class Watching:
+    """show: takes (when it came, pixels, capture time); refuse: takes why not. Both are called on the loop.
+
+    Bound: a mailbox and one picture in the pool for each session.
+    """
+
+    def __init__(
+        self,
+        side: int,
+        limits: Limits,
+        pool: ThreadPoolExecutor,
+        show: Callable[[float, U8, int], None],
+        refuse: Callable[[ProtocolError], None],
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._eyes, self._mailbox, self._pool = Eyes(side, limits), Mailbox(), pool
+        self._rate = Bucket(limits.fps, limits.fps)
+        self._show, self._refuse = show, refuse
+        self._work: asyncio.Task[None] | None = None
+
+    def picture(self, now_s: float, media: Media) -> None:
+        """To be decoded when its turn comes, if no newer one comes before."""
+        if not self._rate.allows(now_s):
+            self.counts["too_many"] += 1
+            return
+        self._mailbox.put(now_s, media)
+        self.counts["dropped"] = self._mailbox.dropped
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._decode())
+
+    def stop(self) -> None:
+        if self._work:
+            self._work.cancel()
+
+    async def _decode(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (item := self._mailbox.take()) is not None:
+            came_s, media = item
+            try:
+                pixels = await loop.run_in_executor(self._pool, self._eyes.see, media)
+            except ProtocolError as error:
+                self._mailbox.broken()
+                self.counts["refused"] += 1
+                self._refuse(error)
+                continue
+            if pixels is not None:
+                self.counts["shown"] += 1
+                self._show(came_s, pixels, media.ts)
+
+
+class Stamps:
+    """Capture times by the step at which a picture came, of the take that plays."""
+
+    def __init__(self) -> None:
+        self._take = 0
+        self._steps: deque[int] = deque(maxlen=MOST_STAMPS)  # full: the oldest is forgotten
+        self._times_us: deque[int] = deque(maxlen=MOST_STAMPS)
+
+    def add(self, take: int, step: int, at_us: int) -> None:
+        if take != self._take or (self._steps and step < self._steps[-1]):
+            self._take = take
+            self._steps.clear()
+            self._times_us.clear()
+        self._steps.append(step)
+        self._times_us.append(at_us)
+
+    def at_us(self, step: int) -> int:
+        """Of the newest picture that came at this step or before; of the oldest known one when it is older; 0 before any."""
+        place = bisect_right(self._steps, step)
+        return self._times_us[max(0, place - 1)] if self._times_us else 0

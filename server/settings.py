@@ -1,0 +1,60 @@
+"""What an operator chooses when a server starts. Every field has a default that suits one person on one machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from server.delivery import Patience
+from server.playout import Limits as PlayoutLimits
+from server.protocol.limits import Limits
+from server.protocol.messages import SessionLimits, VideoFormat
+from server.protocol.values import VideoCodec
+from server.session import SessionConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """model: as it is called on the command line. room_s: the longest short-term window that a session may ask for."""
+
+    model: str = "starter"
+    api_key: str | None = None
+    max_sessions: int = 8
+    limits: Limits = field(default_factory=Limits)
+    playout: PlayoutLimits = field(default_factory=PlayoutLimits)
+    room_s: float = 30.0
+    decoders: int = 2
+    """Threads that decode pictures."""
+    video_fps: float = 8.0
+    """What a client is asked for: the newest slot is looked at five times a second, a cut at once."""
+    video_edge: int = 320
+
+    @property
+    def video(self) -> VideoFormat:
+        codecs: tuple[VideoCodec, ...] = ("jpeg", "webp", "png", "h264", "vp8")
+        raw: tuple[VideoCodec, ...] = ("i420",) if self.limits.raw_video else ()
+        return VideoFormat((*codecs, *raw), self.video_fps, self.video_edge)
+
+    @property
+    def told(self) -> SessionLimits:
+        """The limits that a client has to know."""
+        names = SessionLimits.__struct_fields__
+        return SessionLimits(**{name: getattr(self.limits, name) for name in names})
+
+    def session(self, config: SessionConfig) -> SessionConfig:
+        """The core's configuration with our limits in it."""
+        limits, rate = self.limits, self.playout.rate
+        patience = Patience(
+            credit=limits.credit_ms * rate // 1000,
+            skip_behind=limits.skip_behind_ms * rate // 1000,
+            give_up_behind=limits.slow_consumer_ms * rate // 1000,
+        )
+        return replace(
+            config,
+            limits=self.playout,
+            patience=patience,
+            grace_s=float(limits.resume_grace_s),
+            resume_s=float(limits.resume_window_s),
+            max_catch_up_s=limits.catch_up_ms / 1000,
+            snapshot_every_s=float("inf"),  # nobody restores one yet
+            room_s=self.room_s,
+        )

@@ -1,0 +1,76 @@
+"""What the wire says of a session's core: its state in words, which revision made a chunk, how old its picture is."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Literal
+
+import numpy as np
+
+from server.delivery import AudioOut
+from server.protocol.messages import Latency
+from server.session import Session
+
+STEP_MS = 20
+MOST_AGES = 500
+"""Ten seconds of chunks."""
+MOST_REVISIONS = 128
+PLAYBACK: dict[str, Literal["playing", "paused", "stopped"]] = {
+    "created": "stopped",
+    "waiting": "playing",
+    "playing": "playing",
+    "paused": "paused",
+    "stopped": "stopped",
+    "expired": "stopped",
+}
+
+
+def playback_of(core: Session) -> Literal["playing", "paused", "stopped"]:
+    return PLAYBACK[core.state]
+
+
+def health_of(core: Session, pictured: bool) -> Literal["on_time", "degraded", "concealing", "waiting"]:
+    if not pictured:
+        return "waiting"
+    if core.playout.concealing:
+        return "concealing"
+    return "degraded" if core.degradation.level else "on_time"
+
+
+class Revisions:
+    """Revisions of the configuration, by the two counts of the core that a chunk carries."""
+
+    def __init__(self) -> None:
+        self.newest = -1
+        self._made: deque[tuple[int, int, int]] = deque(maxlen=MOST_REVISIONS)  # full: the oldest goes
+
+    def note(self, core: Session) -> None:
+        """The configuration changed, and the core took it over."""
+        self.newest += 1
+        self._made.append((self.newest, core.policy_revision, core.playout.mix_revision))
+
+    def of(self, out: AudioOut) -> int:
+        """The newest revision that the chunk knows whole."""
+        known = (
+            revision
+            for revision, policy, mix in reversed(self._made)
+            if policy <= out.policy_revision and mix <= out.mix_revision
+        )
+        return next(known, self._made[0][0])
+
+
+class Ages:
+    """How old the picture was in the chunks of the last ten seconds, and what the client said it buffers."""
+
+    def __init__(self) -> None:
+        self.buffer_ms = 0.0
+        self._ages_ms: deque[int] = deque(maxlen=MOST_AGES)  # full: the oldest goes
+
+    def note(self, age_steps: int) -> None:
+        self._ages_ms.append(age_steps * STEP_MS)
+
+    def latency(self, step_share: float) -> Latency | None:
+        if not self._ages_ms:
+            return None
+        p50, p95, p99 = np.percentile(self._ages_ms, (50, 95, 99)) + self.buffer_ms
+        return Latency(float(p50), float(p95), float(p99), self.buffer_ms, round(min(step_share, 1000.0), 3))

@@ -1,0 +1,102 @@
+"""The wire's configuration and the core's policy and controls: one into the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from engine.spec import StreamPolicy
+from server.controls import (
+    Control,
+    CutResponse,
+    Duck,
+    Gain,
+    Guidance,
+    Hold,
+    MixControl,
+    Mute,
+    PolicyControl,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    Window,
+)
+from server.mixing import Ducking
+from server.policies import CUTS, changed
+from server.protocol.config import Config, first_config
+from server.protocol.values import SAFE_INTEGER
+
+FASTEST_MS = 10
+"""No change of a level takes less, so that none clicks."""
+
+
+def config_of(policy: StreamPolicy) -> Config:
+    """How the player plays by itself, cuts followed."""
+    return first_config(
+        policy.guidance,
+        policy.temperature,
+        policy.top_k,
+        policy.top_p,
+        policy.seed & SAFE_INTEGER,
+        policy.short_term_s,
+    )
+
+
+def policy_of(config: Config, policy: StreamPolicy) -> StreamPolicy:
+    """What a new stream plays by. Raises ValueError."""
+    return replace(
+        policy,
+        guidance=config.guidance,
+        temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
+        seed=config.seed,
+        short_term_s=config.short_term_s,
+        on_cut=CUTS[config.cut_response],
+    )
+
+
+def controls(before: Config | None, after: Config) -> list[Control]:
+    """What leads from one configuration to the other; None: from a new stream that plays by `policy_of`."""
+    mixing = list(_mixing(before, after))
+    if before is None:
+        return [*mixing, *([Hold(True)] if after.hold_scene else [])]
+    held: list[Control] = [Hold(after.hold_scene)] if before.hold_scene != after.hold_scene else []
+    return [*_policy(before, after), *mixing, *held]
+
+
+def check(before: Config, after: Config, policy: StreamPolicy, room_s: float) -> None:
+    """Raises SessionError when a running stream cannot take it over; nothing was changed then."""
+    for control in _policy(before, after):
+        policy = changed(policy, control, room_s)
+
+
+def _policy(before: Config, after: Config) -> Iterator[PolicyControl]:
+    if before.guidance != after.guidance:
+        yield Guidance(after.guidance)
+    if before.temperature != after.temperature:
+        yield Temperature(after.temperature)
+    if before.top_k != after.top_k:
+        yield TopK(after.top_k)
+    if before.top_p != after.top_p:
+        yield TopP(after.top_p)
+    if before.seed != after.seed:
+        yield Seed(after.seed)
+    if before.short_term_s != after.short_term_s:
+        yield Window(after.short_term_s)
+    if before.cut_response != after.cut_response:
+        yield CutResponse(after.cut_response)
+
+
+def _mixing(before: Config | None, after: Config) -> Iterator[MixControl]:
+    over_s = max(FASTEST_MS, after.fade_ms) / 1000
+    if (before.gain_db if before else 0.0) != after.gain_db:
+        yield Gain(after.gain_db, over_s)
+    if (before.mute if before else False) != after.mute:
+        yield Mute(after.mute, over_s)
+    duck = after.duck
+    if before is None or before.duck != duck:
+        attack_s, release_s = duck.attack_ms / 1000, duck.release_ms / 1000
+        settings = Ducking(duck.threshold_db, -duck.depth_db, attack_s, release_s)
+        yield Duck(settings if duck.enabled else None)
