@@ -24,6 +24,16 @@ from server.settings import Settings
 from server.stream_socket import stream
 
 STATIC = Path(__file__).parent / "static"
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "connect-src 'self' ws: wss:",
+        "img-src 'self' data:",
+        "media-src 'self' blob:",
+        "frame-ancestors 'none'",
+    )
+)
+"""What the page may load: its own files, and a video that the user chose."""
 SESSION = "/v1/sessions/{session_id}"
 
 
@@ -63,7 +73,9 @@ def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Sta
 
 
 async def page(request: Request) -> Response:
-    return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+    return FileResponse(
+        STATIC / "index.html", headers={"cache-control": "no-cache", "content-security-policy": POLICY}
+    )
 
 
 async def metrics(request: Request) -> Response:

@@ -13,10 +13,6 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 OURSELVES = frozenset({"localhost", "127.0.0.1", "::1"})
-POLICY = (
-    "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self' ws: wss:; "
-    "worker-src 'self' blob:; style-src 'self'; frame-ancestors 'none'"
-)
 
 
 class Guard:

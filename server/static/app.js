@@ -1,0 +1,318 @@
+// The page: a source, a session, a loudspeaker and the drawing of it, wired to the elements of index.html.
+
+import * as camera from "./camera.js";
+import { Player } from "./player.js";
+import { Scope } from "./scope.js";
+import { Session } from "./session.js";
+
+const $ = (id) => document.getElementById(id);
+const SLIDERS = {
+  gain_db: (v) => `${v > 0 ? "+" : ""}${v.toFixed(1)} dB`,
+  guidance: (v) => v.toFixed(1),
+  temperature: (v) => v.toFixed(2),
+  short_term_s: (v) => `${v.toFixed(1)} s`,
+};
+const SAY = { on_time: "on time", degraded: "degraded", concealing: "looping", waiting: "waiting for a picture" };
+const CALM = matchMedia("(prefers-reduced-motion: reduce)");
+const FRAME_MS = 40, CALM_FRAME_MS = 500;
+const GAUGE_MS = 400;
+const WAIT_MS = 120; // a slider is sent so long after its last move
+
+const scope = new Scope({ strip: $("strip"), wave: $("wave"), spectrum: $("spectrum") });
+let session = null, player = null, shutter = null, config = null, playback = "stopped", waiting = {}, timer = null;
+let file = null, key = sessionStorage.getItem("key") || "";
+
+// --- what the server is
+
+const about = await (await fetch("v1/version")).json();
+config = about.config;
+$("model").textContent = about.model;
+$("version").textContent = `Cuestream ${about.version} · ${about.protocol}`;
+if (about.label) {
+  $("label").textContent = about.label;
+  $("label").hidden = false;
+}
+showConfig();
+
+// --- start and end
+
+$("start").onclick = () => (session ? finish() : begin());
+$("sources").onchange = () => source() === "file" && $("file").click();
+$("file").onchange = () => {
+  file = $("file").files[0] ?? null;
+  if (session && file) attachSource();
+};
+for (const input of document.getElementsByName("source")) {
+  input.onchange = () => session && source() !== "file" && attachSource();
+}
+
+function source() {
+  return document.querySelector("input[name=source]:checked").value;
+}
+
+async function begin() {
+  trouble("");
+  if (source() === "file" && !file) return $("file").click();
+  if (about.asks_for_a_key && !key) key = await askKey();
+  $("start").disabled = true;
+  try {
+    player = await Player.open(report);
+    await camera.open($("preview"), source(), file);
+    $("empty").hidden = true;
+    session = await Session.make(key, changes());
+    scope.clear();
+    session.addEventListener("music", ({ detail }) => heard(detail));
+    session.addEventListener("message", ({ detail }) => answers[detail.type]?.(detail));
+    session.addEventListener("state", ({ detail }) => line(detail));
+    session.addEventListener("trouble", ({ detail }) => trouble(detail));
+    session.open();
+  } catch (error) {
+    if (error.status === 401) {
+      key = "";
+      sessionStorage.removeItem("key");
+    }
+    trouble(error.name === "NotAllowedError" ? "The browser did not allow it. Allow the camera or screen for this page, or choose a file." : error.message);
+    await cleanUp();
+  }
+  $("start").disabled = false;
+}
+
+async function attachSource() {
+  camera.close($("preview"));
+  try {
+    await camera.open($("preview"), source(), file);
+  } catch (error) {
+    trouble(error.message);
+  }
+}
+
+function finish() {
+  player?.expect(false);
+  session.end();
+}
+
+async function cleanUp() {
+  shutter?.close();
+  camera.close($("preview"));
+  const done = player;
+  session = player = shutter = null;
+  playback = "stopped";
+  $("empty").hidden = false;
+  enable();
+  setTimeout(() => done?.close(), 300);
+}
+
+function askKey() {
+  return new Promise((done) => {
+    $("keydialog").onclose = () => {
+      sessionStorage.setItem("key", $("key").value);
+      done($("key").value);
+    };
+    $("keydialog").showModal();
+  });
+}
+
+function line(state) {
+  if (state === "connecting") pill("off", "connecting");
+  if (state === "lost") pill("lost", "line lost, resuming");
+  if (state === "open") trouble("");
+  if (state === "closed") {
+    pill("off", "not connected");
+    cleanUp();
+  }
+  enable();
+}
+
+// --- what the server says
+
+const answers = {
+  "session.created": (message) => {
+    config = message.config;
+    showConfig();
+    showAddresses();
+    shutter = new camera.Shutter($("preview"), message.video, (payload, atUs, canvas) => {
+      session?.show(payload, atUs);
+      scope.show(canvas);
+    });
+    session.send({ type: "playback", action: "play" });
+  },
+  "session.resumed": (message) => {
+    config = message.config;
+    showConfig();
+  },
+  "session.updated": (message) => {
+    config = message.config;
+    if (!timer) showConfig();
+  },
+  state: (message) => {
+    playback = message.playback;
+    player?.expect(playback === "playing");
+    pill(message.health, playback === "playing" ? SAY[message.health] : playback);
+    enable();
+  },
+  "scene.cut": (message) => {
+    scope.cut(message.from_sample);
+    if (CALM.matches) return;
+    $("flash").classList.add("on");
+    requestAnimationFrame(() => requestAnimationFrame(() => $("flash").classList.remove("on")));
+  },
+  latency: (message) => {
+    const more = player?.outputMs ?? 0;
+    $("latency").textContent = Math.round(message.p50_ms + more);
+    $("latency95").textContent = `95 % under ${Math.round(message.p95_ms + more)} ms`;
+    $("rtf").textContent = Math.round(100 * message.real_time_factor);
+  },
+  error: (message) => {
+    if (!message.fatal) trouble(message.text);
+    showConfig();
+  },
+  warning: (message) => trouble(message.text),
+};
+
+function heard(chunk) {
+  scope.hear(chunk);
+  player?.play(chunk);
+}
+
+let played = 0;
+function report({ played: through, ahead, underruns, target }) {
+  const bufferMs = Math.max(0, 1000 * ahead);
+  played = through;
+  if (playback === "playing") session?.report(Math.max(0, through), bufferMs, underruns);
+  $("buffer").textContent = Math.round(bufferMs);
+  $("underruns").textContent = underruns;
+  $("target").textContent = `aims at ${Math.round(1000 * target)} ms`;
+  $("gauge").style.setProperty("--level", `${Math.min(100, (100 * bufferMs) / GAUGE_MS)}%`);
+  $("gauge").style.setProperty("--target", `${(100000 * target) / GAUGE_MS}%`);
+  $("gauge").setAttribute("aria-valuenow", Math.round(bufferMs));
+}
+
+// --- controls
+
+for (const name of Object.keys(SLIDERS)) {
+  $(name).oninput = () => {
+    showSlider(name, Number($(name).value));
+    change({ [name]: Number($(name).value) });
+  };
+}
+for (const name of ["mute", "hold_scene"]) $(name).onchange = () => change({ [name]: $(name).checked });
+$("cuts").onchange = ({ target }) => change({ cut_response: target.value });
+$("seed").onchange = () => change({ seed: Math.max(0, Math.floor(Number($("seed").value))) });
+$("dice").onclick = () => {
+  $("seed").value = Math.floor(Math.random() * 1e6);
+  $("seed").onchange();
+};
+$("change").onclick = () => session?.send({ type: "scene.change" });
+$("reset").onclick = () => session?.send({ type: "playback", action: "reset_context" });
+$("pause").onclick = () => session?.send({ type: "playback", action: playback === "paused" ? "play" : "pause" });
+
+/** Changes that were made together go together. */
+function change(patch) {
+  Object.assign(waiting, patch);
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    timer = null;
+    if (session) session.send({ type: "session.update", config: waiting });
+    else Object.assign(config, waiting);
+    waiting = {};
+  }, WAIT_MS);
+}
+
+/** What was chosen before the session, where it differs from how the player plays by itself. */
+function changes() {
+  const chosen = Object.entries({ ...config, ...waiting }).filter(([name, value]) => name !== "duck" && value !== about.config[name]);
+  return Object.fromEntries(chosen);
+}
+
+function showConfig() {
+  for (const name of Object.keys(SLIDERS)) showSlider(name, config[name]);
+  $("mute").checked = config.mute;
+  $("hold_scene").checked = config.hold_scene;
+  $("seed").value = config.seed;
+  for (const input of document.getElementsByName("cut_response")) input.checked = input.value === config.cut_response;
+}
+
+function showSlider(name, value) {
+  const input = $(name);
+  input.value = value;
+  input.style.setProperty("--done", `${(100 * (input.value - input.min)) / (input.max - input.min)}%`);
+  $(`${name}_out`).textContent = SLIDERS[name](value);
+}
+
+function enable() {
+  const live = Boolean(session?.live);
+  for (const id of ["change", "reset", "pause"]) $(id).disabled = !live;
+  $("pause").textContent = playback === "paused" ? "Play" : "Pause";
+  $("pause").setAttribute("aria-pressed", playback === "paused");
+  $("start").textContent = session ? "End" : "Start";
+  $("start").classList.toggle("stop", Boolean(session));
+}
+
+function pill(state, text) {
+  $("health").dataset.state = state;
+  $("health").textContent = text;
+}
+
+function trouble(text) {
+  $("trouble").textContent = text;
+  $("trouble").hidden = !text;
+}
+
+function showAddresses() {
+  const { urls, session_id } = session.made;
+  const api = `curl -X PATCH ${location.origin}/v1/sessions/${session_id} -d '{"change_now":true}'`;
+  const rows = [["Opus", urls.audio.ogg], ["MP3", urls.audio.mp3], ["WAV", urls.audio.wav], ["FLAC", urls.audio.flac], ["API", api]];
+  $("addresses").replaceChildren(...rows.map(([name, text]) => address(name, text)));
+}
+
+function address(name, text) {
+  const row = Object.assign(document.createElement("div"), { className: "address" });
+  const label = Object.assign(document.createElement("span"), { textContent: name });
+  const code = Object.assign(document.createElement("code"), { textContent: text, title: text });
+  const copy = Object.assign(document.createElement("button"), { textContent: "Copy" });
+  copy.setAttribute("aria-label", `Copy the ${name} address`);
+  copy.onclick = async () => {
+    await navigator.clipboard.writeText(text);
+    copy.textContent = "Copied";
+    setTimeout(() => (copy.textContent = "Copy"), 1200);
+  };
+  row.append(label, code, copy);
+  return row;
+}
+
+// --- keys
+
+const KEYS = {
+  " ": () => $("pause").click(),
+  c: () => $("change").click(),
+  n: () => $("reset").click(),
+  h: () => $("hold_scene").click(),
+  m: () => $("mute").click(),
+  "+": () => nudge(1),
+  "-": () => nudge(-1),
+};
+addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input[type=number], input[type=password]");
+  const pressing = event.key === " " && event.target.matches("button, input");
+  if (event.ctrlKey || event.metaKey || event.altKey || typing || pressing || !(event.key.toLowerCase() in KEYS)) return;
+  event.preventDefault();
+  KEYS[event.key.toLowerCase()]();
+});
+
+function nudge(by) {
+  $("gain_db").value = Number($("gain_db").value) + by;
+  $("gain_db").oninput();
+}
+
+// --- drawing
+
+let drawn = 0;
+function draw(now) {
+  requestAnimationFrame(draw);
+  if (now - drawn < (CALM.matches ? CALM_FRAME_MS : FRAME_MS)) return;
+  drawn = now;
+  scope.draw();
+  const seconds = Math.floor(Math.max(0, played) / 48000);
+  $("position").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}
+requestAnimationFrame(draw);
