@@ -1,4 +1,4 @@
-"""`cuestream`: score files, look at models, export and verify packages. Errors are one line and exit with code 2."""
+"""`cuestream`: score files, play live, look at models, export and verify packages. Errors are one line and exit with code 2."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def serve(
     host: Annotated[
         str, typer.Option(help="address to listen on; 0.0.0.0 is all of them and needs a key")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="port for everything")] = 8765,
+    port: Annotated[int, typer.Option(help="port for everything; 0 takes a free one")] = 8765,
     api_key: Annotated[
         str | None,
         typer.Option(envvar="CUESTREAM_API_KEY", help="what clients must show; without it everybody may in"),
@@ -252,12 +252,14 @@ def serve(
     with err.status("loading the model"):
         player = find_player(model, threads)
         application = make_app(player, settings, local=is_loopback(host))
-    server = make_server(application, host, port, settings.limits, drain)
+    shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+
+    def ready(port: int) -> None:
+        err.print(f"{player.name} plays at http://{shown}:{port}/ (Ctrl-C ends it)", highlight=False)
+
     if player.label:
         err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
-    shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    err.print(f"{player.name} plays at http://{shown}:{port}/ (Ctrl-C ends it)", highlight=False)
-    server.run()
+    make_server(application, host, port, settings.limits, drain, ready).run()
 
 
 @app.command()

@@ -7,9 +7,9 @@ websocket ◄─ events, music   ──  Hosted  ◄─ poll, each tick ──  
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import msgspec
 
@@ -34,6 +34,15 @@ from server.settings import Settings
 from server.speaker import Speaker
 from server.telling import Ages, Revisions, health_of, playback_of
 from server.turning import check, controls
+
+
+class Listener(Protocol):
+    """Somebody who hears a session beside its client."""
+
+    def tick(self, now_s: float) -> None: ...
+
+    def end(self) -> None:
+        """The session is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ class Hosted:
         self.watching = Watching(
             core.config.side, house.settings.limits, house.pool, self._show, self._refuse
         )
-        self.taps: list[Callable[[float], None]] = []  # bound: http_audio.MOST_LISTENERS
+        self.taps: list[Listener] = []  # bound: http_audio.MOST_LISTENERS
         self._house, self._stamps = house, Stamps()
         self._began_s = self._pictured_s = self._active_s = self._second_s = now_s
         self._told: tuple[str, str, int] | None = None
@@ -205,7 +214,7 @@ class Hosted:
             else:
                 self._event(output)
         for tap in list(self.taps):
-            tap(now_s)
+            tap.tick(now_s)
         self._tell_state()
         if now_s - self._second_s >= 1:
             self._second_s = now_s
@@ -295,6 +304,8 @@ class Hosted:
     def leave(self) -> None:
         """End it for good; whoever is connected has been told."""
         self.gone = True
+        for tap in self.taps:
+            tap.end()
         self.watching.stop()
         self.core.close()
 

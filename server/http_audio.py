@@ -36,7 +36,7 @@ CHANNELS = 2
 
 
 class Tap:
-    """One listener: called each tick by its session, read by its response."""
+    """One listener: it has a turn in each tick of its session, read by its response."""
 
     def __init__(self, hosted: Hosted, host: Host) -> None:
         self.hosted, self._host = hosted, host
@@ -48,15 +48,16 @@ class Tap:
         self._change = asyncio.Event()
         self._heard_s = host.monotonic()
 
-    def __call__(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> None:
         for out in self._delivery.take(self.hosted.core.playout, now_s):
             self._put(self._feed.push(out)[1])
             self._heard_s = now_s
         if (missing_s := now_s - self._heard_s) > SILENT_AFTER_S:
             self._heard_s = now_s
             self._put(np.zeros(int(missing_s * WIRE_RATE), np.float32))
-        if self.hosted.gone:
-            self._change.set()
+
+    def end(self) -> None:
+        self._change.set()
 
     def _put(self, samples: F32) -> None:
         self._waiting.append(samples)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import signal
+import socket
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -35,12 +37,19 @@ class Heartbeat(WebSocketsSansIOProtocol):
 
 
 class Server(uvicorn.Server):
-    """The first signal drains, the second leaves at once."""
+    """The first signal drains, the second leaves at once. on_ready: takes the port, once it is listened on."""
 
-    def __init__(self, config: uvicorn.Config, host: Host, drain_s: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, host: Host, drain_s: float, on_ready: Callable[[int], object]
+    ) -> None:
         super().__init__(config)
-        self._host, self._drain_s = host, drain_s
+        self._host, self._drain_s, self._on_ready = host, drain_s, on_ready
         self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._host.draining or not self.started:
@@ -74,7 +83,15 @@ def check_address(host: str, api_key: str | None, insecure: bool) -> None:
         )
 
 
-def make_server(app: Starlette, host: str, port: int, limits: Limits, drain_s: float | None = None) -> Server:
+def make_server(
+    app: Starlette,
+    host: str,
+    port: int,
+    limits: Limits,
+    drain_s: float,
+    on_ready: Callable[[int], object],
+) -> Server:
+    """port: 0 takes a free one."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -90,4 +107,4 @@ def make_server(app: Starlette, host: str, port: int, limits: Limits, drain_s: f
         timeout_keep_alive=10,
     )
     state: Any = app.state
-    return Server(config, state.host, limits.drain_s if drain_s is None else drain_s)
+    return Server(config, state.host, drain_s, on_ready)

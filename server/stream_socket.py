@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from engine.errors import NoRoom
 from server.errors import SessionError
+from server.hearing import check_original, level_db
 from server.host import Draining, Host
 from server.hosted import Hosted
 from server.limiting import Bucket
@@ -157,6 +158,8 @@ class Connection:
         elif media.stream is StreamId.VIDEO and media.payload:
             self._host.metrics.frames.labels("taken").inc()
             self.hosted.picture(self._host.monotonic(), media)
+        elif media.stream is StreamId.ORIGINAL and media.payload:
+            self.hosted.core.original_level(level_db(media))
 
     def _text(self, text: str) -> None:
         if self.hosted:
@@ -192,6 +195,8 @@ class Connection:
                 ErrorCode.UNAUTHORIZED, "a client secret or the key is needed, and not used before"
             )
         form = settled(DEFAULT if message.audio is UNSET else message.audio)
+        if message.original is not UNSET:
+            check_original(message.original)
         session_id = caller.session_id if isinstance(caller, Invited) else new_session_id()
         hosted = self._open(session_id, message)
         if hosted is None:

@@ -3,9 +3,9 @@
 const RATE = 48000, SECONDS = 30;
 const COLUMN = 960; // samples of a column: 20 ms
 const COLUMNS = (RATE * SECONDS) / COLUMN;
-const SIZE = 1024; // of the transform
+const SIZE = 2048; // of the transform
 const BANDS = 96;
-const LOWEST = 50, HIGHEST = 14000; // Hz
+const LOWEST = 60, HIGHEST = 14000; // Hz
 const FLOOR_DB = -85, CEILING_DB = -18;
 const THUMB_S = 1.6;
 

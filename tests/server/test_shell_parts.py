@@ -1,0 +1,185 @@
+"""The shell's parts without a server: resampling, secrets, mailbox, decoding, limits of rate, the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import numpy as np
+import pytest
+from shell_client import jpeg
+
+from engine.spec import StreamPolicy
+from server.errors import SessionError
+from server.imaging import Eyes, still_size
+from server.limiting import Bucket
+from server.line import MOST_WAITING, Line
+from server.mailbox import Mailbox
+from server.protocol.config import ConfigPatch, merge
+from server.protocol.errors import ProtocolError
+from server.protocol.limits import Limits
+from server.protocol.media import NO_FLAGS, Flag, Kind, Media, StreamId
+from server.protocol.messages import Pong
+from server.resampling import Resampler, aligned, pcm16
+from server.ring import Ring
+from server.secrets import SECRET_S, Anybody, Door, Invited, Operator
+from server.turning import check, config_of, controls, policy_of
+
+RATE = 32_000
+SIGNAL = np.random.default_rng(0).normal(0, 0.2, RATE).astype(np.float32)
+
+
+def whole() -> np.ndarray:
+    resampler = Resampler(RATE)
+    return np.concatenate((resampler.push(SIGNAL), resampler.flush()))
+
+
+@pytest.mark.parametrize("piece", [1, 63, 640, 4001])
+def test_resampling_in_pieces_equals_resampling_the_whole(piece: int) -> None:
+    resampler = Resampler(RATE)
+    parts = [resampler.push(SIGNAL[at : at + piece]) for at in range(0, len(SIGNAL), piece)]
+    parts.append(resampler.flush())
+    assert np.array_equal(np.concatenate(parts), whole())
+    assert resampler.next == len(SIGNAL) * 3 // 2
+
+
+@pytest.mark.parametrize("first", [2, 640, 9602, 31_000])
+def test_a_resampler_that_begins_anywhere_equals_one_that_began_at_the_beginning(first: int) -> None:
+    ring = Ring(len(SIGNAL))
+    ring.write(SIGNAL[:first])
+    resampler = Resampler.within(ring, first, RATE)
+    at = resampler.next
+    rest = np.concatenate((resampler.push(SIGNAL[first:]), resampler.flush()))
+    assert at <= first * 3 // 2
+    kept = rest[first * 3 // 2 - at :]
+    assert np.array_equal(kept, whole()[first * 3 // 2 :])
+
+
+def test_a_jump_renames_what_the_filter_holds() -> None:
+    resampler = Resampler(RATE)
+    resampler.push(SIGNAL[:640])
+    held = 960 - resampler.next
+    resampler.jump(6400)
+    assert resampler.next == 9600 - held
+
+
+def test_aligned_is_the_last_input_where_a_resampler_may_begin() -> None:
+    assert [aligned(out, RATE) for out in (0, 1, 2, 3, 959, 960)] == [0, 0, 0, 2, 638, 640]
+    assert pcm16(np.array([2.0, -2.0, 0.5], np.float32), 2)[:, 0].tolist() == [32767, -32768, 16384]
+
+
+def test_a_secret_opens_one_session_once_and_not_for_long() -> None:
+    door = Door("key", 30)
+    secret = door.invite("s-1", 0)
+    assert door.caller(secret, 1) == Invited("s-1")
+    assert door.caller(secret, 1) == Anybody("wrong_token")
+    late = door.invite("s-2", 0)
+    assert door.caller(late, SECRET_S) == Anybody("wrong_token")
+    assert door.caller("key", 0) == Operator()
+    assert door.caller(None, 0) == Anybody("no_token")
+    assert Door(None, 30).caller(None, 0) == Operator()
+
+
+def test_a_handle_is_good_for_its_server_and_a_while() -> None:
+    door = Door(None, 30)
+    handle = door.handle("s-1", 100)
+    assert door.session_of(handle, 101) == ("s-1", True)
+    assert door.session_of(handle, 200) == ("s-1", False)
+    assert Door(None, 30).session_of(handle, 101) == (None, False)
+    assert door.session_of("nonsense", 101) == (None, False)
+    assert door.may_listen("s-1", door.listening("s-1"))
+    assert not door.may_listen("s-2", door.listening("s-1"))
+
+
+def media(kind: Kind, seq: int, payload: bytes = b"x", flags: Flag = NO_FLAGS) -> Media:
+    return Media(kind, StreamId.VIDEO, seq, seq, payload, flags)
+
+
+def test_the_newest_still_picture_wins() -> None:
+    box = Mailbox()
+    for seq in range(3):
+        box.put(seq, media(Kind.JPEG, seq))
+    assert box.take() == (2, media(Kind.JPEG, 2))
+    assert box.take() is None
+    assert box.dropped == 2
+
+
+def test_after_a_loss_video_waits_for_a_keyframe() -> None:
+    box = Mailbox()
+    box.put(0, media(Kind.H264, 0))
+    assert box.take() is None
+    box.put(1, media(Kind.H264, 1, flags=Flag.KEYFRAME))
+    for seq in range(2, 20):
+        box.put(seq, media(Kind.H264, seq))
+    assert box.take() is None
+    box.put(20, media(Kind.H264, 20, flags=Flag.KEYFRAME))
+    assert box.take() is not None
+
+
+@pytest.mark.parametrize(("kind", "codec"), [(Kind.JPEG, "mjpeg"), (Kind.PNG, "png"), (Kind.WEBP, "libwebp")])
+def test_a_picture_is_measured_by_its_header_and_decoded(kind: Kind, codec: str) -> None:
+    data = jpeg(3, codec, (96, 64))
+    assert still_size(kind, data) == (96, 64)
+    pixels = Eyes(56).see(media(kind, 0, data))
+    assert pixels is not None
+    assert pixels.shape == (56, 56, 3)
+    with pytest.raises(ProtocolError, match="frame_too_large"):
+        Eyes(56, Limits(image_pixels=96 * 64 - 1)).see(media(kind, 0, data))
+
+
+@pytest.mark.parametrize("kind", [Kind.JPEG, Kind.PNG, Kind.WEBP, Kind.H264, Kind.VP8])
+def test_nonsense_is_refused_and_nothing_else(kind: Kind) -> None:
+    rng, eyes = np.random.default_rng(1), Eyes(56)
+    good = {
+        kind: jpeg(1, codec)
+        for kind, codec in ((Kind.JPEG, "mjpeg"), (Kind.PNG, "png"), (Kind.WEBP, "libwebp"))
+    }
+    for _ in range(60):
+        data = bytearray(good.get(kind, rng.bytes(200)))
+        for at in rng.integers(0, len(data), 6):
+            data[at] = rng.integers(256)
+        with contextlib.suppress(ProtocolError):
+            eyes.see(media(kind, 0, bytes(data[: rng.integers(1, len(data))])))
+
+
+def test_a_bucket_lets_the_rate_through() -> None:
+    bucket = Bucket(10, 2)
+    assert [bucket.allows(at) for at in (0, 0, 0, 0.1, 0.1, 5, 5, 5)] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_an_outbox_that_nobody_reads_ends_with_slow_consumer() -> None:
+    line = Line()
+    for at in range(MOST_WAITING + 1):
+        line.say(Pong(at, at))
+    assert line.closing == 4413
+
+    async def rest() -> list[object]:
+        return [await line.next(), await line.next()]
+
+    said, end = asyncio.run(rest())
+    assert "slow_consumer" in str(said)
+    assert end is None
+
+
+def test_the_configuration_of_a_policy_gives_the_policy_again() -> None:
+    policy = StreamPolicy(seed=5, guidance=2.0, short_term_s=6.0)
+    config = config_of(policy)
+    assert policy_of(config, policy) == policy
+    assert controls(config, config) == []
+
+
+def test_what_a_running_stream_cannot_take_over_is_refused_before_anything_changes() -> None:
+    config = config_of(StreamPolicy())
+    with pytest.raises(SessionError, match="guidance"):
+        check(config, merge(config, ConfigPatch(guidance=1.0)), StreamPolicy(), 30)
+    with pytest.raises(SessionError, match="room"):
+        check(config, merge(config, ConfigPatch(short_term_s=31.0)), StreamPolicy(), 30)

@@ -1,0 +1,170 @@
+"""REST, endless sound, metrics and the page, over loopback."""
+
+from __future__ import annotations
+
+import io
+import urllib.request
+
+import av
+import pytest
+from conftest import Serve, Served
+from shell_client import Client, ask
+
+from engine.errors import CuestreamError
+from server.serving import check_address
+
+KEY = "a key for tests"
+
+
+def test_a_session_is_made_opened_looked_at_changed_and_ended(served: Served) -> None:
+    status, made = ask("POST", f"{served.http}/v1/sessions")
+    assert status == 201
+    assert made["protocol"] == "cuestream.v1"
+    assert made["limits"]["resume_window_s"] == made["resume_window_s"] == 30
+    one = f"{served.http}/v1/sessions/{made['session_id']}"
+    assert ask("GET", one)[0] == 404  # nobody has opened it yet
+    with Client(made["urls"]["ws"], made["client_secret"]["value"]) as client:
+        assert client.start()["session_id"] == made["session_id"]
+        status, shown = ask("PATCH", one, {"config": {"gain_db": -3}, "playback": "play"})
+        assert (status, shown["config"]["gain_db"], shown["playback"]) == (200, -3.0, "playing")
+        assert client.until("session.updated")["revision"] == 1
+        client.play()
+        assert ask("GET", one)[1]["health"] in ("on_time", "degraded", "concealing")
+        assert ask("DELETE", one)[0] == 204
+        assert client.until("session.ended")["reason"] == "asked"
+        assert client.closed() == 1000
+    assert ask("GET", one)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"\xff", 400),
+        ({"config": {"gain_db": 99}}, 400),
+        ({"playback": "dance"}, 400),
+        ({"config": {"guidance": 1}}, 409),
+        (b" " * 70_000, 413),
+    ],
+)
+def test_a_change_that_cannot_be(served: Served, body: object, status: int) -> None:
+    with Client(served.ws) as client:
+        one = f"{served.http}/v1/sessions/{client.start()['session_id']}"
+        answered, answer = ask("PATCH", one, body)
+        assert answered == status
+        assert answer["error"]["text"]
+
+
+def test_a_key_is_asked_for_everywhere_but_where_health_is_told(serve: Serve) -> None:
+    with serve(api_key=KEY) as served:
+        for method, path in (("POST", "/v1/sessions"), ("GET", "/v1/sessions/s-x")):
+            assert ask(method, served.http + path)[0] == 401
+            assert ask(method, served.http + path, key="wrong")[0] == 401
+        made = ask("POST", f"{served.http}/v1/sessions", key=KEY)[1]
+        with Client(served.ws, made["client_secret"]["value"]) as client:
+            client.start()
+            wav: str = made["urls"]["audio"]["wav"]
+            assert ask("GET", wav.partition("?")[0])[0] == 401
+            with urllib.request.urlopen(wav, timeout=10) as sound:
+                assert sound.read(4) == b"RIFF"
+        assert ask("GET", f"{served.http}/healthz") == (200, {"status": "ok"})
+        assert ask("GET", f"{served.http}/v1/version")[1]["asks_for_a_key"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"), [("wav", "pcm_s16le"), ("flac", "flac"), ("ogg", "opus"), ("mp3", "mp3")]
+)
+def test_endless_sound_can_be_decoded_while_it_goes_on(served: Served, ending: str, codec: str) -> None:
+    with Client(served.ws) as client:
+        session_id = client.start()["session_id"]
+        client.play()
+        address = f"{served.http}/v1/sessions/{session_id}/audio.{ending}"
+        with urllib.request.urlopen(address, timeout=10) as sound:
+            data = b""
+            while len(data) < (200_000 if ending == "wav" else 9_000):
+                data += sound.read1(65536)
+                client.hear(client.at + 960)
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.audio[0]
+        assert stream.codec_context.codec.name.startswith(codec)
+        assert (stream.rate, stream.layout.nb_channels) == (48_000, 2)
+        assert next(container.decode(stream)).samples > 0
+
+
+def test_endless_sound_is_silence_while_nothing_plays_and_ends_with_the_session(served: Served) -> None:
+    with Client(served.ws) as client:
+        session_id = client.start()["session_id"]
+        with urllib.request.urlopen(f"{served.http}/v1/sessions/{session_id}/audio.wav", timeout=10) as sound:
+            assert not any(sound.read(44 + 9600)[44:])
+            client.send("session.end")
+            assert client.closed() == 1000
+            sound.read()
+
+
+def test_metrics_count(serve: Serve) -> None:
+    with serve() as served:
+        with Client(served.ws) as client:
+            client.start()
+            client.play()
+            client.ws.send("{")
+            client.until("error")
+            shown = _metrics(served)
+            assert shown['cuestream_sessions{state="playing"}'] == 1
+            client.send("session.end", fade_ms=0)
+            assert client.closed() == 1000
+            heard = client.at
+        shown = _metrics(served)
+        assert shown["cuestream_sessions_opened_total"] == 1
+        assert shown['cuestream_inbound_frames_total{result="taken"}'] == 1
+        assert shown['cuestream_protocol_errors_total{code="invalid_json"}'] == 1
+        assert 0 < shown["cuestream_audio_sent_samples_total"] <= heard
+        assert shown["cuestream_placed_samples_total"] > 0
+        assert shown['cuestream_sessions{state="playing"}'] == 0
+
+
+def _metrics(served: Served) -> dict[str, float]:
+    lines = ask("GET", f"{served.http}/metrics")[1].splitlines()
+    return {
+        name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
+    }
+
+
+def test_the_page_and_everything_it_names_is_here(served: Served) -> None:
+    status, page = ask("GET", served.http + "/")
+    assert status == 200
+    assert "http" not in page.replace("http-equiv", "")  # nothing from elsewhere
+    names = ["app.js", "camera.js", "player.js", "protocol.js", "scope.js", "session.js", "ticker.js"]
+    for name in [*names, "worklet.js", "style.css", "icon.svg"]:
+        assert ask("GET", f"{served.http}/static/{name}")[0] == 200
+
+
+def test_openapi_describes_the_routes(served: Served) -> None:
+    described = ask("GET", f"{served.http}/openapi.json")[1]
+    assert {"/v1/sessions", "/v1/sessions/{session_id}", "/readyz", "/metrics"} <= described["paths"].keys()
+    assert "gain_db" in described["components"]["schemas"]["ConfigPatch"]["properties"]
+
+
+def test_a_local_server_answers_to_its_own_names_only(served: Served) -> None:
+    assert ask("GET", f"{served.http}/healthz", host="elsewhere.example")[0] == 403
+    assert ask("POST", f"{served.http}/v1/sessions", origin="http://elsewhere.example")[0] == 403
+    assert ask("POST", f"{served.http}/v1/sessions", origin=served.http)[0] == 201
+
+
+@pytest.mark.parametrize(("host", "key", "insecure"), [("0.0.0.0", None, False), ("192.0.2.1", "", False)])
+def test_an_open_address_needs_a_key(host: str, key: str | None, insecure: bool) -> None:
+    with pytest.raises(CuestreamError, match="--api-key"):
+        check_address(host, key, insecure)
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "insecure"),
+    [
+        ("127.0.0.1", None, False),
+        ("::1", None, False),
+        ("localhost", None, False),
+        ("0.0.0.0", "k", False),
+        ("0.0.0.0", None, True),
+    ],
+)
+def test_addresses_that_may_be_listened_on(host: str, key: str | None, insecure: bool) -> None:
+    check_address(host, key, insecure)

@@ -1,0 +1,241 @@
+"""A session over the wire: what is heard is what the core placed, resampled once, by index, whatever happens to the line."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from conftest import Serve, Served
+from shell_client import PCM16, Client, jpeg
+
+from cuestream.players import find_player
+from server.protocol.media import Flag, Kind, Media, Size, StreamId, encode_media
+from server.resampling import Resampler, pcm16
+
+SECOND = 48_000
+
+
+def placed(served: Served, session_id: str, rate: int = 32_000) -> PCM16:
+    """All that the core placed so far, resampled at once."""
+    ring = served.on_loop(lambda: served.host.sessions[session_id].core.playout.ring)
+    samples = served.on_loop(lambda: ring.read(0, ring.end))
+    resampler = Resampler(rate)
+    return pcm16(np.concatenate((resampler.push(samples), resampler.flush())), 2)
+
+
+def test_what_is_received_equals_what_the_core_placed_resampled_once(served: Served) -> None:
+    with Client(served.ws) as client:
+        session_id = client.start(config={"seed": 7})["session_id"]
+        client.play()
+        for _ in range(4):
+            client.show()
+            client.hear(client.at + SECOND // 4)
+        client.send("playback", action="pause")
+        client.until("state", playback="paused")
+        whole = placed(served, session_id)
+        assert client.first == 0
+        assert np.array_equal(client.pcm, whole[: client.at])
+        assert len(whole) - client.at <= 2 * 960  # what the filter and the credit hold back
+        assert np.abs(client.pcm).max() > 0
+
+
+def test_indexes_go_on_without_a_gap_and_say_their_source(served: Served) -> None:
+    with Client(served.ws) as client:
+        client.start()
+        client.play()
+        client.hear(SECOND)
+    ends = [media.ts + media.dur for media in client.media]
+    assert [media.ts for media in client.media] == [0, *ends[:-1]]
+    assert [media.seq for media in client.media] == list(range(len(client.media)))
+    assert all(media.source and media.source.revision == 0 for media in client.media)
+
+
+def test_a_resume_after_a_dropped_line_goes_on_with_the_next_sample(served: Served) -> None:
+    with Client(served.ws) as first:
+        session_id = first.start()["session_id"]
+        first.play()
+        handle = first.until("resume.handle")["handle"]
+        first.drop()
+    with Client(served.ws) as second:
+        second.send(
+            "session.resume",
+            protocol_minor=0,
+            handle=handle,
+            received_through_sample=first.at,
+            played_through_sample=first.at,
+        )
+        resumed = second.until("session.resumed")
+        assert resumed["session_id"] == session_id
+        assert resumed["first_sample"] == first.at
+        assert resumed["consumed_messages"] >= 2
+        second.hear(first.at + SECOND // 2)
+        second.send("playback", action="pause")
+        second.until("state", playback="paused")
+        both = np.concatenate((first.pcm, second.pcm))
+        assert np.array_equal(both, placed(served, session_id)[: len(both)])
+
+
+def test_a_client_that_comes_back_late_is_moved_to_the_present(serve: Serve) -> None:
+    with serve(catch_up_ms=0) as served, Client(served.ws) as first:
+        first.start()
+        first.play()
+        handle = first.until("resume.handle")["handle"]
+        first.drop()
+        with Client(served.ws) as second:
+            second.send(
+                "session.resume",
+                protocol_minor=0,
+                handle=handle,
+                received_through_sample=0,
+                played_through_sample=0,
+            )
+            assert second.until("session.resumed")["first_sample"] > 0
+            second._until(lambda _: bool(second.media))
+            assert Flag.DISCONTINUITY | Flag.CROSSFADE in second.media[0].flags
+            assert second.media[0].ts == second.messages[0]["first_sample"]
+
+
+def test_an_update_says_everything_that_holds_and_the_music_says_its_revision(served: Served) -> None:
+    with Client(served.ws) as client:
+        before = client.start()["config"]
+        client.play()
+        client.send("session.update", config={"gain_db": -6.5, "temperature": 0.5, "top_k": 9}, event_id="e2")
+        updated = client.until("session.updated", event_id="e2")
+        assert updated["revision"] == 1
+        assert updated["config"] == before | {"gain_db": -6.5, "temperature": 0.5, "top_k": 9}
+        client._until(lambda _: bool(client.media and client.media[-1].source.revision == 1))  # type: ignore[union-attr]
+
+
+def test_a_refused_update_changes_nothing(served: Served) -> None:
+    with Client(served.ws) as client:
+        client.start()
+        client.send("session.update", config={"gain_db": 3, "guidance": 1}, event_id="e")
+        error = client.until("error", code="bad_request", event_id="e")
+        assert not error["fatal"]
+        client.send("session.update", config={})
+        assert client.until("session.updated")["config"]["gain_db"] == 0
+
+
+def test_mute_is_silence_and_the_music_goes_on(served: Served) -> None:
+    with Client(served.ws) as client:
+        client.start(config={"mute": True, "fade_ms": 0})
+        client.play()
+        client.hear(SECOND // 2)
+        assert not client.pcm[-4800:].any()
+
+
+def test_verbs(served: Served) -> None:
+    with Client(served.ws) as client:
+        client.start()
+        client.send("playback", action="play", event_id="a")
+        assert client.until("state", event_id="a")["health"] == "waiting"
+        client.show()
+        client.hear(1)
+        client.send("playback", action="pause")
+        client.until("state", playback="paused")
+        stood = client.at
+        client.send("playback", action="play")
+        client.hear(stood + 960)
+        client.send("playback", action="reset_context")
+        client.hear(client.at + SECOND // 2)
+        client.send("playback", action="stop")
+        client.until("state", playback="stopped")
+
+
+def test_change_now_answers_with_a_cut(served: Served) -> None:
+    with Client(served.ws) as client:
+        client.start()
+        client.play()
+        client.send("scene.change", event_id="now")
+        cut = client.until("scene.cut", event_id="now")
+        assert cut["response"] == "follow"
+        client.hear(cut["from_sample"] + 1)
+
+
+@pytest.mark.parametrize(("kind", "codec"), [(Kind.PNG, "png"), (Kind.WEBP, "libwebp"), (Kind.JPEG, "mjpeg")])
+def test_pictures_of_every_kind(served: Served, kind: Kind, codec: str) -> None:
+    with Client(served.ws) as client:
+        client.start()
+        client.show(jpeg(1, codec), kind)
+        client.until("state", health="on_time")
+
+
+def test_raw_pictures(served: Served) -> None:
+    with Client(served.ws) as client:
+        client.start()
+        client.show(bytes(64 * 48 * 3 // 2), Kind.I420, size=Size(64, 48))
+        client.until("state", health="on_time")
+
+
+@pytest.mark.parametrize(("kind", "codec"), [(Kind.H264, "libx264"), (Kind.VP8, "libvpx")])
+def test_video_whose_pictures_need_each_other(served: Served, kind: Kind, codec: str) -> None:
+    encoder = av.CodecContext.create(codec, "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "yuv420p"
+    encoder.time_base = Fraction(1, 25)
+    tuned = {"tune": "zerolatency"} if codec == "libx264" else {"lag-in-frames": "0", "deadline": "realtime"}
+    encoder.options = tuned
+    grey = np.full((72, 64), 128, np.uint8)
+    frames = [av.VideoFrame.from_ndarray(grey, format="yuv420p") for _ in range(3)]
+    for at, frame in enumerate(frames):
+        frame.pts = at
+    packets = [packet for frame in frames for packet in encoder.encode(frame)]
+    with Client(served.ws) as client:
+        client.start()
+        client.show(bytes(packets[1]), kind)  # without what it needs: dropped
+        client.show(bytes(packets[0]), kind, flags=Flag.KEYFRAME)
+        client.until("state", health="on_time")
+
+
+def test_the_music_ducks_under_the_original_sound(served: Served) -> None:
+    loud = (np.ones(4800, np.int16) * 12000).tobytes()
+    duck = {"enabled": True, "depth_db": 60, "attack_ms": 1}
+    with Client(served.ws) as client:
+        client.start(
+            original={"codec": "pcm_s16", "sample_rate": 48000, "channels": 1}, config={"duck": duck}
+        )
+        client.play()
+        client.ws.send(encode_media(Media(Kind.PCM_S16, StreamId.ORIGINAL, 0, 0, loud, dur=4800)))
+        client.hear(client.at + SECOND // 2)
+        assert not client.pcm[-960:].any()
+
+
+def test_float_samples_and_one_channel(served: Served) -> None:
+    with Client(served.ws) as client:
+        audio = client.start(audio={"codec": "pcm_f32", "sample_rate": 44100, "channels": 1})["audio"]
+        assert audio == {"codec": "pcm_f32", "sample_rate": 48000, "channels": 1}
+        client.play()
+        assert len(client.media[0].payload) == 4 * client.media[0].dur
+
+
+def test_the_clock_is_told(served: Served) -> None:
+    with Client(served.ws) as client:
+        client.start()
+        client.send("ping", t_us=12345)
+        assert client.until("pong")["t_us"] == 12345
+
+
+def test_the_starter_plays(serve: Serve) -> None:
+    with serve(player=find_player("starter", threads=1)) as served, Client(served.ws) as client:
+        session_id = client.start()["session_id"]
+        client.play()
+        latency = client.until("latency")
+        assert latency["p50_ms"] < 2000
+        client.send("playback", action="pause")
+        client.until("state", playback="paused")
+        assert np.array_equal(client.pcm, placed(served, session_id)[: client.at])
+        assert not client.messages[0]["label"]
+
+
+def test_end_says_the_length_and_closes(served: Served) -> None:
+    with Client(served.ws) as client:
+        client.start()
+        client.play()
+        client.send("session.end", fade_ms=20)
+        ended: dict[str, Any] = client.until("session.ended")
+        assert ended["reason"] == "asked"
+        assert ended["samples"] == client.at
+        assert client.media[-1].flags == Flag.END
+        assert client.closed() == 1000
