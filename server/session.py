@@ -21,12 +21,13 @@ import numpy as np
 
 from engine.frames import U8
 from engine.spec import StreamPolicy
+from server.checkpoint import Checkpoint
 from server.controls import ChangeNow, Control, Duck, Event, Fade, Gain, Hold, Mute
 from server.degrade import Degradation
 from server.delivery import AudioOut, Delivery, Patience
 from server.errors import SessionError
 from server.orders import FRAMES_AHEAD, Orders, Report, Shown
-from server.playout import Limits, Music, Playout
+from server.playout import Limits, Playout
 from server.policies import changed, mixed
 
 State = Literal["created", "waiting", "playing", "paused", "stopped", "expired"]
@@ -51,25 +52,6 @@ class SessionConfig:
     waits_for_video: bool = False
     """Frames carry their step and the music never passes them, as for a file: it is then the same whenever they arrive."""
     room_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Enough to go on elsewhere: the stream's blob, and the session at the same moment. music: made, not placed, in order."""
-
-    stream: bytes
-    policy: StreamPolicy
-    placed: int
-    take: int
-    played: int
-    music: tuple[Music, ...]
-    mix_revision: int
-    policy_revision: int
-
-    @property
-    def taken(self) -> int:
-        """Samples of the take that the engine had given."""
-        return self.played + sum(len(piece.samples) for piece in self.music)
 
 
 class Session:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from engine.batcher import Batcher
 from engine.player import Player, Stream
 from engine.spec import StreamPolicy
+from server.checkpoint import Checkpoint
 from server.orders import FRAMES_AHEAD, Orders, Report, Shown
 from server.playout import Music
 
@@ -43,11 +44,15 @@ class Voice:
         stream.set_policy(self.policy)
         return stream
 
-    def restore(self, blob: bytes, policy: StreamPolicy, take: int, taken: int) -> None:
-        """Go on from a snapshot of the stream. Raises PackageError when it is damaged or another player's."""
-        self.stream = self.player.restore(blob)
-        self.policy, self.take, self.taken = policy, take, taken
-        self.stream.set_policy(policy)
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from where a session was. Raises PackageError when the stream is damaged or another player's.
+
+        The policy is the one that was wanted: a degradation of the worker that was lost does not come along.
+        """
+        self.stream = self.player.restore(checkpoint.stream)
+        self.policy, self.revision = checkpoint.policy, checkpoint.policy_revision
+        self.take, self.taken = checkpoint.take, checkpoint.taken
+        self.stream.set_policy(self.policy)
 
     def follow(self, orders: Orders) -> str | None:
         """Do what is to be done before the next step; returns why a policy was refused."""
