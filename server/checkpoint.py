@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -11,6 +12,7 @@ from safetensors.numpy import load, save
 
 from engine.errors import PackageError
 from engine.spec import StreamPolicy
+from server.mixing import Ducking, Mix, Ramp
 from server.playout import Music
 
 FORMAT = 1
@@ -28,6 +30,7 @@ class Checkpoint:
     played: int
     """Samples of the take that were placed."""
     music: tuple[Music, ...]
+    mix: Mix
     mix_revision: int
     policy_revision: int
 
@@ -39,6 +42,7 @@ class Checkpoint:
     def to_bytes(self) -> bytes:
         meta = {name: getattr(self, name) for name in _PLAIN} | {"format": FORMAT}
         meta["policy"] = asdict(self.policy)
+        meta["mix"] = asdict(self.mix)
         meta["music"] = [_about(piece) for piece in self.music]
         arrays = {f"music_{i}": piece.samples for i, piece in enumerate(self.music)}
         stream = np.frombuffer(self.stream, np.uint8)
@@ -55,13 +59,20 @@ class Checkpoint:
                 raise ValueError(f"format {meta['format']!r}, not {FORMAT}")
             music = tuple(Music(arrays[f"music_{i}"], **about) for i, about in enumerate(meta["music"]))
             plain = {name: int(meta[name]) for name in _PLAIN}
-            return cls(arrays["stream"].tobytes(), StreamPolicy(**meta["policy"]), music=music, **plain)
+            stream, policy = arrays["stream"].tobytes(), StreamPolicy(**meta["policy"])
+            return cls(stream=stream, policy=policy, music=music, mix=_mix(meta["mix"]), **plain)
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(f"{type(error).__name__} {error}".split())
             raise PackageError(f"expected a session's checkpoint, found another thing: {reason}") from error
 
 
 _PLAIN = ("placed", "take", "played", "mix_revision", "policy_revision")
+
+
+def _mix(meta: dict[str, Any]) -> Mix:
+    ducking = meta.pop("ducking")
+    ramps = {name: Ramp(**ramp) for name, ramp in meta.items()}
+    return Mix(**ramps, ducking=Ducking(**ducking) if ducking else None)
 
 
 def _about(piece: Music) -> dict[str, int]:

@@ -120,7 +120,13 @@ class Playout:
         self.clock = None
 
     def add(self, piece: Music) -> None:
-        """Take music from the engine. That of an older take is dropped; that of a newer one takes over by a crossfade."""
+        """Take music from the engine; what is not a number is silence.
+
+        That of an older take is dropped; that of a newer one takes over by a crossfade.
+        """
+        if not np.isfinite(piece.samples).all():
+            self.counts["bad_samples"] += len(piece.samples)
+            piece = replace(piece, samples=np.zeros_like(piece.samples))
         if piece.take < self.take:
             self.counts["stale_samples"] += len(piece.samples)
             return

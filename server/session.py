@@ -53,6 +53,17 @@ class SessionConfig:
     """Frames carry their step and the music never passes them, as for a file: it is then the same whenever they arrive."""
     room_s: float = 0.0
 
+    def __post_init__(self) -> None:
+        limits, piece = self.limits, self.policy.chunk_steps * self.hop
+        rules = {
+            "the engine's chunk fits between the limits of the lead": piece <= limits.high - limits.low,
+            "what is kept is a whole number of chunks": limits.window % limits.chunk == 0,
+            "what is kept lasts as long as the session waits": limits.window >= self.resume_s * limits.rate,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise ValueError(f"session: {rule}; got {piece} samples a chunk, {limits}")
+
 
 class Session:
     """See the module. Every method but `poll` only notes what happened; none waits."""
@@ -75,6 +86,7 @@ class Session:
             maxlen=FRAMES_AHEAD
         )  # of frames that wait; full: `frame` drops the new one
         self._now_step = 0
+        self._last_captured = (0, 0)  # take and step of the newest frame
         self._left_s: float | None = now_s  # when the client left; None while it is here
         self._frozen = False
         self._stop_at: tuple[int, State] | None = None  # where the fade of a verb ends, and what is then
@@ -95,7 +107,7 @@ class Session:
     def attach(self, now_s: float) -> None:
         """A client, the first or another one instead of it, listens from what is placed next."""
         self._alive(now_s)
-        self._come_back(now_s, Delivery(self.config.patience, self.playout.ring.end))
+        self._come_back(now_s, Delivery(self.config.patience, self.playout.ring.end, self.counts))
 
     def detach(self, now_s: float) -> None:
         """The client is gone; it may come back."""
@@ -111,7 +123,7 @@ class Session:
         if not 0 <= played_through <= newest + lost:
             raise SessionError("bad_request", f"played through {played_through}, but {newest} were placed")
         self._floor = max(self._floor, played_through)
-        delivery = Delivery(self.config.patience, played_through)
+        delivery = Delivery(self.config.patience, played_through, self.counts)
         most = self.config.max_catch_up_s * self.config.limits.rate
         if played_through < ring.first or ring.end - played_through > most:
             delivery.move_to(max(ring.first, ring.end - self.config.limits.chunk))
@@ -154,8 +166,14 @@ class Session:
             self._queue(Shown(pixels, step))
         else:
             self.counts["frames_replaced"] += bool(self._orders.frames)
-            now = self.playout.sounding(now_s) // self.config.hop
-            self._order(Orders(frames=(Shown(pixels, now),)))
+            self._order(Orders(frames=(Shown(pixels, self._captured(now_s)),)))
+
+    def _captured(self, now_s: float) -> int:
+        """The step that sounds now; it stands still while a client that came back hears again what it missed."""
+        sounding = self.playout.sounding(now_s) // self.config.hop if self.playout.take == self.take else 0
+        take, before = self._last_captured
+        self._last_captured = (self.take, max(sounding, before if take == self.take else 0))
+        return self._last_captured[1]
 
     def _queue(self, shown: Shown) -> None:
         while self._steps and self._steps[0] <= self._now_step:
@@ -279,7 +297,7 @@ class Session:
         if playout.take != self.take:
             return  # the blob is of a take that is on its way; the next second brings another
         self.counts["snapshots"] += 1
-        at = (playout.ring.end, playout.take, playout.played, tuple(playout.waiting))
+        at = (playout.ring.end, playout.take, playout.played, tuple(playout.waiting), playout.mix)
         self.checkpoint = Checkpoint(blob, self.policy, *at, playout.mix_revision, self.policy_revision)
 
     @classmethod
@@ -290,9 +308,15 @@ class Session:
         session._restored = True
         session.take, session.policy_revision = checkpoint.take, checkpoint.policy_revision
         session.playout.begin_take(checkpoint.take)
-        session.playout.played, session.playout.mix_revision = checkpoint.played, checkpoint.mix_revision
+        session.playout.played = checkpoint.played
+        session.playout.mix, session.playout.mix_revision = checkpoint.mix, checkpoint.mix_revision
         session.playout.waiting.extend(checkpoint.music)
         return session
+
+    def metrics(self, now_s: float) -> dict[str, float]:
+        """Counters of everything that was dropped, late or made up, and where the session stands now."""
+        state = {"lead_samples": self.playout.lead(now_s), "level": self.degradation.level}
+        return {**self.counts, **self.playout.counts, **state}
 
     # --- time
 

@@ -97,7 +97,8 @@ class Voice:
             self.stream.push(self._newest.pixels, self._step(self._newest))
 
     def _step(self, shown: Shown) -> int:
-        return shown.step - self._before if self.waits_for_video else shown.step
+        """Of this take; no picture is from after what is made, though it was captured while another take sounded."""
+        return shown.step - self._before if self.waits_for_video else min(shown.step, self.stream.now)
 
     @property
     def _hop(self) -> int:
@@ -126,6 +127,9 @@ class Voices:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.batcher = Batcher[str](monotonic)
         self._voices: dict[str, Voice] = {}  # bound: `admit`, NoRoom
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self._voices)
 
     def open(self, key: str, voice: Voice) -> None:
         """Raises NoRoom when the device is full."""

@@ -64,6 +64,19 @@ def test_what_cannot_be_opened_says_so_and_the_thread_goes_on() -> None:
     loop.runner.stop()
 
 
+def test_an_engine_that_ends_tells_every_session() -> None:
+    loop = Loop()
+    loop.runner.voices.open("a", voice())
+    loop.runner.voices.tick = None  # type: ignore[assignment,method-assign]
+    loop.runner.start()
+    loop.runner.order("a", Orders(wanted=RATE), in_order=False)
+    failed = loop.next()["a"].failed
+    assert failed is not None
+    assert "the engine ended: TypeError" in failed
+    loop.runner.stop()
+    assert isinstance(loop.runner.error, TypeError)
+
+
 def test_openings_are_bounded() -> None:
     loop = Loop()  # not started: nobody opens
     for number in range(MOST_OPENINGS):

@@ -7,12 +7,16 @@ import pytest
 from rig import HOP, RATE, TICK_S, Rig, black, by_index, check_in_order, config, rig, tone
 
 from engine.errors import PackageError
+from engine.spec import StreamPolicy
 from server.checkpoint import Checkpoint
 from server.clock import PlayClock
 from server.conceal import HELD_S, Concealer, needed
+from server.controls import Duck, Fade, Gain
 from server.delivery import Patience
 from server.errors import SessionError
+from server.mixing import Ducking
 from server.orders import Orders
+from server.playout import Music
 from server.session import Session
 from server.voices import Voice
 
@@ -265,6 +269,34 @@ def test_stopping_forgets_the_music() -> None:
     assert played.run(2)[-1].take == 2
 
 
+def test_a_picture_of_the_old_context_is_not_from_the_future_of_the_new_one() -> None:
+    played = rig()
+    played.before = lambda r: r.session.frame(r.now, black())
+    played.run(10)
+    played.session.reset_context(played.now)
+    chunks = played.run(3)
+    ages = [chunk.age_steps for chunk in chunks if chunk.take == 1]
+    assert 0 <= min(ages) <= max(ages) <= 30
+
+
+def test_a_config_that_cannot_play_is_refused() -> None:
+    with pytest.raises(ValueError, match="fits between the limits of the lead; got 32000 samples"):
+        config(policy=StreamPolicy(chunk_steps=50))
+    with pytest.raises(ValueError, match="lasts as long as the session waits"):
+        config(resume_s=60.0)
+
+
+def test_what_is_not_a_number_is_silence_and_counted() -> None:
+    played = rig()
+    played.run(2)
+    samples = np.full(3200, np.nan, np.float32)
+    first = played.session.playout.played + played.session.playout.ready
+    played.session.playout.add(Music(samples, first, 0, 0, 0, 0))
+    chunks = played.run(2)
+    assert np.isfinite(np.concatenate([chunk.samples for chunk in chunks])).all()
+    assert played.session.metrics(played.now)["bad_samples"] == 3200
+
+
 def test_another_context_is_crossfaded_and_loses_no_index() -> None:
     played = rig()
     played.run(5)
@@ -300,6 +332,20 @@ def test_a_checkpoint_goes_on_elsewhere() -> None:
     assert len(chunks) > 240
     for index, samples in by_index(chunks).items():
         assert np.array_equal(samples, whole[index])
+
+
+def test_gains_come_along_with_a_checkpoint() -> None:
+    played = rig()
+    for control in (Gain(-6.0), Fade(0.5, over_s=30.0), Duck(Ducking())):
+        played.session.control(played.now, control)
+    played.run(3)
+    checkpoint = played.session.checkpoint
+    assert checkpoint is not None
+    again = Checkpoint.from_bytes(checkpoint.to_bytes())
+    assert (again.mix, again.policy, again.stream) == (checkpoint.mix, checkpoint.policy, checkpoint.stream)
+    restored = Session.restored(config(), again, 0.0)
+    assert restored.playout.mix == played.session.playout.mix
+    assert restored.playout.ready == checkpoint.taken - checkpoint.played
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
