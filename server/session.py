@@ -14,55 +14,25 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal
-
-import numpy as np
 
 from engine.frames import U8
 from engine.spec import StreamPolicy
 from server.checkpoint import Checkpoint
+from server.config import SessionConfig
 from server.controls import ChangeNow, Control, Duck, Event, Fade, Gain, Hold, Mute
 from server.degrade import Degradation
-from server.delivery import AudioOut, Delivery, Patience
+from server.delivery import AudioOut, Delivery
 from server.errors import SessionError
-from server.orders import FRAMES_AHEAD, Orders, Report, Shown
-from server.playout import Limits, Playout
+from server.intake import Intake
+from server.orders import Orders, Report
+from server.playout import Playout
 from server.policies import changed, mixed
 
 State = Literal["created", "waiting", "playing", "paused", "stopped", "expired"]
 MOST_EVENTS = 64
 VERB_FADE_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class SessionConfig:
-    """side: S of its frames. hop: samples of a step. room_s: the longest window that may be asked for."""
-
-    policy: StreamPolicy
-    side: int
-    hop: int = 640
-    limits: Limits = field(default_factory=Limits)
-    patience: Patience = field(default_factory=Patience)
-    grace_s: float = 2.0
-    resume_s: float = 30.0
-    max_catch_up_s: float = 5.0
-    """A client that comes back further behind is moved to the present by a marked crossfade; a nearer one loses no sample."""
-    snapshot_every_s: float = 1.0
-    waits_for_video: bool = False
-    """Frames carry their step and the music never passes them, as for a file: it is then the same whenever they arrive."""
-    room_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        limits, piece = self.limits, self.policy.chunk_steps * self.hop
-        rules = {
-            "the engine's chunk fits between the limits of the lead": piece <= limits.high - limits.low,
-            "what is kept is a whole number of chunks": limits.window % limits.chunk == 0,
-            "what is kept lasts as long as the session waits": limits.window >= self.resume_s * limits.rate,
-        }
-        for rule, holds in rules.items():
-            if not holds:
-                raise ValueError(f"session: {rule}; got {piece} samples a chunk, {limits}")
 
 
 class Session:
@@ -78,15 +48,10 @@ class Session:
         """The newest snapshot; older ones are gone."""
         self.policy_revision = 0
         self.take = 0
-        self.holds = False
         self.counts: Counter[str] = Counter()
+        self.intake = Intake(config.side, config.waits_for_video, self.counts)
         self._events: deque[Event] = deque(maxlen=MOST_EVENTS)  # full: the oldest is dropped
         self._orders = Orders()  # bound: one record, merged
-        self._steps: deque[int] = deque(
-            maxlen=FRAMES_AHEAD
-        )  # of frames that wait; full: `frame` drops the new one
-        self._now_step = 0
-        self._last_captured = (0, 0)  # take and step of the newest frame
         self._left_s: float | None = now_s  # when the client left; None while it is here
         self._frozen = False
         self._stop_at: tuple[int, State] | None = None  # where the fade of a verb ends, and what is then
@@ -152,37 +117,11 @@ class Session:
 
         Raises SessionError when it is not as large as the player's eyes, or has no step where it needs one.
         """
-        side, paced = self.config.side, self.config.waits_for_video
-        if pixels.shape != (side, side, 3) or pixels.dtype != np.uint8:
-            raise SessionError(
-                "bad_request", f"a frame is uint8 [{side}, {side}, 3], not {list(pixels.shape)}"
-            )
-        if paced and (step is None or step < (self._steps[-1] if self._steps else 0)):
-            raise SessionError("bad_request", f"a video that sets the pace has steps that grow, not {step!r}")
-        self.counts["frames"] += 1
-        if self.state == "expired" or self.holds:
-            self.counts["frames_held_out"] += 1
-        elif paced and step is not None:
-            self._queue(Shown(pixels, step))
-        else:
-            self.counts["frames_replaced"] += bool(self._orders.frames)
-            self._order(Orders(frames=(Shown(pixels, self._captured(now_s)),)))
-
-    def _captured(self, now_s: float) -> int:
-        """The step that sounds now; it stands still while a client that came back hears again what it missed."""
         sounding = self.playout.sounding(now_s) // self.config.hop if self.playout.take == self.take else 0
-        take, before = self._last_captured
-        self._last_captured = (self.take, max(sounding, before if take == self.take else 0))
-        return self._last_captured[1]
-
-    def _queue(self, shown: Shown) -> None:
-        while self._steps and self._steps[0] <= self._now_step:
-            self._steps.popleft()
-        if len(self._steps) == FRAMES_AHEAD:
-            self.counts["frames_dropped"] += 1
-            return
-        self._steps.append(shown.step)
-        self._order(Orders(frames=(shown,)))
+        waiting = bool(self._orders.frames)
+        if (shown := self.intake.frame(pixels, step, self.take, sounding)) and self.state != "expired":
+            self.counts["frames_replaced"] += waiting and not self.config.waits_for_video
+            self._order(Orders(frames=(shown,)))
 
     def end_of_video(self) -> None:
         """No frame comes any more; the last one stays on the screen."""
@@ -249,7 +188,7 @@ class Session:
         """Heard from the next chunk (gain-like) or decoder step on. Raises SessionError and changes nothing when it cannot be."""
         self._alive(now_s)
         if isinstance(control, Hold):
-            self.holds = control.on
+            self.intake.holds = control.on
         elif isinstance(control, ChangeNow):
             self._order(Orders(turn=True))
         elif isinstance(control, Gain | Mute | Fade | Duck):
@@ -281,7 +220,7 @@ class Session:
             return
         for piece in report.music:
             self.playout.add(piece)
-        self._now_step = max(self._now_step, report.now)
+        self.intake.now = max(self.intake.now, report.now)
         self.counts |= {f"engine_{name}": count for name, count in report.counts.items()}
         self._events.extend(Event("cut", {"step": step}) for step in report.cuts)
         if report.refused:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from engine.player import Held
 from engine.spec import StreamPolicy
 from engine.stream import AudioChunk
+from server.config import SessionConfig
 from server.controls import Event
 from server.delivery import AudioOut
 from server.orders import Orders
-from server.session import Session, SessionConfig
+from server.session import Session
 from server.voices import Voice, Voices
 
 U8 = NDArray[np.uint8]

@@ -279,6 +279,27 @@ def test_a_picture_of_the_old_context_is_not_from_the_future_of_the_new_one() ->
     assert 0 <= min(ages) <= max(ages) <= 30
 
 
+def test_frames_that_do_not_fit_are_refused_or_dropped_and_counted() -> None:
+    played = rig()
+    for frame, step in ((black(9), None), (black().astype(np.float32), None), (black(), 7)):
+        with pytest.raises(SessionError) as caught:
+            played.session.frame(0.0, frame, step)
+        assert caught.value.code == "bad_request"
+    for _ in range(5):
+        played.session.frame(0.0, black())
+    assert played.session.counts["frames_replaced"] == 5  # the first was the rig's
+    paced = rig(waits_for_video=True)
+    for step in range(70):
+        paced.session.frame(0.0, black(), 10 * step)
+    assert paced.session.counts["frames_dropped"] == 6
+    with pytest.raises(SessionError, match="steps of a video grow"):
+        paced.session.frame(0.0, black(), 20)
+    paced.run(3)
+    assert paced.session.counts["frames_dropped"] == 6
+    paced.session.frame(paced.now, black(), 640)  # there is room again
+    assert paced.session.counts["frames_dropped"] == 6
+
+
 def test_a_config_that_cannot_play_is_refused() -> None:
     with pytest.raises(ValueError, match="fits between the limits of the lead; got 32000 samples"):
         config(policy=StreamPolicy(chunk_steps=50))
