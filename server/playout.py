@@ -154,6 +154,18 @@ class Playout:
         self.waiting.clear()
         self.take, self.played = take, 0
 
+    def newest(self, samples: int) -> tuple[F32, tuple[Placed, ...]]:
+        """What was placed last, at most so many samples in whole chunks, and what is known of it."""
+        count = min(len(self.spans), samples // self.limits.chunk)
+        spans = tuple(self.spans)[len(self.spans) - count :]
+        return self.ring.newest(count * self.limits.chunk), spans
+
+    def put_back(self, samples: F32, spans: tuple[Placed, ...]) -> None:
+        """Go on behind what `newest` gave."""
+        self.ring.write(samples)
+        self._history.write(samples[-needed(self.limits.rate) :])
+        self.spans.extend(spans)
+
     def place(self, now_s: float) -> None:
         """Place every chunk that is due."""
         if self.clock is None:

@@ -33,6 +33,8 @@ from server.policies import changed, mixed
 State = Literal["created", "waiting", "playing", "paused", "stopped", "expired"]
 MOST_EVENTS = 64
 VERB_FADE_S = 0.05
+CHECKPOINT_S = 1.0
+"""Placed samples that a checkpoint keeps, for a client that had not heard them."""
 
 
 class Session:
@@ -236,13 +238,26 @@ class Session:
         if playout.take != self.take:
             return  # the blob is of a take that is on its way; the next second brings another
         self.counts["snapshots"] += 1
-        at = (playout.ring.end, playout.take, playout.played, tuple(playout.waiting), playout.mix)
-        self.checkpoint = Checkpoint(blob, self.policy, *at, playout.mix_revision, self.policy_revision)
+        sounded, spans = playout.newest(int(CHECKPOINT_S * self.config.limits.rate))
+        self.checkpoint = Checkpoint(
+            stream=blob,
+            policy=self.policy,
+            placed=playout.ring.end,
+            take=playout.take,
+            played=playout.played,
+            music=tuple(playout.waiting),
+            sounded=sounded,
+            spans=spans,
+            mix=playout.mix,
+            mix_revision=playout.mix_revision,
+            policy_revision=self.policy_revision,
+        )
 
     @classmethod
     def restored(cls, config: SessionConfig, checkpoint: Checkpoint, now_s: float) -> Session:
         """Go on where a checkpoint was taken; its stream is to be restored too (`Voice.restore`). The client resumes."""
-        session = cls(config, now_s, checkpoint.placed)
+        session = cls(config, now_s, checkpoint.placed - len(checkpoint.sounded))
+        session.playout.put_back(checkpoint.sounded, checkpoint.spans)
         session.policy, session.checkpoint, session.state = checkpoint.policy, checkpoint, "waiting"
         session._restored = True
         session.take, session.policy_revision = checkpoint.take, checkpoint.policy_revision

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import SimpleQueue
 
+import numpy as np
 import pytest
-from rig import RATE, TonePlayer, black, tone
+from rig import RATE, Rig, TonePlayer, black, rig, tone
 
+from cuestream.players import find_player
 from engine.errors import NoRoom
 from engine.spec import StreamPolicy
+from server.delivery import AudioOut
 from server.orders import Orders, Report, Shown
 from server.runner import MOST_OPENINGS, Reports, Runner
 from server.voices import Voice
@@ -47,6 +50,43 @@ def test_what_is_wanted_is_made_and_no_more() -> None:
     assert loop.next()["a"].snapshot == b"50 50"
     assert loop.posted.empty()
     loop.runner.stop()
+
+
+def test_a_session_over_the_thread_plays_what_it_plays_in_turns() -> None:
+    """A model that ships, ten frames a second, on a virtual clock that waits for the engine."""
+    player = find_player("starter", threads=1)
+    pictures = np.random.default_rng(1).integers(0, 255, (20, player.side, player.side, 3), dtype=np.uint8)
+    heard = []
+    for threaded in (True, False):
+        played = rig(player, waits_for_video=True)
+        for step, pixels in enumerate(pictures):
+            played.session.frame(0.0, pixels, step * 5)
+        played.session.end_of_video()
+        if threaded:
+            over_the_thread(played)
+        played.run(2)
+        heard.append(played.pcm)
+    assert len(heard[0]) > 1.5 * RATE
+    both = min(map(len, heard))
+    assert np.array_equal(heard[0][:both], heard[1][:both])
+
+
+def over_the_thread(played: Rig) -> None:
+    """Two seconds of the session with its voice in a runner's thread."""
+    loop, session = Loop(), played.session
+    loop.runner.start()
+    loop.runner.open("s", lambda: played.voice)
+    for _ in range(100):
+        played.now += 0.02
+        orders, outputs = session.poll(played.now)
+        played.chunks += [each for each in outputs if isinstance(each, AudioOut)]
+        loop.runner.order("s", orders or Orders(), in_order=True)
+        if session.delivery:
+            session.report(session.delivery.cursor)
+        while session.playout.wanted(played.now) - session.playout.played - session.playout.ready >= 3200:
+            session.heard(loop.next()["s"])
+    loop.runner.stop()
+    played.run = lambda _: []  # type: ignore[method-assign,assignment]
 
 
 def test_what_cannot_be_opened_says_so_and_the_thread_goes_on() -> None:

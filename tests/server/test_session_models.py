@@ -88,13 +88,17 @@ def test_and_after_five_seconds_without_a_line(player: Any, video: Path, scored:
     assert np.array_equal(pcm[: both - heard], scored[heard:both])
 
 
-def test_a_checkpoint_of_a_model_goes_on_bit_for_bit(player: Any, video: Path, scored: F32) -> None:
+@pytest.mark.parametrize("behind", [0, 25_000])
+def test_a_checkpoint_of_a_model_goes_on_bit_for_bit(
+    player: Any, video: Path, scored: F32, behind: int
+) -> None:
     """The worker is lost after 3 s; another one continues from the last second's snapshot, for frames that are sent again."""
     first = rig(player, POLICY, waits_for_video=True)
     first.before = client(player, video)
     first.run(3.5)
-    checkpoint, heard = first.session.checkpoint, first.chunks[-1].first_sample
+    checkpoint, heard = first.session.checkpoint, first.chunks[-1].first_sample - behind
     assert checkpoint is not None
+    assert (heard < checkpoint.placed) == (behind > 0)
     voice = Voice(player, POLICY, waits_for_video=True)
     voice.restore(checkpoint)
     again = Rig(Session.restored(first.session.config, checkpoint, 0.0), voice)
