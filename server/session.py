@@ -223,7 +223,8 @@ class Session:
         for piece in report.music:
             self.playout.add(piece)
         self.intake.now = max(self.intake.now, report.now)
-        self.counts |= {f"engine_{name}": count for name, count in report.counts.items()}
+        for name, count in report.counts.items():
+            self.counts[f"engine_{name}"] = count  # of this take
         self._events.extend(Event("cut", {"step": step}) for step in report.cuts)
         if report.refused:
             self._events.append(Event("warning", {"message": report.refused}))
