@@ -110,7 +110,8 @@ class StepTimes:
         """As measured; else in proportion to the nearest number that was measured; 0 before anything was."""
         if not self.mean_s:
             return 0.0
-        nearest = min(self.mean_s, key=lambda count: (abs(count - streams), count))
+        # a list: another thread may ask while a tick is noted
+        nearest = min(list(self.mean_s), key=lambda count: (abs(count - streams), count))
         return self.mean_s[nearest] * max(1.0, streams / nearest)
 
     def fits(self, streams: int) -> bool:

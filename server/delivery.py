@@ -56,9 +56,10 @@ class Patience:
 class Delivery:
     """One attachment of a client, from sample `first` on."""
 
-    def __init__(self, patience: Patience, first: int) -> None:
+    def __init__(self, patience: Patience, first: int, counts: Counter[str]) -> None:
+        """counts: of all attachments of a session."""
         self.patience, self.cursor, self.acknowledged = patience, first, first
-        self.counts: Counter[str] = Counter()
+        self.counts = counts
         self._moved_from: int | None = None
 
     def report(self, played_through: int) -> None:

@@ -120,7 +120,13 @@ class Playout:
         self.clock = None
 
     def add(self, piece: Music) -> None:
-        """Take music from the engine. That of an older take is dropped; that of a newer one takes over by a crossfade."""
+        """Take music from the engine; what is not a number is silence.
+
+        That of an older take is dropped; that of a newer one takes over by a crossfade.
+        """
+        if not np.isfinite(piece.samples).all():
+            self.counts["bad_samples"] += len(piece.samples)
+            piece = replace(piece, samples=np.zeros_like(piece.samples))
         if piece.take < self.take:
             self.counts["stale_samples"] += len(piece.samples)
             return
@@ -147,6 +153,18 @@ class Playout:
         self.counts["dropped_samples"] += self.ready
         self.waiting.clear()
         self.take, self.played = take, 0
+
+    def newest(self, samples: int) -> tuple[F32, tuple[Placed, ...]]:
+        """What was placed last, at most so many samples in whole chunks, and what is known of it."""
+        count = min(len(self.spans), samples // self.limits.chunk)
+        spans = tuple(self.spans)[len(self.spans) - count :]
+        return self.ring.newest(count * self.limits.chunk), spans
+
+    def put_back(self, samples: F32, spans: tuple[Placed, ...]) -> None:
+        """Go on behind what `newest` gave."""
+        self.ring.write(samples)
+        self._history.write(samples[-needed(self.limits.rate) :])
+        self.spans.extend(spans)
 
     def place(self, now_s: float) -> None:
         """Place every chunk that is due."""

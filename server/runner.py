@@ -34,6 +34,8 @@ class Runner:
         self._openings: deque[Opening] = deque()  # bound: MOST_OPENINGS, then NoRoom
         self._change = Condition()
         self._stopping = False
+        self.error: Exception | None = None
+        """Why the thread ended on its own; every session was told."""
         self._thread = Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -65,6 +67,14 @@ class Runner:
             self._change.notify()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:
+            self.error = error
+            failed = Report(failed=f"the engine ended: {type(error).__name__}: {error}")
+            self._post(self._deliver, dict.fromkeys(self.voices.keys(), failed))
+
+    def _work(self) -> None:
         busy = False
         while (work := self._fetch(wait=not busy)) is not None:
             openings, orders = work

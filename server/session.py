@@ -14,62 +14,27 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal
-
-import numpy as np
 
 from engine.frames import U8
 from engine.spec import StreamPolicy
+from server.checkpoint import Checkpoint
+from server.config import SessionConfig
 from server.controls import ChangeNow, Control, Duck, Event, Fade, Gain, Hold, Mute
 from server.degrade import Degradation
-from server.delivery import AudioOut, Delivery, Patience
+from server.delivery import AudioOut, Delivery
 from server.errors import SessionError
-from server.orders import FRAMES_AHEAD, Orders, Report, Shown
-from server.playout import Limits, Music, Playout
+from server.intake import Intake
+from server.orders import Orders, Report
+from server.playout import Playout
 from server.policies import changed, mixed
 
 State = Literal["created", "waiting", "playing", "paused", "stopped", "expired"]
 MOST_EVENTS = 64
 VERB_FADE_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class SessionConfig:
-    """side: S of its frames. hop: samples of a step. room_s: the longest window that may be asked for."""
-
-    policy: StreamPolicy
-    side: int
-    hop: int = 640
-    limits: Limits = field(default_factory=Limits)
-    patience: Patience = field(default_factory=Patience)
-    grace_s: float = 2.0
-    resume_s: float = 30.0
-    max_catch_up_s: float = 5.0
-    """A client that comes back further behind is moved to the present by a marked crossfade; a nearer one loses no sample."""
-    snapshot_every_s: float = 1.0
-    waits_for_video: bool = False
-    """Frames carry their step and the music never passes them, as for a file: it is then the same whenever they arrive."""
-    room_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Enough to go on elsewhere: the stream's blob, and the session at the same moment. music: made, not placed, in order."""
-
-    stream: bytes
-    policy: StreamPolicy
-    placed: int
-    take: int
-    played: int
-    music: tuple[Music, ...]
-    mix_revision: int
-    policy_revision: int
-
-    @property
-    def taken(self) -> int:
-        """Samples of the take that the engine had given."""
-        return self.played + sum(len(piece.samples) for piece in self.music)
+CHECKPOINT_S = 1.0
+"""Placed samples that a checkpoint keeps, for a client that had not heard them."""
 
 
 class Session:
@@ -85,14 +50,10 @@ class Session:
         """The newest snapshot; older ones are gone."""
         self.policy_revision = 0
         self.take = 0
-        self.holds = False
         self.counts: Counter[str] = Counter()
+        self.intake = Intake(config.side, config.waits_for_video, self.counts)
         self._events: deque[Event] = deque(maxlen=MOST_EVENTS)  # full: the oldest is dropped
         self._orders = Orders()  # bound: one record, merged
-        self._steps: deque[int] = deque(
-            maxlen=FRAMES_AHEAD
-        )  # of frames that wait; full: `frame` drops the new one
-        self._now_step = 0
         self._left_s: float | None = now_s  # when the client left; None while it is here
         self._frozen = False
         self._stop_at: tuple[int, State] | None = None  # where the fade of a verb ends, and what is then
@@ -113,7 +74,7 @@ class Session:
     def attach(self, now_s: float) -> None:
         """A client, the first or another one instead of it, listens from what is placed next."""
         self._alive(now_s)
-        self._come_back(now_s, Delivery(self.config.patience, self.playout.ring.end))
+        self._come_back(now_s, Delivery(self.config.patience, self.playout.ring.end, self.counts))
 
     def detach(self, now_s: float) -> None:
         """The client is gone; it may come back."""
@@ -129,7 +90,7 @@ class Session:
         if not 0 <= played_through <= newest + lost:
             raise SessionError("bad_request", f"played through {played_through}, but {newest} were placed")
         self._floor = max(self._floor, played_through)
-        delivery = Delivery(self.config.patience, played_through)
+        delivery = Delivery(self.config.patience, played_through, self.counts)
         most = self.config.max_catch_up_s * self.config.limits.rate
         if played_through < ring.first or ring.end - played_through > most:
             delivery.move_to(max(ring.first, ring.end - self.config.limits.chunk))
@@ -158,31 +119,11 @@ class Session:
 
         Raises SessionError when it is not as large as the player's eyes, or has no step where it needs one.
         """
-        side, paced = self.config.side, self.config.waits_for_video
-        if pixels.shape != (side, side, 3) or pixels.dtype != np.uint8:
-            raise SessionError(
-                "bad_request", f"a frame is uint8 [{side}, {side}, 3], not {list(pixels.shape)}"
-            )
-        if paced and (step is None or step < (self._steps[-1] if self._steps else 0)):
-            raise SessionError("bad_request", f"a video that sets the pace has steps that grow, not {step!r}")
-        self.counts["frames"] += 1
-        if self.state == "expired" or self.holds:
-            self.counts["frames_held_out"] += 1
-        elif paced and step is not None:
-            self._queue(Shown(pixels, step))
-        else:
-            self.counts["frames_replaced"] += bool(self._orders.frames)
-            now = self.playout.sounding(now_s) // self.config.hop
-            self._order(Orders(frames=(Shown(pixels, now),)))
-
-    def _queue(self, shown: Shown) -> None:
-        while self._steps and self._steps[0] <= self._now_step:
-            self._steps.popleft()
-        if len(self._steps) == FRAMES_AHEAD:
-            self.counts["frames_dropped"] += 1
-            return
-        self._steps.append(shown.step)
-        self._order(Orders(frames=(shown,)))
+        sounding = self.playout.sounding(now_s) // self.config.hop if self.playout.take == self.take else 0
+        waiting = bool(self._orders.frames)
+        if (shown := self.intake.frame(pixels, step, self.take, sounding)) and self.state != "expired":
+            self.counts["frames_replaced"] += waiting and not self.config.waits_for_video
+            self._order(Orders(frames=(shown,)))
 
     def end_of_video(self) -> None:
         """No frame comes any more; the last one stays on the screen."""
@@ -249,7 +190,7 @@ class Session:
         """Heard from the next chunk (gain-like) or decoder step on. Raises SessionError and changes nothing when it cannot be."""
         self._alive(now_s)
         if isinstance(control, Hold):
-            self.holds = control.on
+            self.intake.holds = control.on
         elif isinstance(control, ChangeNow):
             self._order(Orders(turn=True))
         elif isinstance(control, Gain | Mute | Fade | Duck):
@@ -281,8 +222,9 @@ class Session:
             return
         for piece in report.music:
             self.playout.add(piece)
-        self._now_step = max(self._now_step, report.now)
-        self.counts |= {f"engine_{name}": count for name, count in report.counts.items()}
+        self.intake.now = max(self.intake.now, report.now)
+        for name, count in report.counts.items():
+            self.counts[f"engine_{name}"] = count  # of this take
         self._events.extend(Event("cut", {"step": step}) for step in report.cuts)
         if report.refused:
             self._events.append(Event("warning", {"message": report.refused}))
@@ -297,20 +239,39 @@ class Session:
         if playout.take != self.take:
             return  # the blob is of a take that is on its way; the next second brings another
         self.counts["snapshots"] += 1
-        at = (playout.ring.end, playout.take, playout.played, tuple(playout.waiting))
-        self.checkpoint = Checkpoint(blob, self.policy, *at, playout.mix_revision, self.policy_revision)
+        sounded, spans = playout.newest(int(CHECKPOINT_S * self.config.limits.rate))
+        self.checkpoint = Checkpoint(
+            stream=blob,
+            policy=self.policy,
+            placed=playout.ring.end,
+            take=playout.take,
+            played=playout.played,
+            music=tuple(playout.waiting),
+            sounded=sounded,
+            spans=spans,
+            mix=playout.mix,
+            mix_revision=playout.mix_revision,
+            policy_revision=self.policy_revision,
+        )
 
     @classmethod
     def restored(cls, config: SessionConfig, checkpoint: Checkpoint, now_s: float) -> Session:
         """Go on where a checkpoint was taken; its stream is to be restored too (`Voice.restore`). The client resumes."""
-        session = cls(config, now_s, checkpoint.placed)
+        session = cls(config, now_s, checkpoint.placed - len(checkpoint.sounded))
+        session.playout.put_back(checkpoint.sounded, checkpoint.spans)
         session.policy, session.checkpoint, session.state = checkpoint.policy, checkpoint, "waiting"
         session._restored = True
         session.take, session.policy_revision = checkpoint.take, checkpoint.policy_revision
         session.playout.begin_take(checkpoint.take)
-        session.playout.played, session.playout.mix_revision = checkpoint.played, checkpoint.mix_revision
+        session.playout.played = checkpoint.played
+        session.playout.mix, session.playout.mix_revision = checkpoint.mix, checkpoint.mix_revision
         session.playout.waiting.extend(checkpoint.music)
         return session
+
+    def metrics(self, now_s: float) -> dict[str, float]:
+        """Counters of everything that was dropped, late or made up, and where the session stands now."""
+        state = {"lead_samples": self.playout.lead(now_s), "level": self.degradation.level}
+        return {**self.counts, **self.playout.counts, **state}
 
     # --- time
 

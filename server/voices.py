@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from engine.batcher import Batcher
 from engine.player import Player, Stream
 from engine.spec import StreamPolicy
+from server.checkpoint import Checkpoint
 from server.orders import FRAMES_AHEAD, Orders, Report, Shown
 from server.playout import Music
 
@@ -43,11 +44,15 @@ class Voice:
         stream.set_policy(self.policy)
         return stream
 
-    def restore(self, blob: bytes, policy: StreamPolicy, take: int, taken: int) -> None:
-        """Go on from a snapshot of the stream. Raises PackageError when it is damaged or another player's."""
-        self.stream = self.player.restore(blob)
-        self.policy, self.take, self.taken = policy, take, taken
-        self.stream.set_policy(policy)
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from where a session was. Raises PackageError when the stream is damaged or another player's.
+
+        The policy is the one that was wanted: a degradation of the worker that was lost does not come along.
+        """
+        self.stream = self.player.restore(checkpoint.stream)
+        self.policy, self.revision = checkpoint.policy, checkpoint.policy_revision
+        self.take, self.taken = checkpoint.take, checkpoint.taken
+        self.stream.set_policy(self.policy)
 
     def follow(self, orders: Orders) -> str | None:
         """Do what is to be done before the next step; returns why a policy was refused."""
@@ -92,7 +97,8 @@ class Voice:
             self.stream.push(self._newest.pixels, self._step(self._newest))
 
     def _step(self, shown: Shown) -> int:
-        return shown.step - self._before if self.waits_for_video else shown.step
+        """Of this take; no picture is from after what is made, though it was captured while another take sounded."""
+        return shown.step - self._before if self.waits_for_video else min(shown.step, self.stream.now)
 
     @property
     def _hop(self) -> int:
@@ -121,6 +127,9 @@ class Voices:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.batcher = Batcher[str](monotonic)
         self._voices: dict[str, Voice] = {}  # bound: `admit`, NoRoom
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self._voices)
 
     def open(self, key: str, voice: Voice) -> None:
         """Raises NoRoom when the device is full."""

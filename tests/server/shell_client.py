@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import urllib.error
@@ -123,7 +124,8 @@ class Client:
         self.media.append(media)
         self.at = media.ts + media.dur
         if self.reports and len(self.media) % 5 == 0:
-            self.send("playout.report", played_through_sample=self.at, buffer_ms=0.0)
+            with contextlib.suppress(ConnectionClosed):  # the server may have said goodbye meanwhile
+                self.send("playout.report", played_through_sample=self.at, buffer_ms=0.0)
         return None
 
 
