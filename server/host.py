@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.errors import NoRoom
 from engine.player import Player
+from server.config import SessionConfig
 from server.hosted import Hosted, House
 from server.metrics import Metrics
 from server.orders import Report
@@ -20,7 +21,7 @@ from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
 from server.runner import Runner
 from server.secrets import Door, new_session_id
-from server.session import Session, SessionConfig
+from server.session import Session
 from server.settings import Settings
 from server.turning import config_of, policy_of
 from server.voices import Voice
@@ -80,9 +81,14 @@ class Host:
 
     # --- sessions
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the engine's thread works."""
+        return self._runner is not None and self._runner.error is None
+
     def admit(self) -> None:
         """Raises Draining, or NoRoom with the time to ask again."""
-        if self.draining:
+        if self.draining or not self.is_alive:
             raise Draining
         waiting = self.door.invited_ids(self.monotonic()) - self.sessions.keys()
         if len(self.sessions) + len(waiting) >= self.settings.max_sessions:

@@ -142,7 +142,7 @@ class Hosted:
 
     def _show(self, came_s: float, pixels: U8, at_us: int) -> None:
         playout = self.core.playout
-        if not self.core.holds:
+        if not self.core.intake.holds:
             step = playout.sounding(came_s) // self.core.config.hop
             self._stamps.add(playout.take, step, at_us)
         self.core.frame(came_s, pixels)

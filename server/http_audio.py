@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from fractions import Fraction
 from typing import Any, Protocol
@@ -41,7 +41,7 @@ class Tap:
     def __init__(self, hosted: Hosted, host: Host) -> None:
         self.hosted, self._host = hosted, host
         core = hosted.core
-        self._delivery = Delivery(Patience(credit=None), core.playout.ring.end)
+        self._delivery = Delivery(Patience(credit=None), core.playout.ring.end, Counter())
         self._feed = hosted.feed(self._delivery.cursor)
         self._waiting: deque[F32] = deque()  # bound: MOST_WAITING_S, then the oldest goes
         self._samples = 0

@@ -143,7 +143,9 @@ async def version(request: Request) -> Response:
 
 
 async def live(request: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+    """503 when the engine's thread has ended: the process is to be started again."""
+    alive = host_of(request).is_alive
+    return JSONResponse({"status": "ok" if alive else "engine ended"}, 200 if alive else 503)
 
 
 async def ready(request: Request) -> Response:

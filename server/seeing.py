@@ -78,11 +78,12 @@ class Stamps:
         self._times_us: deque[int] = deque(maxlen=MOST_STAMPS)
 
     def add(self, take: int, step: int, at_us: int) -> None:
-        if take != self._take or (self._steps and step < self._steps[-1]):
+        """Steps stand still while a client that came back hears again what it missed, as the core's do."""
+        if take != self._take:
             self._take = take
             self._steps.clear()
             self._times_us.clear()
-        self._steps.append(step)
+        self._steps.append(max(step, self._steps[-1] if self._steps else 0))
         self._times_us.append(at_us)
 
     def at_us(self, step: int) -> int:

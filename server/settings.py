@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from server.config import SessionConfig
 from server.delivery import Patience
 from server.playout import Limits as PlayoutLimits
 from server.protocol.limits import Limits
 from server.protocol.messages import SessionLimits, VideoFormat
 from server.protocol.values import VideoCodec
-from server.session import SessionConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,10 @@ class Settings:
             skip_behind=limits.skip_behind_ms * rate // 1000,
             give_up_behind=limits.slow_consumer_ms * rate // 1000,
         )
+        window = int((limits.resume_window_s + 1) * rate) // self.playout.chunk * self.playout.chunk
         return replace(
             config,
-            limits=self.playout,
+            limits=replace(self.playout, window=window),
             patience=patience,
             grace_s=float(limits.resume_grace_s),
             resume_s=float(limits.resume_window_s),
