@@ -228,8 +228,7 @@ class Hosted:
             return
         before = self.speaker.sent
         newest_us = self._stamps.at_us(out.newest_step)
-        data = self.speaker.say(out, newest_us, self.revisions.of(out))
-        if data is not None:
+        for data in self.speaker.say(out, newest_us, self.revisions.of(out)):
             self.line.put(data)
         self._house.metrics.sent.inc(self.speaker.sent - before)
         self._house.metrics.picture_age.observe(
@@ -291,8 +290,9 @@ class Hosted:
 
     def _finish(self, reason: str, close: int) -> None:
         if self.line and self.speaker:
-            self.line.put(self.speaker.end())
-            samples = self.speaker.feed.next
+            for data in self.speaker.end():
+                self.line.put(data)
+            samples = self.speaker.next
             self._say(
                 msgspec.convert(
                     {"type": "session.ended", "reason": reason, "samples": samples}, m.SessionEnded

@@ -1,19 +1,19 @@
-"""Music as binary messages: chunks of the core in, one message for each out, numbered."""
+"""Music as binary messages: chunks of the core in, numbered messages out, each with the index of its first sample."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
 
-from engine.frames import F32
 from server.delivery import AudioOut
 from server.feed import Feed
+from server.packing import Payload, packer
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import NO_FLAGS, Flag, Kind, Media, Source, StreamId, encode_media
 from server.protocol.messages import AudioFormat
 from server.protocol.values import SAFE_INTEGER, U32
-from server.resampling import WIRE_RATE, pcm16
+from server.resampling import WIRE_RATE
 
-KINDS = {"pcm_s16": Kind.PCM_S16, "pcm_f32": Kind.PCM_F32}
+KINDS = {"pcm_s16": Kind.PCM_S16, "pcm_f32": Kind.PCM_F32, "opus": Kind.OPUS, "flac": Kind.FLAC}
 DEFAULT = AudioFormat("pcm_s16", WIRE_RATE, 2)
 
 
@@ -26,43 +26,50 @@ def settled(wanted: AudioFormat) -> AudioFormat:
 
 
 class Speaker:
-    """One attachment's stream 2."""
+    """One attachment's stream 2. sent: samples. next: one after the last sample that was sent."""
 
     def __init__(self, feed: Feed, form: AudioFormat) -> None:
         self.feed, self.form = feed, form
-        self.sent = 0
+        self.sent, self.next = 0, feed.next
+        self._kind = KINDS[form.codec]
+        self._packer = packer(self._kind, form.channels)
         self._seq = 0
+        self._flags = NO_FLAGS  # of chunks that wait for a message
 
-    def say(self, out: AudioOut, newest_us: int, revision: int) -> bytes | None:
-        """A message, None when the resampler gave nothing yet."""
+    def say(self, out: AudioOut, newest_us: int, revision: int) -> Iterator[bytes]:
+        """The messages that are complete with this chunk; a message has the source of the chunk that completed it."""
         first, samples = self.feed.push(out)
-        if not len(samples):
-            return None
-        flags = NO_FLAGS
-        for flag, holds in (
-            (Flag.CONCEALED, out.concealed),
-            (Flag.CROSSFADE, out.crossfade),
-            (Flag.DISCONTINUITY, out.discontinuity),
-        ):
-            flags |= flag if holds else NO_FLAGS
+        self.next = first - self._packer.held
+        self._flags |= _flags(out)
         source = Source(newest_us, out.newest_step, out.age_steps & U32, out.seed & SAFE_INTEGER, revision)
-        return self._message(first, samples, flags, out.segment & U32, source)
+        for payload in self._packer.pack(samples):
+            yield self._message(payload, out.segment & U32, source)
 
-    def end(self) -> bytes:
-        """The last message: what the filter held, and the flag."""
-        return self._message(*self.feed.flush(), Flag.END)
+    def end(self) -> Iterator[bytes]:
+        """The last messages: what the filter and the frame held; the very last has the flag."""
+        first, samples = self.feed.flush()
+        self.next = first - self._packer.held
+        payloads = [*self._packer.pack(samples), *self._packer.finish()]
+        for payload in payloads[:-1]:
+            yield self._message(payload)
+        self._flags |= Flag.END
+        yield self._message(payloads[-1] if payloads else (0, b""))
 
-    def _message(
-        self, first: int, samples: F32, flags: Flag, window: int = 0, source: Source | None = None
-    ) -> bytes:
-        kind = KINDS[self.form.codec]
-        payload = (
-            pcm16(samples, self.form.channels)
-            if kind is Kind.PCM_S16
-            else np.repeat(samples[:, None], self.form.channels, axis=1)
-        ).tobytes()
-        seq, self._seq = self._seq, (self._seq + 1) & U32
-        self.sent += len(samples)
-        return encode_media(
-            Media(kind, StreamId.MUSIC, seq, first, payload, flags, window, len(samples), source)
-        )
+    def _message(self, payload: Payload, window: int = 0, source: Source | None = None) -> bytes:
+        count, data = payload
+        seq, first, flags = self._seq, self.next, self._flags
+        self._seq, self._flags = (seq + 1) & U32, NO_FLAGS
+        self.next += count
+        self.sent += count
+        return encode_media(Media(self._kind, StreamId.MUSIC, seq, first, data, flags, window, count, source))
+
+
+def _flags(out: AudioOut) -> Flag:
+    flags = NO_FLAGS
+    for flag, holds in (
+        (Flag.CONCEALED, out.concealed),
+        (Flag.CROSSFADE, out.crossfade),
+        (Flag.DISCONTINUITY, out.discontinuity),
+    ):
+        flags |= flag if holds else NO_FLAGS
+    return flags

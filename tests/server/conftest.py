@@ -104,5 +104,5 @@ def serve(tiny_player: Player[Any]) -> Serve:
 @pytest.fixture(scope="session")
 def served(serve: Serve) -> Iterator[Served]:
     """One server for every test that needs nothing special."""
-    with serve(raw_video=True, max_sessions=64) as shared:
+    with serve(raw_video=True, max_sessions=64, resume_window_s=3) as shared:
         yield shared

@@ -268,10 +268,9 @@ def test_too_many_messages_are_skipped(serve: Serve) -> None:
         assert not client.until("error", code="rate_limited")["fatal"]
 
 
-def test_a_codec_that_is_not_sent(served: Served) -> None:
+def test_original_sound_of_a_codec_that_is_not_heard(served: Served) -> None:
     with Client(served.ws) as client:
-        client.send(
-            "session.start", protocol_minor=0, audio={"codec": "flac", "sample_rate": 48000, "channels": 2}
-        )
+        original = {"codec": "opus", "sample_rate": 48000, "channels": 2}
+        client.send("session.start", protocol_minor=0, original=original)
         assert client.until("error")["code"] == "unsupported_codec"
         client.start()

@@ -20,7 +20,7 @@ def test_a_session_is_made_opened_looked_at_changed_and_ended(served: Served) ->
     status, made = ask("POST", f"{served.http}/v1/sessions")
     assert status == 201
     assert made["protocol"] == "cuestream.v1"
-    assert made["limits"]["resume_window_s"] == made["resume_window_s"] == 30
+    assert made["limits"]["resume_window_s"] == made["resume_window_s"] == 3
     one = f"{served.http}/v1/sessions/{made['session_id']}"
     assert ask("GET", one)[0] == 404  # nobody has opened it yet
     with Client(made["urls"]["ws"], made["client_secret"]["value"]) as client:
