@@ -18,6 +18,7 @@ from server.controls import ChangeNow, Event, Fade
 from server.delivery import AudioOut
 from server.errors import SessionError
 from server.feed import Feed
+from server.lifetime import CLOSES, Lifetime, Reason
 from server.line import Line
 from server.metrics import Metrics
 from server.orders import Orders
@@ -83,10 +84,10 @@ class Hosted:
         )
         self.taps: list[Listener] = []  # bound: http_audio.MOST_LISTENERS
         self._house, self._stamps = house, Stamps()
-        self._began_s = self._pictured_s = self._active_s = self._second_s = now_s
+        self._life = Lifetime.begin(house.settings.limits, now_s)
+        self._second_s = now_s
         self._told: tuple[str, str, int] | None = None
         self._asked: deque[str] = deque(maxlen=8)  # event ids of scene.change; full: the oldest is forgotten
-        self._end: tuple[float, str] | None = None
         for control in controls(None, config):
             core.control(now_s, control)
         self.revisions.note(core)
@@ -137,7 +138,7 @@ class Hosted:
     # --- what a client asks
 
     def picture(self, now_s: float, media: Media) -> None:
-        self._pictured_s = now_s
+        self._life.pictured_s = now_s
         self.watching.picture(now_s, media)
 
     def _show(self, came_s: float, pixels: U8, at_us: int) -> None:
@@ -172,7 +173,7 @@ class Hosted:
             "reset_context": self.core.reset_context,
         }
         verbs[action](now_s)
-        self._active_s = now_s
+        self._life.active_s = now_s
         return self.state()
 
     def state(self) -> m.State:
@@ -194,14 +195,14 @@ class Hosted:
             credit = credit_ms * self.core.config.limits.rate // 1000
             self.core.delivery.patience = replace(self.core.delivery.patience, credit=credit)
 
-    def end(self, now_s: float, fade_ms: int | None = None, reason: str = "asked") -> None:
+    def end(self, now_s: float, fade_ms: int | None = None) -> None:
         """Fade out; the last words follow."""
-        fade_s = (self.config.fade_ms if fade_ms is None else fade_ms) / 1000
         if self.core.state != "playing":
-            self._end = (now_s, reason)
+            self._life.end_s = now_s
             return
+        fade_s = (self.config.fade_ms if fade_ms is None else fade_ms) / 1000
         self.core.control(now_s, Fade(0.0, fade_s))
-        self._end = (now_s + fade_s + HEARD_ALL_S, reason)
+        self._life.end_s = now_s + fade_s + HEARD_ALL_S
 
     # --- time
 
@@ -272,33 +273,26 @@ class Hosted:
         if self.core.state == "playing" and (told := self.ages.latency(step_share)):
             self._say(told)
         if self.core.state in ("waiting", "playing"):
-            self._active_s = now_s
+            self._life.active_s = now_s
         window_ms = self.settings.limits.resume_window_s * 1000
         self._say(m.ResumeHandle(self._house.door.handle(self.id, now_s), True, window_ms, self.consumed))
 
     def _end_in_time(self, now_s: float) -> None:
-        limits = self.settings.limits
-        if self._end and now_s >= self._end[0]:
-            self._finish(self._end[1], 1000)
-        elif now_s - self._began_s > limits.session_s:
-            self._say(
-                m.ErrorMessage(str(ErrorCode.SESSION_LIMIT), f"a session lasts {limits.session_s} s", True)
-            )
-            self._finish("session_limit", 4440)
-        elif now_s - min(self._pictured_s, self._active_s) > limits.idle_s:
-            self._finish("idle", 1000)
+        if (left_ms := self._life.warning_ms(now_s)) is not None:
+            self._say(m.GoAway(left_ms, "session_limit"))
+        if (reason := self._life.due(now_s)) is None:
+            return
+        if reason == "session_limit":
+            said = f"a session lasts {self.settings.limits.session_s} s"
+            self._say(m.ErrorMessage(str(ErrorCode.SESSION_LIMIT), said, True))
+        self._finish(reason)
 
-    def _finish(self, reason: str, close: int) -> None:
+    def _finish(self, reason: Reason) -> None:
         if self.line and self.speaker:
             for data in self.speaker.end():
                 self.line.put(data)
-            samples = self.speaker.next
-            self._say(
-                msgspec.convert(
-                    {"type": "session.ended", "reason": reason, "samples": samples}, m.SessionEnded
-                )
-            )
-            self.line.hang_up(close)
+            self._say(m.SessionEnded(reason, self.speaker.next))
+            self.line.hang_up(CLOSES[reason])
         self.leave()
 
     def leave(self) -> None:

@@ -260,7 +260,8 @@ function trouble(text) {
 
 function showAddresses() {
   const { urls, session_id } = session.made;
-  const api = `curl -X PATCH ${location.origin}/v1/sessions/${session_id} -d '{"change_now":true}'`;
+  const header = about.asks_for_a_key ? ' -H "Authorization: Bearer $KEY"' : "";
+  const api = `curl -X PATCH ${location.origin}/v1/sessions/${session_id}${header} -d '{"change_now":true}'`;
   const rows = [["Opus", urls.audio.ogg], ["MP3", urls.audio.mp3], ["WAV", urls.audio.wav], ["FLAC", urls.audio.flac], ["API", api]];
   $("addresses").replaceChildren(...rows.map(([name, text]) => address(name, text)));
 }

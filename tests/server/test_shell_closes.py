@@ -211,6 +211,7 @@ def test_4413_a_listener_that_reports_nothing(serve: Serve) -> None:
 def test_4440_the_session_is_as_long_as_one_may_be(serve: Serve) -> None:
     with serve(session_s=0.5) as served, Client(served.ws) as client:
         client.start()
+        assert client.until("go_away")["reason"] == "session_limit"
         assert client.closed() == 4440
         assert client.messages[-1] == {"type": "session.ended", "reason": "session_limit", "samples": 0}
 

@@ -1,0 +1,195 @@
+"""What is said on one connection: the first message, those that follow, pictures and sound. It knows no websocket.
+
+Everything that a client gets wrong is a ProtocolError; answers go to the line.
+"""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from engine.errors import NoRoom
+from server.errors import SessionError
+from server.hearing import check_original, level_db
+from server.host import Draining, Host
+from server.hosted import Hosted
+from server.limiting import Bucket
+from server.line import Line
+from server.protocol import PROTOCOL_MINOR
+from server.protocol import messages as m
+from server.protocol.control import decode_client
+from server.protocol.errors import ErrorCode, ProtocolError
+from server.protocol.media import UP, StreamId
+from server.protocol.reader import Reader
+from server.secrets import Anybody, Caller, Invited, new_session_id
+from server.speaker import DEFAULT, settled
+
+NAME = "cuestream"
+
+
+class Conversation:
+    """token: what the client brought. `hosted`: the session, once it was started or resumed."""
+
+    def __init__(self, host: Host, line: Line, token: str | None) -> None:
+        self._host, self._line, self._token = host, line, token
+        self._limits = host.settings.limits
+        self._reader = Reader(decode_client, UP, self._limits)
+        self._rate = Bucket(self._limits.messages_per_s, self._limits.messages_per_s)
+        self.hosted: Hosted | None = None
+
+    def binary(self, data: bytes) -> None:
+        if self.hosted is None:
+            raise ProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "media before the session")
+        media = self._reader.media(data)
+        if media is None:
+            self._host.metrics.frames.labels("ignored").inc()
+        elif media.stream is StreamId.VIDEO and media.payload:
+            self._host.metrics.frames.labels("taken").inc()
+            self.hosted.picture(self._host.monotonic(), media)
+        elif media.stream is StreamId.ORIGINAL and media.payload:
+            self.hosted.core.original_level(level_db(media))
+
+    def text(self, text: str) -> None:
+        if self.hosted:
+            self.hosted.consumed += 1
+            if not self._rate.allows(self._host.monotonic()):
+                said = f"at most {self._limits.messages_per_s} messages a second"
+                raise ProtocolError(ErrorCode.RATE_LIMITED, said)
+        message, warnings = self._reader.control(text)
+        if self.hosted is None:
+            self._begin(message)
+        elif message is not None:
+            self._follow(self.hosted, message)
+        for warning in warnings:
+            self._line.say(warning)
+
+    # --- the first message
+
+    def _begin(self, message: m.ClientMessage | None) -> None:
+        if not isinstance(message, m.SessionStart | m.SessionResume):
+            raise ProtocolError(
+                ErrorCode.BAD_HANDSHAKE, "the first message is session.start or session.resume"
+            )
+        caller = self._host.door.caller(self._token, self._host.monotonic())
+        if isinstance(message, m.SessionResume):
+            self._resume(message)
+        else:
+            self._start(message, caller)
+
+    def _start(self, message: m.SessionStart, caller: Caller) -> None:
+        if isinstance(caller, Anybody):
+            self._host.metrics.rejected.labels(caller.reason).inc()
+            raise ProtocolError(
+                ErrorCode.UNAUTHORIZED, "a client secret or the key is needed, and not used before"
+            )
+        form = settled(DEFAULT if message.audio is UNSET else message.audio)
+        if message.original is not UNSET:
+            check_original(message.original)
+        session_id = caller.session_id if isinstance(caller, Invited) else new_session_id()
+        hosted = self._open(session_id, message)
+        if hosted is None:
+            return
+        hosted.consumed = 1
+        hosted.attach(self._host.monotonic(), self._line, form)
+        self.hosted = hosted
+        self._line.say(
+            m.SessionCreated(
+                protocol_minor=min(PROTOCOL_MINOR, message.protocol_minor),
+                session_id=hosted.id,
+                server=NAME,
+                model=self._host.player.name[:128],
+                label=self._host.player.label,
+                steps_per_s=self._host.player.code_rate,
+                audio=form,
+                video=self._host.settings.video,
+                limits=self._host.settings.told,
+                revision=hosted.revisions.newest,
+                config=hosted.config,
+                event_id=message.event_id,
+            )
+        )
+
+    def _open(self, session_id: str, message: m.SessionStart) -> Hosted | None:
+        patch = None if message.config is UNSET else message.config
+        try:
+            return self._host.open(session_id, patch)
+        except Draining:
+            self._host.metrics.refused.labels("draining").inc()
+            self._line.fail(ErrorCode.DRAINING, "the server is going away")
+        except NoRoom as full:
+            self._host.metrics.refused.labels("capacity").inc()
+            retry_ms = int(full.retry_s * 1000)
+            self._line.say(m.ErrorMessage("capacity", str(full), True, retry_after_ms=retry_ms))
+            self._line.hang_up(1013)
+        except ValueError as error:
+            raise ProtocolError(ErrorCode.BAD_REQUEST, str(error), "config") from None
+        return None
+
+    def _resume(self, message: m.SessionResume) -> None:
+        session_id, fresh = self._host.door.session_of(message.handle, self._host.monotonic())
+        hosted = self._host.sessions.get(session_id or "")
+        code = ErrorCode.SESSION_NOT_FOUND if session_id is None else ErrorCode.SESSION_EXPIRED
+        if hosted is None or not fresh:
+            self._host.metrics.resumes.labels(str(code)).inc()
+            raise ProtocolError(code, "no such session here, or it is over")
+        try:
+            first = hosted.resume(
+                self._host.monotonic(),
+                self._line,
+                message.received_through_sample,
+                message.played_through_sample,
+            )
+        except SessionError as error:
+            self._host.metrics.resumes.labels(error.code).inc()
+            raise ProtocolError(ErrorCode(error.code), str(error)) from None
+        self.hosted = hosted
+        self._host.metrics.resumes.labels("resumed").inc()
+        assert hosted.speaker is not None
+        self._line.say(
+            m.SessionResumed(
+                protocol_minor=min(PROTOCOL_MINOR, message.protocol_minor),
+                session_id=hosted.id,
+                first_sample=first,
+                consumed_messages=hosted.consumed,
+                audio=hosted.speaker.form,
+                video=self._host.settings.video,
+                limits=self._host.settings.told,
+                revision=hosted.revisions.newest,
+                config=hosted.config,
+                event_id=message.event_id,
+            )
+        )
+
+    # --- the others
+
+    def _follow(self, hosted: Hosted, message: m.ClientMessage) -> None:
+        now_s = self._host.monotonic()
+        try:
+            answer = self._answer(hosted, message, now_s)
+        except SessionError as error:
+            event_id = None if message.event_id is UNSET else message.event_id
+            raise ProtocolError(ErrorCode(error.code), str(error), event_id=event_id) from None
+        if answer is not None:
+            self._line.say(answer)
+
+    def _answer(self, hosted: Hosted, message: m.ClientMessage, now_s: float) -> m.ServerMessage | None:
+        asked = message.event_id
+        match message:
+            case m.SessionUpdate(config=patch):
+                done = hosted.update(now_s, patch)
+                return m.SessionUpdated(done.revision, done.config, event_id=asked)
+            case m.Playback(action=action):
+                state = hosted.playback(now_s, action)
+                return m.State(state.playback, state.health, state.level, event_id=asked)
+            case m.SceneChange():
+                hosted.change_now(now_s, None if asked is UNSET else asked)
+            case m.FlowCredit(credit_ms=credit_ms):
+                hosted.credit(credit_ms)
+            case m.PlayoutReport():
+                hosted.reported(message)
+            case m.Ping(t_us=t_us):
+                return m.Pong(t_us, int(now_s * 1e6), event_id=asked)
+            case m.SessionEnd(fade_ms=fade_ms):
+                hosted.end(now_s, None if fade_ms is UNSET else fade_ms)
+            case _:
+                raise ProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "the session has begun already")
+        return None
