@@ -126,7 +126,7 @@ class Conversation:
 
     def _resume(self, message: m.SessionResume) -> None:
         session_id, fresh = self._host.door.session_of(message.handle, self._host.monotonic())
-        hosted = self._host.sessions.get(session_id or "")
+        hosted = self._host.find(session_id or "")
         code = ErrorCode.SESSION_NOT_FOUND if session_id is None else ErrorCode.SESSION_EXPIRED
         if hosted is None or not fresh:
             self._host.metrics.resumes.labels(str(code)).inc()

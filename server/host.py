@@ -94,6 +94,11 @@ class Host:
         if len(self.sessions) + len(waiting) >= self.settings.max_sessions:
             raise NoRoom(f"{self.settings.max_sessions} sessions are open", RETRY_S)
 
+    def find(self, session_id: str) -> Hosted | None:
+        """A session that is open."""
+        hosted = self.sessions.get(session_id)
+        return None if hosted is None or hosted.gone else hosted
+
     def invite(self) -> tuple[str, str]:
         """A session's id and the secret that opens it. Raises Draining, NoRoom."""
         self.admit()

@@ -119,11 +119,14 @@ class Hosted:
         self._connect(line, speaker)
         return speaker.feed.next
 
-    def detach(self, now_s: float, line: Line) -> None:
-        """This connection is over; another one may have the session already."""
-        if self.line is line:
-            self.line = None
-            self.core.detach(now_s)
+    def detach(self, now_s: float, line: Line, left: bool) -> None:
+        """This connection is over; another one may have the session already. left: the client said that it goes for good."""
+        if self.line is not line:
+            return
+        self.line = None
+        self.core.detach(now_s)
+        if left:
+            self.leave()
 
     def feed(self, cursor: int) -> Feed:
         """For a listener from this input sample on."""

@@ -172,7 +172,7 @@ async def listen(request: Request) -> Response:
         session_id, request.query_params.get("token", "")
     ):
         return PlainTextResponse("this address needs the session's token\n", 401)
-    hosted = host.sessions.get(session_id)
+    hosted = host.find(session_id)
     if hosted is None or ending not in ENDINGS:
         return PlainTextResponse("no such session or format here\n", 404)
     if len(hosted.taps) >= MOST_LISTENERS:

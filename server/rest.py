@@ -69,7 +69,7 @@ def check_key(request: Request) -> None:
 
 
 def find(request: Request) -> Hosted:
-    hosted = host_of(request).sessions.get(request.path_params["session_id"])
+    hosted = host_of(request).find(request.path_params["session_id"])
     if hosted is None:
         raise Refused(404, "session_not_found", "no such session here")
     return hosted

@@ -24,6 +24,8 @@ TOKEN_PREFIX = "cuestream.token."
 CLOSE_S = 2.0
 """How long saying goodbye may take."""
 MINUTE_S = 60.0
+LEFT = 1000
+"""Of a client that does not come back."""
 
 
 async def stream(websocket: WebSocket) -> None:
@@ -66,7 +68,7 @@ class Connection:
                 await asyncio.wait((sender,), timeout=CLOSE_S)
         finally:
             if hosted := self._conversation.hosted:
-                hosted.detach(self._host.monotonic(), self._line)
+                hosted.detach(self._host.monotonic(), self._line, left=self._code == LEFT)
             for task in (sender, receiver):
                 task.cancel()
             results = await asyncio.gather(sender, receiver, return_exceptions=True)

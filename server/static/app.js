@@ -305,6 +305,9 @@ function nudge(by) {
   $("gain_db").oninput();
 }
 
+// A page that goes cannot come back to its session.
+addEventListener("pagehide", () => session?.leave());
+
 // --- drawing
 
 let drawn = 0;

@@ -111,6 +111,13 @@ export class Session extends EventTarget {
     }, 1500);
   }
 
+  /** At once, without a fade. */
+  leave() {
+    this.over = true;
+    this.send({ type: "session.end", fade_ms: 0 });
+    this.socket.close(1000);
+  }
+
   tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }

@@ -58,9 +58,6 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the session, so that it is not kept for us and does not count against the next one."""
-        with contextlib.suppress(ConnectionClosed, OSError):
-            self.send("session.end", fade_ms=0)
         self._line.__exit__(None, None, None)
 
     def send(self, type: str, **fields: Any) -> None:

@@ -101,6 +101,16 @@ def test_endless_sound_is_silence_while_nothing_plays_and_ends_with_the_session(
             sound.read()
 
 
+def test_a_client_that_closes_normally_has_left_for_good(served: Served) -> None:
+    with Client(served.ws) as client:
+        session_id = client.start()["session_id"]
+        client.play()
+        sound = urllib.request.urlopen(f"{served.http}/v1/sessions/{session_id}/audio.wav", timeout=10)
+    with sound:
+        sound.read()  # it ends
+    assert ask("GET", f"{served.http}/v1/sessions/{session_id}")[0] == 404
+
+
 def test_metrics_count(serve: Serve) -> None:
     with serve() as served:
         with Client(served.ws) as client:
