@@ -150,8 +150,10 @@ class Hosted:
             step = playout.sounding(came_s) // self.core.config.hop
             self._stamps.add(playout.take, step, at_us)
         self.core.frame(came_s, pixels)
+        self._house.metrics.frames.labels("shown").inc()
 
     def _refuse(self, error: ProtocolError) -> None:
+        self._house.metrics.frames.labels("refused").inc()
         if self.line:
             self.line.say(refusal(error))
 

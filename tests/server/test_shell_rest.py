@@ -126,6 +126,7 @@ def test_metrics_count(serve: Serve) -> None:
         shown = _metrics(served)
         assert shown["cuestream_sessions_opened_total"] == 1
         assert shown['cuestream_inbound_frames_total{result="taken"}'] == 1
+        assert shown['cuestream_inbound_frames_total{result="shown"}'] == 1
         assert shown['cuestream_protocol_errors_total{code="invalid_json"}'] == 1
         assert 0 < shown["cuestream_audio_sent_samples_total"] <= heard
         assert shown["cuestream_placed_samples_total"] > 0

@@ -55,6 +55,16 @@ def test_indexes_go_on_without_a_gap_and_say_their_source(served: Served) -> Non
     assert all(media.source and media.source.revision == 0 for media in client.media)
 
 
+def test_two_sessions_play_at_once(served: Served) -> None:
+    with Client(served.ws) as one, Client(served.ws) as two:
+        assert one.start(config={"seed": 1})["session_id"] != two.start(config={"seed": 2})["session_id"]
+        one.play()
+        two.play()
+        one.hear(SECOND // 2)
+        two.hear(SECOND // 2)
+        assert not np.array_equal(one.pcm[:9600], two.pcm[:9600])
+
+
 def test_a_resume_after_a_dropped_line_goes_on_with_the_next_sample(served: Served) -> None:
     with Client(served.ws) as first:
         session_id = first.start()["session_id"]
