@@ -15,3 +15,11 @@ class PackageError(CuestreamError):
 
 class MissingRuntime(CuestreamError):
     """An optional library is not installed; the message names the extra that brings it."""
+
+
+class NoRoom(CuestreamError):
+    """A device is full; `retry_s` says when to try again."""
+
+    def __init__(self, message: str, retry_s: float) -> None:
+        super().__init__(f"{message}; try again in {retry_s:g} s")
+        self.retry_s = retry_s

@@ -21,12 +21,21 @@ class Stream(Protocol):
     """Music for one video: push frames when they come, advance step by step, take audio."""
 
     @property
+    def policy(self) -> StreamPolicy: ...
+
+    @property
     def now(self) -> int:
         """Steps taken."""
 
     @property
     def frames(self) -> int:
         """Code frames that are complete; audio can be taken up to here, or a little before."""
+
+    def set_policy(self, policy: StreamPolicy) -> None:
+        """From the next step on. Raises ValueError, and changes nothing, when a running stream cannot do that."""
+
+    def turn(self) -> None:
+        """Answer the newest frame now, as if a scene began with it."""
 
     def push(self, pixels: NDArray[np.uint8], step: int | None = None) -> None: ...
 

@@ -48,6 +48,19 @@ class Segments:
         """The stream's column that `columns[0]` is: older ones no segment will read again."""
         self.columns: list[I64] = [self.pattern.first_column()]
 
+    def check_change(self, policy: StreamPolicy) -> None:
+        """Raises ValueError when the caches would need other rows."""
+        if (policy.guidance != 1.0) != (self.policy.guidance != 1.0):
+            raise ValueError(
+                "guidance of 1 needs no null rows and any other does: a running stream cannot go from"
+                f" {self.policy.guidance:g} to {policy.guidance:g}; open a new one"
+            )
+
+    def set_policy(self, policy: StreamPolicy) -> None:
+        """Play by another policy from the next column on; a following segment that has begun reads on."""
+        self.check_change(policy)
+        self.policy, self.context = policy, context_steps(self.backend.spec, policy)
+
     @property
     def known(self) -> int:
         """Columns known so far, the special one included."""

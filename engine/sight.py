@@ -42,16 +42,19 @@ def window_slots(spec: ModelSpec, policy: StreamPolicy) -> int:
 class Sight:
     """One stream's eyes and memory. `condition` and `frames` are what the decoder is given."""
 
-    def __init__(self, backend: Backend[Any, Any], policy: StreamPolicy) -> None:
+    def __init__(self, backend: Backend[Any, Any], policy: StreamPolicy, room: int | None = None) -> None:
+        """room: slots that the window may ever have, by default those that the policy asks for."""
         self.backend, self.policy, self.spec = backend, policy, backend.spec
         self.window = ShortTermWindow(window_slots(self.spec, policy))
+        self.room = max(self.window.capacity, room or 0)
         self.long_term = LongTermMemory(policy.long_term_capacity)
-        self.condition = backend.new_condition(self.window.capacity)
+        self.condition = backend.new_condition(self.room)
         self.counts: Counter[str] = Counter()
         self.cuts: list[int] = []
         """Steps at which cuts were seen since the caller last emptied it."""
         self._mail: Frame | None = None  # bound 1: a newer frame replaces the one that waits
         self._cut = False
+        self._turn = False
         self._pushed: Frame | None = None
         self._encoded: Frame | None = None
         self._motion = MotionPicture()
@@ -92,6 +95,25 @@ class Sight:
         self._cut |= cut
         self._mail = self._pushed = frame
 
+    def check_change(self, policy: StreamPolicy) -> None:
+        """Raises ValueError when the window would outgrow the condition."""
+        if (slots := window_slots(self.spec, policy)) > self.room:
+            most = self.room / self.spec.long_short.frame_rate
+            raise ValueError(f"this stream has room for a short_term_s of {most:g}, not for {slots} slots")
+
+    def set_policy(self, policy: StreamPolicy) -> None:
+        """See by another policy. A shorter window drops what is too old when its next slot opens."""
+        self.check_change(policy)
+        self.policy = policy
+        self.window.capacity = window_slots(self.spec, policy)
+        self.long_term.capacity = policy.long_term_capacity
+
+    def turn(self, now: int) -> None:
+        """Take the next look as if the scene began with the newest frame, whatever the policy says of cuts."""
+        if self._pushed is not None:
+            self._mail = self._mail or replace(self._pushed, step=now)
+            self._turn = True
+
     def look(self, now: int) -> None:
         """Bring the condition to the state of step `now`."""
         slot = now // self.spec.steps_per_slot
@@ -108,10 +130,11 @@ class Sight:
         if opens:
             return True
         waited = now - self._last_encode >= self.policy.encode_every_steps
-        return self._cut or (self.policy.open_slot and waited)
+        return self._cut or self._turn or (self.policy.open_slot and waited)
 
     def _see(self, frame: Frame, slot: int, opens: bool, now: int) -> None:
-        cut, self._cut = self._cut, False
+        forget = self._turn or (self._cut and self.policy.on_cut == "forget")
+        cut, self._cut, self._turn = self._cut or self._turn, False, False
         if cut:
             self.counts["cuts"] += 1
             self.cuts.append(now)
@@ -121,7 +144,7 @@ class Sight:
             return
         self._last_encode, self._encoded = now, frame
         seen = self._encode(frame)
-        if cut:
+        if forget:
             self.window.forget()
             self._held.clear()
             self._stale.clear()
@@ -223,7 +246,9 @@ class Sight:
             "held": self.long_term.held,
             "recalled": self._recalled,
             "stale": list(self._stale),
+            "room": self.room,
             "cut": self._cut,
+            "turn": self._turn,
             "last_encode": self._last_encode,
             "steps": [seen.step for seen in self._held],
             "counts": dict(self.counts),
@@ -253,7 +278,7 @@ class Sight:
         self.window.places = list(meta["places"])
         self.long_term.stride, self.long_term.held = meta["stride"], list(meta["held"])
         self._recalled, self._stale = list(meta["recalled"]), deque(meta["stale"])
-        self._cut, self._last_encode = meta["cut"], meta["last_encode"]
+        self._cut, self._turn, self._last_encode = meta["cut"], meta["turn"], meta["last_encode"]
         self.counts = Counter(meta["counts"])
         if meta["steps"]:
             self._memories = dict(zip(self.long_term.held, arrays["memories"], strict=True))

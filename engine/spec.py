@@ -299,8 +299,9 @@ class StreamPolicy:
     """Mean absolute difference (of full scale) above which a frame may be a cut ..."""
     cut_colours_above: float = 0.30
     """... and the share of pixels with new colours above which it is one."""
-    on_cut: Literal["ignore", "forget"] = "forget"
-    """`forget`: frames from before a cut leave the short-term window; they stay in long-term memory."""
+    on_cut: Literal["ignore", "gentle", "forget"] = "forget"
+    """`forget`: frames from before a cut leave the short-term window; they stay in long-term memory. `gentle`: the new scene is
+    looked at without delay, and the frames from before it leave as they grow old."""
 
     long_term_capacity: int = 64
     recalled: int = 32
@@ -323,7 +324,7 @@ class StreamPolicy:
             "recalled is from 1 to long_term_capacity": 1 <= self.recalled <= self.long_term_capacity,
             "long_term_capacity is even": self.long_term_capacity % 2 == 0,
             "refresh_every_steps is at least 1": self.refresh_every_steps >= 1,
-            "on_cut is ignore or forget": self.on_cut in ("ignore", "forget"),
+            "on_cut is ignore, gentle or forget": self.on_cut in ("ignore", "gentle", "forget"),
             "refresh is exact or rolling": self.refresh in ("exact", "rolling"),
         }
         for limit, holds in limits.items():

@@ -25,7 +25,7 @@ from engine.segments import Segments
 from engine.sight import Sight
 from engine.spec import StreamPolicy
 
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 DAMAGE = (KeyError, ValueError, TypeError, IndexError, AttributeError)
 """What reading a damaged description raises."""
 MAX_UNTAKEN_STEPS = 1500
@@ -47,19 +47,24 @@ class AudioChunk:
 
 
 class ScoreStream:
-    """Music for one video. `policy` stays for the life of the stream; frames are [S, S, 3] as the model's eyes want them."""
+    """Music for one video. `policy` changes by `set_policy` alone; frames are [S, S, 3] as the model's eyes want them."""
 
-    def __init__(self, backend: Backend[Any, Any], policy: StreamPolicy | None = None) -> None:
-        """Raises PackageError when the model has no codec."""
+    def __init__(
+        self, backend: Backend[Any, Any], policy: StreamPolicy | None = None, window_room: int | None = None
+    ) -> None:
+        """window_room: slots to which the window may be lengthened later, by default those of `policy`.
+
+        Raises PackageError when the model has no codec.
+        """
         self.backend, self.policy = backend, policy or StreamPolicy()
         self.codec_spec = codec.codec_of(backend.spec)
-        self.sight = Sight(backend, self.policy)
+        self.sight = Sight(backend, self.policy, window_room)
         self.segments = Segments(backend, self.policy)
         self._tail = codec.start(self.codec_spec, backend.spec.decoder.codebooks)
         self._decoded = 0  # code frames given to the codec
-        self._conditions: deque[tuple[int, int]] = (
+        self._conditions: deque[tuple[int, int, int]] = (
             deque()
-        )  # (newest frame, segment) of each unplayed step; bound: MAX_UNTAKEN_STEPS, then ValueError
+        )  # (newest frame, segment, seed) of each unplayed step; bound: MAX_UNTAKEN_STEPS, then ValueError
         self._closed = False
 
     @property
@@ -76,6 +81,22 @@ class ScoreStream:
         """Show a frame, uint8 [S, S, 3], captured at `step` (default: now). It is looked at by the next `advance`."""
         self.sight.push(Frame(pixels, self.now if step is None else step))
 
+    def set_policy(self, policy: StreamPolicy) -> None:
+        """Play by another policy from the next step on.
+
+        Raises ValueError, and changes nothing, when what is allocated does not fit it: a longer window than there is room for,
+        or guidance that goes from 1 to another value or back.
+        """
+        self.sight.check_change(policy)
+        self.segments.check_change(policy)
+        self.policy = policy
+        self.sight.set_policy(policy)
+        self.segments.set_policy(policy)
+
+    def turn(self) -> None:
+        """Turn to the newest frame now, as at a cut: what was seen before leaves the window at the next step."""
+        self.sight.turn(self.now)
+
     def advance(self) -> None:
         """Take one decoder step, 20 ms of music. Raises ValueError before the first frame, and when nobody takes audio."""
         if self._closed:
@@ -85,7 +106,8 @@ class ScoreStream:
         self.sight.look(self.now)
         if not self.sight.frames:
             raise ValueError("a stream needs a frame before it can play; push one first")
-        self._conditions.append((self.sight.newest_step, self.segments.leading.ordinal))
+        about = (self.sight.newest_step, self.segments.leading.ordinal, self.policy.seed)
+        self._conditions.append(about)
         self.segments.advance(self.sight.condition, self.sight.frames)
 
     def take(self) -> AudioChunk | None:
@@ -110,11 +132,11 @@ class ScoreStream:
         self._decoded = end
         self.segments.release(end)
         played = self._tail.emitted if keep is None else keep
-        newest, segment = self._conditions[played - first - 1]
+        newest, segment, seed = self._conditions[played - first - 1]
         for _ in range(played - first):
             self._conditions.popleft()
         kept = samples[: (played - first) * hop]
-        return AudioChunk(kept, first * hop, newest, played - newest, segment, self.policy.seed)
+        return AudioChunk(kept, first * hop, newest, played - newest, segment, seed)
 
     def snapshot(self, caches: bool = True) -> bytes:
         """The stream as one safetensors blob. With caches it continues bit for bit on the same backend; without them it is
@@ -160,7 +182,7 @@ class ScoreStream:
         """Raises PackageError when the blob is damaged or belongs to another model."""
         meta, arrays = _read(blob, backend.spec.digest)
         try:
-            stream = cls(backend, StreamPolicy(**meta["policy"]))
+            stream = cls(backend, StreamPolicy(**meta["policy"]), meta["sight"]["room"])
             stream._take_over(meta, arrays)
         except DAMAGE as error:
             raise _damaged(error) from error
@@ -172,7 +194,7 @@ class ScoreStream:
         tail = {k.removeprefix("tail_"): array for k, array in arrays.items() if k.startswith("tail_")}
         self._tail = codec.unpack(self.codec_spec, meta["tail"], tail)
         self._decoded, self._closed = meta["decoded"], meta["closed"]
-        self._conditions = deque((newest, segment) for newest, segment in meta["conditions"])
+        self._conditions = deque((newest, segment, seed) for newest, segment, seed in meta["conditions"])
         if self.sight.frames:
             self._restore_caches(arrays)
 

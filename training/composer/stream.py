@@ -79,12 +79,29 @@ class ProceduralStream:
             found = f"{pixels.dtype} {list(pixels.shape)}"
             raise ValueError(f"a frame for the composer is uint8 [{SIDE}, {SIDE}, 3], not {found}")
         seen = self.extractor.show(Frame(pixels, self.now if step is None else step))
+        if seen.cut and self.policy.on_cut == "gentle":
+            self._note_cut()
+            seen = replace(seen, cut=False)
         waiting = self._known is not None and self._known.cut  # a cut is not lost when a newer frame comes
         self._known = replace(seen, cut=seen.cut or waiting)
         self.newest_step = self.now if step is None else step
         self.counts["pushed"] += 1
         self.counts["replaced"] += self._fresh
         self._fresh = True
+
+    def set_policy(self, policy: StreamPolicy) -> None:
+        """Play by another policy from the next step on; another seed is heard from the next phrase on."""
+        self.policy = self.extractor.policy = policy
+        self.composer.seed = policy.seed
+
+    def turn(self) -> None:
+        """Begin a new phrase at the next step, as at a cut."""
+        if self._known is not None:
+            self._known = replace(self._known, cut=True)
+
+    def _note_cut(self) -> None:
+        self.counts["cuts"] += 1
+        self.cuts.append(self.now)
 
     def advance(self) -> None:
         """Write 20 ms of music. Raises ValueError before the first frame, and when nobody takes audio."""
@@ -95,8 +112,7 @@ class ProceduralStream:
         if self._known is None:
             raise ValueError("a stream needs a frame before it can play; push one first")
         if self._known.cut:
-            self.counts["cuts"] += 1
-            self.cuts.append(self.now)
+            self._note_cut()
         notes = tuple(self.composer.advance(self._known))
         self._score.append(Written(notes, self.newest_step, self.composer.phrases - 1))
         self._known, self._fresh = replace(self._known, cut=False), False

@@ -1,0 +1,126 @@
+"""Many streams on one device, in lock step: whoever is due takes one step, then everybody is asked again.
+
+Streams join and leave between two ticks. A tick advances each stream that is due once, and what one stream plays depends on
+nothing of the others; a stream that fails leaves alone. Admission is by measurement: how long a tick takes by how many
+streams took part in it. The batcher knows steps and the durations that it is told by the clock it was given; no sockets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from engine.errors import NoRoom
+from engine.player import Stream
+
+STEP_S = 0.02
+"""What a tick may take when every stream is due in it: a step is 20 ms of music."""
+USED = 0.8
+"""Share of a step that admission fills; the rest is for encoding frames, which comes in bursts."""
+SMOOTHING = 0.05
+"""Weight of the newest measurement in the mean of its row."""
+RETRY_S = 5.0
+"""When to ask again: a full device gets room when somebody leaves."""
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked(Generic[Key]):
+    """advanced: who took a step, in that order. failed: who left because of what its stream raised."""
+
+    advanced: tuple[Key, ...]
+    failed: dict[Key, Exception]
+
+
+class Batcher(Generic[Key]):
+    """`monotonic` is asked for seconds around each tick."""
+
+    def __init__(self, monotonic: Callable[[], float], step_s: float = STEP_S) -> None:
+        self.times = StepTimes(step_s * USED)
+        self._monotonic = monotonic
+        self._streams: dict[Key, Stream] = {}  # bound: `admit` refuses, NoRoom
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def admit(self) -> None:
+        """Raises NoRoom, with the time to try again, when one stream more would make all of them late."""
+        if not self.times.fits(len(self._streams) + 1):
+            raise NoRoom(f"{len(self._streams)} streams fill this device", RETRY_S)
+
+    def join(self, key: Key, stream: Stream) -> None:
+        """Raises ValueError when somebody of this name plays. `admit` says whether there is room."""
+        if key in self._streams:
+            raise ValueError(f"a stream named {key!r} plays already")
+        self._streams[key] = stream
+
+    def leave(self, key: Key) -> None:
+        """Between two ticks; nothing happens when it has left."""
+        self._streams.pop(key, None)
+
+    def tick(self, is_due: Callable[[Key], bool]) -> Ticked[Key]:
+        """One step for each stream that is due."""
+        due = [key for key in self._order() if is_due(key)]
+        began = self._monotonic()
+        raised = advance_all([self._streams[key] for key in due])
+        if due:
+            self.times.note(len(due), self._monotonic() - began)
+        failed = {key: error for key, error in zip(due, raised, strict=True) if error is not None}
+        for key in failed:
+            self.leave(key)
+        return Ticked(tuple(key for key in due if key not in failed), failed)
+
+    def _order(self) -> list[Key]:
+        """Everybody, beginning with another one each time: who comes first waits least."""
+        keys = list(self._streams)
+        first = self._turn % max(1, len(keys))
+        self._turn += 1
+        return keys[first:] + keys[:first]
+
+
+def advance_all(streams: Sequence[Stream]) -> list[Exception | None]:
+    """One step for every stream, and what each of them raised. The place where a device will read its weights once for all."""
+    return [_advance(stream) for stream in streams]
+
+
+def _advance(stream: Stream) -> Exception | None:
+    try:
+        stream.advance()
+    except Exception as error:  # whatever it is, the other streams play on, and who opened this one is told
+        return error
+    return None
+
+
+@dataclass(slots=True)
+class StepTimes:
+    """Mean seconds of a tick by number of streams in it. budget_s: what a tick may take."""
+
+    budget_s: float
+    mean_s: dict[int, float] = field(default_factory=dict)
+
+    def note(self, streams: int, took_s: float) -> None:
+        before = self.mean_s.get(streams, took_s)
+        self.mean_s[streams] = before + SMOOTHING * (took_s - before)
+
+    def expected_s(self, streams: int) -> float:
+        """As measured; else in proportion to the nearest number that was measured; 0 before anything was."""
+        if not self.mean_s:
+            return 0.0
+        # a list: another thread may ask while a tick is noted
+        nearest = min(list(self.mean_s), key=lambda count: (abs(count - streams), count))
+        return self.mean_s[nearest] * max(1.0, streams / nearest)
+
+    def fits(self, streams: int) -> bool:
+        return self.expected_s(streams) <= self.budget_s
+
+    def most(self) -> float:
+        """How many streams fit, for a page of metrics; infinite before anything was measured."""
+        return next((count - 1 for count in _numbers() if not self.fits(count)), math.inf)
+
+
+def _numbers() -> Iterable[int]:
+    return range(1, 1000)

@@ -1,0 +1,76 @@
+"""What sounds when the music is late: a loop of the last second, cut where it fits best, that fades to silence in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.frames import F32
+
+SHORTEST_LOOP_S, LONGEST_LOOP_S = 0.25, 1.0
+TEMPLATE = 512
+"""Samples at the end of the music that the beginning of the loop has to resemble."""
+SEAM_S = 0.02
+"""Crossfade from the loop's end to its beginning."""
+MENDED_S = 0.005
+"""A step between the music and the loop that is left is spread over this."""
+HELD_S, FADED_S = 4.0, 2.0
+"""The loop is as loud as the music for so long, then fades to silence."""
+
+
+@dataclass(slots=True)
+class Concealer:
+    """Goes on where `history` [n] ends; `done` samples were played so far. Deterministic, whatever pieces are asked for."""
+
+    loop: F32
+    step: float
+    rate: int
+    done: int = 0
+
+    @classmethod
+    def after(cls, history: F32, rate: int) -> Concealer:
+        """history: the newest samples that sounded; `needed` of them are enough. Takes about a millisecond."""
+        loop = _loop(history, rate)
+        before = history[-1] if len(history) else 0.0
+        expected = history[-len(loop) - 1] if len(loop) < len(history) else 0.0
+        return cls(loop, float(before - expected), rate)
+
+    def play(self, count: int) -> F32:
+        """The next samples, [count]."""
+        at = np.arange(self.done, self.done + count)
+        mend = self.step * np.clip(1 - at / (MENDED_S * self.rate), 0, 1)
+        level = np.clip(1 - (at - HELD_S * self.rate) / (FADED_S * self.rate), 0, 1)
+        self.done += count
+        return ((self.loop[at % len(self.loop)] + mend) * level).astype(np.float32)
+
+
+def needed(rate: int) -> int:
+    """Samples of history that the longest loop can be made of."""
+    return int((LONGEST_LOOP_S + SEAM_S) * rate) + TEMPLATE
+
+
+def _loop(history: F32, rate: int) -> F32:
+    """[L], seamless: its first sample may follow its last. Silence when there is too little history."""
+    seam, shortest = int(SEAM_S * rate), int(SHORTEST_LOOP_S * rate)
+    longest = min(int(LONGEST_LOOP_S * rate), len(history) - max(seam, TEMPLATE))
+    if longest < shortest:
+        return np.zeros(1, np.float32)
+    length = _best_length(history, shortest, longest)
+    loop = history[-length:].copy()
+    before = history[-length - seam : -length]
+    share = (np.arange(seam) + 1) / seam
+    loop[-seam:] = loop[-seam:] * np.sqrt(1 - share) + before * np.sqrt(share)
+    return loop
+
+
+def _best_length(history: F32, shortest: int, longest: int) -> int:
+    """How far back the music was most like its end: normalised cross-correlation over all lags."""
+    end = history[-TEMPLATE:].astype(np.float64)
+    past = history[-TEMPLATE - longest : -shortest].astype(np.float64)
+    size = 1 << (len(past) + TEMPLATE).bit_length()
+    product = np.fft.irfft(np.fft.rfft(past, size) * np.fft.rfft(end[::-1], size), size)
+    likeness = product[TEMPLATE - 1 : len(past)]
+    energy = np.concatenate(([0.0], np.cumsum(past**2)))
+    energy = energy[TEMPLATE:] - energy[:-TEMPLATE]
+    return longest - int(np.argmax(likeness / np.sqrt(energy + 1e-9)))

@@ -1,0 +1,70 @@
+"""What is given up, in which order, when a device cannot keep up: a table, entered at once, left after a while of calm.
+
+Guidance is not in it: without it the decoder needs fewer rows, but the way back needs every column read again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from engine.spec import StreamPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Entered when the lead falls under `below`, a share of the low limit. The factors change the policy."""
+
+    name: str
+    below: float
+    looks: float = 1.0
+    """Frames are encoded, and stale ones refreshed, so many times more rarely."""
+    context: float = 1.0
+    """Of the following segment's context: the shorter, the fewer steps have two segments."""
+    window: float = 1.0
+    """Of the short-term window."""
+
+
+LEVELS = (
+    Level("on_time", 1.0),
+    Level("looks_less", 0.75, looks=3),
+    Level("shorter_context", 0.4, looks=3, context=0.25, window=0.5),
+    Level("concealing", 0.0, looks=3, context=0.25, window=0.5),
+)
+CALM_S = 3.0
+"""A level is left, to the one before it, when the lead was not low for so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """Where a session stands in the table, and since when nothing was wrong."""
+
+    level: int = 0
+    calm_since_s: float = 0.0
+
+    def seen(self, now_s: float, lead: float, concealing: bool) -> Degradation:
+        """lead: as a share of the low limit."""
+        due = (
+            len(LEVELS) - 1
+            if concealing
+            else max(i for i, row in enumerate(LEVELS) if i == 0 or lead < row.below)
+        )
+        if due > self.level:
+            return Degradation(due, now_s)
+        if lead < 1.0 or concealing or not self.level:
+            return replace(self, calm_since_s=now_s)
+        return Degradation(self.level - 1, now_s) if now_s - self.calm_since_s >= CALM_S else self
+
+    @property
+    def row(self) -> Level:
+        return LEVELS[self.level]
+
+    def policy(self, wanted: StreamPolicy) -> StreamPolicy:
+        """What the stream plays by, when a listener wants this."""
+        row = self.row
+        return replace(
+            wanted,
+            encode_every_steps=round(wanted.encode_every_steps * row.looks),
+            refresh_every_steps=round(wanted.refresh_every_steps * row.looks),
+            context_s=wanted.context_s * row.context,
+            short_term_s=max(0.5, wanted.short_term_s * row.window),
+        )

@@ -1,0 +1,13 @@
+"""What a client may get wrong, with the stable code that the wire carries."""
+
+from __future__ import annotations
+
+from engine.errors import CuestreamError
+
+
+class SessionError(CuestreamError):
+    """`code`: bad_request, session_expired, session_busy, slow_consumer or generator_failed."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

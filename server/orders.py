@@ -1,0 +1,77 @@
+"""What a session wants of its stream, and what it hears back: two records, the only things that cross between the threads.
+
+Orders that were not fetched yet are merged, the newer wins, so what waits for the engine is one record for each session.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from engine.frames import U8
+from engine.spec import StreamPolicy
+from server.playout import Music
+
+FRAMES_AHEAD = 64
+"""Of a video that sets the pace; one more and the newest is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """pixels: [S, S, 3]. step: of the take's music, at which the picture was captured."""
+
+    pixels: U8
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """None: as before. Followed in the order of the fields.
+
+    wanted: samples of the take's music that may be made. reset: begin a new take of this number, with the picture that is known.
+    """
+
+    reset: int | None = None
+    policy: tuple[StreamPolicy, int] | None = None
+    """And its revision."""
+    frames: tuple[
+        Shown, ...
+    ] = ()  # bound: 1, the newest wins; FRAMES_AHEAD when the video sets the pace, see `Session`
+    ended: bool = False
+    """No frame will come; a video that set the pace sets it no more."""
+    turn: bool = False
+    wanted: int | None = None
+    snapshot: bool = False
+    leave: bool = False
+
+    def then(self, newer: Orders, in_order: bool) -> Orders:
+        """Both, as one. in_order: every frame counts, else the newest alone."""
+        frames = self.frames + newer.frames if in_order else newer.frames or self.frames
+        same_take = newer.reset is None
+        return Orders(
+            self.reset if same_take else newer.reset,
+            newer.policy or self.policy,
+            frames,
+            self.ended or newer.ended,
+            newer.turn or (self.turn and same_take),
+            newer.wanted if newer.wanted is not None else (self.wanted if same_take else None),
+            self.snapshot or newer.snapshot,
+            self.leave or newer.leave,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """music: in order. now: steps of all takes. counts: what the stream saw. failed: why it plays no more."""
+
+    music: tuple[Music, ...] = ()
+    now: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    cuts: tuple[int, ...] = ()
+    snapshot: bytes | None = None
+    """Of the stream, taken after `music`."""
+    refused: str | None = None
+    """Why a policy was not taken over."""
+    failed: str | None = None
+
+    def without_music(self) -> Report:
+        return replace(self, music=())

@@ -1,0 +1,108 @@
+"""The engine's thread: it fetches orders, ticks the voices, hands reports back. Everything that is slow happens here.
+
+The event loop never waits for it and it never waits for the loop: orders lie in one record for each session, and reports are
+bounded by what the sessions want made.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import Condition, Thread
+
+from engine.errors import NoRoom
+from server.orders import Orders, Report
+from server.voices import Voice, Voices
+
+MOST_OPENINGS = 16
+Reports = dict[str, Report]
+Opening = tuple[str, Callable[[], Voice]]
+
+
+class Runner:
+    """post: runs `deliver(reports)` on the loop, as `loop.call_soon_threadsafe` does; called once a tick at most."""
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        post: Callable[[Callable[[Reports], None], Reports], object],
+        deliver: Callable[[Reports], None],
+    ) -> None:
+        self.voices = Voices(monotonic)
+        self._post, self._deliver = post, deliver
+        self._orders: dict[str, tuple[Orders, bool]] = {}  # bound: one record for each session, merged
+        self._openings: deque[Opening] = deque()  # bound: MOST_OPENINGS, then NoRoom
+        self._change = Condition()
+        self._stopping = False
+        self.error: Exception | None = None
+        """Why the thread ended on its own; every session was told."""
+        self._thread = Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Finish the tick and end. Raises TimeoutError when the tick does not end."""
+        with self._change:
+            self._stopping = True
+            self._change.notify()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the engine's tick did not end within {timeout_s:g} s")
+
+    def open(self, key: str, make: Callable[[], Voice]) -> None:
+        """Make and admit a voice on the engine's thread; a failure comes as the session's report. Raises NoRoom."""
+        self.voices.batcher.admit()
+        with self._change:
+            if len(self._openings) == MOST_OPENINGS:
+                raise NoRoom(f"{MOST_OPENINGS} sessions wait to be opened", 1.0)
+            self._openings.append((key, make))
+            self._change.notify()
+
+    def order(self, key: str, orders: Orders, in_order: bool) -> None:
+        """Leave orders for a session; see `Orders.then`."""
+        with self._change:
+            before, _ = self._orders.get(key, (Orders(), in_order))
+            self._orders[key] = (before.then(orders, in_order), in_order)
+            self._change.notify()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:
+            self.error = error
+            failed = Report(failed=f"the engine ended: {type(error).__name__}: {error}")
+            self._post(self._deliver, dict.fromkeys(self.voices.keys(), failed))
+
+    def _work(self) -> None:
+        busy = False
+        while (work := self._fetch(wait=not busy)) is not None:
+            openings, orders = work
+            reports = self._open(openings) | self.voices.tick(orders)
+            busy = bool(reports)
+            if reports:
+                self._post(self._deliver, reports)
+
+    def _fetch(self, wait: bool) -> tuple[list[Opening], dict[str, Orders]] | None:
+        """What came since the last tick, None at the end. wait: until something comes."""
+        with self._change:
+            if wait:
+                self._change.wait_for(lambda: self._stopping or self._orders or self._openings)
+            if self._stopping:
+                return None
+            openings, orders = list(self._openings), {key: each for key, (each, _) in self._orders.items()}
+            self._openings.clear()
+            self._orders.clear()
+        return openings, orders
+
+    def _open(self, openings: list[Opening]) -> Reports:
+        """The sessions that could not be opened, and why."""
+        failed: Reports = {}
+        for key, make in openings:
+            try:
+                self.voices.open(key, make())
+            except (
+                Exception
+            ) as error:  # a model that cannot be opened is its session's misfortune, and it is told
+                failed[key] = Report(failed=f"{type(error).__name__}: {error}")
+        return failed

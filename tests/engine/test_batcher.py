@@ -1,0 +1,115 @@
+"""Streams in lock step: a batch changes no stream's audio, each is served in turn, a full device says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from streams import camera, play
+
+from engine.batcher import RETRY_S, Batcher, StepTimes
+from engine.errors import NoRoom
+from engine.spec import StreamPolicy
+from engine.stream import ScoreStream
+
+U8 = NDArray[np.uint8]
+
+
+def ticking(step_s: float = 0.001) -> Callable[[], float]:
+    """A clock that goes on by as much each time that it is asked."""
+    now = [0.0]
+
+    def monotonic() -> float:
+        now[0] += step_s
+        return now[0]
+
+    return monotonic
+
+
+def always(_: Any) -> bool:
+    return True
+
+
+def test_streams_in_a_batch_equal_single_streams(short_backend: Any, pictures: Callable[..., U8]) -> None:
+    """Three seeds and videos; the second joins late, the third leaves early, the first is not always due."""
+    batcher = Batcher[int](ticking())
+    videos = [camera(pictures(20, seed)) for seed in range(3)]
+    streams = [ScoreStream(short_backend, StreamPolicy(seed=seed, context_s=0.8)) for seed in range(3)]
+    heard: list[list[Any]] = [[], [], []]
+    batcher.join(0, streams[0]), batcher.join(2, streams[2])
+    for tick in range(160):
+        if tick == 37:
+            batcher.join(1, streams[1])
+        if tick == 90:
+            batcher.leave(2)
+        for stream, video in zip(streams, videos, strict=True):
+            if (pixels := video(stream.now)) is not None:
+                stream.push(pixels)
+        for key in batcher.tick(lambda key, tick=tick: key != 0 or tick % 3 > 0).advanced:
+            while chunk := streams[key].take():
+                heard[key].append(chunk.samples)
+    assert [stream.now for stream in streams] == [106, 123, 90]
+    for seed in range(3):
+        alone = ScoreStream(short_backend, StreamPolicy(seed=seed, context_s=0.8))
+        expected = play(alone, streams[seed].now, videos[seed]).samples
+        assert np.array_equal(np.concatenate(heard[seed]), expected)
+
+
+class Counted:
+    """A stream of nothing that may break."""
+
+    def __init__(self, breaks_at: int = -1) -> None:
+        self.now, self.breaks_at = 0, breaks_at
+
+    def advance(self) -> None:
+        if self.now == self.breaks_at:
+            raise RuntimeError("broken")
+        self.now += 1
+
+
+def test_each_stream_comes_first_in_turn() -> None:
+    batcher = Batcher[str](ticking())
+    for key in "abc":
+        batcher.join(key, Counted())  # type: ignore[arg-type]
+    assert ["".join(batcher.tick(always).advanced) for _ in range(4)] == ["abc", "bca", "cab", "abc"]
+    with pytest.raises(ValueError, match="'a' plays already"):
+        batcher.join("a", Counted())  # type: ignore[arg-type]
+
+
+def test_a_stream_that_breaks_leaves_alone() -> None:
+    batcher, good, bad = Batcher[str](ticking()), Counted(), Counted(breaks_at=2)
+    batcher.join("bad", bad), batcher.join("good", good)  # type: ignore[arg-type]
+    ticks = [batcher.tick(always) for _ in range(5)]
+    assert [list(tick.failed) for tick in ticks] == [[], [], ["bad"], [], []]
+    assert str(ticks[2].failed["bad"]) == "broken"
+    assert (good.now, bad.now, len(batcher)) == (5, 2, 1)
+
+
+def test_a_full_device_refuses_and_says_when_to_come_again() -> None:
+    """A tick takes 5 ms whatever is in it; 16 of 20 ms are for steps."""
+    batcher = Batcher[int](ticking(0.005))
+    for key in range(3):
+        batcher.admit()
+        batcher.join(key, Counted())  # type: ignore[arg-type]
+    batcher.tick(lambda key: key == 0)
+    assert batcher.times.most() == 3
+    with pytest.raises(NoRoom, match="3 streams fill this device") as caught:
+        batcher.admit()
+    assert caught.value.retry_s == RETRY_S
+    batcher.tick(always)  # measured: three together cost no more than one
+    assert batcher.times.expected_s(4) == pytest.approx(0.005 * 4 / 3)
+    batcher.admit()
+
+
+def test_step_times_are_measured_or_in_proportion() -> None:
+    times = StepTimes(0.016)
+    assert times.expected_s(7) == 0
+    assert times.fits(10_000)
+    times.note(2, 0.004)
+    assert [times.expected_s(n) for n in (1, 2, 4)] == [0.004, 0.004, 0.008]
+    for _ in range(200):
+        times.note(2, 0.008)
+    assert times.expected_s(2) == pytest.approx(0.008, rel=0.01)

@@ -1,0 +1,182 @@
+"""A session and its voice on a virtual clock: the two threads take turns, and nothing sleeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.player import Held
+from engine.spec import StreamPolicy
+from engine.stream import AudioChunk
+from server.config import SessionConfig
+from server.controls import Event
+from server.delivery import AudioOut
+from server.orders import Orders
+from server.session import Session
+from server.voices import Voice, Voices
+
+U8 = NDArray[np.uint8]
+HOP, RATE = 640, 32000
+TICK_S = 0.02
+SIDE = 8
+
+
+def tone(first: int, count: int) -> NDArray[np.float32]:
+    """Samples that say which they are: a slow chirp over the index."""
+    at = np.arange(first, first + count)
+    return (0.3 * np.sin(at * 0.02 + 20 * np.sin(at * 1e-5))).astype(np.float32)
+
+
+class ToneStream:
+    """Plays `tone`; follows the protocol of a stream."""
+
+    def __init__(self, policy: StreamPolicy, now: int = 0, taken: int = 0) -> None:
+        self.policy, self.now, self.taken = policy, now, taken
+        self.seen, self.newest, self.turns = now > 0, 0, 0
+
+    @property
+    def frames(self) -> int:
+        return self.now
+
+    def push(self, pixels: U8, step: int | None = None) -> None:
+        self.seen, self.newest = True, self.now if step is None else step
+
+    def set_policy(self, policy: StreamPolicy) -> None:
+        self.policy = policy
+
+    def turn(self) -> None:
+        self.turns += 1
+
+    def advance(self) -> None:
+        assert self.seen
+        self.now += 1
+
+    def take(self) -> AudioChunk | None:
+        end = self.taken + self.policy.chunk_steps
+        if end > self.now:
+            return None
+        first, self.taken = self.taken, end
+        samples = tone(first * HOP, (end - first) * HOP)
+        return AudioChunk(samples, first * HOP, self.newest, end - self.newest, 0, self.policy.seed)
+
+    def close(self, frames: int | None = None) -> AudioChunk | None:
+        return None
+
+    def snapshot(self) -> bytes:
+        return f"{self.now} {self.taken}".encode()
+
+
+class TonePlayer:
+    name, digest, label = "tone", "tone", ""
+    defaults = StreamPolicy()
+    side, code_rate, sample_rate, fewest_frames = SIDE, 50, RATE, 1
+
+    def open(self, policy: StreamPolicy) -> ToneStream:
+        return ToneStream(policy)
+
+    def restore(self, blob: bytes) -> ToneStream:
+        return ToneStream(StreamPolicy(), *map(int, blob.split()))
+
+    def held(self, stream: ToneStream) -> Held:
+        return Held([], [], [], {"turns": stream.turns})
+
+
+def black(side: int = SIDE) -> U8:
+    return np.zeros((side, side, 3), np.uint8)
+
+
+def config(player: Any = None, policy: StreamPolicy | None = None, **changes: Any) -> SessionConfig:
+    chosen = player or TonePlayer()
+    return SessionConfig(policy or chosen.defaults, chosen.side, **changes)
+
+
+@dataclass
+class Rig:
+    """speed: decoder steps that the engine can take in 20 ms of virtual time; a function of the time."""
+
+    session: Session
+    voice: Voice
+    speed: Callable[[float], float] = lambda _: 5.0
+    now: float = 0.0
+    chunks: list[AudioOut] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    acknowledges: bool = True
+    voices: Voices = field(default_factory=lambda: Voices(lambda: 0.0))
+    before: Callable[[Rig], None] = lambda _: None
+    _budget: float = 0.0
+    _mail: Orders = field(default_factory=Orders)
+    leads: list[int] = field(default_factory=list)
+    codes: set[str] = field(default_factory=set)
+    """Of errors that a test caught on the way."""
+
+    def __post_init__(self) -> None:
+        self.voices.open("s", self.voice)
+
+    def run(self, seconds: float) -> list[AudioOut]:
+        """Let time pass; returns the chunks that came in it."""
+        had = len(self.chunks)
+        for _ in range(round(seconds / TICK_S)):
+            self.tick()
+        return self.chunks[had:]
+
+    def tick(self) -> None:
+        self.now += TICK_S
+        self.before(self)
+        orders, outputs = self.session.poll(self.now)
+        for output in outputs:
+            self.chunks.append(output) if isinstance(output, AudioOut) else self.events.append(output)
+        if self.session.state == "playing":
+            self.leads.append(self.session.playout.lead(self.now))
+        if self.acknowledges and self.session.delivery:
+            self.session.report(self.session.delivery.cursor)
+        self._engine(orders or Orders())
+
+    def _engine(self, orders: Orders) -> None:
+        self._mail = self._mail.then(orders, self.session.config.waits_for_video)
+        speed = self.speed(self.now)
+        self._budget = min(self._budget + speed, speed + 1)
+        while self._budget >= 1:
+            mail, self._mail = self._mail, Orders()
+            reports = self.voices.tick({"s": mail})
+            if "s" in reports:
+                self.session.heard(reports["s"])
+            if not reports:
+                break
+            self._budget -= 1
+
+    @property
+    def pcm(self) -> NDArray[np.float32]:
+        return np.concatenate([chunk.samples for chunk in self.chunks])
+
+    def kinds(self, kind: str) -> list[Any]:
+        return [event.about.get("to", event.about) for event in self.events if event.kind == kind]
+
+
+def rig(player: Any = None, policy: StreamPolicy | None = None, **changes: Any) -> Rig:
+    """A session that plays to an attached client; a first frame was shown."""
+    speed = changes.pop("speed", lambda _: 5.0)
+    chosen = player or TonePlayer()
+    settings = config(chosen, policy, **changes)
+    voice = Voice(chosen, settings.policy, settings.waits_for_video, settings.room_s)
+    made = Rig(Session(settings, 0.0), voice, speed)
+    made.session.attach(0.0)
+    if not settings.waits_for_video:
+        made.session.frame(0.0, black(chosen.side))
+    made.session.play(0.0)
+    return made
+
+
+def by_index(chunks: list[AudioOut]) -> dict[int, NDArray[np.float32]]:
+    return {chunk.first_sample: chunk.samples for chunk in chunks}
+
+
+def check_in_order(chunks: list[AudioOut], first: int | None = None) -> None:
+    """Every sample once, none left out but where it says so."""
+    at = chunks[0].first_sample if first is None else first
+    for chunk in chunks:
+        assert chunk.first_sample == at or (chunk.discontinuity and chunk.first_sample > at)
+        at = chunk.first_sample + len(chunk.samples)

@@ -1,0 +1,137 @@
+"""The engine's thread: orders in, reports out, one post a tick; it starts, is waited for and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+from rig import RATE, Rig, TonePlayer, black, rig, tone
+
+from cuestream.players import find_player
+from engine.errors import NoRoom
+from engine.spec import StreamPolicy
+from server.delivery import AudioOut
+from server.orders import Orders, Report, Shown
+from server.runner import MOST_OPENINGS, Reports, Runner
+from server.voices import Voice
+
+TIMEOUT_S = 10
+
+
+class Loop:
+    """Where reports arrive, as they would in an event loop."""
+
+    def __init__(self) -> None:
+        self.posted: SimpleQueue[Reports] = SimpleQueue()
+        self.runner = Runner(lambda: 0.0, lambda call, reports: call(reports), self.posted.put)
+
+    def next(self) -> Reports:
+        return self.posted.get(timeout=TIMEOUT_S)
+
+
+def voice() -> Voice:
+    return Voice(TonePlayer(), StreamPolicy())  # type: ignore[arg-type]
+
+
+def test_what_is_wanted_is_made_and_no_more() -> None:
+    loop = Loop()
+    loop.runner.start()
+    loop.runner.open("a", voice)
+    loop.runner.order("a", Orders(frames=(Shown(black(), 0),)), in_order=False)
+    loop.runner.order("a", Orders(wanted=RATE), in_order=False)
+    made = 0
+    while made < RATE:
+        for piece in loop.next()["a"].music:
+            assert (piece.samples == tone(made, 3200)).all()
+            made += len(piece.samples)
+    loop.runner.order("a", Orders(snapshot=True), in_order=False)
+    assert loop.next()["a"].snapshot == b"50 50"
+    assert loop.posted.empty()
+    loop.runner.stop()
+
+
+def test_a_session_over_the_thread_plays_what_it_plays_in_turns() -> None:
+    """A model that ships, ten frames a second, on a virtual clock that waits for the engine."""
+    player = find_player("starter", threads=1)
+    pictures = np.random.default_rng(1).integers(0, 255, (20, player.side, player.side, 3), dtype=np.uint8)
+    heard = []
+    for threaded in (True, False):
+        played = rig(player, waits_for_video=True)
+        for step, pixels in enumerate(pictures):
+            played.session.frame(0.0, pixels, step * 5)
+        played.session.end_of_video()
+        if threaded:
+            over_the_thread(played)
+        played.run(2)
+        heard.append(played.pcm)
+    assert len(heard[0]) > 1.5 * RATE
+    both = min(map(len, heard))
+    assert np.array_equal(heard[0][:both], heard[1][:both])
+
+
+def over_the_thread(played: Rig) -> None:
+    """Two seconds of the session with its voice in a runner's thread."""
+    loop, session = Loop(), played.session
+    loop.runner.start()
+    loop.runner.open("s", lambda: played.voice)
+    for _ in range(100):
+        played.now += 0.02
+        orders, outputs = session.poll(played.now)
+        played.chunks += [each for each in outputs if isinstance(each, AudioOut)]
+        loop.runner.order("s", orders or Orders(), in_order=True)
+        if session.delivery:
+            session.report(session.delivery.cursor)
+        while session.playout.wanted(played.now) - session.playout.played - session.playout.ready >= 3200:
+            session.heard(loop.next()["s"])
+    loop.runner.stop()
+    played.run = lambda _: []  # type: ignore[method-assign,assignment]
+
+
+def test_what_cannot_be_opened_says_so_and_the_thread_goes_on() -> None:
+    loop = Loop()
+
+    def broken() -> Voice:
+        raise RuntimeError("no such model")
+
+    loop.runner.start()
+    loop.runner.open("bad", broken)
+    assert loop.next() == {"bad": Report(failed="RuntimeError: no such model")}
+    loop.runner.open("good", voice)
+    loop.runner.order("good", Orders(snapshot=True), in_order=False)
+    assert loop.next()["good"].snapshot == b"0 0"
+    loop.runner.stop()
+
+
+def test_an_engine_that_ends_tells_every_session() -> None:
+    loop = Loop()
+    loop.runner.voices.open("a", voice())
+    loop.runner.voices.tick = None  # type: ignore[assignment,method-assign]
+    loop.runner.start()
+    loop.runner.order("a", Orders(wanted=RATE), in_order=False)
+    failed = loop.next()["a"].failed
+    assert failed is not None
+    assert "the engine ended: TypeError" in failed
+    loop.runner.stop()
+    assert isinstance(loop.runner.error, TypeError)
+
+
+def test_openings_are_bounded() -> None:
+    loop = Loop()  # not started: nobody opens
+    for number in range(MOST_OPENINGS):
+        loop.runner.open(str(number), voice)
+    with pytest.raises(NoRoom, match="16 sessions wait"):
+        loop.runner.open("one more", voice)
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_orders_that_wait_are_one_record(in_order: bool) -> None:
+    """The newest frame alone, or all in order; a new take forgets what was wanted of the old one."""
+    frames: Callable[[int], Orders] = lambda step: Orders(frames=(Shown(black(), step),))  # noqa: E731
+    merged = Orders(wanted=5, turn=True).then(frames(1), in_order).then(frames(2), in_order)
+    assert [shown.step for shown in merged.frames] == ([1, 2] if in_order else [2])
+    assert (merged.wanted, merged.turn) == (5, True)
+    after = merged.then(Orders(reset=3), in_order)
+    assert (after.reset, after.wanted, after.turn) == (3, None, False)
+    assert after.then(Orders(wanted=7), in_order).wanted == 7

@@ -1,0 +1,392 @@
+"""Audio as the master clock: no gap, the lead inside its limits, lateness concealed, clients served where they stopped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rig import HOP, RATE, TICK_S, Rig, black, by_index, check_in_order, config, rig, tone
+
+from engine.errors import PackageError
+from engine.spec import StreamPolicy
+from server.checkpoint import Checkpoint
+from server.clock import PlayClock
+from server.conceal import HELD_S, Concealer, needed
+from server.controls import Duck, Fade, Gain
+from server.delivery import Patience
+from server.errors import SessionError
+from server.mixing import Ducking
+from server.orders import Orders
+from server.playout import Music
+from server.session import Session
+from server.voices import Voice
+
+
+def test_deadlines_are_absolute() -> None:
+    clock = PlayClock(RATE, 100.0, 640)
+    assert [clock.due_s(640 + n * 640) for n in (0, 1, 180_000)] == pytest.approx([100.0, 100.02, 3700.0])
+    assert [clock.position(t) for t in (99.0, 100.0, 100.02, 3700.0)] == [640, 640, 1280, 640 + 3600 * RATE]
+
+
+@pytest.mark.parametrize(
+    "speed", [lambda _: 1.3, lambda t: 3.0 if int(t * 4) % 2 else 0.2], ids=["steady", "varied"]
+)
+def test_a_minute_without_a_gap(speed: object) -> None:
+    """The second engine stands nearly still for 250 ms of each 500."""
+    played = rig(speed=speed)
+    chunks = played.run(60)
+    check_in_order(chunks, 0)
+    assert len(chunks) > 59 * 50
+    assert not any(chunk.concealed for chunk in chunks)
+    assert np.array_equal(played.pcm, tone(0, len(played.pcm)))
+    assert max(played.leads) <= 12800
+    assert min(played.leads[50:]) > 0
+    starts = [chunk.due_s - chunk.first_sample / RATE for chunk in chunks]
+    assert np.ptp(starts) < 1e-9
+
+
+def test_the_lead_stays_between_its_limits() -> None:
+    played = rig()
+    played.run(60)
+    assert 6400 <= min(played.leads) <= max(played.leads) <= 12800
+    assert played.kinds("degraded") == []
+
+
+def test_a_chunk_says_how_old_its_picture_is() -> None:
+    """A frame each 100 ms, stamped with what sounds when it comes: heard between the lead and a little more later."""
+    played = rig()
+    played.before = lambda r: r.session.frame(r.now, black()) if round(r.now / TICK_S) % 5 == 0 else None
+    ages = [chunk.age_steps for chunk in played.run(10)[100:]]
+    assert 10 <= min(ages) <= max(ages) <= 30
+
+
+def test_a_slow_engine_is_concealed_and_told_and_recovers() -> None:
+    """Half speed for 20 s in a minute."""
+    played = rig(speed=lambda t: 0.5 if 5 <= t < 25 else 3.0)
+    chunks = played.run(60)
+    check_in_order(chunks, 0)
+    assert len(chunks) > 59 * 50
+    made_up = [chunk.due_s for chunk in chunks if chunk.concealed]
+    assert 5 < min(made_up) < max(made_up) < 26
+    levels = played.kinds("degraded")
+    assert levels[:3] == ["looks_less", "shorter_context", "concealing"]
+    assert levels[-3:] == ["shorter_context", "looks_less", "on_time"]
+    assert played.session.playout.counts["concealed_samples"] == 640 * len(made_up)
+    assert max(played.leads) <= 12800
+    # no sample of the music was left out: what was made up lies between
+    last = chunks[-1]
+    assert not last.concealed
+    assert np.array_equal(last.samples, tone(last.music_sample, 640))
+    assert 9.0 < (last.first_sample - last.music_sample) / RATE < 11.0
+    # and nothing clicks: no step is larger than some times what the tone itself does
+    assert np.abs(np.diff(played.pcm)).max() < 4 * np.abs(np.diff(tone(0, RATE * 10))).max()
+
+
+def test_degradations_reach_the_stream_and_leave_it() -> None:
+    played = rig(speed=lambda t: 0.0 if 2 <= t < 3 else 3.0)
+    played.run(3)
+    assert played.voice.policy.encode_every_steps == 30
+    assert played.voice.policy.short_term_s == 5.0
+    played.run(20)
+    assert played.voice.policy == played.session.policy
+
+
+def test_an_engine_that_is_gone_fades_to_silence() -> None:
+    played = rig(speed=lambda t: 0.0 if t > 2 else 3.0)
+    chunks = played.run(12)
+    assert np.abs(chunks[-1].samples).max() == 0
+    assert all(chunk.concealed for chunk in chunks[150:])
+
+
+@pytest.mark.parametrize("pieces", [[1, 639, 1000, 7, 8353], [10000]])
+def test_the_loop_is_one_piece_however_it_is_asked_for(pieces: list[int]) -> None:
+    history = tone(0, needed(RATE))
+    whole = Concealer.after(history, RATE).play(10000)
+    concealer = Concealer.after(history, RATE)
+    assert np.array_equal(np.concatenate([concealer.play(n) for n in pieces]), whole)
+
+
+def test_the_loop_goes_on_where_a_steady_sound_was() -> None:
+    """A steady sound of any pitch: the loop is nearly the sound itself."""
+    for pitch in (0.011, 0.037, 0.21):
+        sound = np.sin(np.arange(needed(RATE) + RATE) * pitch).astype(np.float32)
+        history = sound[: needed(RATE)]
+        played = Concealer.after(history, RATE).play(RATE)
+        both = np.concatenate((history[-100:], played))
+        assert np.abs(np.diff(both)).max() < 1.5 * pitch
+    assert np.abs(Concealer.after(history, RATE).play(int(HELD_S * RATE))[-RATE:]).max() > 0.9
+    assert not Concealer.after(history[:100], RATE).play(RATE)[1000:].any()
+
+
+def test_a_loop_that_slept_makes_nothing_up() -> None:
+    played = rig()
+    played.run(5)
+    played.now += 3600
+    chunks = played.run(5)
+    check_in_order(chunks)
+    assert played.session.playout.counts["rebased"] == 1
+    assert len(chunks) < 255
+
+
+# --- clients that go, come back or stop listening
+
+
+def test_five_seconds_without_a_line_lose_no_sample() -> None:
+    """The client had played 100 ms less than it was sent; everything by index is what an uninterrupted run played."""
+    whole = by_index(rig_run(20))
+    played = rig()
+    played.run(5)
+    heard = played.chunks[-1].first_sample - 3200
+    played.session.detach(played.now)
+    assert played.run(5) == []
+    assert played.session.shown_state == "detached"
+    assert played.session.playout.ring.end - heard < 3 * RATE  # the grace, and what was on its way
+    played.session.resume(played.now, heard)
+    chunks = played.run(8)
+    check_in_order(chunks, heard)
+    assert not any(chunk.concealed or chunk.crossfade for chunk in chunks)
+    for first, samples in by_index(chunks).items():
+        assert np.array_equal(samples, whole[first])
+    # and it is no later than before: what waited was the lead
+    assert played.session.delivery is not None
+    assert played.session.delivery.behind(played.session.playout, played.now) <= 640
+    assert played.session.playout.lead(played.now) <= 12800
+
+
+def rig_run(seconds: float) -> list:  # type: ignore[type-arg]
+    return rig().run(seconds)
+
+
+def test_a_client_that_comes_back_is_caught_up_in_bursts_of_its_credit() -> None:
+    played = rig()
+    played.run(5)
+    heard = played.chunks[-1].first_sample
+    played.session.detach(played.now)
+    played.run(3)
+    played.acknowledges = False
+    played.session.resume(played.now, heard)
+    assert len(played.run(0.02)) == 25  # 500 ms
+    assert played.run(0.2) == []
+    played.session.report(heard + 6400)
+    assert len(played.run(0.02)) == 10
+
+
+@pytest.mark.parametrize("seconds", [29.5, 31.0])
+def test_a_session_waits_thirty_seconds_for_its_client(seconds: float) -> None:
+    played = rig()
+    played.run(4)
+    heard = played.session.playout.ring.end
+    played.session.detach(played.now)
+    played.run(seconds)
+    if seconds < 30:
+        played.session.resume(played.now, heard)
+        check_in_order(played.run(2), heard)
+        return
+    with pytest.raises(SessionError, match="waits 30 s for a client") as caught:
+        played.session.resume(played.now, heard)
+    assert caught.value.code == "session_expired"
+    assert played.kinds("state")[-1] == "expired"
+    assert played.voices._voices == {}
+
+
+def test_a_client_that_asks_for_too_much_is_moved_to_the_present_by_one_crossfade() -> None:
+    played = rig()
+    played.run(12)
+    played.session.resume(played.now, 0)
+    chunks = played.run(2)
+    assert [chunk.discontinuity for chunk in chunks[:3]] == [True, False, False]
+    assert chunks[0].crossfade
+    check_in_order(chunks, 0)
+    assert chunks[0].first_sample > 11 * RATE
+    with pytest.raises(SessionError, match="were placed") as caught:
+        played.session.resume(played.now, 100 * RATE)
+    assert caught.value.code == "bad_request"
+
+
+def test_a_client_that_stalls_is_skipped_then_let_go_in_bounded_memory() -> None:
+    played = rig()
+    played.run(5)
+    played.acknowledges = False
+    played.run(4)
+    played.acknowledges = True
+    assert played.session.delivery is not None
+    played.session.report(played.session.delivery.cursor)
+    chunks = played.run(2)
+    assert sum(chunk.discontinuity for chunk in chunks) == 1
+    check_in_order(played.chunks, 0)
+    played.acknowledges = False
+    played.run(12)
+    assert [event.kind for event in played.events if event.kind == "slow_consumer"]
+    assert played.session.shown_state == "detached"
+    held = played.session.playout
+    assert len(held.spans) <= 1550
+    assert held.ready <= 12800
+    assert held.ring.end - held.ring.first <= 31 * RATE
+
+
+def test_nothing_grows_in_an_hour() -> None:
+    """A client without reports and credit, as a plain HTTP stream is."""
+    played = rig(patience=Patience(credit=None))
+    for _ in range(60):
+        assert len(played.run(10)) in (480, *range(495, 503))
+        played.chunks.clear()
+        played.leads.clear()
+    held = played.session.playout
+    assert (len(held.spans), len(played.session._events)) == (1550, 0)
+
+
+# --- verbs
+
+
+def test_pausing_keeps_the_place() -> None:
+    played = rig()
+    played.run(5)
+    played.session.pause(played.now)
+    played.run(3)
+    assert played.session.state == "paused"
+    end = played.chunks[-1]
+    assert end.samples[-1] == 0
+    assert played.run(10) == []
+    played.session.play(played.now)
+    chunks = played.run(2)
+    check_in_order(played.chunks, 0)
+    assert chunks[0].music_sample == end.music_sample + 640
+    assert np.array_equal(chunks[10].samples, tone(chunks[10].music_sample, 640))
+
+
+def test_stopping_forgets_the_music() -> None:
+    played = rig()
+    played.run(5)
+    played.session.stop(played.now)
+    played.run(1)
+    assert played.session.state == "stopped"
+    played.session.play(played.now)
+    chunks = played.run(2)
+    check_in_order(played.chunks, 0)
+    assert (chunks[0].take, chunks[0].music_sample) == (1, 0)
+    assert np.array_equal(chunks[20].samples, tone(20 * 640, 640))
+    played.session.stop(played.now)
+    played.session.play(played.now)
+    assert played.run(2)[-1].take == 2
+
+
+def test_a_picture_of_the_old_context_is_not_from_the_future_of_the_new_one() -> None:
+    played = rig()
+    played.before = lambda r: r.session.frame(r.now, black())
+    played.run(10)
+    played.session.reset_context(played.now)
+    chunks = played.run(3)
+    ages = [chunk.age_steps for chunk in chunks if chunk.take == 1]
+    assert 0 <= min(ages) <= max(ages) <= 30
+
+
+def test_frames_that_do_not_fit_are_refused_or_dropped_and_counted() -> None:
+    played = rig()
+    for frame, step in ((black(9), None), (black().astype(np.float32), None), (black(), 7)):
+        with pytest.raises(SessionError) as caught:
+            played.session.frame(0.0, frame, step)
+        assert caught.value.code == "bad_request"
+    for _ in range(5):
+        played.session.frame(0.0, black())
+    assert played.session.counts["frames_replaced"] == 5  # the first was the rig's
+    paced = rig(waits_for_video=True)
+    for step in range(70):
+        paced.session.frame(0.0, black(), 10 * step)
+    assert paced.session.counts["frames_dropped"] == 6
+    with pytest.raises(SessionError, match="steps of a video grow"):
+        paced.session.frame(0.0, black(), 20)
+    paced.run(3)
+    assert paced.session.counts["frames_dropped"] == 6
+    paced.session.frame(paced.now, black(), 640)  # there is room again
+    assert paced.session.counts["frames_dropped"] == 6
+
+
+def test_a_config_that_cannot_play_is_refused() -> None:
+    with pytest.raises(ValueError, match="fits between the limits of the lead; got 32000 samples"):
+        config(policy=StreamPolicy(chunk_steps=50))
+    with pytest.raises(ValueError, match="lasts as long as the session waits"):
+        config(resume_s=60.0)
+
+
+def test_what_is_not_a_number_is_silence_and_counted() -> None:
+    played = rig()
+    played.run(2)
+    samples = np.full(3200, np.nan, np.float32)
+    first = played.session.playout.played + played.session.playout.ready
+    played.session.playout.add(Music(samples, first, 0, 0, 0, 0))
+    chunks = played.run(2)
+    assert np.isfinite(np.concatenate([chunk.samples for chunk in chunks])).all()
+    assert played.session.metrics(played.now)["bad_samples"] == 3200
+
+
+def test_another_context_is_crossfaded_and_loses_no_index() -> None:
+    played = rig()
+    played.run(5)
+    played.session.reset_context(played.now)
+    chunks = played.run(5)
+    check_in_order(played.chunks, 0)
+    assert chunks[-1].take == 1
+    assert np.array_equal(chunks[-1].samples, tone(chunks[-1].music_sample, 640))
+    assert np.abs(np.diff(played.pcm)).max() < 0.02
+
+
+# --- the engine's side and what a session keeps
+
+
+def test_a_checkpoint_goes_on_elsewhere() -> None:
+    """A second's worth of what the client heard is made again, unheard, and it goes on by index."""
+    whole = by_index(rig_run(20))
+    first = rig()
+    first.run(6.5)
+    assert first.session.checkpoint is not None
+    checkpoint, heard = (
+        Checkpoint.from_bytes(first.session.checkpoint.to_bytes()),
+        first.chunks[-1].first_sample,
+    )
+    assert 0 < heard - checkpoint.placed < RATE
+    settings = config()
+    voice = Voice(first.voice.player, settings.policy)
+    voice.restore(checkpoint)
+    again = Rig(Session.restored(settings, checkpoint, 0.0), voice)
+    again.session.resume(0.0, heard)
+    chunks = again.run(5)
+    check_in_order(chunks, heard)
+    assert len(chunks) > 240
+    for index, samples in by_index(chunks).items():
+        assert np.array_equal(samples, whole[index])
+
+
+def test_gains_come_along_with_a_checkpoint() -> None:
+    played = rig()
+    for control in (Gain(-6.0), Fade(0.5, over_s=30.0), Duck(Ducking())):
+        played.session.control(played.now, control)
+    played.run(3)
+    checkpoint = played.session.checkpoint
+    assert checkpoint is not None
+    again = Checkpoint.from_bytes(checkpoint.to_bytes())
+    assert (again.mix, again.policy, again.stream) == (checkpoint.mix, checkpoint.policy, checkpoint.stream)
+    restored = Session.restored(config(), again, 0.0)
+    assert restored.playout.mix == played.session.playout.mix
+    assert restored.playout.ready == checkpoint.taken - checkpoint.played
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_damaged_checkpoint_is_refused(share: float) -> None:
+    played = rig()
+    played.run(3)
+    assert played.session.checkpoint is not None
+    blob = played.session.checkpoint.to_bytes()
+    with pytest.raises(PackageError, match="expected a session's checkpoint"):
+        Checkpoint.from_bytes(blob[: int(share * len(blob))])
+
+
+def test_a_broken_stream_ends_its_session_and_no_other() -> None:
+    good, bad = rig(), rig()
+    good.voices.open("bad", bad.voice)
+    bad.voice.stream.advance = None  # type: ignore[assignment,method-assign]
+    reports = good.voices.tick({"bad": Orders(wanted=12800, frames=bad.session._orders.frames)})
+    assert reports["bad"].failed is not None
+    assert "TypeError" in reports["bad"].failed
+    bad.session.heard(reports["bad"])
+    assert bad.session.state == "expired"
+    assert len(good.run(2)) > 80
+    assert HOP == 640
