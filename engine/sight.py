@@ -46,7 +46,7 @@ class Sight:
         """room: slots that the window may ever have, by default those that the policy asks for."""
         self.backend, self.policy, self.spec = backend, policy, backend.spec
         self.window = ShortTermWindow(window_slots(self.spec, policy))
-        self.room = max(self.window.capacity, room or 0)
+        self.room = min(max(self.window.capacity, room or 0), max(1, self.spec.window_slots))
         self.long_term = LongTermMemory(policy.long_term_capacity)
         self.condition = backend.new_condition(self.room)
         self.counts: Counter[str] = Counter()

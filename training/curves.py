@@ -15,6 +15,9 @@ from training.loop import LOG_FILE
 SMOOTHED_OVER = 15
 """Lines of the log; what is learned from is noisy, what is held out is drawn as it is."""
 
+HELD, SHARES = "held_", ("accuracy",)
+"""Held-out terms are drawn in the colour of the term that is learned; shares are no losses and are left out."""
+
 Lines = dict[str, list[tuple[int, float]]]
 
 
@@ -34,18 +37,27 @@ def draw(logs: list[Path], output: Path) -> None:
     figure = Figure(figsize=(6 * len(logs), 4), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, log in zip(np.atleast_1d(figure.subplots(1, len(logs))), logs, strict=True):
-        for name, points in curves(log).items():
+        lines = {name: points for name, points in curves(log).items() if not name.endswith(SHARES)}
+        colours = {term: f"C{i}" for i, term in enumerate(dict.fromkeys(map(_term, lines)))}
+        for name, points in lines.items():
             at, values = np.array(points).T
-            if name.startswith("held_"):
-                axis.plot(at, values, "o-", markersize=3, label=name.replace("_", " "))
+            if name.startswith(HELD):
+                axis.plot(
+                    at, values, "o-", markersize=3, color=colours[_term(name)], label=name.replace("_", " ")
+                )
             else:
                 window = np.ones(min(SMOOTHED_OVER, len(values)))
                 smooth = np.convolve(values, window, "valid") / len(window)
-                axis.plot(at[len(at) - len(smooth) :], smooth, linewidth=1, alpha=0.8, label=name)
+                last = at[len(at) - len(smooth) :]
+                axis.plot(last, smooth, linewidth=1, alpha=0.6, color=colours[_term(name)], label=name)
         axis.set(title=log.parent.name, xlabel="steps", yscale="log")
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7, frameon=False, ncol=2)
     figure.savefig(output, dpi=110)
+
+
+def _term(name: str) -> str:
+    return name.removeprefix(HELD)
 
 
 def main() -> None:

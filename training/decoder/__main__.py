@@ -25,6 +25,7 @@ from training.decoder.learner import DecoderLearner
 from training.devices import add_device_options, begin_on
 from training.loop import Plan, train
 from training.parts import eyes_of
+from training.pieces import TONICS
 
 HELD_OUT = 20
 """Videos that are not learned from: the first ones, a tenth at most."""
@@ -77,6 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--videos", type=int, default=420)
     parser.add_argument("--pieces", type=int, default=4, help="pieces of music for each drawn video")
+    parser.add_argument("--tonics", type=int, nargs="+", default=TONICS, help="pitch classes of the music")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--columns", type=int, default=750, help="of a row; a multiple of 25")
     parser.add_argument("--rate", type=float, default=1.5e-3)
@@ -104,7 +106,8 @@ def _silent(spec: ModelSpec) -> ModelSpec:
 
 def _drawn_clips(args: argparse.Namespace) -> list[Clip]:
     source, sounds = Path(args.package or args.runs), args.runs / "codec" / SOUNDS_FILE
-    return clips.make_all(source, sounds, args.out / "clips", args.videos, args.pieces, args.workers)
+    recipe = clips.Recipe(source, sounds, args.pieces, tuple(args.tonics))
+    return clips.make_all(recipe, args.out / "clips", args.videos, args.workers)
 
 
 def _own_clips(model: VidMuse, args: argparse.Namespace) -> list[Clip]:

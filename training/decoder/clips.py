@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,30 @@ from training.decoder.dataset import Clip
 from training.decoder.views import Views, watch
 from training.eyes.__main__ import seen
 from training.parts import codec_of, eyes_of
-from training.pieces import PIECE_STEPS, by_step, compose, draw
+from training.pieces import PIECE_STEPS, TONICS, by_step, compose, draw
 
 WINDOWS_S = (2.0, 4.0, 6.0, 10.0)
 """Lengths of the short-term window that each video is watched with."""
 PIECE_SEED_STRIDE = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What clips are made of. source: runs or a model, whose eyes see and whose codec writes.
+
+    sounds: notes of the sound font that were measured before. tonics: pitch classes that pieces may be in.
+    """
+
+    source: Path
+    sounds: Path
+    pieces: int
+    tonics: tuple[int, ...] = TONICS
+
+
 def make(
-    seeds: range, pieces: int, spec: ModelSpec, vision: VisionTower, codec: CodecModel, sounds: Sounds
+    seeds: range, recipe: Recipe, spec: ModelSpec, vision: VisionTower, codec: CodecModel, sounds: Sounds
 ) -> Iterator[Clip]:
-    """A clip for each seed, with `pieces` pieces of music."""
+    """A clip for each seed."""
     for seed in seeds:
         video = draw(seed)
         pictures = torch.from_numpy(seen(video)[0])
@@ -49,10 +63,9 @@ def make(
             for window in WINDOWS_S
         ]
         codes = []
-        for piece in range(pieces):
-            notes = compose(
-                by_step(video.frames, video.attributes, PIECE_STEPS), seed * PIECE_SEED_STRIDE + piece
-            )
+        for piece in range(recipe.pieces):
+            heard = by_step(video.frames, video.attributes, PIECE_STEPS)
+            notes = compose(heard, seed * PIECE_SEED_STRIDE + piece, recipe.tonics)
             sound = compressed(torch.from_numpy(amplitudes(notes, sounds)))
             codes.append(tokens(codec, sound))
         yield Clip(features, views, np.stack(codes))
@@ -83,30 +96,27 @@ def _ragged(rows: list[list[int]]) -> np.ndarray:
     return answer
 
 
-def make_all(source: Path, sounds: Path, folder: Path, videos: int, pieces: int, workers: int) -> list[Clip]:
-    """All clips; those that are not on the disk yet are made, one process a core.
-
-    source: runs or a model, whose eyes see and whose codec writes. sounds: notes of the sound font that were measured before.
-    """
+def make_all(recipe: Recipe, folder: Path, videos: int, workers: int) -> list[Clip]:
+    """All clips; those that are not on the disk yet are made, one process a core."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [seed for seed in range(videos) if not (folder / f"{seed}.npz").is_file()]
     if missing:
+        tasks = [(recipe, folder, seed) for seed in missing]
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            for done, _ in enumerate(
-                pool.map(_make_one, [(source, sounds, folder, seed, pieces) for seed in missing]), 1
-            ):
+            for done, _ in enumerate(pool.map(_make_one, tasks), 1):
                 if done % 20 == 0:
                     print(f"{done} of {len(missing)} clips", flush=True)
     return [load(folder / f"{seed}.npz") for seed in range(videos)]
 
 
-_KEPT: dict[Path, tuple[VisionTower, CodecModel, Sounds]] = {}
+_KEPT: dict[Recipe, tuple[VisionTower, CodecModel, Sounds]] = {}
 
 
-def _make_one(task: tuple[Path, Path, Path, int, int]) -> None:
-    source, sounds, folder, seed, pieces = task
+def _make_one(task: tuple[Recipe, Path, int]) -> None:
+    recipe, folder, seed = task
     torch.set_num_threads(1)
-    if source not in _KEPT:
-        _KEPT[source] = (eyes_of(source), codec_of(source), Sounds.load(starter.CODEC, sounds))
-    made = make(range(seed, seed + 1), pieces, starter.spec(), *_KEPT[source])
+    if recipe not in _KEPT:
+        sounds = Sounds.load(starter.CODEC, recipe.sounds)
+        _KEPT[recipe] = (eyes_of(recipe.source), codec_of(recipe.source), sounds)
+    made = make(range(seed, seed + 1), recipe, starter.spec(), *_KEPT[recipe])
     save(next(made), folder / f"{seed}.npz")
