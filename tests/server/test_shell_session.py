@@ -244,7 +244,7 @@ def test_coded_music_decodes_to_what_was_placed(served: Served, name: str, decod
     else:
         heard = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)[:, OPUS_DELAY:]
         likeness = np.corrcoef(heard[0], whole[: heard.shape[1], 0])[0, 1]
-        assert likeness > 0.7  # of noise, which is hard to code; observed 0.86
+        assert likeness > 0.9  # observed 0.952, three runs
 
 
 def test_the_clock_is_told(served: Served) -> None:
