@@ -1,0 +1,380 @@
+"""One session with a server as a state machine without I/O: it survives its connections and is told what they did.
+
+    idle ─opened─► greeting ─created, resumed─► open ─lost─► waiting ─opened─► greeting ...      any ─► over
+
+    opened()       a connection stands; the greeting waits in `take`
+    receive(raw)   a message came; returns what the program should see
+    take()         the next message to write: greeting, then control, then the newest picture
+    tick()         at least every 50 ms: pings, reports
+    lost(code)     the connection closed; returns what to do next
+    send, push, report    what the program wants
+
+It reads the time from the clock that it was given and never waits.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import UNSET
+
+from cuestream_client import messages as m
+from cuestream_client.clocksync import ClockSync
+from cuestream_client.closes import BROKEN, Patience, Then, after_close, after_status
+from cuestream_client.control import decode_server, encode
+from cuestream_client.errors import Closed, ProtocolError
+from cuestream_client.media import Flag, Kind, Media, StreamId, decode_media, encode_media
+from cuestream_client.music import Chunk, Music
+from cuestream_client.outbox import Outbox
+
+PING_EVERY_S = 2.0
+REPORT_EVERY_S = 0.1
+"""Half of what the protocol asks for, so that one late report stops no music."""
+LEAVE_AFTER_S = 1.5
+"""From `go_away` to our leaving: a newer resume handle comes within a second."""
+
+State: TypeAlias = Literal["idle", "greeting", "open", "waiting", "over"]
+Seen: TypeAlias = m.ServerMessage | Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a session begins with."""
+
+    audio: m.AudioFormat = m.AudioFormat("pcm_s16", 48_000, 2)
+    config: m.ConfigPatch = field(default_factory=m.ConfigPatch)
+    client: str = "cuestream-client/0.1.0"
+    original: m.AudioFormat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """at_us: when it was captured, on the session's clock (`Session.now_us`)."""
+
+    kind: Kind
+    payload: bytes
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Playout:
+    """What was heard. session: the number of the session whose samples these are."""
+
+    session: int
+    played_through: int
+    buffer_ms: float = 0.0
+    underruns: int = 0
+    clock_ppm: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What to do after a connection is gone: wait `pause_s` and connect to `url`, or stop. why: one line, code: of the close."""
+
+    then: Then
+    url: str
+    pause_s: float
+    code: int
+    why: str
+    gave_up: bool = False
+
+
+class Session:
+    """See the module."""
+
+    def __init__(
+        self,
+        url: str,
+        wish: Wish | None = None,
+        patience: Patience | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.url, self.wish, self.patience = url, wish or Wish(), patience or Patience()
+        self._clock, self._chance, self._zero_s = clock, chance, clock()
+        self.state: State = "idle"
+        self.created: m.SessionCreated | None = None
+        self.config: m.Config | None = None
+        self.video: m.VideoFormat | None = None
+        self.limits: m.SessionLimits | None = None
+        self.music: Music | None = None
+        self.ended: m.SessionEnded | None = None
+        self.sessions = 0
+        self.sync = ClockSync()
+        self.outbox = Outbox()
+        self.counts: Counter[str] = Counter()
+        self._greeted = False
+        self._handle: str | None = None
+        self._wants_play = False
+        self._credit: m.FlowCredit | None = None
+        self._ending = False
+        self._picture: Picture | None = None  # bound: 1, a newer one replaces it
+        self._seq = 0
+        self._playout: Playout | None = None  # bound: 1, a newer one replaces it
+        self._reported_s = self._pinged_s = float("-inf")
+        self._opened_s = 0.0
+        self._failures = 0
+        self._retry_after_s: float | None = None
+        self._error: m.ErrorMessage | None = None
+        self._leave_at_s: float | None = None
+        self._leave_to: str | None = None
+
+    # --- what the program wants
+
+    @property
+    def now_us(self) -> int:
+        """The clock of pictures: microseconds since this object was made."""
+        return int((self._clock() - self._zero_s) * 1e6)
+
+    @property
+    def played_through(self) -> int:
+        """One after the last sample that was heard of the session that stands."""
+        if self.music is None or self._playout is None or self._playout.session != self.sessions:
+            return 0
+        return min(self._playout.played_through, self.music.received_through)
+
+    def send(self, message: m.ClientMessage) -> None:
+        """A control message; while there is no connection it waits. Raises Closed or TooMuch."""
+        if self.state == "over":
+            raise Closed("the session is over")
+        self.outbox.add(message)
+        match message:
+            case m.Playback(action=action) if action != "reset_context":
+                self._wants_play = action == "play"
+            case m.FlowCredit():
+                self._credit = message
+            case m.SessionEnd():
+                self._ending = True
+
+    def push(self, picture: Picture) -> None:
+        """The newest picture; one that still waits is dropped. Raises ValueError when it is larger than the server takes."""
+        most = self.limits.image_bytes if self.limits else 1024 * 1024
+        if len(picture.payload) > most - 24:
+            raise ValueError(f"a picture of {len(picture.payload)} bytes; the server takes {most}")
+        self.counts["replaced_pictures"] += self._picture is not None
+        self._picture = picture
+
+    def report(self, playout: Playout) -> None:
+        """What was heard; sent with the next `tick`. Going back or beyond what was received does no harm."""
+        before = self._playout
+        if before is None or playout.session != before.session:
+            self._playout = playout
+        elif playout.played_through >= before.played_through:
+            self._playout = playout
+
+    def close(self) -> None:
+        """Nothing more will be sent or received."""
+        self.state = "over"
+
+    # --- the connection
+
+    def opened(self) -> None:
+        """A connection stands."""
+        self.state, self._greeted = "greeting", False
+        self._retry_after_s = self._error = None
+        self._leave_at_s = None
+        if self.music:
+            self.music.reconnected()
+
+    def take(self) -> str | bytes | None:
+        """The next message to write, None when there is nothing."""
+        if self.state == "greeting" and not self._greeted:
+            self._greeted = True
+            return encode(self._greeting())
+        if self.state != "open":
+            return None
+        message = self.outbox.take()
+        return encode(message) if message is not None else self._take_picture()
+
+    def receive(self, raw: str | bytes) -> Seen | None:
+        """What a message says, None when there is nothing to tell. One that breaks the protocol is counted and left alone."""
+        try:
+            if isinstance(raw, bytes):
+                return self._media(raw)
+            return self._control(raw)
+        except ProtocolError as error:
+            if error.code == "unsupported_codec":
+                raise
+            self.counts[f"refused_{error.code}"] += 1
+            return None
+
+    def tick(self) -> None:
+        """Queue a ping and a report when they are due."""
+        now = self._clock()
+        if self.state != "open":
+            return
+        if now - self._pinged_s >= PING_EVERY_S:
+            self._pinged_s = now
+            self.outbox.add(m.Ping(self.now_us))
+        playout = self._playout
+        if playout and playout.session == self.sessions and now - self._reported_s >= REPORT_EVERY_S:
+            self._reported_s = now
+            buffer_ms, ppm = max(0.0, playout.buffer_ms), max(-10_000.0, min(10_000.0, playout.clock_ppm))
+            self.outbox.add(m.PlayoutReport(self.played_through, buffer_ms, playout.underruns, ppm))
+
+    @property
+    def wants_to_leave(self) -> bool:
+        """The server goes away and it is time to close this connection with 1001 and to connect to the next one."""
+        return self._leave_at_s is not None and self._clock() >= self._leave_at_s
+
+    def lost(self, code: int = BROKEN, reason: str = "") -> Next:
+        """The connection closed."""
+        stood = self.state == "open" and self._clock() - self._opened_s >= self.patience.stable_s
+        self._failures = 0 if stood else self._failures
+        error = self._error
+        why = f"{error.code}: {error.text}" if error else reason or f"closed with {code}"
+        if self.state == "over" or self.ended or (self._ending and code == 1000):
+            return self._stop(code, why)
+        return self._after(after_close(code), code, why)
+
+    def refused(self, status: int | None, why: str, retry_after_s: float | None = None) -> Next:
+        """A connection did not come about: the server answered with an HTTP status, or nobody did."""
+        self._retry_after_s = retry_after_s
+        if status is None:
+            return self._after("resume", BROKEN, why)
+        return self._after(after_status(status), status, why)
+
+    # --- inside
+
+    def _greeting(self) -> m.Message:
+        wish = self.wish
+        if self._handle is not None and self.music is not None:
+            through = self.music.received_through
+            return m.SessionResume(
+                m.PROTOCOL_MINOR, self._handle, through, self.played_through, client=wish.client
+            )
+        config = self._wanted_config()
+        return m.SessionStart(
+            m.PROTOCOL_MINOR,
+            client=wish.client,
+            audio=wish.audio,
+            original=UNSET if wish.original is None else wish.original,
+            config=UNSET if config == m.ConfigPatch() else config,
+        )
+
+    def _wanted_config(self) -> m.ConfigPatch:
+        """What held last, or what was wished for, and the changes that the server has not seen."""
+        wanted = msgspec.convert(msgspec.to_builtins(self.config), m.ConfigPatch) if self.config else self.wish.config
+        for message in self.outbox if self.config else ():
+            if isinstance(message, m.SessionUpdate):
+                wanted = m.merged(wanted, message.config)
+        return wanted
+
+    def _take_picture(self) -> bytes | None:
+        picture, self._picture = self._picture, None
+        if picture is None:
+            return None
+        seq, self._seq = self._seq, (self._seq + 1) % 2**32
+        flags = Flag.KEYFRAME
+        return encode_media(Media(picture.kind, StreamId.VIDEO, seq, picture.at_us, picture.payload, flags))
+
+    def _media(self, raw: bytes) -> Chunk | None:
+        media = decode_media(raw)
+        if media is None or self.music is None or self.state != "open":
+            self.counts["ignored"] += 1
+            return None
+        return self.music.add(media)
+
+    def _control(self, raw: str) -> m.ServerMessage | None:
+        message = decode_server(raw)
+        match message:
+            case m.SessionCreated():
+                self._begin(message)
+            case m.SessionResumed():
+                self._go_on(message)
+            case m.SessionUpdated():
+                self.config = message.config
+            case m.ResumeHandle():
+                self._handle = message.handle if message.resumable else None
+                self.outbox.consumed(message.consumed_messages)
+            case m.VideoRequest():
+                self.video = message.video
+            case m.Pong():
+                self.sync.pong(message.t_us, message.server_us, self.now_us)
+            case m.ErrorMessage():
+                self._note(message)
+            case m.GoAway():
+                self._prepare_to_leave(message)
+            case m.SessionEnded():
+                self.ended = message
+            case None:
+                self.counts["ignored"] += 1
+        return message
+
+    def _begin(self, created: m.SessionCreated) -> None:
+        is_first = self.sessions == 0
+        self.sessions += 1
+        self.music = Music(self.sessions, created.audio)
+        self.created, self._playout = created, None
+        if not is_first:
+            self._start_over()
+        self._opens(created)
+
+    def _start_over(self) -> None:
+        """A session came instead of one that is gone: the configuration went with the greeting, the rest is said again."""
+        left = self.outbox.restart()
+        if self._credit:
+            self.outbox.add(self._credit)
+        if self._wants_play:
+            self.outbox.add(m.Playback("play"))
+        for message in left:
+            if isinstance(message, m.SessionEnd):
+                self.outbox.add(message)
+
+    def _go_on(self, resumed: m.SessionResumed) -> None:
+        self.outbox.rewind(resumed.consumed_messages)
+        self.counts["resumed"] += 1
+        self._opens(resumed)
+
+    def _opens(self, message: m.SessionCreated | m.SessionResumed) -> None:
+        self.state, self._opened_s = "open", self._clock()
+        self.config, self.video, self.limits = message.config, message.video, message.limits
+        self._reported_s = self._pinged_s = float("-inf")
+
+    def _note(self, error: m.ErrorMessage) -> None:
+        self.counts["errors"] += 1
+        if error.fatal:
+            self._error = error
+        if error.retry_after_ms is not UNSET:
+            self._retry_after_s = error.retry_after_ms / 1000
+
+    def _prepare_to_leave(self, message: m.GoAway) -> None:
+        """A session at its limit would only be refused elsewhere; from the others it is better to go before the end."""
+        if message.reason == "session_limit":
+            return
+        self._leave_at_s = self._clock() + min(LEAVE_AFTER_S, message.time_left_ms / 2000)
+        if message.reconnect_url is not UNSET and _is_as_safe(message.reconnect_url, self.url):
+            self._leave_to = message.reconnect_url
+
+    def _after(self, then: Then, code: int, why: str) -> Next:
+        if then == "stop":
+            return self._stop(code, why)
+        if self._failures >= self.patience.attempts:
+            return self._stop(code, f"gave up after {self._failures} attempts; {why}", gave_up=True)
+        at_once = then == "resume" and self._failures == 0 and code in (BROKEN, 1001) and self.sessions > 0
+        pause = 0.0 if at_once else self.patience.pause_s(self._failures, self._chance)
+        pause = max(pause, self._retry_after_s or 0.0)
+        if then == "retry":
+            self._handle = None
+        if self._leave_to is not None:
+            self.url, self._leave_to = self._leave_to, None
+        self._failures += 1
+        self.state = "waiting"
+        return Next(then, self.url, pause, code, why)
+
+    def _stop(self, code: int, why: str, gave_up: bool = False) -> Next:
+        self.state = "over"
+        return Next("stop", self.url, 0.0, code, why, gave_up)
+
+
+def _is_as_safe(url: str, as_this: str) -> bool:
+    """Whether an address that a server names is a websocket, and encrypted where the first one was: a token goes there."""
+    schemes = ("wss",) if urlsplit(as_this).scheme == "wss" else ("ws", "wss")
+    return urlsplit(url).scheme in schemes
