@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,12 @@ def test_media_mean_the_same(vector: dict[str, Any]) -> None:
 def test_what_breaks_the_protocol_is_refused_with_the_same_code(vector: dict[str, Any]) -> None:
     limits = dict(vector["limits"])
     text_bytes = limits.pop("text_bytes", 64 * 1024)
+    raw = (
+        vector["text"] if "text" in vector else bytes.fromhex(vector.get("hex") or vector.get("text_hex", ""))
+    )
+    decode: Callable[..., Any] = decode_media if "hex" in vector else decode_client
     with pytest.raises(ProtocolError) as refused:
-        if "hex" in vector:
-            decode_media(bytes.fromhex(vector["hex"]), MediaLimits(**limits))
-        else:
-            raw = vector.get("text", None)
-            decode_client(bytes.fromhex(vector["text_hex"]) if raw is None else raw, text_bytes)
+        decode(raw, MediaLimits(**limits) if "hex" in vector else text_bytes)
     assert refused.value.code == vector["error"]
 
 
@@ -88,7 +89,9 @@ def test_messages_have_the_fields_and_ranges_of_the_server() -> None:
     def schema(union: Any) -> Any:
         (root,), defs = msgspec.json.schema_components((union,))
         bare = {name: {k: v for k, v in body.items() if k != "description"} for name, body in defs.items()}
-        return json.loads(json.dumps([root, bare]), object_hook=lambda o: {k: o[k] for k in o if k != "description"})
+        return json.loads(
+            json.dumps([root, bare]), object_hook=lambda o: {k: o[k] for k in o if k != "description"}
+        )
 
     assert schema(messages.ClientMessage) == schema(theirs.ClientMessage)
     assert schema(messages.ServerMessage) == schema(theirs.ServerMessage)

@@ -1,8 +1,8 @@
 """What a client may do after a connection closed, and how long it waits.
 
-    resume  connect again with the newest handle; when that is refused, as retry
-    retry   a new session, after `retry_after_ms` when an error said so, otherwise after a pause that doubles
-    stop    do not come back by yourself
+resume  connect again with the newest handle; when that is refused, as retry
+retry   a new session, after `retry_after_ms` when an error said so, otherwise after a pause that doubles
+stop    do not come back by yourself
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Patience:
     first_s: float = 0.25
     most_s: float = 10.0
     attempts: int = 12
-    stable_s: float = 5.0
+    stable_s: float = 2.0
 
     def pause_s(self, failures: int, random: Callable[[], float]) -> float:
         """failures: attempts in a row that failed before this one, from 0."""

@@ -202,7 +202,9 @@ def _check_payload(media: Media) -> None:
         if Flag.END not in media.flags:
             _refuse("a message without a payload")
         return
-    if media.kind in SAMPLE_BYTES and length not in [media.dur * SAMPLE_BYTES[media.kind] * c for c in (1, 2)]:
+    if media.kind in SAMPLE_BYTES and length not in [
+        media.dur * SAMPLE_BYTES[media.kind] * c for c in (1, 2)
+    ]:
         _refuse(f"{length} bytes are not {media.dur} samples of one or two channels")
     if media.kind is Kind.I420:
         size = media.size or Size(1, 1)

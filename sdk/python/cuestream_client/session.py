@@ -18,7 +18,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -44,11 +44,14 @@ State: TypeAlias = Literal["idle", "greeting", "open", "waiting", "over"]
 Seen: TypeAlias = m.ServerMessage | Chunk
 
 
+PCM = m.AudioFormat("pcm_s16", 48_000, 2)
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a session begins with."""
 
-    audio: m.AudioFormat = m.AudioFormat("pcm_s16", 48_000, 2)
+    audio: m.AudioFormat = PCM
     config: m.ConfigPatch = field(default_factory=m.ConfigPatch)
     client: str = "cuestream-client/0.1.0"
     original: m.AudioFormat | None = None
@@ -164,10 +167,10 @@ class Session:
     def report(self, playout: Playout) -> None:
         """What was heard; sent with the next `tick`. Going back or beyond what was received does no harm."""
         before = self._playout
-        if before is None or playout.session != before.session:
-            self._playout = playout
-        elif playout.played_through >= before.played_through:
-            self._playout = playout
+        is_back = (
+            before and before.session == playout.session and playout.played_through < before.played_through
+        )
+        self._playout = before if is_back else playout
 
     def close(self) -> None:
         """Nothing more will be sent or received."""
@@ -244,28 +247,35 @@ class Session:
     # --- inside
 
     def _greeting(self) -> m.Message:
-        wish = self.wish
         if self._handle is not None and self.music is not None:
             through = self.music.received_through
             return m.SessionResume(
-                m.PROTOCOL_MINOR, self._handle, through, self.played_through, client=wish.client
+                m.PROTOCOL_MINOR, self._handle, through, self.played_through, client=self.wish.client
             )
-        config = self._wanted_config()
+        if self.sessions:
+            self._start_over()
+        wish = self.wish
         return m.SessionStart(
             m.PROTOCOL_MINOR,
             client=wish.client,
             audio=wish.audio,
             original=UNSET if wish.original is None else wish.original,
-            config=UNSET if config == m.ConfigPatch() else config,
+            config=UNSET if wish.config == m.ConfigPatch() else wish.config,
         )
 
-    def _wanted_config(self) -> m.ConfigPatch:
-        """What held last, or what was wished for, and the changes that the server has not seen."""
-        wanted = msgspec.convert(msgspec.to_builtins(self.config), m.ConfigPatch) if self.config else self.wish.config
-        for message in self.outbox if self.config else ():
+    def _start_over(self) -> None:
+        """A session that is gone is begun anew: with what held last and the changes that nobody saw, and playing if it played."""
+        config, left = self.wish.config, self.outbox.restart()
+        if self.config:
+            config, self.config = msgspec.convert(msgspec.to_builtins(self.config), m.ConfigPatch), None
+        for message in left:
             if isinstance(message, m.SessionUpdate):
-                wanted = m.merged(wanted, message.config)
-        return wanted
+                config = m.merged(config, message.config)
+        self.wish = replace(self.wish, config=config)
+        ends = [message for message in left if isinstance(message, m.SessionEnd)]
+        plays = [m.Playback("play")] if self._wants_play else []
+        for again in (*filter(None, [self._credit]), *plays, *ends):
+            self.outbox.add(again)
 
     def _take_picture(self) -> bytes | None:
         picture, self._picture = self._picture, None
@@ -309,24 +319,10 @@ class Session:
         return message
 
     def _begin(self, created: m.SessionCreated) -> None:
-        is_first = self.sessions == 0
         self.sessions += 1
         self.music = Music(self.sessions, created.audio)
         self.created, self._playout = created, None
-        if not is_first:
-            self._start_over()
         self._opens(created)
-
-    def _start_over(self) -> None:
-        """A session came instead of one that is gone: the configuration went with the greeting, the rest is said again."""
-        left = self.outbox.restart()
-        if self._credit:
-            self.outbox.add(self._credit)
-        if self._wants_play:
-            self.outbox.add(m.Playback("play"))
-        for message in left:
-            if isinstance(message, m.SessionEnd):
-                self.outbox.add(message)
 
     def _go_on(self, resumed: m.SessionResumed) -> None:
         self.outbox.rewind(resumed.consumed_messages)
