@@ -23,31 +23,35 @@ def play(
 ) -> tuple[F32, F32]:
     """Music that comes in chunks by the server's clock, played by a card that is `ppm` faster.
 
-    Returns what was heard and the buffer's level in seconds before each block.
+    Returns what was heard, and after each block the buffer's level before it, in seconds, and the difference of the clocks that
+    the player found, in millionths: float [blocks, 2].
     """
     chunk, block, sent = int(player.rate * chunk_s), int(player.rate * block_s), 0
-    heard, levels = [], []
+    heard, found = [], []
     blocks = int(seconds / block_s)
     for number in range(blocks):
         now_s = number * block_s * (1 - ppm * 1e-6)
         while sent / player.rate <= now_s + player.comfort.target_s:
             player.put(Chunk(sent, sine(sent, chunk, turn), 1))
             sent += chunk
-        levels.append(player.level_s)
+        level_s = player.level_s
         heard.append(player.read(block)[:, 0])
-    return np.concatenate(heard), np.array(levels)
+        found.append((level_s, player.drift.clock_ppm))
+    return np.concatenate(heard), np.array(found)
 
 
 @pytest.mark.parametrize("ppm", [200.0, -200.0])
 def test_an_hour_of_drift_keeps_the_buffer_in_bounds_and_the_sine_continuous(ppm: float) -> None:
     rate, turn = 2000, 2 * np.pi * 20 / 2000
     player = Player(rate, 1, Comfort(target_s=0.3, least_s=0.3))
-    heard, levels = play(player, 3600, ppm, turn, 0.1, 0.1)
+    heard, found = play(player, 3600, ppm, turn, 0.1, 0.1)
+    levels, clocks = found.T
     assert player.underruns == 0
     assert levels.min() > 0.1
     assert levels.max() < 0.5
     assert abs(levels[-6000:].mean() - 0.3) < 0.06
-    assert abs(player.drift.clock_ppm - ppm) < 20
+    # Chunks as long as blocks beat with them once in 500 s, and what is found swings with it; observed means 200.0 and -200.0.
+    assert abs(clocks[-20_000:].mean() - ppm) < 5
     begun = heard[int(rate * 0.02) :]
     bend = np.abs(begun[2:] - 2 * begun[1:-1] + begun[:-2]).max()
     assert (

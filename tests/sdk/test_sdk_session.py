@@ -195,7 +195,7 @@ def test_each_close_code_is_followed_as_the_table_says(code: int, then: str) -> 
 
 
 def test_pauses_double_to_a_bound_and_then_it_gives_up() -> None:
-    patience = Patience(first_s=0.25, most_s=4.0, attempts=8)
+    patience = Patience(first_s=0.25, most_s=4.0, first_attempts=8)
     session = Session("ws://x", patience=patience, clock=lambda: 0.0, chance=lambda: 1.0)
     pauses = [session.refused(None, "nobody there") for _ in range(9)]
     assert [p.pause_s for p in pauses[:8]] == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0]

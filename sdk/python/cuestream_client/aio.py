@@ -70,6 +70,7 @@ class AsyncClient:
         self._first = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failure: ClientError | None = None
+        self._playout: Callable[[], Playout] | None = None
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -111,7 +112,7 @@ class AsyncClient:
         at_us = self.now_us if at_us is None else at_us
         if not self.wants(at_us):
             return False
-        await self.show(await asyncio.to_thread(self.encode, frame, at_us))
+        self.send_picture(await asyncio.to_thread(self.encode, frame, at_us))
         return True
 
     def wants(self, at_us: int) -> bool:
@@ -120,11 +121,13 @@ class AsyncClient:
         return self._pictures.passes(at_us, self.session.video)
 
     def encode(self, frame: Frame, at_us: int) -> Picture:
-        """Takes milliseconds; from any thread."""
-        return self._pictures.prepare(frame, at_us, self.session.video)
+        """Takes milliseconds; from any thread. Raises ValueError for what is no picture or larger than the server takes."""
+        picture = self._pictures.prepare(frame, at_us, self.session.video)
+        self.session.check(picture)
+        return picture
 
-    async def show(self, picture: Picture) -> None:
-        """Send a picture; one that still waits is dropped. Raises ValueError when it is larger than the server takes."""
+    def send_picture(self, picture: Picture) -> None:
+        """Send a picture; one that still waits is dropped."""
         self.session.push(picture)
         self._wake.set()
 
@@ -163,6 +166,10 @@ class AsyncClient:
     def report(self, playout: Playout) -> None:
         """What was heard, by whoever plays `audio(acknowledge=False)`."""
         self.session.report(playout)
+
+    def follow(self, playout: Callable[[], Playout]) -> None:
+        """Ask a player what was heard, whenever the server is to be told; instead of `report`."""
+        self._playout = playout
 
     # --- down
 
@@ -270,6 +277,8 @@ class AsyncClient:
         """`send` waits while the line is full; meanwhile a newer picture replaces the one that waits."""
         while True:
             self._wake.clear()
+            if self._playout:
+                self.session.report(self._playout())
             self.session.tick()
             while (raw := self.session.take()) is not None:
                 await line.send(raw)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -89,10 +89,19 @@ class Client:
         """Show a frame. False: it came sooner than the server wants frames, and cost nothing. One that is shown is encoded here,
         in milliseconds."""
         at_us = self.now_us if at_us is None else at_us
-        if not self._client.wants(at_us):
+        if not self.wants(at_us):
             return False
-        self._wait(self._client.show(self._client.encode(frame, at_us)))
+        self.show(frame, at_us)
         return True
+
+    def wants(self, at_us: int) -> bool:
+        """Whether a frame of that moment is wanted; counts as shown. For whoever has to make a frame first, to `show` it."""
+        return self._client.wants(at_us)
+
+    def show(self, frame: Frame, at_us: int) -> None:
+        """Show a frame whether or not it is time for one."""
+        picture = self._client.encode(frame, at_us)
+        self._loop.call_soon_threadsafe(self._client.send_picture, picture)
 
     def play(self) -> None:
         self._wait(self._client.play())
@@ -123,6 +132,10 @@ class Client:
     def report(self, playout: Playout) -> None:
         """What was heard, by whoever plays `audio(acknowledge=False)`."""
         self._loop.call_soon_threadsafe(self._client.report, playout)
+
+    def follow(self, playout: Callable[[], Playout]) -> None:
+        """Ask a player what was heard, whenever the server is to be told; called in the client's thread, and short."""
+        self._client.follow(playout)
 
     def audio(self, acknowledge: bool = True) -> Iterator[Chunk]:
         """The music, to its end. acknowledge: asking for the next chunk says that this one was heard."""

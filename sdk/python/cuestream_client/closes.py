@@ -58,6 +58,8 @@ class Patience:
     first_s: float = 0.25
     most_s: float = 10.0
     attempts: int = 12
+    first_attempts: int = 3
+    """So many where nobody ever answered: the address is likely wrong."""
     stable_s: float = 2.0
 
     def pause_s(self, failures: int, random: Callable[[], float]) -> float:

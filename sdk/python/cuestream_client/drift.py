@@ -43,5 +43,6 @@ class Drift:
 
     @property
     def clock_ppm(self) -> float:
-        """How much faster than the server's clock the card is, millionths."""
+        """How much faster than the server's clock the card is, millionths. True in the mean over minutes: it swings while the
+        ends of chunks wander through the card's blocks."""
         return -self.integral * 1e6

@@ -30,7 +30,7 @@ from cuestream_client.clocksync import ClockSync
 from cuestream_client.closes import BROKEN, Patience, Then, after_close, after_status
 from cuestream_client.control import decode_server, encode
 from cuestream_client.errors import Closed, ProtocolError
-from cuestream_client.media import Flag, Kind, Media, StreamId, decode_media, encode_media
+from cuestream_client.media import HEADER, Flag, Kind, Media, StreamId, decode_media, encode_media
 from cuestream_client.music import Chunk, Music
 from cuestream_client.outbox import Outbox
 
@@ -137,6 +137,11 @@ class Session:
         return int((self._clock() - self._zero_s) * 1e6)
 
     @property
+    def audio(self) -> m.AudioFormat:
+        """How the music comes; what was wished for before the server said it."""
+        return self.music.audio if self.music else self.wish.audio
+
+    @property
     def played_through(self) -> int:
         """One after the last sample that was heard of the session that stands."""
         if self.music is None or self._playout is None or self._playout.session != self.sessions:
@@ -156,11 +161,14 @@ class Session:
             case m.SessionEnd():
                 self._ending = True
 
-    def push(self, picture: Picture) -> None:
-        """The newest picture; one that still waits is dropped. Raises ValueError when it is larger than the server takes."""
+    def check(self, picture: Picture) -> None:
+        """Raises ValueError when a picture is larger than the server takes."""
         most = self.limits.image_bytes if self.limits else 1024 * 1024
-        if len(picture.payload) > most - 24:
+        if len(picture.payload) + HEADER.size > most:
             raise ValueError(f"a picture of {len(picture.payload)} bytes; the server takes {most}")
+
+    def push(self, picture: Picture) -> None:
+        """The newest picture; one that still waits is dropped."""
         self.counts["replaced_pictures"] += self._picture is not None
         self._picture = picture
 
@@ -352,7 +360,8 @@ class Session:
     def _after(self, then: Then, code: int, why: str) -> Next:
         if then == "stop":
             return self._stop(code, why)
-        if self._failures >= self.patience.attempts:
+        nobody = code == BROKEN and self.sessions == 0
+        if self._failures >= (self.patience.first_attempts if nobody else self.patience.attempts):
             return self._stop(code, f"gave up after {self._failures} attempts; {why}", gave_up=True)
         at_once = then == "resume" and self._failures == 0 and code in (BROKEN, 1001) and self.sessions > 0
         pause = 0.0 if at_once else self.patience.pause_s(self._failures, self._chance)
