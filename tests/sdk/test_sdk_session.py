@@ -204,6 +204,18 @@ def test_pauses_double_to_a_bound_and_then_it_gives_up() -> None:
     assert least.refused(None, "").pause_s == 0.125
 
 
+def test_a_server_that_came_back_without_the_session_is_not_kept_waiting() -> None:
+    world = World(delay=0)
+    world.run(30)
+    world.session.lost(1006)
+    for _ in range(6):
+        world.session.refused(None, "still away")
+    world.session.opened()
+    following = world.session.lost(4404)
+    assert following.then == "retry"
+    assert following.pause_s <= 0.25
+
+
 def test_a_pause_that_the_server_asks_for_is_kept() -> None:
     session = Session("ws://x", clock=lambda: 0.0, chance=lambda: 0.0)
     session.opened()

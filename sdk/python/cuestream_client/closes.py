@@ -15,6 +15,8 @@ Then: TypeAlias = Literal["resume", "retry", "stop"]
 
 BROKEN = 1006
 """Never sent: what a client sees when a connection breaks."""
+UNKNOWN = 4404
+"""The session is gone."""
 CLOSES: dict[int, Then] = {
     1000: "stop",
     1001: "resume",

@@ -27,7 +27,7 @@ from msgspec import UNSET
 
 from cuestream_client import messages as m
 from cuestream_client.clocksync import ClockSync
-from cuestream_client.closes import BROKEN, Patience, Then, after_close, after_status
+from cuestream_client.closes import BROKEN, UNKNOWN, Patience, Then, after_close, after_status
 from cuestream_client.control import decode_server, encode
 from cuestream_client.errors import Closed, ProtocolError
 from cuestream_client.media import HEADER, Flag, Kind, Media, StreamId, decode_media, encode_media
@@ -360,19 +360,21 @@ class Session:
     def _after(self, then: Then, code: int, why: str) -> Next:
         if then == "stop":
             return self._stop(code, why)
+        if then == "retry":
+            # A server that no longer knows the session is there and answers: a new one need not wait long.
+            self._failures = 0 if code == UNKNOWN and self._handle else self._failures
+            self._handle = None
         nobody = code == BROKEN and self.sessions == 0
         if self._failures >= (self.patience.first_attempts if nobody else self.patience.attempts):
             return self._stop(code, f"gave up after {self._failures} attempts; {why}", gave_up=True)
         at_once = then == "resume" and self._failures == 0 and code in (BROKEN, 1001) and self.sessions > 0
         pause = 0.0 if at_once else self.patience.pause_s(self._failures, self._chance)
         pause = max(pause, self._retry_after_s or 0.0)
-        if then == "retry":
-            self._handle = None
         if self._leave_to is not None:
             self.url, self._leave_to = self._leave_to, None
         self._failures += 1
         self.state = "waiting"
-        return Next(then, self.url, pause, code, why)
+        return Next(then, self.url, pause, int(code), why)
 
     def _stop(self, code: int, why: str, gave_up: bool = False) -> Next:
         self.state = "over"
