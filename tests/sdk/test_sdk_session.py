@@ -156,6 +156,41 @@ def test_a_session_that_is_gone_is_begun_anew_as_it_was() -> None:
     assert world.session.played_through == new[-1].end
 
 
+def test_a_session_that_was_to_end_is_not_begun_anew() -> None:
+    world = World(delay=1)
+    world.run(60)
+    world.takes["s0"].ended = True
+    world.session.send(m.SessionEnd())
+    world.cut()
+    world.run(60)
+    assert world.todo is not None
+    assert world.todo.then == "stop"
+    assert list(world.takes) == ["s0"]
+
+
+def test_a_session_at_its_limit_is_followed_by_another() -> None:
+    world = World(delay=0)
+    world.session.send(m.Playback("play"))
+    world.run(30)
+    world.session.receive(encode_theirs(t.SessionEnded("session_limit", 5)))
+    world.cut(4440)
+    world.run(60)
+    assert list(world.takes) == ["s0", "s1"]
+    assert world.session.ended is None
+    assert world.chunks[-1].session == 2
+
+
+def test_the_same_report_is_said_once() -> None:
+    world = World(delay=0)
+    world.session.send(m.Playback("play"))
+    world.run(30)
+    world.takes["s0"].playing = False
+    world.run(50)
+    before = sum(isinstance(x, t.PlayoutReport) for x in world.takes["s0"].seen)
+    world.run(100)
+    assert sum(isinstance(x, t.PlayoutReport) for x in world.takes["s0"].seen) == before
+
+
 def test_a_listener_who_hears_nothing_gets_no_more_than_its_credit() -> None:
     world = World(delay=1, listens=False)
     world.session.send(m.Playback("play"))

@@ -16,7 +16,7 @@ from fake_server import CREDIT, RATE, Line, Take, ramp
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from cuestream_client import AsyncClient, Chunk, Client, Closed, Next, Refused, Unreachable
+from cuestream_client import AsyncClient, Chunk, Client, Closed, Next, Playout, Refused, Unreachable
 from cuestream_client import aio as aio_module
 from cuestream_client import messages as m
 from cuestream_client.aio import QUEUED_CHUNKS, address
@@ -234,6 +234,31 @@ def test_a_token_that_is_refused_is_said_and_not_tried_again() -> None:
 
     with_server(stage, work)
     assert len(stage.tokens) == 1
+
+
+def test_what_is_no_server_of_ours_is_said() -> None:
+    async def other(line: ServerConnection) -> None:
+        await line.wait_closed()
+
+    async def run() -> None:
+        async with serve(other, "127.0.0.1", 0) as server:
+            with pytest.raises(Refused, match=SUBPROTOCOL):
+                await AsyncClient(url_of(server)).connect()
+
+    asyncio.run(run())
+
+
+def test_what_a_player_raises_is_not_lost() -> None:
+    def broken() -> Playout:
+        raise RuntimeError("the player broke")
+
+    async def work(url: str) -> None:
+        async with AsyncClient(url) as client:
+            client.follow(broken)
+            with pytest.raises(RuntimeError, match="the player broke"):
+                await client.next_chunk()
+
+    with_server(Stage(), work)
 
 
 def test_a_full_server_is_asked_again() -> None:

@@ -69,7 +69,7 @@ class AsyncClient:
         self._wake = asyncio.Event()
         self._first = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._failure: ClientError | None = None
+        self._failure: Exception | None = None
         self._playout: Callable[[], Playout] | None = None
 
     async def __aenter__(self) -> Self:
@@ -112,7 +112,7 @@ class AsyncClient:
         at_us = self.now_us if at_us is None else at_us
         if not self.wants(at_us):
             return False
-        self.send_picture(await asyncio.to_thread(self.encode, frame, at_us))
+        await self.send_picture(await asyncio.to_thread(self.encode, frame, at_us))
         return True
 
     def wants(self, at_us: int) -> bool:
@@ -126,7 +126,7 @@ class AsyncClient:
         self.session.check(picture)
         return picture
 
-    def send_picture(self, picture: Picture) -> None:
+    async def send_picture(self, picture: Picture) -> None:
         """Send a picture; one that still waits is dropped."""
         self.session.push(picture)
         self._wake.set()
@@ -224,7 +224,7 @@ class AsyncClient:
                 await asyncio.sleep(following.pause_s)
             self._events.put(following)
             self._failure = _failure(following, self.session)
-        except ClientError as error:
+        except Exception as error:  # whoever asks next is told
             self._failure = error
         finally:
             self.session.close()
@@ -247,6 +247,8 @@ class AsyncClient:
                 ping_timeout=10,
                 close_timeout=1,
             ) as line:
+                if line.subprotocol != m.SUBPROTOCOL:
+                    return self.session.refused(400, f"not a server of {m.SUBPROTOCOL}")
                 await self._talk(line)
         except InvalidStatus as error:
             status = error.response.status_code
@@ -263,6 +265,7 @@ class AsyncClient:
     async def _talk(self, line: ClientConnection) -> None:
         self.session.opened()
         writer = asyncio.create_task(self._write(line))
+        writer.add_done_callback(lambda task: None if task.cancelled() else line.transport.abort())
         try:
             async for raw in line:
                 self._take(raw)
@@ -284,7 +287,6 @@ class AsyncClient:
                 await line.send(raw)
             if self.session.wants_to_leave:
                 await line.close(1001)
-                return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), TICK_S)
 
@@ -311,6 +313,6 @@ def address(url: str) -> str:
 
 def _failure(following: Next, session: Session) -> ClientError | None:
     """What a program should hear of an end that nobody asked for."""
-    if session.ended or following.code == 1000:
+    if session.has_ended or following.code == 1000:
         return None
     return Unreachable(following.why) if following.gave_up else Refused(following.code, following.why)

@@ -12,6 +12,7 @@ Its queues are those of the async client; this shell adds none. Methods may be c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
@@ -20,6 +21,7 @@ from typing import Any, Self, TypeVar
 from cuestream_client import messages as m
 from cuestream_client.aio import AsyncClient
 from cuestream_client.closes import Patience
+from cuestream_client.errors import Closed
 from cuestream_client.music import Chunk
 from cuestream_client.pictures import Frame
 from cuestream_client.session import Next, Playout, Session
@@ -42,6 +44,8 @@ class Client:
         self._client = AsyncClient(url, token=token, config=config, audio=audio, patience=patience)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="cuestream", daemon=True)
+        self._lock = threading.Lock()
+        self._closed = False
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -62,10 +66,20 @@ class Client:
         return self._wait(self._client.connect())
 
     def close(self) -> None:
-        """End the session, the connection and the thread."""
-        if self._loop.is_closed():
+        """End the session, the connection and the thread. Who waits for `audio` or `events` comes to their end."""
+        try:
+            self._wait(self._client.aclose())
+        except Closed:
             return
-        self._wait(self._client.aclose())
+        finally:
+            self._stop_loop()
+
+    def _stop_loop(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(_others_done(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -101,7 +115,7 @@ class Client:
     def show(self, frame: Frame, at_us: int) -> None:
         """Show a frame whether or not it is time for one."""
         picture = self._client.encode(frame, at_us)
-        self._loop.call_soon_threadsafe(self._client.send_picture, picture)
+        self._wait(self._client.send_picture(picture))
 
     def play(self) -> None:
         self._wait(self._client.play())
@@ -131,7 +145,7 @@ class Client:
 
     def report(self, playout: Playout) -> None:
         """What was heard, by whoever plays `audio(acknowledge=False)`."""
-        self._loop.call_soon_threadsafe(self._client.report, playout)
+        self._client.report(playout)
 
     def follow(self, playout: Callable[[], Playout]) -> None:
         """Ask a player what was heard, whenever the server is to be told; called in the client's thread, and short."""
@@ -139,21 +153,33 @@ class Client:
 
     def audio(self, acknowledge: bool = True) -> Iterator[Chunk]:
         """The music, to its end. acknowledge: asking for the next chunk says that this one was heard."""
-        while (chunk := self._wait(self._client.next_chunk())) is not None:
-            yield chunk
-            if acknowledge:
-                self.report(Playout(chunk.session, chunk.end))
+        with contextlib.suppress(Closed):  # `close` was called: the end
+            while (chunk := self._wait(self._client.next_chunk())) is not None:
+                yield chunk
+                if acknowledge:
+                    self.report(Playout(chunk.session, chunk.end))
 
     def events(self) -> Iterator[m.ServerMessage | Next]:
         """What the server says, and what became of the connection (`Next`), to the end."""
-        while (event := self._wait(self._client.next_event())) is not None:
-            yield event
+        with contextlib.suppress(Closed):
+            while (event := self._wait(self._client.next_event())) is not None:
+                yield event
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run on the client's loop. What the caller interrupts is cancelled there."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Run on the client's loop. What the caller interrupts is cancelled there. Raises Closed after `close`."""
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise Closed("the client is closed")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+
+async def _others_done() -> None:
+    """Whatever still runs on this loop ends: the queues are closed."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others, return_exceptions=True)

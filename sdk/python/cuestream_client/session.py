@@ -122,6 +122,7 @@ class Session:
         self._seq = 0
         self._playout: Playout | None = None  # bound: 1, a newer one replaces it
         self._reported_s = self._pinged_s = float("-inf")
+        self._told: m.PlayoutReport | None = None
         self._opened_s = 0.0
         self._failures = 0
         self._retry_after_s: float | None = None
@@ -147,6 +148,11 @@ class Session:
         if self.music is None or self._playout is None or self._playout.session != self.sessions:
             return 0
         return min(self._playout.played_through, self.music.received_through)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the session is over as it should be: it was asked to end, or nothing happened for long."""
+        return self.ended is not None and self.ended.reason in ("asked", "idle")
 
     def send(self, message: m.ClientMessage) -> None:
         """A control message; while there is no connection it waits. Raises Closed or TooMuch."""
@@ -228,7 +234,7 @@ class Session:
         if playout and playout.session == self.sessions and now - self._reported_s >= REPORT_EVERY_S:
             self._reported_s = now
             buffer_ms, ppm = max(0.0, playout.buffer_ms), max(-10_000.0, min(10_000.0, playout.clock_ppm))
-            self.outbox.add(m.PlayoutReport(self.played_through, buffer_ms, playout.underruns, ppm))
+            self._tell(m.PlayoutReport(self.played_through, buffer_ms, playout.underruns, ppm))
 
     @property
     def wants_to_leave(self) -> bool:
@@ -241,7 +247,7 @@ class Session:
         self._failures = 0 if stood else self._failures
         error = self._error
         why = f"{error.code}: {error.text}" if error else reason or f"closed with {code}"
-        if self.state == "over" or self.ended or (self._ending and code == 1000):
+        if self.state == "over" or self.has_ended:
             return self._stop(code, why)
         return self._after(after_close(code), code, why)
 
@@ -253,6 +259,12 @@ class Session:
         return self._after(after_status(status), status, why)
 
     # --- inside
+
+    def _tell(self, report: m.PlayoutReport) -> None:
+        """Nothing new is not said again."""
+        if report != self._told:
+            self._told = report
+            self.outbox.add(report)
 
     def _greeting(self) -> m.Message:
         if self._handle is not None and self.music is not None:
@@ -328,6 +340,7 @@ class Session:
 
     def _begin(self, created: m.SessionCreated) -> None:
         self.sessions += 1
+        self.ended = None
         self.music = Music(self.sessions, created.audio)
         self.created, self._playout = created, None
         self._opens(created)
@@ -341,6 +354,7 @@ class Session:
         self.state, self._opened_s = "open", self._clock()
         self.config, self.video, self.limits = message.config, message.video, message.limits
         self._reported_s = self._pinged_s = float("-inf")
+        self._told = None
 
     def _note(self, error: m.ErrorMessage) -> None:
         self.counts["errors"] += 1
@@ -358,7 +372,8 @@ class Session:
             self._leave_to = message.reconnect_url
 
     def _after(self, then: Then, code: int, why: str) -> Next:
-        if then == "stop":
+        then = "retry" if then == "resume" and self._handle is None else then
+        if then == "stop" or (then == "retry" and self._ending):
             return self._stop(code, why)
         if then == "retry":
             # A server that no longer knows the session is there and answers: a new one need not wait long.
@@ -367,7 +382,7 @@ class Session:
         nobody = code == BROKEN and self.sessions == 0
         if self._failures >= (self.patience.first_attempts if nobody else self.patience.attempts):
             return self._stop(code, f"gave up after {self._failures} attempts; {why}", gave_up=True)
-        at_once = then == "resume" and self._failures == 0 and code in (BROKEN, 1001) and self.sessions > 0
+        at_once = self._failures == 0 and code in (BROKEN, 1001) and self.sessions > 0
         pause = 0.0 if at_once else self.patience.pause_s(self._failures, self._chance)
         pause = max(pause, self._retry_after_s or 0.0)
         if self._leave_to is not None:
