@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from cuestream_client import messages as m
 from cuestream_client.closes import CLOSES, Patience
+from cuestream_client.comeback import Next
 from cuestream_client.control import encode
 from cuestream_client.errors import Closed, TooMuch
 from cuestream_client.media import Kind
 from cuestream_client.music import Chunk
 from cuestream_client.outbox import KEPT_MESSAGES, Outbox
-from cuestream_client.session import Next, Picture, Playout, Session
+from cuestream_client.session import Picture, Playout, Session
 from server.protocol import messages as t
 from server.protocol.control import encode as encode_theirs
 

@@ -1,4 +1,4 @@
-"""The client is published on its own: it knows nothing of the server's packages, and optional libraries only when they are used."""
+"""The client is published on its own: it knows nothing of the server, and optional libraries only when they are used."""
 
 from __future__ import annotations
 

@@ -1,15 +1,16 @@
 """Client of a Cuestream server: video goes up, music for it comes down.
 
-control, media, messages   the wire protocol `cuestream.v1`
-session, outbox, music     a session without I/O: credits, resume, what follows a close
-aio, client                the same on websockets, for asyncio and for threads
-pictures                   frames to JPEG at the server's rate
-player, speaker            drift-corrected playback
-live, command              `cuestream live`
+messages, control, media            the wire protocol `cuestream.v1`
+session, comeback, outbox, music    a session without I/O: credits, resume, what follows a close
+aio, client                         the same on websockets, for asyncio and for threads
+pictures                            frames to JPEG at the server's rate
+player, drift, resample, speaker    drift-corrected playback
+live, sources, recorder, command    `cuestream live`
 """
 
 from cuestream_client.aio import AsyncClient
 from cuestream_client.client import Client
+from cuestream_client.comeback import Next
 from cuestream_client.errors import (
     ClientError,
     Closed,
@@ -21,7 +22,7 @@ from cuestream_client.errors import (
 )
 from cuestream_client.messages import AudioFormat
 from cuestream_client.music import Chunk
-from cuestream_client.session import Next, Playout
+from cuestream_client.session import Playout
 
 __version__ = "0.1.0"
 __all__ = [

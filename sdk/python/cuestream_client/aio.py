@@ -27,11 +27,12 @@ from websockets.typing import Subprotocol
 
 from cuestream_client import messages as m
 from cuestream_client.closes import BROKEN, Patience
+from cuestream_client.comeback import Next
 from cuestream_client.errors import ClientError, Closed, Refused, Unreachable
 from cuestream_client.latest import Latest
 from cuestream_client.music import Chunk
 from cuestream_client.pictures import Frame, Pictures
-from cuestream_client.session import Next, Picture, Playout, Session, Wish
+from cuestream_client.session import Picture, Playout, Session, Wish
 
 QUEUED_CHUNKS = 1024
 """20 s of chunks of 20 ms; a server that keeps to its credit of at most 10 s never fills it."""
@@ -313,6 +314,6 @@ def address(url: str) -> str:
 
 def _failure(following: Next, session: Session) -> ClientError | None:
     """What a program should hear of an end that nobody asked for."""
-    if session.has_ended or following.code == 1000:
+    if session.has_ended or session.ending or following.code == 1000:
         return None
     return Unreachable(following.why) if following.gave_up else Refused(following.code, following.why)

@@ -21,10 +21,11 @@ from typing import Any, Self, TypeVar
 from cuestream_client import messages as m
 from cuestream_client.aio import AsyncClient
 from cuestream_client.closes import Patience
+from cuestream_client.comeback import Next
 from cuestream_client.errors import Closed
 from cuestream_client.music import Chunk
 from cuestream_client.pictures import Frame
-from cuestream_client.session import Next, Playout, Session
+from cuestream_client.session import Playout, Session
 
 T = TypeVar("T")
 

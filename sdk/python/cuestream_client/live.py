@@ -15,10 +15,11 @@ from typing import Any, Protocol
 
 from cuestream_client import messages as m
 from cuestream_client.client import Client
+from cuestream_client.comeback import Next
 from cuestream_client.errors import ClientError, Closed
 from cuestream_client.music import Chunk
 from cuestream_client.recorder import Recorder
-from cuestream_client.session import Next, Playout
+from cuestream_client.session import Playout
 from cuestream_client.sources import Pace, Source, frames
 from cuestream_client.speaker import Speaker
 

@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET
@@ -28,6 +27,7 @@ from msgspec import UNSET
 from cuestream_client import messages as m
 from cuestream_client.clocksync import ClockSync
 from cuestream_client.closes import BROKEN, UNKNOWN, Patience, Then, after_close, after_status
+from cuestream_client.comeback import Comeback, Next
 from cuestream_client.control import decode_server, encode
 from cuestream_client.errors import Closed, ProtocolError
 from cuestream_client.media import HEADER, Flag, Kind, Media, StreamId, decode_media, encode_media
@@ -37,8 +37,6 @@ from cuestream_client.outbox import Outbox
 PING_EVERY_S = 2.0
 REPORT_EVERY_S = 0.1
 """Half of what the protocol asks for, so that one late report stops no music."""
-LEAVE_AFTER_S = 1.5
-"""From `go_away` to our leaving: a newer resume handle comes within a second."""
 
 State: TypeAlias = Literal["idle", "greeting", "open", "waiting", "over"]
 Seen: TypeAlias = m.ServerMessage | Chunk
@@ -77,18 +75,6 @@ class Playout:
     clock_ppm: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
-    """What to do after a connection is gone: wait `pause_s` and connect to `url`, or stop. why: one line, code: of the close."""
-
-    then: Then
-    url: str
-    pause_s: float
-    code: int
-    why: str
-    gave_up: bool = False
-
-
 class Session:
     """See the module."""
 
@@ -100,8 +86,9 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self.url, self.wish, self.patience = url, wish or Wish(), patience or Patience()
-        self._clock, self._chance, self._zero_s = clock, chance, clock()
+        self.wish = wish or Wish()
+        self._clock, self._zero_s = clock, clock()
+        self._comeback = Comeback(url, patience or Patience(), clock, chance)
         self.state: State = "idle"
         self.created: m.SessionCreated | None = None
         self.config: m.Config | None = None
@@ -117,20 +104,19 @@ class Session:
         self._handle: str | None = None
         self._wants_play = False
         self._credit: m.FlowCredit | None = None
-        self._ending = False
+        self.ending = False
         self._picture: Picture | None = None  # bound: 1, a newer one replaces it
         self._seq = 0
         self._playout: Playout | None = None  # bound: 1, a newer one replaces it
         self._reported_s = self._pinged_s = float("-inf")
         self._told: m.PlayoutReport | None = None
-        self._opened_s = 0.0
-        self._failures = 0
-        self._retry_after_s: float | None = None
-        self._error: m.ErrorMessage | None = None
-        self._leave_at_s: float | None = None
-        self._leave_to: str | None = None
 
     # --- what the program wants
+
+    @property
+    def url(self) -> str:
+        """Where to connect; a server that goes away may name another place."""
+        return self._comeback.url
 
     @property
     def now_us(self) -> int:
@@ -165,7 +151,7 @@ class Session:
             case m.FlowCredit():
                 self._credit = message
             case m.SessionEnd():
-                self._ending = True
+                self.ending = True
 
     def check(self, picture: Picture) -> None:
         """Raises ValueError when a picture is larger than the server takes."""
@@ -195,8 +181,7 @@ class Session:
     def opened(self) -> None:
         """A connection stands."""
         self.state, self._greeted = "greeting", False
-        self._retry_after_s = self._error = None
-        self._leave_at_s = None
+        self._comeback.opened()
         if self.music:
             self.music.reconnected()
 
@@ -239,24 +224,18 @@ class Session:
     @property
     def wants_to_leave(self) -> bool:
         """The server goes away and it is time to close this connection with 1001 and to connect to the next one."""
-        return self._leave_at_s is not None and self._clock() >= self._leave_at_s
+        return self._comeback.wants_to_leave
 
     def lost(self, code: int = BROKEN, reason: str = "") -> Next:
         """The connection closed."""
-        stood = self.state == "open" and self._clock() - self._opened_s >= self.patience.stable_s
-        self._failures = 0 if stood else self._failures
-        error = self._error
-        why = f"{error.code}: {error.text}" if error else reason or f"closed with {code}"
-        if self.state == "over" or self.has_ended:
-            return self._stop(code, why)
-        return self._after(after_close(code), code, why)
+        is_over = self.state == "over" or self.has_ended
+        return self._after("stop" if is_over else after_close(code), code, self._comeback.why(code, reason))
 
     def refused(self, status: int | None, why: str, retry_after_s: float | None = None) -> Next:
         """A connection did not come about: the server answered with an HTTP status, or nobody did."""
-        self._retry_after_s = retry_after_s
         if status is None:
             return self._after("resume", BROKEN, why)
-        return self._after(after_status(status), status, why)
+        return self._after(after_status(status), status, why, retry_after_s)
 
     # --- inside
 
@@ -329,9 +308,9 @@ class Session:
             case m.Pong():
                 self.sync.pong(message.t_us, message.server_us, self.now_us)
             case m.ErrorMessage():
-                self._note(message)
+                self._comeback.error(message)
             case m.GoAway():
-                self._prepare_to_leave(message)
+                self._comeback.go_away(message)
             case m.SessionEnded():
                 self.ended = message
             case None:
@@ -351,52 +330,19 @@ class Session:
         self._opens(resumed)
 
     def _opens(self, message: m.SessionCreated | m.SessionResumed) -> None:
-        self.state, self._opened_s = "open", self._clock()
+        self.state = "open"
+        self._comeback.stands()
         self.config, self.video, self.limits = message.config, message.video, message.limits
         self._reported_s = self._pinged_s = float("-inf")
         self._told = None
 
-    def _note(self, error: m.ErrorMessage) -> None:
-        self.counts["errors"] += 1
-        if error.fatal:
-            self._error = error
-        if error.retry_after_ms is not UNSET:
-            self._retry_after_s = error.retry_after_ms / 1000
-
-    def _prepare_to_leave(self, message: m.GoAway) -> None:
-        """A session at its limit would only be refused elsewhere; from the others it is better to go before the end."""
-        if message.reason == "session_limit":
-            return
-        self._leave_at_s = self._clock() + min(LEAVE_AFTER_S, message.time_left_ms / 2000)
-        if message.reconnect_url is not UNSET and _is_as_safe(message.reconnect_url, self.url):
-            self._leave_to = message.reconnect_url
-
-    def _after(self, then: Then, code: int, why: str) -> Next:
+    def _after(self, then: Then, code: int, why: str, retry_after_s: float | None = None) -> Next:
+        """resume without a handle is retry; a session that was to end is not begun anew."""
         then = "retry" if then == "resume" and self._handle is None else then
-        if then == "stop" or (then == "retry" and self._ending):
-            return self._stop(code, why)
         if then == "retry":
-            # A server that no longer knows the session is there and answers: a new one need not wait long.
-            self._failures = 0 if code == UNKNOWN and self._handle else self._failures
-            self._handle = None
-        nobody = code == BROKEN and self.sessions == 0
-        if self._failures >= (self.patience.first_attempts if nobody else self.patience.attempts):
-            return self._stop(code, f"gave up after {self._failures} attempts; {why}", gave_up=True)
-        at_once = self._failures == 0 and code in (BROKEN, 1001) and self.sessions > 0
-        pause = 0.0 if at_once else self.patience.pause_s(self._failures, self._chance)
-        pause = max(pause, self._retry_after_s or 0.0)
-        if self._leave_to is not None:
-            self.url, self._leave_to = self._leave_to, None
-        self._failures += 1
-        self.state = "waiting"
-        return Next(then, self.url, pause, int(code), why)
-
-    def _stop(self, code: int, why: str, gave_up: bool = False) -> Next:
-        self.state = "over"
-        return Next("stop", self.url, 0.0, code, why, gave_up)
-
-
-def _is_as_safe(url: str, as_this: str) -> bool:
-    """Whether an address that a server names is a websocket, and encrypted where the first one was: a token goes there."""
-    schemes = ("wss",) if urlsplit(as_this).scheme == "wss" else ("ws", "wss")
-    return urlsplit(url).scheme in schemes
+            if code == UNKNOWN and self._handle:
+                self._comeback.answered()
+            self._handle, then = None, "stop" if self.ending else then
+        following = self._comeback.after(then, code, why, retry_after_s)
+        self.state = "over" if following.then == "stop" else "waiting"
+        return following
