@@ -42,7 +42,9 @@ class World:
     delay: int = 3
 
     def __post_init__(self) -> None:
-        patience = Patience(stable_s=0.0)
+        patience = Patience(
+            most_s=1.0, stable_s=0.0
+        )  # so that the calm at the end of a test is longer than a pause
         self.session = Session("ws://x", None, patience, lambda: self.now, self.chance.random)
         self.up: deque[tuple[float, str | bytes]] = deque()
         self.down: deque[tuple[float, str | bytes]] = deque()
