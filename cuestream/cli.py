@@ -215,6 +215,20 @@ def _run(jobs: list[Any], player: Any) -> int:
     return 0
 
 
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def live(context: typer.Context) -> int:
+    """Send a camera, the screen, a file or an address to a server, and play its music (cuestream live --help)."""
+    try:
+        from cuestream_client.command import run
+    except ImportError as error:
+        raise MissingRuntime(
+            f"this command needs {error.name}; install the client: pip install 'cuestream-client[cli,video,play]'"
+        ) from error
+    return run(context.args, "cuestream live")
+
+
 @app.command()
 def serve(
     model: Annotated[

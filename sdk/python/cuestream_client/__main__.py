@@ -1,0 +1,3 @@
+from cuestream_client.command import main
+
+main()

@@ -1,0 +1,319 @@
+"""The client for asyncio: a `Session` on websockets.
+
+    async with AsyncClient("ws://127.0.0.1:8000/v1/stream") as client:
+        await client.play()
+        await client.push(frame)
+        async for chunk in client.audio():
+            ...
+
+One task keeps the connection: it reads into bounded queues, writes what the session has to say, and connects again when the line
+breaks. A picture is encoded in a worker thread, everything else is too short to matter to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.typing import Subprotocol
+
+from cuestream_client import messages as m
+from cuestream_client.closes import BROKEN, Patience
+from cuestream_client.comeback import Next
+from cuestream_client.errors import ClientError, Closed, Refused, Unreachable
+from cuestream_client.latest import Latest
+from cuestream_client.music import Chunk
+from cuestream_client.pictures import Frame, Pictures
+from cuestream_client.session import Picture, Playout, Session, Wish
+
+QUEUED_CHUNKS = 1024
+"""20 s of chunks of 20 ms; a server that keeps to its credit of at most 10 s never fills it."""
+QUEUED_EVENTS = 256
+TICK_S = 0.05
+CONNECT_S = 10.0
+MAX_MESSAGE = 1024 * 1024
+END_S = 3.0
+"""How long `aclose` waits for the server's goodbye."""
+PATH = "/v1/stream"
+
+
+class AsyncClient:
+    """See the module. url: ws, wss, http or https; without a path it is /v1/stream. token: goes into a header, never an address.
+
+    config: what to turn from the start, as `update` takes it. audio: how the music should come, PCM.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        config: dict[str, Any] | None = None,
+        audio: m.AudioFormat | None = None,
+        patience: Patience | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        wish = Wish(audio or Wish().audio, m.patch(config or {}))
+        self.session = Session(address(url), wish, patience, clock, random.random)
+        self._token = token
+        self._pictures = Pictures()
+        self._chunks: Latest[Chunk] = Latest(QUEUED_CHUNKS)  # full: the oldest goes, a gap in the indices
+        self._events: Latest[m.ServerMessage | Next] = Latest(QUEUED_EVENTS)  # full: the oldest goes
+        self._wake = asyncio.Event()
+        self._first = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+        self._playout: Callable[[], Playout] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def connect(self) -> m.SessionCreated:
+        """Begin. Returns when the session stands. Raises Refused or Unreachable."""
+        if self._task is not None:
+            raise Closed("a client connects once; make another one")
+        self._task = asyncio.create_task(self._run())
+        await self._first.wait()
+        created = self.session.created
+        if created is None:
+            raise self._failure or Closed("the session ended before it began")
+        return created
+
+    async def aclose(self) -> None:
+        """End the session at once and the connection with it; what was received can still be read."""
+        if self._task is None:
+            return
+        if not self._task.done() and self.session.state == "open":
+            with contextlib.suppress(ClientError, TimeoutError):
+                await self.end(fade_ms=0)
+                await asyncio.wait_for(asyncio.shield(self._task), END_S)
+        self.session.close()
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    # --- up
+
+    async def push(self, frame: Frame, at_us: int | None = None) -> bool:
+        """Show a frame, captured now or `at_us` (`now_us`). False: it came sooner than the server wants frames. Raises Closed."""
+        at_us = self.now_us if at_us is None else at_us
+        if not self.wants(at_us):
+            return False
+        await self.send_picture(await asyncio.to_thread(self.encode, frame, at_us))
+        return True
+
+    def wants(self, at_us: int) -> bool:
+        """Whether a frame of that moment is wanted; counts as shown. Raises Closed when the session is over."""
+        self._check()
+        return self._pictures.passes(at_us, self.session.video)
+
+    def encode(self, frame: Frame, at_us: int) -> Picture:
+        """Takes milliseconds; from any thread. Raises ValueError for what is no picture or larger than the server takes."""
+        picture = self._pictures.prepare(frame, at_us, self.session.video)
+        self.session.check(picture)
+        return picture
+
+    async def send_picture(self, picture: Picture) -> None:
+        """Send a picture; one that still waits is dropped."""
+        self.session.push(picture)
+        self._wake.set()
+
+    async def play(self) -> None:
+        await self.send(m.Playback("play"))
+
+    async def pause(self) -> None:
+        await self.send(m.Playback("pause"))
+
+    async def stop(self) -> None:
+        await self.send(m.Playback("stop"))
+
+    async def reset_context(self) -> None:
+        await self.send(m.Playback("reset_context"))
+
+    async def update(self, **changes: Any) -> None:
+        """Turn what is named, such as gain_db=-6 or duck={"enabled": True}. Raises ValueError with the field that is wrong."""
+        await self.send(m.SessionUpdate(m.patch(changes)))
+
+    async def scene_change(self, at_us: int | None = None) -> None:
+        await self.send(m.SceneChange() if at_us is None else m.SceneChange(at_us))
+
+    async def credit(self, credit_ms: int) -> None:
+        await self.send(m.FlowCredit(credit_ms))
+
+    async def end(self, fade_ms: int | None = None) -> None:
+        """Fade out and end; `audio` goes on to the last sample and stops."""
+        await self.send(m.SessionEnd() if fade_ms is None else m.SessionEnd(fade_ms))
+
+    async def send(self, message: m.ClientMessage) -> None:
+        """Any control message; it waits for the connection. Raises Closed or TooMuch."""
+        self._check()
+        self.session.send(message)
+        self._wake.set()
+
+    def report(self, playout: Playout) -> None:
+        """What was heard, by whoever plays `audio(acknowledge=False)`."""
+        self.session.report(playout)
+
+    def follow(self, playout: Callable[[], Playout]) -> None:
+        """Ask a player what was heard, whenever the server is to be told; instead of `report`."""
+        self._playout = playout
+
+    # --- down
+
+    async def audio(self, acknowledge: bool = True) -> AsyncIterator[Chunk]:
+        """The music, to its end. acknowledge: asking for the next chunk says that this one was heard, so that more may come;
+        False when `report` says it. Raises Refused or Unreachable when the session was lost for good."""
+        while (chunk := await self.next_chunk()) is not None:
+            yield chunk
+            if acknowledge:
+                self.report(Playout(chunk.session, chunk.end))
+
+    async def next_chunk(self) -> Chunk | None:
+        """The next stretch of music, None after the last. Nothing is acknowledged."""
+        chunk = await self._chunks.get()
+        if chunk is None and self._failure:
+            raise self._failure
+        return chunk
+
+    async def events(self) -> AsyncIterator[m.ServerMessage | Next]:
+        """What the server says, and what became of the connection (`Next`), to the end."""
+        while (event := await self.next_event()) is not None:
+            yield event
+
+    async def next_event(self) -> m.ServerMessage | Next | None:
+        return await self._events.get()
+
+    @property
+    def now_us(self) -> int:
+        """The clock of pictures, microseconds."""
+        return self.session.now_us
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """What full queues and the rate of pictures cost, by name."""
+        return {
+            "chunks": self._chunks.dropped,
+            "events": self._events.dropped,
+            "frames": self._pictures.gate.dropped,
+            "pictures": self.session.counts["replaced_pictures"],
+        }
+
+    # --- the connection
+
+    def _check(self) -> None:
+        if self.session.state == "over":
+            raise self._failure or Closed("the session is over")
+
+    async def _run(self) -> None:
+        try:
+            while (following := await self._connection()).then != "stop":
+                self._events.put(following)
+                await asyncio.sleep(following.pause_s)
+            self._events.put(following)
+            self._failure = _failure(following, self.session)
+        except Exception as error:  # whoever asks next is told
+            self._failure = error
+        finally:
+            self.session.close()
+            self._chunks.close()
+            self._events.close()
+            self._first.set()
+
+    async def _connection(self) -> Next:
+        """One connection from its beginning to what follows it."""
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else None
+        try:
+            async with connect(
+                self.session.url,
+                subprotocols=[Subprotocol(m.SUBPROTOCOL)],
+                additional_headers=headers,
+                compression=None,
+                max_size=MAX_MESSAGE,
+                open_timeout=CONNECT_S,
+                ping_interval=10,
+                ping_timeout=10,
+                close_timeout=1,
+            ) as line:
+                if line.subprotocol != m.SUBPROTOCOL:
+                    return self.session.refused(400, f"not a server of {m.SUBPROTOCOL}")
+                await self._talk(line)
+        except InvalidStatus as error:
+            status = error.response.status_code
+            after = error.response.headers.get("Retry-After", "")
+            retry_s = float(after) if after.isdigit() else None
+            return self.session.refused(status, f"the server answered HTTP {status}", retry_s)
+        except InvalidHandshake as error:
+            return self.session.refused(400, f"not a server of {m.SUBPROTOCOL}: {error}")
+        except (OSError, TimeoutError) as error:
+            return self.session.refused(None, f"{self.session.url}: {error or 'no answer'}")
+        code = line.close_code
+        return self.session.lost(BROKEN if code is None else code, line.close_reason or "")
+
+    async def _talk(self, line: ClientConnection) -> None:
+        self.session.opened()
+        writer = asyncio.create_task(self._write(line))
+        writer.add_done_callback(lambda task: None if task.cancelled() else line.transport.abort())
+        try:
+            async for raw in line:
+                self._take(raw)
+        except ConnectionClosed:
+            pass  # the code says what follows
+        finally:
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionClosed):
+                await writer
+
+    async def _write(self, line: ClientConnection) -> None:
+        """`send` waits while the line is full; meanwhile a newer picture replaces the one that waits."""
+        while True:
+            self._wake.clear()
+            if self._playout:
+                self.session.report(self._playout())
+            self.session.tick()
+            while (raw := self.session.take()) is not None:
+                await line.send(raw)
+            if self.session.wants_to_leave:
+                await line.close(1001)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), TICK_S)
+
+    def _take(self, raw: str | bytes) -> None:
+        seen = self.session.receive(raw)
+        if isinstance(seen, Chunk):
+            self._chunks.put(seen)
+        elif seen is not None:
+            self._events.put(seen)
+            self._wake.set()
+            if isinstance(seen, m.SessionCreated):
+                self._first.set()
+
+
+def address(url: str) -> str:
+    """A websocket's address. Raises ValueError for what is none."""
+    schemes = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+    parts = urlsplit(url)
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(f"an address such as ws://host:8000 was expected, found {url!r}")
+    path = parts.path if parts.path not in ("", "/") else PATH
+    return parts._replace(scheme=schemes[parts.scheme], path=path).geturl()
+
+
+def _failure(following: Next, session: Session) -> ClientError | None:
+    """What a program should hear of an end that nobody asked for."""
+    if session.has_ended or session.ending or following.code == 1000:
+        return None
+    return Unreachable(following.why) if following.gave_up else Refused(following.code, following.why)

@@ -1,0 +1,70 @@
+"""What a client may do after a connection closed, and how long it waits.
+
+resume  connect again with the newest handle; when that is refused, as retry
+retry   a new session, after `retry_after_ms` when an error said so, otherwise after a pause that doubles
+stop    do not come back by yourself
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Then: TypeAlias = Literal["resume", "retry", "stop"]
+
+BROKEN = 1006
+"""Never sent: what a client sees when a connection breaks."""
+UNKNOWN = 4404
+"""The session is gone."""
+CLOSES: dict[int, Then] = {
+    1000: "stop",
+    1001: "resume",
+    1003: "stop",
+    1007: "stop",
+    1008: "stop",
+    1009: "stop",
+    1011: "resume",
+    1012: "resume",
+    1013: "retry",
+    4400: "stop",
+    4401: "stop",
+    4403: "stop",
+    4404: "retry",
+    4408: "resume",
+    4409: "stop",
+    4413: "resume",
+    4429: "retry",
+    4440: "retry",
+    4503: "retry",
+}
+"""Close codes; one that is not here resumes."""
+STATUSES: dict[int, Then] = {429: "retry"}
+"""HTTP statuses that refuse an upgrade. Others of 4xx stop, those of 5xx retry."""
+
+
+def after_close(code: int) -> Then:
+    return CLOSES.get(code, "resume")
+
+
+def after_status(status: int) -> Then:
+    return STATUSES.get(status, "retry" if status >= 500 else "stop")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How a client waits before it connects again: `first_s`, doubled each time up to `most_s`, of which a random half is left
+    out so that clients do not come back together; after `attempts` in a row it gives up. A connection that stood for `stable_s`
+    makes the next break the first one again."""
+
+    first_s: float = 0.25
+    most_s: float = 10.0
+    attempts: int = 12
+    first_attempts: int = 3
+    """So many where nobody ever answered: the address is likely wrong."""
+    stable_s: float = 2.0
+
+    def pause_s(self, failures: int, random: Callable[[], float]) -> float:
+        """failures: attempts in a row that failed before this one, from 0."""
+        pause = min(self.most_s, self.first_s * 2.0 ** min(failures, 32))
+        return pause * (0.5 + 0.5 * random())

@@ -1,0 +1,102 @@
+"""The command `live`: `cuestream live` where the server's package is installed too, `cuestream-client` where it is not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from cuestream_client.errors import ClientError, MissingExtra
+from cuestream_client.live import Live, LiveJob
+from cuestream_client.sources import Source
+
+try:
+    import typer
+    from rich.console import Console
+
+    from cuestream_client.meters import Meters
+except ImportError as error:
+    raise MissingExtra(f"the command needs {error.name}", "cli") from error
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+err = Console(stderr=True)
+
+
+@app.command()
+def live(
+    server: Annotated[str, typer.Argument(help="its address")] = "http://127.0.0.1:8765",
+    camera: Annotated[str | None, typer.Option(help="a camera: its number, or its name")] = None,
+    screen: Annotated[bool, typer.Option("--screen", help="what is seen on the screen")] = False,
+    file: Annotated[Path | None, typer.Option(help="a video")] = None,
+    url: Annotated[str | None, typer.Option(help="a video's address: http, rtsp, rtmp, ...")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="write the music (.wav, .flac) instead of playing it"),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="sound card: a part of its name")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="stop after so much music")] = None,
+    seed: Annotated[int | None, typer.Option(help="the same seed and pictures give the same music")] = None,
+    guidance: Annotated[float | None, typer.Option(help="how firmly the music follows the picture")] = None,
+    gain: Annotated[float | None, typer.Option(help="of the music, in dB")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="CUESTREAM_API_KEY", help="what the server wants to see")
+    ] = None,
+) -> None:
+    """Send a camera, the screen, a file or an address to a server, and play its music. Ctrl-C ends it."""
+    wanted = {"seed": seed, "guidance": guidance, "gain_db": gain}
+    config: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    job = LiveJob(server, _source(camera, screen, file, url), token, output, device, config, seconds)
+    show(Live(job))
+
+
+def show(run: Live) -> None:
+    """Run with meters where there is a terminal, and say what came of it."""
+    meters = Meters(run.board)
+    try:
+        if err.is_terminal:
+            with meters.shown(err):
+                run.run()
+        else:
+            run.run()
+    except KeyboardInterrupt:
+        run.stop.set()
+    board = run.board
+    err.print(
+        f"{board.music_s:.1f} s of music for {board.pictures} pictures, {board.underruns} underruns, "
+        f"resumed {board.resumed} times{', ' if board.label else ''}{board.label}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def run(arguments: list[str], name: str) -> int:
+    """Returns the exit code; what a user can mend is one line and 2."""
+    try:
+        app(arguments, prog_name=name, standalone_mode=False)
+    except (ClientError, ValueError) as error:
+        err.print(f"{name}: {' '.join(str(error).split())}", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    except Exception as error:  # click's usage errors bring their text and code
+        display = getattr(error, "show", None)
+        if display is None:
+            raise
+        display()
+        return int(getattr(error, "exit_code", 2))
+    return 0
+
+
+def main() -> NoReturn:
+    sys.exit(run(sys.argv[1:], "cuestream-client"))
+
+
+def _source(camera: str | None, screen: bool, file: Path | None, url: str | None) -> Source:
+    given = {"camera": camera, "screen": "" if screen else None, "file": file and str(file), "url": url}
+    chosen = [(place, name) for place, name in given.items() if name is not None]
+    if len(chosen) != 1:
+        raise ValueError("say what to look at: one of --camera, --screen, --file and --url")
+    ((place, name),) = chosen
+    if file is not None and not file.is_file():
+        raise ValueError(f"{file}: no such file")
+    return Source(place, name)  # type: ignore[arg-type]

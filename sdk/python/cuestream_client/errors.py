@@ -1,0 +1,40 @@
+"""One family of errors: what this client raises. The message is one line."""
+
+
+class ClientError(Exception):
+    """Anything that goes wrong between a program and a server."""
+
+
+class ProtocolError(ClientError):
+    """A message breaks the protocol. `code` is the protocol's word for it."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+class Refused(ClientError):
+    """The server refused and another attempt would not help. `code`: the close code, or the HTTP status."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"refused with {code}: {text}")
+        self.code = code
+
+
+class Unreachable(ClientError):
+    """No connection after all attempts."""
+
+
+class Closed(ClientError):
+    """The session is over; nothing can be sent."""
+
+
+class TooMuch(ClientError):
+    """A bounded queue is full, and what was to go in may not be dropped."""
+
+
+class MissingExtra(ClientError):
+    """An optional library is not installed; the message names the extra that brings it."""
+
+    def __init__(self, what: str, extra: str, hint: str = "") -> None:
+        super().__init__(f"{what}; install the extra: pip install 'cuestream-client[{extra}]'{hint}")

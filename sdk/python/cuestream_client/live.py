@@ -1,0 +1,172 @@
+"""`cuestream live` without its terminal: a source up, the music into a speaker or a file, and what is known of both on a board.
+
+source ─thread─► client ─► server ─► client ─this thread─► sink
+                     └─events─thread─► Board
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from cuestream_client import messages as m
+from cuestream_client.client import Client
+from cuestream_client.comeback import Next
+from cuestream_client.errors import ClientError, Closed
+from cuestream_client.music import Chunk
+from cuestream_client.recorder import Recorder
+from cuestream_client.session import Playout
+from cuestream_client.sources import Pace, Source, frames
+from cuestream_client.speaker import Speaker
+
+JOIN_S = 5.0
+"""A camera may hold its thread for as long as a frame takes."""
+
+
+class Sink(Protocol):
+    """Where music goes."""
+
+    @property
+    def playout(self) -> Playout: ...
+    @property
+    def peak(self) -> float: ...
+    def put(self, chunk: Chunk) -> None: ...
+    def expect(self, more: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LiveJob:
+    """output: a file instead of the speaker. seconds: stop after so much music, None goes on to the end of the source."""
+
+    url: str
+    source: Source
+    token: str | None = None
+    output: Path | None = None
+    device: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Board:
+    """What the meters show; written by three threads, each field by one."""
+
+    label: str = ""
+    model: str = ""
+    line: str = "connecting"
+    playback: str = "stopped"
+    health: str = "waiting"
+    music_s: float = 0.0
+    buffer_ms: float = 0.0
+    underruns: int = 0
+    clock_ppm: float = 0.0
+    peak: float = 0.0
+    age_ms: float | None = None
+    latency: m.Latency | None = None
+    pictures: int = 0
+    resumed: int = 0
+    said: str = ""
+
+    def heard(self, chunk: Chunk, sink: Sink, music_s: float, now_us: int) -> None:
+        playout = sink.playout
+        self.music_s, self.peak = music_s, sink.peak
+        self.buffer_ms, self.underruns, self.clock_ppm = (
+            playout.buffer_ms,
+            playout.underruns,
+            playout.clock_ppm,
+        )
+        if chunk.source:
+            self.age_ms = (now_us - chunk.source.newest_us) / 1000 + playout.buffer_ms
+
+    def saw(self, event: m.ServerMessage | Next) -> None:
+        match event:
+            case m.State(playback=playback, health=health):
+                self.playback, self.health = playback, health
+            case m.Latency():
+                self.latency = event
+            case m.SessionResumed():
+                self.line, self.resumed = "connected", self.resumed + 1
+            case m.SessionCreated(label=label, model=model):
+                self.line, self.label, self.model = "connected", label, model
+            case m.ErrorMessage(code=code, text=text) | m.WarningMessage(code=code, text=text):
+                self.said = f"{code}: {text}"
+            case m.SessionEnded(reason=reason):
+                self.line = f"ended: {reason}"
+            case Next(then=then, why=why) if then != "stop":
+                self.line = f"{then}: {why}"
+
+
+@dataclass(slots=True)
+class Live:
+    """One run. `run` plays until the source ends, `stop` is set or the seconds are over."""
+
+    job: LiveJob
+    board: Board = field(default_factory=Board)
+    stop: threading.Event = field(default_factory=threading.Event)
+    pace: Pace | None = None
+    _failure: ClientError | None = None
+
+    def run(self) -> None:
+        """Raises ClientError; the board is as far as it came."""
+        job = self.job
+        with Client(job.url, token=job.token, config=job.config) as client:
+            audio = client.session.audio
+            with Recorder(job.output, audio) if job.output else Speaker(audio, job.device) as sink:
+                client.follow(lambda: sink.playout)
+                self._play(client, sink)
+        if self._failure:
+            raise self._failure
+
+    def _play(self, client: Client, sink: Sink) -> None:
+        with _thread(lambda: self._watch(client, sink)), _thread(lambda: self._look(client)):
+            try:
+                client.play()
+                self._listen(client, sink)
+            finally:
+                self.stop.set()
+                client.close()
+
+    def _listen(self, client: Client, sink: Sink) -> None:
+        """The music into the sink, until it ends or there is enough."""
+        for chunk in client.audio(acknowledge=False):
+            sink.put(chunk)
+            self.board.heard(chunk, sink, chunk.end / client.session.audio.sample_rate, client.now_us)
+            enough = self.job.seconds is not None and self.board.music_s >= self.job.seconds
+            if enough or self.stop.is_set():
+                return
+
+    def _look(self, client: Client) -> None:
+        """Frames up; where the source ends the session is ended with its fade, and `_listen` hears the rest."""
+        try:
+            for frame in frames(self.job.source, self.stop, self.pace):
+                at_us = client.now_us
+                if client.wants(at_us):
+                    client.show(frame.to_ndarray(format="rgb24"), at_us)
+                    self.board.pictures += 1
+        except Closed:
+            return
+        except ClientError as error:
+            self._failure = error
+        with contextlib.suppress(ClientError):
+            client.end()
+
+    def _watch(self, client: Client, sink: Sink) -> None:
+        for event in client.events():
+            self.board.saw(event)
+            if isinstance(event, m.State):
+                sink.expect(event.playback == "playing")
+        sink.expect(False)
+
+
+@contextlib.contextmanager
+def _thread(work: Callable[[], None]) -> Iterator[None]:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(JOIN_S)

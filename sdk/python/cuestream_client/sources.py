@@ -1,0 +1,93 @@
+"""Where frames come from: a camera, the screen, a file, an address. Through PyAV, as fast as they are meant to be seen."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from cuestream_client.errors import ClientError, MissingExtra
+
+Place: TypeAlias = Literal["camera", "screen", "file", "url"]
+
+DEVICES: dict[str, dict[str, tuple[str, str]]] = {
+    "linux": {"camera": ("v4l2", "/dev/video{name}"), "screen": ("x11grab", "{name}")},
+    "darwin": {
+        "camera": ("avfoundation", "{name}:none"),
+        "screen": ("avfoundation", "Capture screen {name}:none"),
+    },
+    "win32": {"camera": ("dshow", "video={name}"), "screen": ("gdigrab", "desktop")},
+}
+"""Format of FFmpeg and its name of the device, by system."""
+FIRST = {"linux": ":0.0"}
+"""The screen when none is named; elsewhere 0."""
+JUMP_S = 5.0
+"""Times further ahead are another clock, and not a reason to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What to look at. name: a camera's number or name, a display, a path, an address."""
+
+    place: Place
+    name: str = ""
+
+    @property
+    def opens_with(self) -> tuple[str, str | None]:
+        """A name for FFmpeg and a format, None where it finds the format itself."""
+        if self.place in ("file", "url"):
+            return self.name, None
+        devices = DEVICES.get(sys.platform, DEVICES["linux"])
+        form, pattern = devices[self.place]
+        name = self.name or (FIRST.get(sys.platform, "0") if self.place == "screen" else "0")
+        return name if name.startswith("/") else pattern.format(name=name), form
+
+
+@dataclass(slots=True)
+class Pace:
+    """Waits until a frame is due, by its distance from the first one; late frames are not waited for."""
+
+    wait: Callable[[float], object]
+    clock: Callable[[], float] = time.monotonic
+    _start: tuple[float, float] | None = field(default=None, init=False)
+
+    def until(self, at_s: float) -> None:
+        now = self.clock()
+        start_s, first_s = self._start or (now, at_s)
+        ahead = start_s + at_s - first_s - now
+        if self._start is None or abs(ahead) > JUMP_S:
+            self._start, ahead = (now, at_s), 0.0
+        if ahead > 0:
+            self.wait(ahead)
+
+
+def frames(source: Source, stop: threading.Event, pace: Pace | None = None) -> Iterator[Any]:
+    """Decoded frames (`av.VideoFrame`) when they are to be seen, until the source ends or `stop` is set. Raises ClientError."""
+    av = _av()
+    name, form = source.opens_with
+    pace = pace or Pace(stop.wait)
+    try:
+        with av.open(name, format=form) as container:
+            if not container.streams.video:
+                raise ClientError(f"{name}: there is no video in it")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for frame in container.decode(stream):
+                if frame.time is not None:
+                    pace.until(frame.time)
+                if stop.is_set():
+                    return
+                yield frame
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise ClientError(f"{source.place} {name}: {error}") from error
+
+
+def _av() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtra("to read video PyAV is needed", "video") from error
+    return av

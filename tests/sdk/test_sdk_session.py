@@ -1,0 +1,340 @@
+"""The client's session on a virtual clock, over lines that break at random places."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from fake_server import CHUNK, RATE, Line, Take, ramp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cuestream_client import messages as m
+from cuestream_client.closes import CLOSES, Patience
+from cuestream_client.comeback import Next
+from cuestream_client.control import encode
+from cuestream_client.errors import Closed, TooMuch
+from cuestream_client.media import Kind
+from cuestream_client.music import Chunk
+from cuestream_client.outbox import KEPT_MESSAGES, Outbox
+from cuestream_client.session import Picture, Playout, Session
+from server.protocol import messages as t
+from server.protocol.control import encode as encode_theirs
+
+STEP_S = 0.02
+
+
+@dataclass
+class World:
+    """A client, a server and the line between them, 20 ms at a time. What is on the line when it breaks is gone."""
+
+    chance: random.Random = field(default_factory=lambda: random.Random(0))
+    now: float = 100.0
+    takes: dict[str, Take] = field(default_factory=dict)
+    chunks: list[Chunk] = field(default_factory=list)
+    seen: list[m.ServerMessage] = field(default_factory=list)
+    todo: Next | None = None
+    line: Line | None = None
+    listens: bool = True
+    delay: int = 3
+
+    def __post_init__(self) -> None:
+        patience = Patience(
+            most_s=1.0, stable_s=0.0
+        )  # so that the calm at the end of a test is longer than a pause
+        self.session = Session("ws://x", None, patience, lambda: self.now, self.chance.random)
+        self.up: deque[tuple[float, str | bytes]] = deque()
+        self.down: deque[tuple[float, str | bytes]] = deque()
+        self.connect()
+
+    def connect(self) -> None:
+        self.todo, self.line = None, Line(self.takes)
+        self.session.opened()
+
+    def cut(self, code: int = 1006) -> None:
+        self.up.clear()
+        self.down.clear()
+        self.line = None
+        self.todo = self.session.lost(code)
+        self.retry_at = self.now + self.todo.pause_s
+
+    def step(self) -> None:
+        self.now += STEP_S
+        for take in self.takes.values():
+            take.advance()
+        if self.line is None:
+            if self.todo and self.todo.then != "stop" and self.now >= self.retry_at:
+                self.connect()
+            return
+        arrives = self.now + self.delay * STEP_S
+        self.session.tick()
+        while (raw := self.session.take()) is not None:
+            self.up.append((arrives, raw))
+        while self.up and self.up[0][0] <= self.now:
+            self.line.feed(self.up.popleft()[1])
+        self.down.extend((arrives, raw) for raw in self.line.due())
+        self._receive()
+        if self.line.close and not self.down:
+            self.cut(self.line.close)
+
+    def _receive(self) -> None:
+        while self.down and self.down[0][0] <= self.now:
+            seen = self.session.receive(self.down.popleft()[1])
+            if isinstance(seen, Chunk):
+                self.chunks.append(seen)
+                if self.listens:
+                    self.session.report(Playout(seen.session, seen.end, 40.0))
+            elif seen is not None:
+                self.seen.append(seen)
+
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            self.step()
+
+
+def heard(chunks: list[Chunk]) -> np.ndarray:
+    return np.concatenate([chunk.samples[:, 0] for chunk in chunks])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 6))
+def test_every_sample_comes_once_whatever_the_line_does(seed: int, delay: int) -> None:
+    world = World(random.Random(seed), delay=delay)
+    world.session.send(m.Playback("play"))
+    sent = 0
+    for step in range(600):
+        world.step()
+        if step % 7 == 0:
+            world.session.send(m.SceneChange(sent))
+            sent += 1
+        if world.line and step > 60 and world.chance.random() < 0.03:
+            world.cut()
+    before = world.chunks[-1].end
+    world.run(200)
+    chunks = world.chunks
+    assert len(world.takes) == 1
+    assert world.session.counts["resumed"] > 0
+    firsts = [chunk.first_sample for chunk in chunks]
+    assert firsts == [0, *(chunk.end for chunk in chunks[:-1])]
+    np.testing.assert_array_equal(heard(chunks) * 32_768, ramp(0, chunks[-1].end))
+    assert chunks[-1].end > before
+    changes = [x.at_us for x in world.takes["s0"].seen if isinstance(x, t.SceneChange)]
+    assert changes == list(range(sent))
+    assert world.session.outbox.lost == 0
+
+
+def test_a_gap_that_the_server_skips_is_a_gap_and_nothing_comes_twice() -> None:
+    world = World(delay=1)
+    world.session.send(m.Playback("play"))
+    world.run(60)
+    world.takes["s0"].catch_up = CHUNK
+    world.cut()
+    world.run(60)
+    breaks = [(a, b) for a, b in zip(world.chunks, world.chunks[1:], strict=False) if b.first_sample != a.end]
+    assert len(breaks) == 1
+    assert breaks[0][1].first_sample > breaks[0][0].end
+    assert breaks[0][1].crossfade
+    assert world.session.music is not None
+    assert world.session.music.counts["skipped_samples"] == breaks[0][1].first_sample - breaks[0][0].end
+
+
+def test_a_session_that_is_gone_is_begun_anew_as_it_was() -> None:
+    world = World(delay=1)
+    world.session.send(m.Playback("play"))
+    world.session.send(m.SessionUpdate(m.patch({"gain_db": -6})))
+    world.run(60)
+    world.takes["s0"].ended = True
+    world.cut()
+    world.session.send(m.SessionUpdate(m.patch({"guidance": 5.0, "duck": {"enabled": True}})))
+    world.run(100)
+    assert list(world.takes) == ["s0", "s1"]
+    again = world.takes["s1"]
+    assert (again.config.gain_db, again.config.guidance, again.config.duck.enabled) == (-6.0, 5.0, True)
+    assert again.playing
+    new = [chunk for chunk in world.chunks if chunk.session == 2]
+    assert new[0].first_sample == 0
+    assert world.session.played_through == new[-1].end
+
+
+def test_a_session_that_was_to_end_is_not_begun_anew() -> None:
+    world = World(delay=1)
+    world.run(60)
+    world.takes["s0"].ended = True
+    world.session.send(m.SessionEnd())
+    world.cut()
+    world.run(60)
+    assert world.todo is not None
+    assert world.todo.then == "stop"
+    assert list(world.takes) == ["s0"]
+
+
+def test_a_session_at_its_limit_is_followed_by_another() -> None:
+    world = World(delay=0)
+    world.session.send(m.Playback("play"))
+    world.run(30)
+    world.session.receive(encode_theirs(t.SessionEnded("session_limit", 5)))
+    world.cut(4440)
+    world.run(60)
+    assert list(world.takes) == ["s0", "s1"]
+    assert world.session.ended is None
+    assert world.chunks[-1].session == 2
+
+
+def test_the_same_report_is_said_once() -> None:
+    world = World(delay=0)
+    world.session.send(m.Playback("play"))
+    world.run(30)
+    world.takes["s0"].playing = False
+    world.run(50)
+    before = sum(isinstance(x, t.PlayoutReport) for x in world.takes["s0"].seen)
+    world.run(100)
+    assert sum(isinstance(x, t.PlayoutReport) for x in world.takes["s0"].seen) == before
+
+
+def test_a_listener_who_hears_nothing_gets_no_more_than_its_credit() -> None:
+    world = World(delay=1, listens=False)
+    world.session.send(m.Playback("play"))
+    world.run(200)
+    assert world.chunks[-1].end == RATE // 2
+
+
+def test_a_report_never_goes_back_or_beyond_what_came() -> None:
+    world = World(delay=0)
+    world.session.send(m.Playback("play"))
+    world.run(20)
+    world.listens = False
+    world.session.report(Playout(1, 10**9))
+    assert world.session.music is not None
+    assert world.session.played_through == world.session.music.received_through
+    world.session.report(Playout(1, 5))
+    assert world.session.played_through == world.session.music.received_through
+    world.session.report(Playout(7, 5))
+    assert world.session.played_through == 0
+
+
+@pytest.mark.parametrize(("code", "then"), [*CLOSES.items(), (1006, "resume"), (4999, "resume")])
+def test_each_close_code_is_followed_as_the_table_says(code: int, then: str) -> None:
+    world = World(delay=0)
+    world.run(30)
+    following = world.session.lost(code)
+    assert following.then == then
+    if then == "stop":
+        assert world.session.state == "over"
+        with pytest.raises(Closed):
+            world.session.send(m.Playback("play"))
+        return
+    world.session.opened()
+    greeting = world.session.take()
+    assert isinstance(greeting, str)
+    assert ("session.resume" in greeting) == (then == "resume")
+
+
+def test_pauses_double_to_a_bound_and_then_it_gives_up() -> None:
+    patience = Patience(first_s=0.25, most_s=4.0, first_attempts=8)
+    session = Session("ws://x", patience=patience, clock=lambda: 0.0, chance=lambda: 1.0)
+    pauses = [session.refused(None, "nobody there") for _ in range(9)]
+    assert [p.pause_s for p in pauses[:8]] == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0]
+    assert pauses[8].gave_up
+    least = Session("ws://x", patience=patience, clock=lambda: 0.0, chance=lambda: 0.0)
+    assert least.refused(None, "").pause_s == 0.125
+
+
+def test_a_server_that_came_back_without_the_session_is_not_kept_waiting() -> None:
+    world = World(delay=0)
+    world.run(30)
+    world.session.lost(1006)
+    for _ in range(6):
+        world.session.refused(None, "still away")
+    world.session.opened()
+    following = world.session.lost(4404)
+    assert following.then == "retry"
+    assert following.pause_s <= 0.25
+
+
+def test_a_pause_that_the_server_asks_for_is_kept() -> None:
+    session = Session("ws://x", clock=lambda: 0.0, chance=lambda: 0.0)
+    session.opened()
+    session.receive(encode_theirs(t.ErrorMessage("capacity", "full", True, retry_after_ms=7000)))
+    following = session.lost(1013)
+    assert (following.then, following.pause_s) == ("retry", 7.0)
+    assert "capacity" in following.why
+
+
+@pytest.mark.parametrize(
+    ("status", "then"), [(400, "stop"), (401, "stop"), (404, "stop"), (429, "retry"), (503, "retry")]
+)
+def test_a_refused_upgrade_is_followed_by_its_status(status: int, then: str) -> None:
+    assert Session("ws://x").refused(status, "no").then == then
+
+
+def test_a_server_that_goes_away_is_left_in_time_for_the_one_it_names() -> None:
+    world = World(delay=0)
+    world.run(30)
+    assert world.line is not None
+    world.line.say(t.GoAway(30_000, "draining", reconnect_url="ws://other/v1/stream"))
+    world.step()
+    assert not world.session.wants_to_leave
+    world.run(80)
+    assert world.session.wants_to_leave
+    following = world.session.lost(1001)
+    assert (following.then, following.url, following.pause_s) == ("resume", "ws://other/v1/stream", 0.0)
+
+
+def test_no_server_talks_a_client_out_of_encryption() -> None:
+    session = Session("wss://x", clock=lambda: 0.0)
+    session.opened()
+    session.receive(encode_theirs(t.GoAway(1000, "draining", reconnect_url="ws://other/v1/stream")))
+    assert session.lost(1001).url == "wss://x"
+
+
+def test_only_the_newest_picture_is_sent_and_control_goes_first() -> None:
+    world = World(delay=0)
+    world.run(3)
+    for at in (1, 2, 3):
+        world.session.push(Picture(Kind.JPEG, b"\xff\xd8\xff\xd9", at))
+    world.session.send(m.Playback("play"))
+    assert isinstance(world.session.take(), str)
+    world.run(2)
+    assert [picture.ts for picture in world.takes["s0"].pictures] == [3]
+    assert world.session.counts["replaced_pictures"] == 2
+
+
+def test_what_breaks_the_protocol_is_counted_and_left_alone() -> None:
+    world = World(delay=0)
+    world.run(3)
+    for raw in ("{", '{"type":"state"}', b"short", '{"type":"newer.kind","x":1}'):
+        assert world.session.receive(raw) is None
+    assert world.session.counts["ignored"] == 1
+    assert sum(n for name, n in world.session.counts.items() if name.startswith("refused")) == 3
+    assert world.session.state == "open"
+
+
+def test_the_clocks_are_compared() -> None:
+    world = World(delay=1)
+    world.run(20)
+    offset = world.session.sync.offset_us
+    assert offset is not None
+    assert abs(offset - 1_000_000) < 50_000
+
+
+def test_control_messages_wait_for_a_connection_up_to_their_bound() -> None:
+    session = Session("ws://x")
+    for _ in range(KEPT_MESSAGES):
+        session.send(m.SceneChange())
+    with pytest.raises(TooMuch):
+        session.send(m.SceneChange())
+    assert len(session.outbox) == KEPT_MESSAGES
+
+
+def test_an_outbox_that_nobody_acknowledges_forgets_the_oldest_sent() -> None:
+    outbox = Outbox()
+    for at in range(KEPT_MESSAGES + 10):
+        outbox.add(m.SceneChange(at))
+        assert outbox.take() == m.SceneChange(at)
+    assert len(outbox) == KEPT_MESSAGES
+    outbox.rewind(1)
+    assert outbox.lost == 10
+    assert encode(outbox.take() or m.Ping(0)) == encode(m.SceneChange(10))

@@ -1,0 +1,351 @@
+"""The async and the sync client against a websocket on the loopback. The server gives as much as the credit allows, at once."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import av
+import numpy as np
+import pytest
+from fake_server import CREDIT, RATE, Line, Take, ramp
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.typing import Subprotocol
+
+from cuestream_client import AsyncClient, Chunk, Client, Closed, Next, Playout, Refused, Unreachable
+from cuestream_client import aio as aio_module
+from cuestream_client import messages as m
+from cuestream_client.aio import QUEUED_CHUNKS, address
+from cuestream_client.closes import Patience
+from cuestream_client.latest import Latest
+from cuestream_client.pictures import Gate, encode_jpeg
+from server.protocol import SUBPROTOCOL
+from server.protocol import messages as t
+
+QUICK = Patience(first_s=0.001, most_s=0.002, attempts=3, stable_s=0.0)
+FRAME = np.full((90, 160, 3), (255, 0, 0), np.uint8)
+
+
+@dataclass
+class Stage:
+    """A server's state over its connections. break_at: the connections of these numbers break after so many messages."""
+
+    takes: dict[str, Take] = field(default_factory=dict)
+    break_at: dict[int, int] = field(default_factory=dict)
+    refuse: dict[int, tuple[str, int]] = field(default_factory=dict)
+    tokens: list[str | None] = field(default_factory=list)
+    ignores_credit: bool = False
+
+    async def __call__(self, line: ServerConnection) -> None:
+        assert line.request is not None
+        number = len(self.tokens)
+        self.tokens.append(line.request.headers.get("Authorization"))
+        if number in self.refuse:
+            code, close = self.refuse[number]
+            await line.close(close, code)
+            return
+        inner, wrote = Line(self.takes, handle_every=1), 0
+        async for raw in line:
+            inner.feed(raw)
+            take = inner.take
+            take.position = take.played + CREDIT if take.playing else take.position
+            if self.ignores_credit and take.playing:
+                take.position, take.played = QUEUED_CHUNKS * 2 * 640, 2**40
+            for out in inner.due():
+                await line.send(out)
+                wrote += 1
+                if self.break_at.get(number) == wrote:
+                    line.transport.abort()
+                    return
+            if inner.close:
+                await line.close(inner.close)
+
+
+def url_of(server: object) -> str:
+    (socket,) = server.sockets  # type: ignore[attr-defined]
+    return f"ws://127.0.0.1:{socket.getsockname()[1]}"
+
+
+def with_server(stage: Stage, work: Callable[[str], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with serve(
+            stage, "127.0.0.1", 0, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None
+        ) as s:
+            async with asyncio.timeout(15):
+                await work(url_of(s))
+
+    asyncio.run(run())
+
+
+@contextmanager
+def serving(stage: Stage) -> Iterator[str]:
+    """A server in a thread of its own, for the sync client."""
+    started, done, loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
+    urls: list[str] = []
+
+    async def run() -> None:
+        async with serve(
+            stage, "127.0.0.1", 0, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None
+        ) as s:
+            urls.append(url_of(s))
+            started.set()
+            await done.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield urls[0]
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join(10)
+        loop.close()
+
+
+def check_ramp(chunks: list[Chunk]) -> None:
+    """Every sample is there once, and is the one that its index says."""
+    assert [chunk.first_sample for chunk in chunks] == [0, *(chunk.end for chunk in chunks[:-1])]
+    samples = np.concatenate([chunk.samples[:, 0] for chunk in chunks])
+    np.testing.assert_array_equal(samples * 32_768, ramp(0, len(samples)))
+
+
+def test_video_goes_up_and_music_comes_down() -> None:
+    stage, chunks = Stage(), []
+
+    async def work(url: str) -> None:
+        async with AsyncClient(url, token="secret", config={"seed": 7}) as client:
+            assert client.session.created is not None
+            assert client.session.created.label == "a ramp, not music"
+            await client.play()
+            assert await client.push(FRAME, 0)
+            assert not await client.push(FRAME, 1000)
+            await client.update(gain_db=-6)
+            async for chunk in client.audio():
+                chunks.append(chunk)
+                if chunk.end >= RATE * 2:
+                    break
+
+    with_server(stage, work)
+    check_ramp(chunks)
+    take = stage.takes["s0"]
+    assert stage.tokens == ["Bearer secret"]
+    assert (take.config.seed, take.config.gain_db, take.ended) == (7, -6.0, True)
+    with av.open(io.BytesIO(take.pictures[0].payload)) as picture:
+        (frame,) = picture.decode(video=0)
+        red = frame.to_ndarray(format="rgb24").mean(axis=(0, 1))
+    np.testing.assert_allclose(red, [254, 0, 0], atol=3)
+
+
+def test_a_break_is_resumed_without_a_lost_or_doubled_sample() -> None:
+    stage, chunks, followings = Stage(break_at={0: 15, 1: 40, 2: 9}), [], []
+
+    async def work(url: str) -> None:
+        async with AsyncClient(url, patience=QUICK) as client:
+            await client.play()
+            async for chunk in client.audio():
+                chunks.append(chunk)
+                if chunk.end >= RATE * 4:
+                    break
+        events = [event async for event in client.events()]
+        followings.extend((event.then, event.code) for event in events if isinstance(event, Next))
+
+    with_server(stage, work)
+    check_ramp(chunks)
+    assert len(stage.tokens) == 4
+    assert list(stage.takes) == ["s0"]
+    assert followings == [("resume", 1006)] * 3 + [("stop", 1000)]
+
+
+def test_the_sync_client_does_the_same_in_a_thread() -> None:
+    stage, chunks = Stage(break_at={0: 20}), []
+    with serving(stage) as url, Client(url, patience=QUICK) as client:
+        client.play()
+        assert client.push(FRAME)
+        client.update(duck={"enabled": True})
+        for chunk in client.audio():
+            chunks.append(chunk)
+            if chunk.end >= RATE * 2:
+                client.end()
+                break
+        chunks.extend(client.audio())
+        with pytest.raises(Closed):
+            client.play()
+    check_ramp(chunks)
+    assert stage.takes["s0"].config.duck.enabled
+    client.close()
+
+
+def test_a_stalled_listener_costs_the_server_its_credit_and_no_more() -> None:
+    stage = Stage()
+
+    async def work(url: str) -> None:
+        async with AsyncClient(url) as client:
+            await client.play()
+            first = await anext(client.audio())
+            async for event in client.events():
+                if isinstance(event, m.Pong):
+                    break
+            assert first.first_sample == 0
+            assert client.session.music is not None
+            assert client.session.music.received_through == CREDIT
+
+    with_server(stage, work)
+
+
+def test_a_server_that_ignores_the_credit_fills_a_bounded_queue_whose_oldest_go() -> None:
+    stage, ends = Stage(ignores_credit=True), []
+
+    async def work(url: str) -> None:
+        async with AsyncClient(url) as client:
+            await client.play()
+            while client.session.music and client.session.music.received_through < QUEUED_CHUNKS * 2 * 640:
+                await asyncio.wait_for(client._events._changed.wait(), 5)
+                await asyncio.sleep(0)
+            assert len(client._chunks) == QUEUED_CHUNKS
+            assert client.dropped["chunks"] == QUEUED_CHUNKS
+            ends.append((await client.next_chunk()).first_sample)  # type: ignore[union-attr]
+
+    with_server(stage, work)
+    assert ends == [QUEUED_CHUNKS * 640]
+
+
+def test_full_queues_drop_the_oldest_and_count_it() -> None:
+    async def work() -> None:
+        queue: Latest[int] = Latest(2)
+        for item in range(5):
+            queue.put(item)
+        queue.close()
+        assert [await queue.get() for _ in range(3)] == [3, 4, None]
+        assert queue.dropped == 3
+
+    asyncio.run(work())
+
+
+def test_a_token_that_is_refused_is_said_and_not_tried_again() -> None:
+    stage = Stage(refuse={0: ("unauthorized", 4401)})
+
+    async def work(url: str) -> None:
+        with pytest.raises(Refused, match="4401"):
+            await AsyncClient(url).connect()
+
+    with_server(stage, work)
+    assert len(stage.tokens) == 1
+
+
+def test_what_is_no_server_of_ours_is_said() -> None:
+    async def other(line: ServerConnection) -> None:
+        await line.wait_closed()
+
+    async def run() -> None:
+        async with serve(other, "127.0.0.1", 0) as server:
+            with pytest.raises(Refused, match=SUBPROTOCOL):
+                await AsyncClient(url_of(server)).connect()
+
+    asyncio.run(run())
+
+
+def test_what_a_player_raises_is_not_lost() -> None:
+    def broken() -> Playout:
+        raise RuntimeError("the player broke")
+
+    async def work(url: str) -> None:
+        async with AsyncClient(url) as client:
+            client.follow(broken)
+            with pytest.raises(RuntimeError, match="the player broke"):
+                await client.next_chunk()
+
+    with_server(Stage(), work)
+
+
+def test_a_full_server_is_asked_again() -> None:
+    stage = Stage(refuse={0: ("capacity", 1013), 1: ("capacity", 1013)})
+
+    async def work(url: str) -> None:
+        async with AsyncClient(url, patience=QUICK) as client:
+            assert client.session.state == "open"
+
+    with_server(stage, work)
+    assert len(stage.tokens) == 3
+
+
+def test_nobody_there_is_unreachable_after_bounded_attempts() -> None:
+    with pytest.raises(Unreachable, match="gave up after 3"), Client("ws://127.0.0.1:9", patience=QUICK):
+        pass
+
+
+def test_an_operator_who_sends_clients_elsewhere_is_followed() -> None:
+    first, second, chunks = Stage(), Stage(), []
+
+    async def work(url: str) -> None:
+        async with serve(
+            second, "127.0.0.1", 0, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None
+        ) as s:
+            second.takes = first.takes
+            async with AsyncClient(url, patience=QUICK) as client:
+                await client.play()
+                async for chunk in client.audio():
+                    chunks.append(chunk)
+                    if chunk.end == CREDIT:
+                        client.session.receive(_text(t.GoAway(0, "draining", reconnect_url=url_of(s))))
+                    if chunk.end >= RATE * 2:
+                        break
+
+    with_server(first, work)
+    check_ramp(chunks)
+    assert (len(first.tokens), len(second.tokens)) == (1, 1)
+
+
+def _text(message: t.ServerMessage) -> str:
+    from server.protocol.control import encode
+
+    return encode(message)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("http://host:8000", "ws://host:8000/v1/stream"),
+        ("https://host/", "wss://host/v1/stream"),
+        ("ws://host/other", "ws://host/other"),
+    ],
+)
+def test_addresses(given: str, meant: str) -> None:
+    assert address(given) == meant
+
+
+def test_what_is_no_address_is_said() -> None:
+    with pytest.raises(ValueError, match="ftp://host"):
+        address("ftp://host")
+
+
+def test_a_field_that_is_wrong_is_named_before_anything_is_sent() -> None:
+    with pytest.raises(ValueError, match="gain_db"):
+        m.patch({"gain_db": 99})
+    with pytest.raises(ValueError, match="loudness"):
+        m.patch({"loudness": 1})
+
+
+def test_the_gate_keeps_the_average_exact() -> None:
+    gate = Gate()
+    passed = sum(gate.passes(int(i * 1e6 / 30), 4.0) for i in range(30 * 60))
+    assert passed == 240
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"), [((1080, 1920), (448, 252)), ((1920, 1080), (252, 448)), ((90, 160), (160, 90))]
+)
+def test_pictures_fit_into_their_edge(shape: tuple[int, int], fits: tuple[int, int]) -> None:
+    data = encode_jpeg(np.zeros((*shape, 3), np.uint8))
+    with av.open(io.BytesIO(data)) as picture:
+        stream = picture.streams.video[0]
+        assert (stream.width, stream.height) == fits
+
+
+def test_what_is_no_frame_is_said() -> None:
+    with pytest.raises(ValueError, match="float64"):
+        encode_jpeg(np.zeros((4, 4, 3)))  # type: ignore[arg-type]
+    assert aio_module.QUEUED_EVENTS > 0
