@@ -109,7 +109,7 @@ def live_case(spec: ModelSpec, policy: StreamPolicy) -> Case:
     """The mean step of a stream past its first seconds: two segments, together as long as one can be."""
     context, length = context_steps(spec, policy), spec.trained_steps
     segments = 2 if context else 1
-    return Case(policy.guidance != 1.0, length // 2, window_slots(spec, policy), segments)
+    return Case(policy.guided, length // 2, window_slots(spec, policy), segments)
 
 
 def decoding(backend: Backend[Any, Any], chunk: int) -> Callable[[int], object]:

@@ -47,7 +47,7 @@ def generate(
     columns = pattern.sequence(window.prompt, steps)
     given = pattern.filled(steps, window.prompt.shape[1])
     empty = ~pattern.filled(steps, window.total)
-    caches = backend.new_caches(1, policy.guidance != 1.0, steps)
+    caches = backend.new_caches(1, policy.guided, steps)
     read = 0
     for column in range(known, steps):
         fresh = columns[None, read:column]

@@ -41,7 +41,7 @@ class Segments:
         self.pattern = pattern_of(backend)
         self.length = backend.spec.trained_steps
         self.context = context_steps(backend.spec, policy)
-        self.caches = backend.new_caches(2, policy.guidance != 1.0, self.length)
+        self.caches = backend.new_caches(2, policy.guided, self.length)
         self.leading = Segment(0, 0, 0)
         self.following: Segment | None = None
         self.first = 0
@@ -50,7 +50,7 @@ class Segments:
 
     def check_change(self, policy: StreamPolicy) -> None:
         """Raises ValueError when the caches would need other rows."""
-        if (policy.guidance != 1.0) != (self.policy.guidance != 1.0):
+        if policy.guided != self.policy.guided:
             raise ValueError(
                 "guidance of 1 needs no null rows and any other does: a running stream cannot go from"
                 f" {self.policy.guidance:g} to {policy.guidance:g}; open a new one"

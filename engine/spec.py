@@ -331,6 +331,11 @@ class StreamPolicy:
             if not holds:
                 raise ValueError(f"stream policy: {limit}; got {getattr(self, limit.split()[0])!r}")
 
+    @property
+    def guided(self) -> bool:
+        """Whether guidance needs a null row beside each conditional one."""
+        return self.guidance != 1.0
+
     @classmethod
     def parity(cls, **changes: Any) -> StreamPolicy:
         """The published model's view of a picture: a closed grid, every frame encoded, no cuts, exact refresh."""

@@ -5,6 +5,7 @@ Everything that a client gets wrong is a ProtocolError; answers go to the line.
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import UNSET
 
 from engine.errors import NoRoom
@@ -169,25 +170,22 @@ class Conversation:
             event_id = None if message.event_id is UNSET else message.event_id
             raise ProtocolError(ErrorCode(error.code), str(error), event_id=event_id) from None
         if answer is not None:
-            self._line.say(answer)
+            self._line.say(msgspec.structs.replace(answer, event_id=message.event_id))
 
     def _answer(self, hosted: Hosted, message: m.ClientMessage, now_s: float) -> m.ServerMessage | None:
-        asked = message.event_id
         match message:
             case m.SessionUpdate(config=patch):
-                done = hosted.update(now_s, patch)
-                return m.SessionUpdated(done.revision, done.config, event_id=asked)
+                return hosted.update(now_s, patch)
             case m.Playback(action=action):
-                state = hosted.playback(now_s, action)
-                return m.State(state.playback, state.health, state.level, event_id=asked)
-            case m.SceneChange():
+                return hosted.playback(now_s, action)
+            case m.SceneChange(event_id=asked):
                 hosted.change_now(now_s, None if asked is UNSET else asked)
             case m.FlowCredit(credit_ms=credit_ms):
                 hosted.credit(credit_ms)
             case m.PlayoutReport():
                 hosted.reported(message)
             case m.Ping(t_us=t_us):
-                return m.Pong(t_us, int(now_s * 1e6), event_id=asked)
+                return m.Pong(t_us, int(now_s * 1e6))
             case m.SessionEnd(fade_ms=fade_ms):
                 hosted.end(now_s, None if fade_ms is UNSET else fade_ms)
             case _:

@@ -59,7 +59,7 @@ def changed(policy: StreamPolicy, control: PolicyControl, room_s: float) -> Stre
         after = _changed(policy, control)
     except (ValueError, TypeError, KeyError) as error:
         raise SessionError("bad_request", f"{error}") from error
-    if (after.guidance == 1) != (policy.guidance == 1):
+    if after.guided != policy.guided:
         said = f"guidance cannot go from {policy.guidance:g} to {after.guidance:g} in a running stream"
         raise SessionError("bad_request", said)
     if after.short_term_s > room_s:

@@ -22,7 +22,7 @@ from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
 from server.protocol.config import ConfigPatch
 from server.protocol.control import parse
 from server.protocol.errors import ProtocolError
-from server.secrets import SECRET_S, Anybody
+from server.secrets import SECRET_S, Anybody, bearer
 
 MOST_BODY = 64 * 1024
 
@@ -55,14 +55,9 @@ def host_of(request: Request) -> Host:
     return host
 
 
-def bearer_of(request: Request) -> str | None:
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
-    return token if kind.lower() == "bearer" and token else None
-
-
 def check_key(request: Request) -> None:
     host = host_of(request)
-    caller = host.door.caller(bearer_of(request), host.monotonic())
+    caller = host.door.caller(bearer(request.headers), host.monotonic())
     if isinstance(caller, Anybody):
         host.metrics.rejected.labels(caller.reason).inc()
         raise Refused(401, "unauthorized", "this server asks for its key: Authorization: Bearer KEY")

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -108,6 +109,12 @@ class Door:
 
     def _sign(self, use: str, text: str) -> str:
         return _text(hmac.digest(self._signing, f"{use}.{text}".encode(), hashlib.sha256))
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """The token of `Authorization: Bearer TOKEN`, if there is one."""
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    return token if kind.lower() == "bearer" and token else None
 
 
 def new_session_id() -> str:

@@ -19,6 +19,7 @@ from server.line import Line, reason_of
 from server.protocol import SUBPROTOCOL
 from server.protocol.control import refusal
 from server.protocol.errors import FAULTS, ErrorCode, ProtocolError
+from server.secrets import bearer
 
 TOKEN_PREFIX = "cuestream.token."
 CLOSE_S = 2.0
@@ -44,8 +45,7 @@ def token_of(websocket: WebSocket) -> str | None:
     for name in websocket.scope["subprotocols"]:
         if name.startswith(TOKEN_PREFIX):
             return str(name.removeprefix(TOKEN_PREFIX))
-    kind, _, token = websocket.headers.get("authorization", "").partition(" ")
-    return token if kind.lower() == "bearer" and token else None
+    return bearer(websocket.headers)
 
 
 class Connection:

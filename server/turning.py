@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from engine.spec import StreamPolicy
 from server.controls import (
@@ -27,6 +28,16 @@ from server.policies import CUTS, changed
 from server.protocol.config import Config, first_config
 from server.protocol.values import SAFE_INTEGER
 
+POLICY: dict[str, Callable[[Any], PolicyControl]] = {
+    "guidance": Guidance,
+    "temperature": Temperature,
+    "top_k": TopK,
+    "top_p": TopP,
+    "seed": Seed,
+    "short_term_s": Window,
+    "cut_response": CutResponse,
+}
+"""Fields of the configuration, and the controls that turn them."""
 FASTEST_MS = 10
 """No change of a level takes less, so that none clicks."""
 
@@ -73,20 +84,9 @@ def check(before: Config, after: Config, policy: StreamPolicy, room_s: float) ->
 
 
 def _policy(before: Config, after: Config) -> Iterator[PolicyControl]:
-    if before.guidance != after.guidance:
-        yield Guidance(after.guidance)
-    if before.temperature != after.temperature:
-        yield Temperature(after.temperature)
-    if before.top_k != after.top_k:
-        yield TopK(after.top_k)
-    if before.top_p != after.top_p:
-        yield TopP(after.top_p)
-    if before.seed != after.seed:
-        yield Seed(after.seed)
-    if before.short_term_s != after.short_term_s:
-        yield Window(after.short_term_s)
-    if before.cut_response != after.cut_response:
-        yield CutResponse(after.cut_response)
+    for name, control in POLICY.items():
+        if getattr(before, name) != getattr(after, name):
+            yield control(getattr(after, name))
 
 
 def _mixing(before: Config | None, after: Config) -> Iterator[MixControl]:
