@@ -13,8 +13,8 @@ from training.composer.composer import Composer, Note
 from training.composer.scenes import Scene, script
 from training.composer.video import FRAME_STEPS, render
 
-TONICS = (0, 2, 4, 5, 7, 9)
-"""Pitch classes that the starter model is taught in: fewer keys, less to learn."""
+SIGNATURES = (0,)
+"""The key signatures that the starter model is taught in. One: what never changes in what it has heard, it cannot forget."""
 PIECE_STEPS = 3000
 SIDE = 64
 """Pixels of a training picture; the starter model's eyes."""
@@ -58,8 +58,8 @@ def by_step(frames: Sequence[Frame], attributes: Sequence[Attributes], steps: in
 
 
 def compose(
-    attributes: Iterator[Attributes] | Sequence[Attributes], seed: int, tonics: Sequence[int] = TONICS
+    attributes: Iterator[Attributes] | Sequence[Attributes], seed: int, signatures: Sequence[int] = SIGNATURES
 ) -> list[list[Note]]:
     """The notes of each step."""
-    composer = Composer(seed, tonics)
+    composer = Composer(seed, signatures)
     return [composer.advance(now) for now in attributes]

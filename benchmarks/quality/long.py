@@ -18,6 +18,7 @@ from scipy.stats import linregress
 
 from benchmarks.quality.clips import CODEC, OTHERS, STEPS_PER_S, Task, frames_of, measure_sounds, music
 from benchmarks.quality.hearing import FEATURES, SAMPLE_RATE, WINDOW_S, Heard, hear
+from benchmarks.quality.keys import keeps_key
 from benchmarks.report import print_table, write
 from cuestream.players import find_player
 
@@ -43,13 +44,20 @@ def main() -> None:
         samples, seams = played(options.model, video, steps)
         truth = Task(CODEC, video, 0, steps)
         measure_sounds([truth])
+        written = music(truth)
         rows.append(
-            {"video": video - OTHERS, **judged(hear(samples), hear(music(truth))), **clicks(samples, seams)}
+            {
+                "video": video - OTHERS,
+                **judged(hear(samples), hear(written)),
+                "in_key": round(keeps_key(samples), 2),
+                "in_key_truth": round(keeps_key(written), 2),
+                **clicks(samples, seams),
+            }
         )
     print_table(
         f"{options.model}: {options.minutes} minutes without a stop",
         {"video": "video", "loudness_drift": "loudness, dB/min", "onset_drift": "onsets/s a min",
-         "same_tonic": "same tonic", "same_tonic_truth": "(truth)", "longest_silence_s": "silence s",
+         "in_key": "in key", "in_key_truth": "(truth)", "longest_silence_s": "silence s",
          "loop": "loop", "loop_truth": "(truth)", "seams": "seams", "seam_flux": "flux at seams",
          "seam_jump": "jump at seams"},
         rows,
@@ -88,24 +96,10 @@ def judged(made: Heard, truth: Heard) -> dict[str, Any]:
         row[name] = f"{line.slope:+.2f} ± {2 * line.stderr:.2f}"
     gaps = np.diff(made.onsets_s)
     return row | {
-        "same_tonic": round(same_tonic(made), 2),
-        "same_tonic_truth": round(same_tonic(truth), 2),
         "longest_silence_s": round(float(gaps.max()), 1),
         "loop": round(alike(made), 3),
         "loop_truth": round(alike(truth), 3),
     }
-
-
-def same_tonic(heard: Heard) -> float:
-    """The share of half minutes whose pitch classes fit the piece's own as well in place as turned to any other key."""
-    whole, half = heard.chroma.sum(1), MINUTE // 2
-    count = heard.chroma.shape[1] // half
-    fits = 0
-    for i in range(count):
-        part = heard.chroma[:, i * half : (i + 1) * half].sum(1)
-        turned = [np.corrcoef(np.sqrt(whole), np.roll(np.sqrt(part), k))[0, 1] for k in range(12)]
-        fits += int(np.argmax(turned)) == 0
-    return fits / count
 
 
 def alike(heard: Heard) -> float:

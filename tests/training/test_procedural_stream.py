@@ -21,7 +21,7 @@ from training.composer.stream import REPLAY_STEPS, SIDE, ProceduralStream
 from training.pieces import Video, by_step, compose, draw
 
 STEPS = 1500
-EVERY_TONIC = tuple(range(12))
+EVERY_SIGNATURE = tuple(range(12))
 RESTORED_EQUALS_CONTINUED = 1e-6
 """Voices may be mixed in another order. Seen: 3e-8, at a peak of 0.5."""
 
@@ -89,7 +89,7 @@ def test_a_stream_plays_what_the_composer_writes_for_the_same_frames(
     player: ProceduralPlayer, video: Video, whole: NDArray[np.float32]
 ) -> None:
     """The path of the training data and the live path are one."""
-    score: list[list[Note]] = compose(by_step(video.frames, video.attributes, STEPS), 4, EVERY_TONIC)
+    score: list[list[Note]] = compose(by_step(video.frames, video.attributes, STEPS), 4, EVERY_SIGNATURE)
     font = SoundFont(player.sound_font)
     assert np.array_equal(np.concatenate([font.play(notes) for notes in score]), whole)
     assert 0.1 < np.abs(whole).max() < 1

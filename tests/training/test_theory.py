@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.composer.theory import MODES, PROGRESSIONS, melodic, nearest, pitch, voiced
+from training.composer.theory import MODES, PROGRESSIONS, melodic, nearest, pitch, tonic_of, voiced
 
 tonics = st.integers(0, 11)
 modes = st.sampled_from(list(MODES))
@@ -50,3 +50,11 @@ def test_no_progression_has_a_diminished_chord(mode: str) -> None:
     for progression in PROGRESSIONS[mode]:
         for root in progression:
             assert pitch(0, mode, root + 4) - pitch(0, mode, root) == 7, (mode, progression, root)
+
+
+@pytest.mark.parametrize("signature", range(12))
+def test_modes_of_a_signature_are_relatives(signature: int) -> None:
+    """All have the seven pitch classes of its major scale."""
+    scale = {(signature + tone) % 12 for tone in MODES["major"]}
+    for mode, tones in MODES.items():
+        assert {(tonic_of(signature, mode) + tone) % 12 for tone in tones} == scale, mode

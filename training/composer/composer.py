@@ -1,7 +1,8 @@
 """The composer: attributes of the picture in, step by step, notes out. Causal; what it chooses is keyed by (seed, phrase).
 
 A cut begins a new phrase on its downbeat at once. Motion chooses energy, and with it tempo, density and instruments, at each
-beat; brightness and warmth choose the mode, brightness the register, when a phrase begins. The tonic stays.
+beat; brightness and warmth choose the mode, brightness the register, when a phrase begins. The key signature stays: modes
+differ by their tonic, so pieces of any length keep to seven pitch classes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from training.composer import arrangement as by
 from training.composer.attributes import Attributes
-from training.composer.theory import PROGRESSIONS, SEVENTH, TRIAD, melodic, mode_of, voiced
+from training.composer.theory import PROGRESSIONS, SEVENTH, TRIAD, melodic, mode_of, tonic_of, voiced
 
 BAR, BEAT = 16, 4
 PHRASE_BARS = 8
@@ -39,9 +40,13 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """What stays while a phrase lasts. shade: 0 dark, 1 medium, 2 bright. figure, variant: which of the tables."""
+    """What stays while a phrase lasts.
 
-    tonic: int
+    signature: tonic of the major scale with its pitch classes. shade: 0 dark, 1 medium, 2 bright. figure, variant: which of the
+    tables.
+    """
+
+    signature: int
     mode: str
     progression: tuple[int, ...]
     chord: tuple[int, ...]
@@ -49,16 +54,20 @@ class Phrase:
     figure: int
     variant: int
 
+    @property
+    def tonic(self) -> int:
+        return tonic_of(self.signature, self.mode)
+
     def root(self, bar: int) -> int:
         return self.progression[bar % len(self.progression)]
 
 
 @dataclass(slots=True)
 class Composer:
-    """One piece. `tonics`: pitch classes that the seed may choose from."""
+    """One piece. `signatures`: those that the seed may choose from."""
 
     seed: int
-    tonics: Sequence[int] = tuple(range(12))
+    signatures: Sequence[int] = tuple(range(12))
     step: int = 0
     energy: int = 0
     motion: float | None = None
@@ -105,11 +114,11 @@ class Composer:
     def _begin(self, now: Attributes) -> None:
         """Choose a phrase: the picture says how it sounds, (seed, phrase) which of its kind it is."""
         random = np.random.default_rng((self.seed, self.phrases))
-        tonic = self.phrase.tonic if self.phrase else int(random.choice(list(self.tonics)))
+        signature = self.phrase.signature if self.phrase else int(random.choice(list(self.signatures)))
         mode = mode_of(now.valence)
         options = PROGRESSIONS[mode]
         self.phrase = Phrase(
-            tonic,
+            signature,
             mode,
             options[random.integers(len(options))],
             SEVENTH if now.saturation >= COLOURFUL_FROM else TRIAD,

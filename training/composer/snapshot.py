@@ -20,7 +20,7 @@ from engine.spec import StreamPolicy
 from training.composer.attributes import Extractor
 from training.composer.composer import Composer, Note, Phrase
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 DAMAGE = (KeyError, ValueError, TypeError, IndexError, AttributeError)
 """What reading a damaged description raises."""
 
@@ -71,7 +71,7 @@ def composer_state(composer: Composer) -> dict[str, Any]:
     plain = {field.name: getattr(composer, field.name) for field in fields(composer)}
     ends = [[part, key, end] for (part, key), end in composer.ends.items()]
     phrase = None if composer.phrase is None else asdict(composer.phrase)
-    return plain | {"ends": ends, "phrase": phrase, "tonics": list(composer.tonics)}
+    return plain | {"ends": ends, "phrase": phrase, "signatures": list(composer.signatures)}
 
 
 def composer_of(state: dict[str, Any]) -> Composer:
@@ -79,7 +79,7 @@ def composer_of(state: dict[str, Any]) -> Composer:
     if phrase is not None:
         lists = {name: tuple(phrase[name]) for name in ("progression", "chord")}
         phrase = Phrase(**(phrase | lists))
-    return Composer(**(state | {"ends": ends, "phrase": phrase, "tonics": tuple(state["tonics"])}))
+    return Composer(**(state | {"ends": ends, "phrase": phrase, "signatures": tuple(state["signatures"])}))
 
 
 def extractor_state(extractor: Extractor) -> tuple[dict[str, Any], Arrays]:

@@ -11,6 +11,8 @@ MODES: dict[str, tuple[int, ...]] = {
     "lydian": (0, 2, 4, 6, 7, 9, 11),
 }
 """Semitones over the tonic, from the darkest mode to the brightest."""
+DEGREES = {"major": 0, "dorian": 1, "phrygian": 2, "lydian": 3, "mixolydian": 4, "minor": 5}
+"""The degree of a major scale on which each mode with the same seven pitch classes begins."""
 BRIGHTER_FROM = (0.12, 0.40, 0.50, 0.60, 0.88)
 """Valence at which each mode gives way to the next."""
 PROGRESSIONS: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -27,6 +29,11 @@ TRIAD, SEVENTH = (0, 2, 4), (0, 2, 4, 6)
 
 def mode_of(valence: float) -> str:
     return list(MODES)[sum(valence >= edge for edge in BRIGHTER_FROM)]
+
+
+def tonic_of(signature: int, mode: str) -> int:
+    """The tonic (pitch class) of the mode that has the pitch classes of the major scale on `signature`."""
+    return (signature + MODES["major"][DEGREES[mode]]) % 12
 
 
 def pitch(tonic: int, mode: str, degree: int) -> int:

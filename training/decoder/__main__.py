@@ -25,7 +25,7 @@ from training.decoder.learner import DecoderLearner
 from training.devices import add_device_options, begin_on
 from training.loop import Plan, train
 from training.parts import eyes_of
-from training.pieces import TONICS
+from training.pieces import SIGNATURES
 
 HELD_OUT = 20
 """Videos that are not learned from: the first ones, a tenth at most."""
@@ -78,7 +78,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--videos", type=int, default=420)
     parser.add_argument("--pieces", type=int, default=4, help="pieces of music for each drawn video")
-    parser.add_argument("--tonics", type=int, nargs="+", default=TONICS, help="pitch classes of the music")
+    parser.add_argument(
+        "--signatures",
+        type=int,
+        nargs="+",
+        default=SIGNATURES,
+        help="key signatures of the music, 0 is that of C major",
+    )
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--columns", type=int, default=750, help="of a row; a multiple of 25")
     parser.add_argument("--rate", type=float, default=1.5e-3)
@@ -106,7 +112,7 @@ def _silent(spec: ModelSpec) -> ModelSpec:
 
 def _drawn_clips(args: argparse.Namespace) -> list[Clip]:
     source, sounds = Path(args.package or args.runs), args.runs / "codec" / SOUNDS_FILE
-    recipe = clips.Recipe(source, sounds, args.pieces, tuple(args.tonics))
+    recipe = clips.Recipe(source, sounds, args.pieces, tuple(args.signatures))
     return clips.make_all(recipe, args.out / "clips", args.videos, args.workers)
 
 

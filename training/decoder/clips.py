@@ -24,7 +24,7 @@ from training.decoder.dataset import Clip
 from training.decoder.views import Views, watch
 from training.eyes.__main__ import seen
 from training.parts import codec_of, eyes_of
-from training.pieces import PIECE_STEPS, TONICS, by_step, compose, draw
+from training.pieces import PIECE_STEPS, SIGNATURES, by_step, compose, draw
 
 WINDOWS_S = (2.0, 4.0, 6.0, 10.0)
 """Lengths of the short-term window that each video is watched with."""
@@ -35,13 +35,13 @@ PIECE_SEED_STRIDE = 100
 class Recipe:
     """What clips are made of. source: runs or a model, whose eyes see and whose codec writes.
 
-    sounds: notes of the sound font that were measured before. tonics: pitch classes that pieces may be in.
+    sounds: notes of the sound font that were measured before. signatures: those that pieces may have.
     """
 
     source: Path
     sounds: Path
     pieces: int
-    tonics: tuple[int, ...] = TONICS
+    signatures: tuple[int, ...] = SIGNATURES
 
 
 def make(
@@ -65,7 +65,7 @@ def make(
         codes = []
         for piece in range(recipe.pieces):
             heard = by_step(video.frames, video.attributes, PIECE_STEPS)
-            notes = compose(heard, seed * PIECE_SEED_STRIDE + piece, recipe.tonics)
+            notes = compose(heard, seed * PIECE_SEED_STRIDE + piece, recipe.signatures)
             sound = compressed(torch.from_numpy(amplitudes(notes, sounds)))
             codes.append(tokens(codec, sound))
         yield Clip(features, views, np.stack(codes))
