@@ -111,6 +111,12 @@ def score(
     short_term: Annotated[
         float | None, typer.Option(help="seconds that an old scene keeps sounding (live)")
     ] = None,
+    key: Annotated[
+        str,
+        typer.Option(
+            help="key signature by its major scale: C Db D ... B; seed: the seed chooses; free: none"
+        ),
+    ] = "seed",
     timeline: Annotated[
         Path | None, typer.Option(help="write cuts, memory and age of the picture as JSON lines")
     ] = None,
@@ -126,7 +132,9 @@ def score(
     """Write a video back with the music that the engine made for it. What is not chosen is as the model's makers recommend."""
     from cuestream.players import find_player, needs_whole_file
     from cuestream.score import ScoreJob
+    from engine.keys import held_to
     from engine.media.finish import FinishSettings
+    from engine.player import ModelPlayer
 
     if as_published and live:
         raise MediaError("--as-published reproduces whole-file scoring; add --offline")
@@ -142,7 +150,9 @@ def score(
     }
     try:
         wanted = {name: value for name, value in chosen.items() if value is not None}
-        policy = replace(player.defaults, seed=seed, **wanted)
+        policy = replace(player.defaults, seed=seed, key=key, **wanted)
+        if isinstance(player, ModelPlayer):
+            held_to(player.keys, key, seed)
     except ValueError as error:
         raise MediaError(str(error)) from error
     settings = FinishSettings(mix.value, loudness or None, audio_only, gain)

@@ -79,7 +79,7 @@ def whole(
     duration = _published_duration(video, info) if as_published else exact
     short, memory, local_s, global_s = _encode(backend, video, info, times, duration, as_published)
     spans = offline.schedule(backend.spec, duration, as_published=as_published)
-    windows = offline.compose(backend, short, memory, spans, policy, as_published)
+    windows = offline.compose(backend, short, memory, spans, policy, as_published, player.keys)
     spec = codec.codec_of(backend.spec)
     state = codec.start(spec, backend.spec.decoder.codebooks)
     for ordinal, (span, codes) in enumerate(zip(spans, windows, strict=True)):

@@ -18,11 +18,14 @@ def find_player(name: str, threads: int = 0) -> Player[Any]:
 
         return ProceduralPlayer.installed()
     from engine.backends.onnxruntime import OnnxBackend
+    from engine.keys import Keys
     from engine.library import find_model, recommended
 
     folder = find_model(name)
     backend = OnnxBackend(folder, threads)
-    return ModelPlayer(backend, recommended(folder, backend.spec))
+    decoder = backend.spec.decoder
+    keys = Keys.load(folder, decoder.codebooks, decoder.card)
+    return ModelPlayer(backend, recommended(folder, backend.spec), keys)
 
 
 def needs_whole_file(player: Player[Any]) -> ModelPlayer:

@@ -16,6 +16,8 @@ import numpy as np
 
 from engine.backends.base import F32, I64, U8, Backend
 from engine.generate import Window, generate
+from engine.keys import Keys, held_to
+from engine.sampling import sample
 from engine.spec import ModelSpec, StreamPolicy
 
 STRIDE_S = 29.5
@@ -130,14 +132,16 @@ def compose(
     spans: Sequence[Span],
     policy: StreamPolicy,
     as_published: bool = False,
+    keys: Keys | None = None,
 ) -> Iterator[I64]:
-    """The code frames [K, t] that each window adds, in order.
+    """The code frames [K, t] that each window adds, in order. Raises ValueError for a key that the model cannot be held to.
 
     short: features [L, P, E] of all local frames; memory: [M, 2, P, E] of the global ones.
     """
     spec = backend.spec
     condition = backend.new_condition(spec.window_slots)
     codes = np.zeros((spec.decoder.codebooks, 0), np.int64)
+    _, allowed = held_to(keys, policy.key, policy.seed)
     for span in spans:
         tokens = backend.fuse(short[span.first_frame : span.first_frame + span.frames], memory)
         backend.write_condition(condition, 0, tokens)
@@ -145,5 +149,6 @@ def compose(
             backend.write_ages(condition, _ages(spec, len(tokens)))
         prompt = codes[:, codes.shape[1] - span.prompt :]
         first_step = 0 if as_published else span.start
-        codes = generate(backend, Window(condition, len(tokens), prompt, span.total, first_step), policy)
+        window = Window(condition, len(tokens), prompt, span.total, first_step)
+        codes = generate(backend, window, policy, lambda logits, step: sample(logits, policy, step, allowed))
         yield codes[:, span.prompt :]

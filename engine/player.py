@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine import codec
 from engine.backends.base import Backend
+from engine.keys import Keys
 from engine.spec import StreamPolicy
 from engine.stream import AudioChunk, ScoreStream
 
@@ -104,10 +105,11 @@ class Player(Protocol[S]):
 
 @dataclass(frozen=True, slots=True)
 class ModelPlayer:
-    """An exported model on some backend. recommended: how its makers play it."""
+    """An exported model on some backend. recommended: how its makers play it. keys: its tokens' pitches, if they have any."""
 
     backend: Backend[Any, Any]
     recommended: StreamPolicy | None = None
+    keys: Keys | None = None
 
     @property
     def name(self) -> str:
@@ -142,10 +144,10 @@ class ModelPlayer:
         return codec.shortest(codec.codec_of(self.backend.spec))
 
     def open(self, policy: StreamPolicy) -> ScoreStream:
-        return ScoreStream(self.backend, policy)
+        return ScoreStream(self.backend, policy, keys=self.keys)
 
     def restore(self, blob: bytes) -> ScoreStream:
-        return ScoreStream.restore(self.backend, blob)
+        return ScoreStream.restore(self.backend, blob, self.keys)
 
     def held(self, stream: ScoreStream) -> Held:
         sight, stride = stream.sight, self.backend.spec.steps_per_slot

@@ -15,9 +15,14 @@ from engine.spec import StreamPolicy
 F64 = NDArray[np.float64]
 
 
-def sample(logits: F32, policy: StreamPolicy, step: int) -> I64:
-    """logits: [R, K, card], rows (conditional, null) or conditional alone. Returns a token for each codebook, [K]."""
+def sample(logits: F32, policy: StreamPolicy, step: int, allowed: NDArray[np.bool_] | None = None) -> I64:
+    """logits: [R, K, card], rows (conditional, null) or conditional alone. allowed: [K, card], tokens that may be drawn.
+
+    Returns a token for each codebook, [K].
+    """
     mixed = guide(logits, policy.guidance)
+    if allowed is not None:
+        mixed = np.where(allowed, mixed, -np.inf)
     if policy.temperature == 0:
         return mixed.argmax(-1).astype(np.int64)
     chances = filtered(softmax(mixed / policy.temperature), policy.top_k, policy.top_p)

@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.backends.base import F32, I64, Backend
 from engine.generate import pattern_of
+from engine.keys import Keys, held_to
 from engine.sampling import sample
 from engine.spec import ModelSpec, StreamPolicy
 
@@ -36,8 +37,10 @@ def context_steps(spec: ModelSpec, policy: StreamPolicy) -> int:
 class Segments:
     """The columns of one stream, and the segments that read them."""
 
-    def __init__(self, backend: Backend[Any, Any], policy: StreamPolicy) -> None:
-        self.backend, self.policy = backend, policy
+    def __init__(self, backend: Backend[Any, Any], policy: StreamPolicy, keys: Keys | None = None) -> None:
+        """Raises ValueError for a key that the model cannot be held to."""
+        self.backend, self.policy, self.keys = backend, policy, keys
+        self.signature, self._allowed = held_to(keys, policy.key, policy.seed)
         self.pattern = pattern_of(backend)
         self.length = backend.spec.trained_steps
         self.context = context_steps(backend.spec, policy)
@@ -49,16 +52,20 @@ class Segments:
         self.columns: list[I64] = [self.pattern.first_column()]
 
     def check_change(self, policy: StreamPolicy) -> None:
-        """Raises ValueError when the caches would need other rows."""
+        """Raises ValueError when the caches would need other rows, and for a key that the model cannot be held to."""
         if policy.guided != self.policy.guided:
             raise ValueError(
                 "guidance of 1 needs no null rows and any other does: a running stream cannot go from"
                 f" {self.policy.guidance:g} to {policy.guidance:g}; open a new one"
             )
+        held_to(self.keys, policy.key, policy.seed)
 
     def set_policy(self, policy: StreamPolicy) -> None:
-        """Play by another policy from the next column on; a following segment that has begun reads on."""
+        """Play by another policy from the next column on; a following segment that has begun reads on. Another seed alone
+        leaves the key as it is."""
         self.check_change(policy)
+        if policy.key != self.policy.key:
+            self.signature, self._allowed = held_to(self.keys, policy.key, policy.seed)
         self.policy, self.context = policy, context_steps(self.backend.spec, policy)
 
     @property
@@ -72,7 +79,7 @@ class Segments:
         if self.following is None and newest - self.leading.origin >= self.length - self.context:
             self.following = Segment(1 - self.leading.slot, newest, self.leading.ordinal + 1)
         logits = self._read(newest, condition, frames)
-        self.columns.append(sample(logits, self.policy, newest + 1))
+        self.columns.append(sample(logits, self.policy, newest + 1, self._allowed))
         if newest + 1 - self.leading.origin == self.length:
             self._hand_over()
 
@@ -115,6 +122,7 @@ class Segments:
         following = self.following
         meta = {
             "first": self.first,
+            "signature": self.signature,
             "leading": [self.leading.slot, self.leading.origin, self.leading.ordinal],
             "following": [following.slot, following.origin, following.ordinal] if following else None,
         }
@@ -123,6 +131,10 @@ class Segments:
     def restore(self, meta: dict[str, Any], columns: I64) -> None:
         """Take over a state; the caller puts the caches back, or calls `reread`."""
         self.first, self.columns = meta["first"], list(columns)
+        self.signature = meta["signature"]
+        self._allowed = (
+            None if self.signature is None or self.keys is None else self.keys.allowed(self.signature)
+        )
         self.leading = Segment(*meta["leading"])
         self.following = Segment(*meta["following"]) if meta["following"] else None
 

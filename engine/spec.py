@@ -267,6 +267,10 @@ def _check(spec: ModelSpec) -> None:
             raise ValueError(f"model spec {spec.name!r} breaks the rule: {rule}")
 
 
+KEYS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
+"""Key signatures by the tonic of their major scale."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamPolicy:
     """The choices of whoever runs a stream. Every field is a limit or a preference with a default."""
@@ -284,6 +288,9 @@ class StreamPolicy:
     """Music that the following segment has heard when it takes over."""
     chunk_steps: int = 5
     """Code frames decoded to audio at once: 5 are 100 ms."""
+    key: str = "seed"
+    """The key signature, one of `KEYS` (its major scale), that music is held to where the pitches of tokens are
+    known. `seed`: the seed chooses; `free`: none."""
 
     encode_every_steps: int = 10
     """A new frame is encoded at most this often, but at a cut."""
@@ -320,6 +327,7 @@ class StreamPolicy:
             "short_term_s is from 0.5 to 3600": 0.5 <= self.short_term_s <= 3600,
             "context_s is from 0 to 3600": 0 <= self.context_s <= 3600,
             "chunk_steps is from 1 to 500": 1 <= self.chunk_steps <= 500,
+            f"key is seed, free or one of {' '.join(KEYS)}": self.key in ("seed", "free", *KEYS),
             "encode_every_steps is at least 1": self.encode_every_steps >= 1,
             "recalled is from 1 to long_term_capacity": 1 <= self.recalled <= self.long_term_capacity,
             "long_term_capacity is even": self.long_term_capacity % 2 == 0,

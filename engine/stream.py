@@ -21,11 +21,12 @@ from engine import codec
 from engine.backends.base import F32, Backend
 from engine.errors import PackageError
 from engine.frames import Frame
+from engine.keys import Keys
 from engine.segments import Segments
 from engine.sight import Sight
 from engine.spec import StreamPolicy
 
-STATE_FORMAT = 3
+STATE_FORMAT = 4
 DAMAGE = (KeyError, ValueError, TypeError, IndexError, AttributeError)
 """What reading a damaged description raises."""
 MAX_UNTAKEN_STEPS = 1500
@@ -50,16 +51,20 @@ class ScoreStream:
     """Music for one video. `policy` changes by `set_policy` alone; frames are [S, S, 3] as the model's eyes want them."""
 
     def __init__(
-        self, backend: Backend[Any, Any], policy: StreamPolicy | None = None, window_room: int | None = None
+        self,
+        backend: Backend[Any, Any],
+        policy: StreamPolicy | None = None,
+        window_room: int | None = None,
+        keys: Keys | None = None,
     ) -> None:
-        """window_room: slots to which the window may be lengthened later, by default those of `policy`.
+        """window_room: slots to which the window may be lengthened later, by default those of `policy`. keys: of the model.
 
-        Raises PackageError when the model has no codec.
+        Raises PackageError when the model has no codec, ValueError for a key that it cannot be held to.
         """
         self.backend, self.policy = backend, policy or StreamPolicy()
         self.codec_spec = codec.codec_of(backend.spec)
         self.sight = Sight(backend, self.policy, window_room)
-        self.segments = Segments(backend, self.policy)
+        self.segments = Segments(backend, self.policy, keys)
         self._tail = codec.start(self.codec_spec, backend.spec.decoder.codebooks)
         self._decoded = 0  # code frames given to the codec
         self._conditions: deque[tuple[int, int, int]] = (
@@ -85,7 +90,7 @@ class ScoreStream:
         """Play by another policy from the next step on.
 
         Raises ValueError, and changes nothing, when what is allocated does not fit it: a longer window than there is room for,
-        or guidance that goes from 1 to another value or back.
+        guidance that goes from 1 to another value or back, or a key that the model cannot be held to.
         """
         self.sight.check_change(policy)
         self.segments.check_change(policy)
@@ -178,11 +183,11 @@ class ScoreStream:
         return arrays
 
     @classmethod
-    def restore(cls, backend: Backend[Any, Any], blob: bytes) -> ScoreStream:
+    def restore(cls, backend: Backend[Any, Any], blob: bytes, keys: Keys | None = None) -> ScoreStream:
         """Raises PackageError when the blob is damaged or belongs to another model."""
         meta, arrays = _read(blob, backend.spec.digest)
         try:
-            stream = cls(backend, StreamPolicy(**meta["policy"]), meta["sight"]["room"])
+            stream = cls(backend, StreamPolicy(**meta["policy"]), meta["sight"]["room"], keys)
             stream._take_over(meta, arrays)
         except DAMAGE as error:
             raise _damaged(error) from error

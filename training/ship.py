@@ -15,6 +15,8 @@ from export.checkpoint import Package
 from export.onnx import export
 from training import starter
 from training.codec.learner import CodecModel
+from training.codec.pitches import keys_of
+from training.codec.sounds import SOUNDS_FILE, Sounds
 from training.loop import CHECKPOINT_FILE
 from training.parts import ENCODER_FILE, codec_of
 
@@ -45,11 +47,14 @@ def main() -> None:
     parser.add_argument(
         "--codec", type=Path, default=Path("training/runs"), help="runs, or a model that ships"
     )
+    parser.add_argument("--sounds", type=Path, default=Path("training/runs/codec") / SOUNDS_FILE)
     parser.add_argument("-o", "--output", type=Path, default=Path("models/starter"))
     args = parser.parse_args()
     codec = codec_of(args.codec)
     export(package(args.decoder, codec), args.output, compact=True)
     save_file(encoder(codec), args.output / ENCODER_FILE)
+    sounds = Sounds.load(starter.CODEC, args.sounds)
+    keys_of(codec, sounds).save(args.output)
     (args.output / POLICY_FILE).write_text(json.dumps(starter.RECOMMENDED, indent=1) + "\n")
     size = sum(file.stat().st_size for file in args.output.iterdir())
     print(f"{args.output}: {size / 1e6:.1f} MB")

@@ -30,7 +30,7 @@ PART_GAINS_DB = (-3.0, -4.0, -4.5, 0.0)
 GAIN_DB = -1.0
 HOP, SAMPLE_RATE = 640, 32000
 CODE_RATE = SAMPLE_RATE // HOP
-RULES = 1
+RULES = 2
 """Raised when the same seed and picture begin to give other notes or sounds."""
 LICENCES = {
     "FluidR3Mono_GM.sf3": "MIT; Frank Wen, Michael Cowgill and others",

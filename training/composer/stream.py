@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from engine.errors import PackageError
 from engine.frames import F32, Frame
-from engine.spec import StreamPolicy
+from engine.spec import KEYS, StreamPolicy
 from engine.stream import MAX_UNTAKEN_STEPS, AudioChunk
 from training.composer import snapshot
 from training.composer.attributes import Attributes, Extractor
@@ -50,6 +50,8 @@ class ProceduralStream:
         """Takes a second to open the sound font. Raises MissingRuntime when it or tinysoundfont is not installed."""
         self.policy = policy or StreamPolicy()
         self.extractor, self.composer = Extractor(self.policy), Composer(self.policy.seed)
+        if self.policy.key in KEYS:
+            self.composer.signatures = (KEYS.index(self.policy.key),)
         self.counts: Counter[str] = Counter()
         self.cuts: list[int] = []
         """Steps at which cuts were answered since the caller last emptied it."""
@@ -90,7 +92,12 @@ class ProceduralStream:
         self._fresh = True
 
     def set_policy(self, policy: StreamPolicy) -> None:
-        """Play by another policy from the next step on; another seed is heard from the next phrase on."""
+        """Play by another policy from the next step on; another seed is heard from the next phrase on.
+
+        Raises ValueError for another key: the composer keeps the one that it began with.
+        """
+        if policy.key != self.policy.key:
+            raise ValueError(f"the composer keeps its key; open a new stream for {policy.key}")
         self.policy = self.extractor.policy = policy
         self.composer.seed = policy.seed
 

@@ -1,0 +1,74 @@
+"""Holding the music to a key: which tokens may follow, by the pitch classes that each one sounds.
+
+A model hears no more of itself than a segment, so whatever it was taught, over minutes its key would wander. Tokens of a codec
+of parts have pitches of their own; those outside the key signature are left out of the draw, and the key stays for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import PackageError
+from engine.spec import KEYS
+
+KEYS_FILE = "keys.npz"
+"""Beside a model whose tokens have pitches."""
+MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
+UNUSED = 1 << 12
+"""The bit of a token that no music was seen to use."""
+
+Allowed = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """pitches: uint16 [K, card], bit p: pitch class p (0: C) sounds in the token. taught: signatures the seed may choose."""
+
+    pitches: NDArray[np.uint16]
+    taught: tuple[int, ...]
+
+    def signature(self, key: str, seed: int) -> int | None:
+        """The tonic of the major scale that the music is held to: as named, by the seed, or None for none."""
+        if key == "seed":
+            return self.taught[seed % len(self.taught)]
+        return None if key == "free" else KEYS.index(key)
+
+    def allowed(self, signature: int) -> Allowed:
+        """[K, card]: the tokens that sound nothing outside the signature."""
+        inside = sum(1 << (signature + tone) % 12 for tone in MAJOR_SCALE)
+        return (self.pitches & np.uint16((UNUSED | 0xFFF) & ~inside)) == 0
+
+    def save(self, folder: Path) -> None:
+        np.savez_compressed(folder / KEYS_FILE, pitches=self.pitches, taught=np.array(self.taught))
+
+    @classmethod
+    def load(cls, folder: Path, codebooks: int, card: int) -> Keys | None:
+        """None where the model has none. Raises PackageError when the file is damaged or another model's."""
+        path = folder / KEYS_FILE
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path) as file:
+                keys = cls(file["pitches"].astype(np.uint16), tuple(file["taught"].tolist()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PackageError(f"{path}: expected the pitches of tokens: {error}") from error
+        if keys.pitches.shape != (codebooks, card) or not keys.taught:
+            raise PackageError(f"{path}: expected pitches [{codebooks}, {card}] and keys that were taught")
+        for signature in range(12):
+            if not keys.allowed(signature).any(1).all():
+                raise PackageError(f"{path}: no token of some codebook is left in {KEYS[signature]}")
+        return keys
+
+
+def held_to(keys: Keys | None, key: str, seed: int) -> tuple[int | None, Allowed | None]:
+    """Signature and allowed tokens of a stream. Raises ValueError for a named key where the tokens' pitches are not known."""
+    if keys is None:
+        if key in KEYS:
+            raise ValueError(f"the pitches of this model's tokens are not known; it cannot be held to {key}")
+        return None, None
+    signature = keys.signature(key, seed)
+    return signature, None if signature is None else keys.allowed(signature)
