@@ -252,6 +252,12 @@ def serve(
     drain: Annotated[
         float, typer.Option(min=0, help="seconds that clients have to leave after Ctrl-C; again: at once")
     ] = 10.0,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            help="a folder where sessions are kept, so that they go on when the server is started again"
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
 ) -> None:
     """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
@@ -262,7 +268,7 @@ def serve(
     from server.settings import Settings
 
     check_address(host, api_key, insecure)
-    settings = Settings(model=model, api_key=api_key, max_sessions=max_sessions)
+    settings = Settings(model=model, api_key=api_key, max_sessions=max_sessions, checkpoints=checkpoints)
     with err.status("loading the model"):
         player = find_player(model, threads)
         application = make_app(player, settings, local=is_loopback(host))

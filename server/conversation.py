@@ -113,21 +113,36 @@ class Conversation:
         patch = None if message.config is UNSET else message.config
         try:
             return self._host.open(session_id, patch)
-        except Draining:
-            self._host.metrics.refused.labels("draining").inc()
-            self._line.fail(ErrorCode.DRAINING, "the server is going away")
-        except NoRoom as full:
-            self._host.metrics.refused.labels("capacity").inc()
-            retry_ms = int(full.retry_s * 1000)
-            self._line.say(m.ErrorMessage("capacity", str(full), True, retry_after_ms=retry_ms))
-            self._line.hang_up(1013)
+        except (Draining, NoRoom) as error:
+            self._turn_away(error)
         except ValueError as error:
             raise ProtocolError(ErrorCode.BAD_REQUEST, str(error), "config") from None
         return None
 
+    def _find_again(self, session_id: str) -> Hosted | None:
+        try:
+            return self._host.find_again(session_id)
+        except (Draining, NoRoom) as error:
+            self._turn_away(error)
+        return None
+
+    def _turn_away(self, error: Draining | NoRoom) -> None:
+        """There is no place now; a session that waits for its client goes on waiting."""
+        if isinstance(error, NoRoom):
+            self._host.metrics.refused.labels("capacity").inc()
+            retry_ms = int(error.retry_s * 1000)
+            self._line.say(m.ErrorMessage("capacity", str(error), True, retry_after_ms=retry_ms))
+            self._line.hang_up(1013)
+            return
+        code = ErrorCode.RESTARTING if self._host.restarts else ErrorCode.DRAINING
+        self._host.metrics.refused.labels(str(code)).inc()
+        self._line.fail(code, "the server is going away")
+
     def _resume(self, message: m.SessionResume) -> None:
         session_id, fresh = self._host.door.session_of(message.handle, self._host.monotonic())
-        hosted = self._host.find(session_id or "")
+        hosted = self._find_again(session_id or "") if fresh else None
+        if self._line.closing is not None:
+            return
         code = ErrorCode.SESSION_NOT_FOUND if session_id is None else ErrorCode.SESSION_EXPIRED
         if hosted is None or not fresh:
             self._host.metrics.resumes.labels(str(code)).inc()

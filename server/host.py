@@ -6,6 +6,7 @@ A tick each 10 ms, by absolute deadlines, polls every session: a chunk of 20 ms 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,21 +14,27 @@ from typing import Any
 
 from engine.errors import NoRoom
 from engine.player import Player
+from engine.spec import StreamPolicy
+from server.checkpoint import Checkpoint
 from server.config import SessionConfig
 from server.hosted import Hosted, House
 from server.metrics import Metrics
 from server.orders import Report
 from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
+from server.protocol.errors import ErrorCode
 from server.runner import Runner
-from server.secrets import Door, new_session_id
+from server.secrets import HANDLE_SPARE_S, Door, new_session_id
 from server.session import Session
 from server.settings import Settings
+from server.shelf import Shelf, ShelfLimits
 from server.turning import config_of, policy_of
 from server.voices import Voice
 
 TICK_S = 0.01
 RETRY_S = 5.0
+RESTART_S = 2.0
+"""How long a restart may take to keep every session."""
 STATES = ("created", "waiting", "playing", "paused", "stopped", "detached", "expired")
 
 
@@ -36,24 +43,27 @@ class Draining(Exception):
 
 
 class Host:
-    """player: who plays for everybody."""
+    """player: who plays for everybody. Takes the folder of checkpoints, if there is one: raises ShelfError."""
 
     def __init__(
         self, player: Player[Any], settings: Settings, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self.player, self.settings, self.monotonic = player, settings, monotonic
         self.metrics = Metrics()
-        self.door = Door(settings.api_key, settings.limits.resume_window_s)
+        epoch_s = time.time() - monotonic()
+        self._shelf, signing = self._open_shelf()
+        self.door = Door(settings.api_key, settings.limits.resume_window_s, signing, epoch_s)
         self._pool = ThreadPoolExecutor(settings.decoders, "pictures")
-        self._house = House(settings, self._pool, self.metrics, self.door)
-        self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom
+        self._house = House(settings, self._pool, self.metrics, self.door, self._shelf, epoch_s)
+        self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom; and max_parked
         self.draining = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._placed: dict[str, tuple[int, int]] = {}
 
     async def start(self) -> None:
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self._runner = Runner(self.monotonic, loop.call_soon_threadsafe, self._heard)
         self._runner.start()
         self._ticker = asyncio.create_task(self._tick_forever())
@@ -65,6 +75,8 @@ class Host:
         for hosted in self.sessions.values():
             hosted.leave()
         await asyncio.to_thread(self._runner.stop)
+        if self._shelf:
+            await asyncio.to_thread(self._shelf.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -90,9 +102,51 @@ class Host:
         """Raises Draining, or NoRoom with the time to ask again."""
         if self.draining or not self.is_alive:
             raise Draining
+        self._check_room()
+
+    def _check_room(self) -> None:
+        """A session that waits for its client takes no time of the engine, and no place. Raises NoRoom."""
+        assert self._runner is not None
         waiting = self.door.invited_ids(self.monotonic()) - self.sessions.keys()
-        if len(self.sessions) + len(waiting) >= self.settings.max_sessions:
+        open_now = sum(not hosted.core.parked for hosted in self.sessions.values())
+        if open_now + len(waiting) >= self.settings.max_sessions:
             raise NoRoom(f"{self.settings.max_sessions} sessions are open", RETRY_S)
+        self._runner.voices.batcher.admit()
+
+    def find_again(self, session_id: str) -> Hosted | None:
+        """A session for the client that comes back to it: open here, or kept by a server before this one.
+
+        Raises NoRoom when its place was taken meanwhile, and Draining; it still waits then.
+        """
+        hosted = self.find(session_id)
+        if hosted is None:
+            return self._restore(session_id)
+        if hosted.core.parked:
+            self._check_room()
+        return hosted
+
+    def _restore(self, session_id: str) -> Hosted | None:
+        kept = self._shelf.waiting(session_id) if self._shelf else None
+        if kept is None:
+            return None
+        self.admit()
+        assert self._shelf is not None
+        assert self._runner is not None
+        now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s
+        checkpoint = kept.checkpoint
+        lost_s = max(0.0, self._house.epoch_s + now_s - kept.about.saved_s) + 1.0
+        core = Session.restored(self._config(checkpoint.policy), checkpoint, now_s, lost_s)
+
+        def voice() -> Voice:
+            made = Voice(player, checkpoint.policy, room_s=room_s)
+            made.restore(checkpoint)
+            return made
+
+        self._runner.open(session_id, voice)
+        self._shelf.take(session_id)
+        self.metrics.checkpoints.labels("restored").inc()
+        self.sessions[session_id] = hosted = Hosted.restored(kept, core, self._house, now_s)
+        return hosted
 
     def find(self, session_id: str) -> Hosted | None:
         """A session that is open."""
@@ -112,13 +166,38 @@ class Host:
         now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s
         config = merge(self.config, patch) if patch else self.config
         policy = policy_of(config, player.defaults)
-        plain = SessionConfig(policy, player.side, player.sample_rate // player.code_rate)
-        core = Session(self.settings.session(plain), now_s)
+        core = Session(self._config(policy), now_s)
         self._runner.open(session_id, lambda: Voice(player, policy, room_s=room_s))
-        hosted = Hosted(session_id, core, config, self._house, now_s)
-        self.sessions[session_id] = hosted
+        self.sessions[session_id] = hosted = Hosted(session_id, core, config, self._house, now_s)
+        hosted.begin(now_s)
         self.metrics.opened.inc()
         return hosted
+
+    def _config(self, policy: StreamPolicy) -> SessionConfig:
+        player = self.player
+        plain = SessionConfig(policy, player.side, player.sample_rate // player.code_rate)
+        return self.settings.session(plain)
+
+    def _open_shelf(self) -> tuple[Shelf | None, bytes | None]:
+        """And the key of its handles."""
+        settings = self.settings
+        if settings.checkpoints is None:
+            return None, None
+        files = settings.max_sessions + settings.max_parked
+        age_s = settings.limits.resume_window_s + HANDLE_SPARE_S
+        limits = ShelfLimits(files, age_s, settings.checkpoint_bytes)
+        shelf = Shelf(settings.checkpoints, limits, self.metrics, self._written)
+        return shelf, shelf.open()
+
+    def _written(self, session_id: str, consumed: int) -> None:
+        """On the shelf's thread."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop has ended; nobody is to be told
+            self._loop.call_soon_threadsafe(self._note_written, session_id, consumed)
+
+    def _note_written(self, session_id: str, consumed: int) -> None:
+        if hosted := self.sessions.get(session_id):
+            hosted.kept_consumed = consumed
 
     # --- time
 
@@ -138,16 +217,28 @@ class Host:
             orders = hosted.tick(now_s, share)
             if hosted.gone:
                 del self.sessions[hosted.id]
+                if self._shelf:
+                    self._shelf.drop(hosted.id)
                 later, _ = hosted.core.poll(now_s)
                 orders = orders.then(later, False) if orders and later else later or orders
             if orders:
                 self._runner.order(hosted.id, orders, False)
             self._count(hosted)
+        self._evict()
+
+    def _evict(self) -> None:
+        """Of the sessions without a client, those that wait longest end when there are too many."""
+        parked = [hosted for hosted in self.sessions.values() if hosted.core.parked and not hosted.gone]
+        parked.sort(key=lambda hosted: hosted.core.left_s or 0.0, reverse=True)
+        for hosted in parked[self.settings.max_parked :]:
+            self.metrics.evicted.inc()
+            hosted.leave()
 
     def _heard(self, reports: dict[str, Report]) -> None:
         for session_id, report in reports.items():
             if hosted := self.sessions.get(session_id):
                 hosted.core.heard(report)
+                hosted.keep(self.monotonic())
 
     def _count(self, hosted: Hosted) -> None:
         counts = hosted.core.playout.counts
@@ -167,12 +258,42 @@ class Host:
 
     # --- the end
 
+    @property
+    def restarts(self) -> bool:
+        """Whether its sessions go on in the server that is started after it."""
+        return self._shelf is not None
+
+    async def leave(self, within_s: float) -> None:
+        """Restart or drain."""
+        await (self._restart() if self.restarts else self.drain(within_s))
+
+    async def _restart(self) -> None:
+        """Take no more, keep every session as it is now, then close: whoever comes back to the next server goes on there."""
+        self.draining = True
+        self._tell_all(m.GoAway(int(RESTART_S * 1000), "restarting"))
+        for hosted in self.sessions.values():
+            hosted.core.ask_snapshot(self.monotonic())
+        kept_before = {hosted: hosted.core.checkpoint for hosted in self.sessions.values()}
+        assert self._shelf is not None
+        until_s = self.monotonic() + RESTART_S
+        while self.monotonic() < until_s and not (self._all_kept(kept_before) and self._shelf.idle):
+            await asyncio.sleep(TICK_S)
+        for hosted in self.sessions.values():
+            if hosted.line:
+                hosted.line.fail(ErrorCode.RESTARTING, "the server restarts; the session goes on after it")
+
+    def _all_kept(self, before: dict[Hosted, Checkpoint | None]) -> bool:
+        return all(hosted.gone or hosted.core.checkpoint is not old for hosted, old in before.items())
+
+    def _tell_all(self, message: m.GoAway) -> None:
+        for hosted in self.sessions.values():
+            if hosted.line:
+                hosted.line.say(message)
+
     async def drain(self, within_s: float) -> None:
         """Take no more, tell everybody, wait until they left or the time is over, then close what is left."""
         self.draining = True
-        for hosted in self.sessions.values():
-            if hosted.line:
-                hosted.line.say(m.GoAway(min(86_400_000, int(within_s * 1000)), "draining"))
+        self._tell_all(m.GoAway(min(86_400_000, int(within_s * 1000)), "draining"))
         until_s = self.monotonic() + within_s
         while self.monotonic() < until_s and any(hosted.line for hosted in self.sessions.values()):
             await asyncio.sleep(0.05)

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 AGES_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
+WRITES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 LAGS_S = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 
 
@@ -58,6 +59,24 @@ class Metrics:
         self.skipped = Counter(
             "cuestream_http_skipped_samples",
             "Samples that a slow HTTP listener missed, 48 kHz",
+            registry=registry,
+        )
+
+        self.checkpoints = Counter(
+            "cuestream_checkpoints", "Checkpoints by what came of them", ["result"], registry=registry
+        )
+        self.checkpoint_s = Histogram(
+            "cuestream_checkpoint_seconds",
+            "Time to pack and write a checkpoint, beside the loop and the engine",
+            buckets=WRITES_S,
+            registry=registry,
+        )
+        self.checkpoint_bytes = Gauge(
+            "cuestream_checkpoint_bytes", "Size of all checkpoints", registry=registry
+        )
+        self.evicted = Counter(
+            "cuestream_sessions_evicted",
+            "Sessions whose client was away, ended for want of room",
             registry=registry,
         )
 

@@ -1,7 +1,7 @@
 """Who may come in: the operator's key, client secrets that open one session once, listening tokens and resume handles.
 
-Everything that leaves the server is signed with a key that is drawn when it starts, so nothing is stored but which secrets are
-still unused. It reads no clock: `now_s`, monotonic, is an argument.
+Everything that leaves the server is signed with a key that is drawn when it starts, or kept with the checkpoints; nothing else is
+stored but which secrets are still unused. It reads no clock: `now_s`, monotonic, is an argument.
 """
 
 from __future__ import annotations
@@ -53,9 +53,12 @@ class _Handle(msgspec.Struct, frozen=True):
 class Door:
     """api_key: None lets everybody in who can reach the server."""
 
-    def __init__(self, api_key: str | None, resume_window_s: float) -> None:
+    def __init__(
+        self, api_key: str | None, resume_window_s: float, signing: bytes | None = None, epoch_s: float = 0.0
+    ) -> None:
+        """signing: the key of a server before this one, whose handles are to be good here. epoch_s: when `now_s` was 0."""
         self._api_key, self._resume_window_s = api_key, resume_window_s
-        self._signing = secrets.token_bytes(32)
+        self._signing, self._epoch_s = signing or secrets.token_bytes(32), epoch_s
         self._unused: dict[str, tuple[str, float]] = {}  # bound: MOST_SECRETS, then the oldest goes
 
     @property
@@ -89,7 +92,7 @@ class Door:
 
     def handle(self, session_id: str, now_s: float) -> str:
         """What a client comes back with."""
-        body = _text(msgspec.json.encode(_Handle(session_id, now_s)))
+        body = _text(msgspec.json.encode(_Handle(session_id, self._epoch_s + now_s)))
         return f"{body}.{self._sign('resume', body)}"
 
     def session_of(self, handle: str, now_s: float) -> tuple[str | None, bool]:
@@ -98,7 +101,8 @@ class Door:
         if not hmac.compare_digest(signature.encode(), self._sign("resume", body).encode()):
             return None, False
         held = msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=_Handle)
-        return held.session, now_s - held.made_s <= self._resume_window_s + HANDLE_SPARE_S
+        age_s = self._epoch_s + now_s - held.made_s
+        return held.session, age_s <= self._resume_window_s + HANDLE_SPARE_S
 
     def listening(self, session_id: str) -> str:
         """A token for an address: it lets its bearer hear this session, and nothing else."""

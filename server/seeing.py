@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from engine.frames import U8
@@ -72,10 +72,16 @@ class Watching:
 class Stamps:
     """Capture times by the step at which a picture came, of the take that plays."""
 
-    def __init__(self) -> None:
-        self._take = 0
+    def __init__(self, take: int = 0, newest: Iterable[tuple[int, int]] = ()) -> None:
+        self._take = take
         self._steps: deque[int] = deque(maxlen=MOST_STAMPS)  # full: the oldest is forgotten
         self._times_us: deque[int] = deque(maxlen=MOST_STAMPS)
+        for step, at_us in newest:
+            self.add(take, step, at_us)
+
+    def newest(self, count: int) -> tuple[tuple[int, int], ...]:
+        """Step and capture time of the newest pictures."""
+        return tuple(zip(self._steps, self._times_us, strict=True))[-count:]
 
     def add(self, take: int, step: int, at_us: int) -> None:
         """Steps stand still while a client that came back hears again what it missed, as the core's do."""

@@ -64,7 +64,7 @@ class Server(uvicorn.Server):
         self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
-        await self._host.drain(self._drain_s)
+        await self._host.leave(self._drain_s)
         self.should_exit = True
 
 

@@ -117,8 +117,18 @@ class Voice:
 
     def report(self, refused: str | None, snapshot: bool) -> Report:
         music, held = self.music(), self.player.held(self.stream)
-        blob = self.stream.snapshot() if snapshot else None
-        return Report(music, self._before + self.stream.now, held.counts, tuple(held.cuts), blob, refused)
+        blob = (
+            self.stream.snapshot(caches=False) if snapshot else None
+        )  # with caches it would take as long as steps do
+        return Report(
+            music,
+            self._before + self.stream.now,
+            held.counts,
+            tuple(held.cuts),
+            blob,
+            refused,
+            take=self.take,
+        )
 
 
 class Voices:
@@ -163,8 +173,9 @@ class Voices:
             return None
         refused = self._guard(key, reports, partial(voice.follow, orders))
         if orders.reset is not None and key in self._voices:
-            self.batcher.leave(key)
-            self.batcher.join(key, voice.stream)
+            self.batcher.swap(key, voice.stream)
+        if orders.rest is not None and key in self._voices:
+            self.batcher.rest(key, orders.rest)
         return refused
 
     def _guard(self, key: str, reports: dict[str, Report], work: Callable[[], T]) -> T | None:

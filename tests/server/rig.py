@@ -66,7 +66,7 @@ class ToneStream:
     def close(self, frames: int | None = None) -> AudioChunk | None:
         return None
 
-    def snapshot(self) -> bytes:
+    def snapshot(self, caches: bool = True) -> bytes:
         return f"{self.now} {self.taken}".encode()
 
 

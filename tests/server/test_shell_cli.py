@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
+from process import plays_at, run, serve_tiny
 from shell_client import Client, ask
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: str, program: str = "") -> subprocess.Popen[str]:
-    started = ["-c", program] if program else ["-m", "cuestream"]
-    return subprocess.Popen(
-        [sys.executable, *started, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
 
 
 def test_it_says_where_it_plays_and_ctrl_c_drains() -> None:
-    with run("serve", "--model", "random-tiny", "--port", "0", "--threads", "1") as process:
+    with serve_tiny("--port", "0") as process:
         assert process.stderr is not None
-        said = next(line for line in process.stderr if "plays at" in line)
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", said)
-        assert found
-        assert ask("GET", found[0] + "readyz") == (200, {"status": "ready"})
-        with Client(f"ws://127.0.0.1:{found[1]}/v1/stream") as client:
+        port = plays_at(process)
+        assert ask("GET", f"http://127.0.0.1:{port}/readyz") == (200, {"status": "ready"})
+        with Client(f"ws://127.0.0.1:{port}/v1/stream") as client:
             client.start()
             process.send_signal(signal.SIGINT)
             assert client.until("go_away")["reason"] == "draining"
