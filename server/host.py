@@ -24,11 +24,12 @@ from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
 from server.protocol.errors import ErrorCode
 from server.runner import Runner
-from server.secrets import HANDLE_SPARE_S, Door, new_session_id
+from server.secrets import HANDLE_SPARE_S, Anybody, Caller, Door, new_session_id
 from server.session import Session
 from server.settings import Settings
 from server.shelf import Shelf, ShelfLimits
 from server.turning import config_of, policy_of
+from server.visitors import Visitors
 from server.voices import Voice
 
 TICK_S = 0.01
@@ -40,6 +41,14 @@ STATES = ("created", "waiting", "playing", "paused", "stopped", "detached", "exp
 
 class Draining(Exception):
     """The server takes no more sessions."""
+
+
+class TooOften(Exception):
+    """An address asked for too much. retry_s: when to ask again."""
+
+    def __init__(self, text: str, retry_s: float) -> None:
+        super().__init__(text)
+        self.retry_s = retry_s
 
 
 class Host:
@@ -57,6 +66,9 @@ class Host:
         self._house = House(settings, self._pool, self.metrics, self.door, self._shelf, epoch_s)
         self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom; and max_parked
         self.draining = False
+        limits = settings.limits
+        self.connects, self.starts = Visitors(limits.connects_per_min), Visitors(limits.starts_per_min)
+        self._bad_tokens = Visitors(limits.bad_tokens_per_min)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -147,6 +159,24 @@ class Host:
         self.metrics.checkpoints.labels("restored").inc()
         self.sessions[session_id] = hosted = Hosted.restored(kept, core, self._house, now_s)
         return hosted
+
+    def caller(self, token: str | None, address: str | None) -> Caller:
+        """Who comes with this token, from there. Raises TooOften when too many were wrong."""
+        now_s, bad = self.monotonic(), self._bad_tokens
+        if not bad.may(address, now_s):
+            self.metrics.too_often.labels("tokens").inc()
+            raise TooOften(f"more than {bad.per_min} wrong tokens a minute", bad.retry_s)
+        caller = self.door.caller(token, now_s)
+        if isinstance(caller, Anybody):
+            self.metrics.rejected.labels(caller.reason).inc()
+            bad.allows(address, now_s)
+        return caller
+
+    def check_start(self, address: str | None) -> None:
+        """Counts a session of this address. Raises TooOften."""
+        if not self.starts.allows(address, self.monotonic()):
+            self.metrics.too_often.labels("sessions").inc()
+            raise TooOften(f"at most {self.starts.per_min} sessions a minute", self.starts.retry_s)
 
     def find(self, session_id: str) -> Hosted | None:
         """A session that is open."""

@@ -16,9 +16,13 @@ class Bucket:
 
     def allows(self, now_s: float) -> bool:
         """Whether it may happen now; counted as done when it may."""
-        grown = self.burst if self.level < 0 else self.level + (now_s - self.seen_s) * self.rate_per_s
-        self.level, self.seen_s = min(self.burst, grown), now_s
-        if self.level < 1:
+        if not self.would_allow(now_s):
             return False
         self.level -= 1
         return True
+
+    def would_allow(self, now_s: float) -> bool:
+        """The same, and nothing is counted."""
+        grown = self.burst if self.level < 0 else self.level + (now_s - self.seen_s) * self.rate_per_s
+        self.level, self.seen_s = min(self.burst, grown), now_s
+        return self.level >= 1

@@ -15,14 +15,14 @@ from starlette.responses import JSONResponse, Response
 from cuestream import __version__
 from engine.errors import NoRoom
 from server.errors import SessionError
-from server.host import Draining, Host
+from server.host import Draining, Host, TooOften
 from server.hosted import Hosted
 from server.http_audio import ENDINGS
 from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
 from server.protocol.config import ConfigPatch
 from server.protocol.control import parse
 from server.protocol.errors import ProtocolError
-from server.secrets import SECRET_S, Anybody, bearer
+from server.secrets import SECRET_S, Anybody, Operator, bearer
 
 MOST_BODY = 64 * 1024
 
@@ -44,7 +44,7 @@ class Refused(Exception):
 
 async def refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    headers = {"retry-after": str(round(error.retry_s))} if error.retry_s else {}
+    headers = {"retry-after": str(max(1, round(error.retry_s)))} if error.retry_s else {}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return JSONResponse({"error": {"code": error.code, "text": error.text}}, error.status, headers)
@@ -55,12 +55,19 @@ def host_of(request: Request) -> Host:
     return host
 
 
+def address_of(request: Request) -> str | None:
+    return request.client.host if request.client else None
+
+
 def check_key(request: Request) -> None:
-    host = host_of(request)
-    caller = host.door.caller(bearer(request.headers), host.monotonic())
+    try:
+        caller = host_of(request).caller(bearer(request.headers), address_of(request))
+    except TooOften as error:
+        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     if isinstance(caller, Anybody):
-        host.metrics.rejected.labels(caller.reason).inc()
         raise Refused(401, "unauthorized", "this server asks for its key: Authorization: Bearer KEY")
+    if not isinstance(caller, Operator):
+        raise Refused(403, "forbidden", "this token does not allow that; the key does")
 
 
 def find(request: Request) -> Hosted:
@@ -74,7 +81,10 @@ async def create(request: Request) -> Response:
     check_key(request)
     host = host_of(request)
     try:
+        host.check_start(address_of(request))
         session_id, secret = host.invite()
+    except TooOften as error:
+        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     except Draining:
         raise Refused(503, "draining", "the server is going away") from None
     except NoRoom as full:

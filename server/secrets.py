@@ -42,7 +42,14 @@ class Invited:
     session_id: str
 
 
-Caller: TypeAlias = Anybody | Operator | Invited
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """Has the token of a session's sound addresses: may hear it, and do nothing else."""
+
+    session_id: str
+
+
+Caller: TypeAlias = Anybody | Operator | Invited | Hearing
 
 
 class _Handle(msgspec.Struct, frozen=True):
@@ -75,16 +82,23 @@ class Door:
         return secret
 
     def caller(self, token: str | None, now_s: float) -> Caller:
-        """Who comes with this token. A client secret is used up by it."""
+        """Who comes with this token."""
         if token is not None and token in self._unused:
-            session_id, until_s = self._unused.pop(token)
+            session_id, until_s = self._unused[token]
             return Invited(session_id) if now_s < until_s else Anybody("wrong_token")
+        if token is not None and self.may_listen(heard := token.partition(".")[0], token):
+            return Hearing(heard)
         if self._api_key is None:
             return Operator() if token is None else Anybody("wrong_token")
         if token is None:
             return Anybody("no_token")
         same = hmac.compare_digest(token.encode(), self._api_key.encode())
         return Operator() if same else Anybody("wrong_token")
+
+    def use_up(self, token: str | None) -> None:
+        """A client secret opens no second session."""
+        if token is not None:
+            self._unused.pop(token, None)
 
     def invited_ids(self, now_s: float) -> set[str]:
         """Sessions that somebody may still open."""
@@ -106,7 +120,7 @@ class Door:
 
     def listening(self, session_id: str) -> str:
         """A token for an address: it lets its bearer hear this session, and nothing else."""
-        return self._sign("listen", session_id)
+        return f"{session_id}.{self._sign('listen', session_id)}"
 
     def may_listen(self, session_id: str, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self.listening(session_id).encode())

@@ -36,8 +36,18 @@ async def stream(websocket: WebSocket) -> None:
         refused = PlainTextResponse(f"this server speaks {SUBPROTOCOL}\n", 400)
         await websocket.send_denial_response(refused)
         return
+    if not host.connects.allows(address_of(websocket), host.monotonic()):
+        host.metrics.too_often.labels("connections").inc()
+        said = f"at most {host.connects.per_min} connections a minute\n"
+        headers = {"retry-after": str(max(1, round(host.connects.retry_s)))}
+        await websocket.send_denial_response(PlainTextResponse(said, 429, headers))
+        return
     await websocket.accept(subprotocol=SUBPROTOCOL)
     await Connection(host, websocket).run()
+
+
+def address_of(websocket: WebSocket) -> str | None:
+    return websocket.client.host if websocket.client else None
 
 
 def token_of(websocket: WebSocket) -> str | None:
@@ -55,7 +65,7 @@ class Connection:
         self._host, self._websocket = host, websocket
         self._limits = host.settings.limits
         self._line = Line()
-        self._conversation = Conversation(host, self._line, token_of(websocket))
+        self._conversation = Conversation(host, self._line, token_of(websocket), address_of(websocket))
         self._errors_s: deque[float] = deque()  # bound: limits.errors_per_min, then the connection is closed
         self._code = 1006
 

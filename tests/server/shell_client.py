@@ -124,6 +124,13 @@ class Client:
         assert end.value.rcvd is not None
         return end.value.rcvd.code
 
+    def wait_for(self, holds: Callable[[], bool]) -> None:
+        """Until something is so in the server."""
+        end_s = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+
     def drop(self) -> None:
         """As a line that breaks: no close frame."""
         self.ws.socket.close()
