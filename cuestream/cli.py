@@ -279,7 +279,7 @@ def serve(
 
     if player.label:
         err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
-    make_server(application, host, port, settings.limits, drain, ready).run()
+    make_server(application, host, port, drain, ready).run()
 
 
 @app.command()

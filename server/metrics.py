@@ -20,6 +20,12 @@ class Metrics:
         self.refused = Counter(
             "cuestream_sessions_refused", "Sessions that were refused", ["reason"], registry=registry
         )
+        self.dropped = Counter(
+            "cuestream_connections_dropped",
+            "Connections that were let go before they asked for something",
+            ["reason"],
+            registry=registry,
+        )
         self.too_often = Counter(
             "cuestream_rate_limited",
             "Connections, sessions and tokens of addresses that came too often",

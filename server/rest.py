@@ -191,10 +191,13 @@ def _shown(request: Request, hosted: Hosted) -> dict[str, Any]:
 
 
 async def _body(request: Request) -> Change:
-    if int(request.headers.get("content-length") or 0) > MOST_BODY:
-        raise Refused(413, "message_too_large", f"a body has at most {MOST_BODY} bytes")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BODY:
+            raise Refused(413, "message_too_large", f"a body has at most {MOST_BODY} bytes")
     try:
-        return msgspec.convert(parse(await request.body() or b"{}"), Change)
+        return msgspec.convert(parse(body or b"{}"), Change)
     except (ProtocolError, msgspec.ValidationError) as error:
         text = error.text if isinstance(error, ProtocolError) else str(error)
         raise Refused(400, "bad_request", text) from None

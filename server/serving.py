@@ -15,8 +15,8 @@ from starlette.applications import Starlette
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from engine.errors import CuestreamError
+from server.doorstep import Doorkeeper
 from server.host import Host
-from server.protocol.limits import Limits
 
 SPARE_BYTES = 64 * 1024
 """Messages that are a little too long are refused with an error; those that are longer by this, by the websocket itself."""
@@ -87,15 +87,20 @@ def make_server(
     app: Starlette,
     host: str,
     port: int,
-    limits: Limits,
     drain_s: float,
     on_ready: Callable[[int], object],
 ) -> Server:
     """port: 0 takes a free one."""
+    house: Host = app.state.host
+    limits = house.settings.limits
+    http: Any = Doorkeeper(
+        house.settings.door, house.metrics
+    )  # what makes a connection; uvicorn only calls it
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=http,
         ws=Heartbeat,
         ws_max_size=max(limits.image_bytes, limits.audio_bytes, limits.text_bytes) + SPARE_BYTES,
         ws_per_message_deflate=False,
@@ -106,5 +111,4 @@ def make_server(
         timeout_graceful_shutdown=3,
         timeout_keep_alive=10,
     )
-    state: Any = app.state
-    return Server(config, state.host, drain_s, on_ready)
+    return Server(config, house, drain_s, on_ready)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from server.config import SessionConfig
 from server.delivery import Patience
+from server.doorstep import DoorLimits
 from server.playout import Limits as PlayoutLimits
 from server.protocol.limits import Limits
 from server.protocol.messages import SessionLimits, VideoFormat
@@ -30,6 +31,7 @@ class Settings:
     checkpoint_bytes: int = 512 * 1024 * 1024
     """All checkpoints together; one that does not fit is not written."""
     limits: Limits = field(default_factory=Limits)
+    door: DoorLimits = field(default_factory=DoorLimits)
     playout: PlayoutLimits = field(default_factory=PlayoutLimits)
     room_s: float = 30.0
     decoders: int = 2

@@ -31,7 +31,7 @@ class Served:
         self.host: Host = self.app.state.host
         self._started = Event()
         self.port = 0
-        self._server: Server = make_server(self.app, "127.0.0.1", 0, settings.limits, drain_s, self._ready)
+        self._server: Server = make_server(self.app, "127.0.0.1", 0, drain_s, self._ready)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = Thread(target=self._run)
 
