@@ -267,6 +267,7 @@ def serve(
     from server.serving import check_address, is_loopback, make_server
     from server.settings import Settings
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
     check_address(host, api_key, insecure)
     settings = Settings(model=model, api_key=api_key, max_sessions=max_sessions, checkpoints=checkpoints)
     with err.status("loading the model"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,7 @@ from server.turning import config_of, policy_of
 from server.visitors import Visitors
 from server.voices import Voice
 
+logger = logging.getLogger("uvicorn.error")
 TICK_S = 0.01
 RETRY_S = 5.0
 RESTART_S = 2.0
@@ -82,11 +84,11 @@ class Host:
 
     async def stop(self) -> None:
         assert self._runner is not None
-        assert self._ticker is not None
-        self._ticker.cancel()
-        for hosted in self.sessions.values():
-            hosted.leave()
-        await asyncio.to_thread(self._runner.stop)
+        self.end_all()
+        try:
+            await asyncio.to_thread(self._runner.stop)
+        except TimeoutError as error:
+            logger.error("%s; it is left behind", error)
         if self._shelf:
             await asyncio.to_thread(self._shelf.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -294,8 +296,16 @@ class Host:
         return self._shelf is not None
 
     async def leave(self, within_s: float) -> None:
-        """Restart or drain."""
+        """Restart or drain; nothing plays after it."""
         await (self._restart() if self.restarts else self.drain(within_s))
+        self.end_all()
+
+    def end_all(self) -> None:
+        """Time stops, and everybody who listens comes to the end; what is kept on the shelf stays there."""
+        if self._ticker:
+            self._ticker.cancel()
+        for hosted in self.sessions.values():
+            hosted.leave()
 
     async def _restart(self) -> None:
         """Take no more, keep every session as it is now, then close: whoever comes back to the next server goes on there."""

@@ -90,7 +90,7 @@ class Hosted:
         """Those of them that a server after this one would know."""
         self.form = DEFAULT
         self.revisions = Revisions()
-        self.ages = Ages()
+        self.ages = Ages(1000 * core.config.hop / core.config.limits.rate)
         self.watching = Watching(
             core.config.side, house.settings.limits, house.pool, self._show, self._refuse
         )

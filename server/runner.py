@@ -41,7 +41,7 @@ class Runner:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, timeout_s: float = 10.0) -> None:
+    def stop(self, timeout_s: float = 3.0) -> None:
         """Finish the tick and end. Raises TimeoutError when the tick does not end."""
         with self._change:
             self._stopping = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -21,6 +20,9 @@ from server.host import Host
 SPARE_BYTES = 64 * 1024
 """Messages that are a little too long are refused with an error; those that are longer by this, by the websocket itself."""
 HEARTBEAT_TIMEOUT = 4408
+GRACE_S = 3
+"""Seconds in which answers that are on their way may end."""
+AT_ONCE_S = 1
 
 
 class RefusedAddress(CuestreamError):
@@ -37,13 +39,17 @@ class Heartbeat(WebSocketsSansIOProtocol):
 
 
 class Server(uvicorn.Server):
-    """The first signal drains, the second leaves at once. on_ready: takes the port, once it is listened on."""
+    """The first signal drains, the second leaves at once, a third one waits for nothing.
+
+    on_ready: takes the port, once it is listened on.
+    """
 
     def __init__(
         self, config: uvicorn.Config, host: Host, drain_s: float, on_ready: Callable[[int], object]
     ) -> None:
         super().__init__(config)
         self._host, self._drain_s, self._on_ready = host, drain_s, on_ready
+        self._leaves = False
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -52,12 +58,14 @@ class Server(uvicorn.Server):
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._host.draining or not self.started:
-            self.force_exit = sig == signal.SIGINT
-            self.should_exit = True
+        loop = asyncio.get_running_loop()
+        if self._leaves or not self.started:
+            self.force_exit, self.should_exit = self.should_exit, True
+            self.config.timeout_graceful_shutdown = AT_ONCE_S
+            loop.call_soon_threadsafe(self._host.end_all)
             return
-        self._host.draining = True
-        asyncio.get_running_loop().call_soon_threadsafe(self.leave)
+        self._leaves = True
+        loop.call_soon_threadsafe(self.leave)
 
     def leave(self) -> None:
         """Drain, then stop. To be called on the loop."""
@@ -108,7 +116,7 @@ def make_server(
         ws_ping_timeout=limits.heartbeat_s,
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=10,
     )
     return Server(config, house, drain_s, on_ready)

@@ -12,7 +12,6 @@ from server.delivery import AudioOut
 from server.protocol.messages import Latency
 from server.session import Session
 
-STEP_MS = 20
 MOST_AGES = 500
 """Ten seconds of chunks."""
 MOST_REVISIONS = 128
@@ -63,12 +62,12 @@ class Revisions:
 class Ages:
     """How old the picture was in the chunks of the last ten seconds, and what the client said it buffers."""
 
-    def __init__(self) -> None:
-        self.buffer_ms = 0.0
-        self._ages_ms: deque[int] = deque(maxlen=MOST_AGES)  # full: the oldest goes
+    def __init__(self, step_ms: float) -> None:
+        self.buffer_ms, self._step_ms = 0.0, step_ms
+        self._ages_ms: deque[float] = deque(maxlen=MOST_AGES)  # full: the oldest goes
 
     def note(self, age_steps: int) -> None:
-        self._ages_ms.append(age_steps * STEP_MS)
+        self._ages_ms.append(age_steps * self._step_ms)
 
     def latency(self, step_share: float) -> Latency | None:
         if not self._ages_ms:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from conftest import Serve, Served
 from shell_client import Client, ask
 from websockets.exceptions import InvalidStatus
 
+from server.http_audio import MOST_LISTENERS
 from server.visitors import MOST_KNOWN, Visitors
 
 KEY = "a key for tests"
@@ -145,3 +148,19 @@ def test_of_too_many_sessions_without_clients_the_one_that_waits_longest_ends(se
         with Client(served.ws) as back:
             back.resume(waits, two.at)
         assert counted(served, "cuestream_sessions_evicted_total 1.0")
+
+
+def test_of_listeners_that_come_together_no_more_are_let_in_than_there_is_room_for(serve: Serve) -> None:
+    with serve() as served, Client(served.ws) as client, ExitStack() as held:
+        path = f"/v1/sessions/{client.start()['session_id']}/audio.wav"
+        lines = [
+            held.enter_context(socket.create_connection(("127.0.0.1", served.port), 10)) for _ in range(20)
+        ]
+        for line in lines:
+            line.sendall(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+        answers = [line.recv(12) for line in lines]
+        assert answers.count(b"HTTP/1.1 200") == MOST_LISTENERS
+        assert answers.count(b"HTTP/1.1 503") == 20 - MOST_LISTENERS
+        for line in lines:
+            line.close()
+        client.wait_for(lambda: counted(served, "cuestream_http_listeners 0.0"))
