@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
+import signal
 import socket
+import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -16,7 +20,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from engine.errors import CuestreamError
 from server.doorstep import Doorkeeper
 from server.host import Host
+from server.tls import Certificate, TlsError
 
+logger = logging.getLogger("uvicorn.error")
 SPARE_BYTES = 64 * 1024
 """Messages that are a little too long are refused with an error; those that are longer by this, by the websocket itself."""
 HEARTBEAT_TIMEOUT = 4408
@@ -45,14 +51,27 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, host: Host, drain_s: float, on_ready: Callable[[int], object]
+        self,
+        config: uvicorn.Config,
+        host: Host,
+        drain_s: float,
+        on_ready: Callable[[int], object],
+        certificate: Certificate | None,
     ) -> None:
         super().__init__(config)
+        self._certificate = certificate
         self._host, self._drain_s, self._on_ready = host, drain_s, on_ready
         self._leaves = False
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        if self._certificate:
+            loop.create_server = partial(  # type: ignore[method-assign]  # uvicorn has no option for it; asyncio's is 60 s
+                loop.create_server, ssl_handshake_timeout=self._host.settings.door.request_s
+            )
+            if threading.current_thread() is threading.main_thread():
+                loop.add_signal_handler(signal.SIGHUP, self.reload_certificate)
         await super().startup(sockets)
         if self.started:
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
@@ -66,6 +85,16 @@ class Server(uvicorn.Server):
             return
         self._leaves = True
         loop.call_soon_threadsafe(self.leave)
+
+    def reload_certificate(self) -> None:
+        """Read its files again; when they are no good, the one that holds stays."""
+        assert self._certificate is not None
+        assert self.config.ssl is not None
+        try:
+            self._certificate.check()
+            self._certificate.load_into(self.config.ssl)
+        except TlsError as error:
+            logger.error("the certificate stays as it was: %s", error)
 
     def leave(self) -> None:
         """Drain, then stop. To be called on the loop."""
@@ -97,8 +126,11 @@ def make_server(
     port: int,
     drain_s: float,
     on_ready: Callable[[int], object],
+    certificate: Certificate | None = None,
 ) -> Server:
-    """port: 0 takes a free one."""
+    """port: 0 takes a free one. Raises TlsError."""
+    if certificate:
+        certificate.check()
     house: Host = app.state.host
     limits = house.settings.limits
     http: Any = Doorkeeper(
@@ -109,6 +141,8 @@ def make_server(
         host=host,
         port=port,
         http=http,
+        ssl_certfile=certificate.cert if certificate else None,
+        ssl_keyfile=certificate.key if certificate else None,
         ws=Heartbeat,
         ws_max_size=max(limits.image_bytes, limits.audio_bytes, limits.text_bytes) + SPARE_BYTES,
         ws_per_message_deflate=False,
@@ -119,4 +153,4 @@ def make_server(
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=10,
     )
-    return Server(config, house, drain_s, on_ready)
+    return Server(config, house, drain_s, on_ready, certificate)

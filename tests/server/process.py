@@ -31,6 +31,11 @@ def plays_at(process: subprocess.Popen[str]) -> int:
     return int(found[1])
 
 
+def certified(folder: Path) -> tuple[str, ...]:
+    """The options of a certificate that is in the folder."""
+    return "--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")
+
+
 def free_port() -> int:
     """Nobody listens there now."""
     with socket.create_server(("127.0.0.1", 0)) as line:
