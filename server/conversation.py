@@ -11,7 +11,7 @@ from msgspec import UNSET
 from engine.errors import NoRoom
 from server.errors import SessionError
 from server.hearing import check_original, level_db
-from server.host import Draining, Host, TooOften
+from server.host import RETRY_S, Draining, Hanging, Host, TooOften
 from server.hosted import Hosted
 from server.limiting import Bucket
 from server.line import Line
@@ -122,7 +122,7 @@ class Conversation:
         patch = None if message.config is UNSET else message.config
         try:
             return self._host.open(session_id, patch)
-        except (Draining, NoRoom) as error:
+        except (Draining, Hanging, NoRoom) as error:
             self._refuse(error)
         except ValueError as error:
             raise ProtocolError(ErrorCode.BAD_REQUEST, str(error), "config") from None
@@ -131,7 +131,7 @@ class Conversation:
     def _find_again(self, session_id: str) -> Hosted | None:
         try:
             return self._host.find_again(session_id)
-        except (Draining, NoRoom) as error:
+        except (Draining, Hanging, NoRoom) as error:
             self._refuse(error)
         return None
 
@@ -142,10 +142,14 @@ class Conversation:
         self._line.say(m.ErrorMessage(str(code), text, True, retry_after_ms=int(retry_s * 1000)))
         self._line.hang_up(close)
 
-    def _refuse(self, error: Draining | NoRoom) -> None:
+    def _refuse(self, error: Draining | Hanging | NoRoom) -> None:
         if isinstance(error, NoRoom):
             self._host.metrics.refused.labels("capacity").inc()
             self._turn_away(ErrorCode.CAPACITY, str(error), error.retry_s)
+            return
+        if isinstance(error, Hanging):
+            self._host.metrics.refused.labels("hanging").inc()
+            self._turn_away(ErrorCode.MODEL_UNAVAILABLE, "the engine does not answer", RETRY_S)
             return
         code = ErrorCode.RESTARTING if self._host.restarts else ErrorCode.DRAINING
         self._host.metrics.refused.labels(str(code)).inc()

@@ -36,6 +36,8 @@ from server.voices import Voice
 logger = logging.getLogger("uvicorn.error")
 TICK_S = 0.01
 RETRY_S = 5.0
+DEAD_AFTER_S = 30.0
+"""A step that hangs for so long will not end: the process is to be started again."""
 RESTART_S = 2.0
 """How long a restart may take to keep every session."""
 STATES = ("created", "waiting", "playing", "paused", "stopped", "detached", "expired")
@@ -43,6 +45,10 @@ STATES = ("created", "waiting", "playing", "paused", "stopped", "detached", "exp
 
 class Draining(Exception):
     """The server takes no more sessions."""
+
+
+class Hanging(Exception):
+    """The engine's step does not end; nobody is let in meanwhile."""
 
 
 class TooOften(Exception):
@@ -67,7 +73,7 @@ class Host:
         self._pool = ThreadPoolExecutor(settings.decoders, "pictures")
         self._house = House(settings, self._pool, self.metrics, self.door, self._shelf, epoch_s)
         self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom; and max_parked
-        self.draining = False
+        self.draining = self._hung = False
         limits = settings.limits
         self.connects, self.starts = Visitors(limits.connects_per_min), Visitors(limits.starts_per_min)
         self._bad_tokens = Visitors(limits.bad_tokens_per_min)
@@ -77,8 +83,8 @@ class Host:
         self._placed: dict[str, tuple[int, int]] = {}
 
     async def start(self) -> None:
-        self._loop = loop = asyncio.get_running_loop()
-        self._runner = Runner(self.monotonic, loop.call_soon_threadsafe, self._heard)
+        self._loop = asyncio.get_running_loop()
+        self._runner = Runner(self.monotonic, self._post, self._heard)
         self._runner.start()
         self._ticker = asyncio.create_task(self._tick_forever())
 
@@ -109,13 +115,20 @@ class Host:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the engine's thread works."""
-        return self._runner is not None and self._runner.error is None
+        """Whether the engine's thread works, or may still come back to work."""
+        return self._runner is not None and self._runner.error is None and self.hangs_s <= DEAD_AFTER_S
+
+    @property
+    def hangs_s(self) -> float:
+        """For how long a step has been taking too long."""
+        return 0.0 if self._runner is None else self._runner.hangs_s(self.monotonic())
 
     def admit(self) -> None:
-        """Raises Draining, or NoRoom with the time to ask again."""
+        """Raises Draining, Hanging, or NoRoom with the time to ask again."""
         if self.draining or not self.is_alive:
             raise Draining
+        if self.hangs_s:
+            raise Hanging
         self._check_room()
 
     def _check_room(self) -> None:
@@ -130,7 +143,7 @@ class Host:
     def find_again(self, session_id: str) -> Hosted | None:
         """A session for the client that comes back to it: open here, or kept by a server before this one.
 
-        Raises NoRoom when its place was taken meanwhile, and Draining; it still waits then.
+        Raises NoRoom when its place was taken meanwhile, Draining, Hanging; it still waits then.
         """
         hosted = self.find(session_id)
         if hosted is None:
@@ -186,13 +199,13 @@ class Host:
         return None if hosted is None or hosted.gone else hosted
 
     def invite(self) -> tuple[str, str]:
-        """A session's id and the secret that opens it. Raises Draining, NoRoom."""
+        """A session's id and the secret that opens it. Raises what `admit` raises."""
         self.admit()
         session_id = new_session_id()
         return session_id, self.door.invite(session_id, self.monotonic())
 
     def open(self, session_id: str, patch: ConfigPatch | None) -> Hosted:
-        """Raises Draining, NoRoom, and ValueError when the patch does not fit the player."""
+        """Raises what `admit` raises, and ValueError when the patch does not fit the player."""
         self.admit()
         assert self._runner is not None
         now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s
@@ -223,9 +236,13 @@ class Host:
 
     def _written(self, session_id: str, consumed: int) -> None:
         """On the shelf's thread."""
+        self._post(self._note_written, session_id, consumed)
+
+    def _post(self, call: Callable[..., object], *about: object) -> None:
+        """From another thread to the loop; when that has ended, nobody is to be told any more."""
         assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the loop has ended; nobody is to be told
-            self._loop.call_soon_threadsafe(self._note_written, session_id, consumed)
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, *about)
 
     def _note_written(self, session_id: str, consumed: int) -> None:
         if hosted := self.sessions.get(session_id):
@@ -257,6 +274,18 @@ class Host:
                 self._runner.order(hosted.id, orders, False)
             self._count(hosted)
         self._evict()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Tell everybody once when a step hangs; what they hear meanwhile is made up."""
+        before, self._hung = self._hung, self.hangs_s > 0
+        if self._hung and not before:
+            self.metrics.hangs.inc()
+            logger.error("a step of the engine does not end")
+            said = "the engine does not answer; what is heard is made up until it does"
+            for hosted in self.sessions.values():
+                if hosted.line:
+                    hosted.line.say(m.ErrorMessage(str(ErrorCode.GENERATOR_LATE), said, False))
 
     def _evict(self) -> None:
         """Of the sessions without a client, those that wait longest end when there are too many."""
@@ -286,6 +315,7 @@ class Host:
         states = [hosted.core.shown_state for hosted in self.sessions.values()]
         for state in STATES:
             self.metrics.sessions.labels(state).set(states.count(state))
+        self.metrics.hanging.set(self.hangs_s)
         self.metrics.real_time_factor.set(self.step_share)
 
     # --- the end

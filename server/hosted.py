@@ -25,7 +25,6 @@ from server.metrics import Metrics
 from server.orders import Orders
 from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
-from server.protocol.control import refusal
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
 from server.resampling import WIRE_RATE, aligned
@@ -198,10 +197,11 @@ class Hosted:
         self.core.frame(came_s, pixels)
         self._house.metrics.frames.labels("shown").inc()
 
-    def _refuse(self, error: ProtocolError) -> None:
+    def _refuse(self, came_s: float, error: ProtocolError) -> None:
         self._house.metrics.frames.labels("refused").inc()
+        self._house.metrics.errors.labels(str(error.code)).inc()
         if self.line:
-            self.line.say(refusal(error))
+            self.line.refuse(error, came_s)
 
     def update(self, now_s: float, patch: ConfigPatch) -> m.SessionUpdated:
         """All of the patch, or none of it. Raises SessionError."""

@@ -61,6 +61,14 @@ class Metrics:
         self.real_time_factor = Gauge(
             "cuestream_real_time_factor", "Time of a step over its music, all sessions", registry=registry
         )
+        self.hangs = Counter(
+            "cuestream_engine_hangs", "Times that a step of the engine took too long", registry=registry
+        )
+        self.hanging = Gauge(
+            "cuestream_engine_hanging_seconds",
+            "For how long a step has been taking too long now",
+            registry=registry,
+        )
         self.loop_lag = Histogram(
             "cuestream_loop_lag_seconds",
             "How late the event loop's tick was",

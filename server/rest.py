@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from cuestream import __version__
 from engine.errors import NoRoom
 from server.errors import SessionError
-from server.host import Draining, Host, TooOften
+from server.host import RETRY_S, Draining, Hanging, Host, TooOften
 from server.hosted import Hosted
 from server.http_audio import ENDINGS
 from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
@@ -87,6 +87,9 @@ async def create(request: Request) -> Response:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     except Draining:
         raise Refused(503, "draining", "the server is going away") from None
+    except Hanging:
+        host.metrics.refused.labels("hanging").inc()
+        raise Refused(503, "model_unavailable", "the engine does not answer", RETRY_S) from None
     except NoRoom as full:
         host.metrics.refused.labels("capacity").inc()
         raise Refused(503, "capacity", str(full), full.retry_s) from None
@@ -148,9 +151,9 @@ async def version(request: Request) -> Response:
 
 
 async def live(request: Request) -> Response:
-    """503 when the engine's thread has ended: the process is to be started again."""
+    """503 when the engine's thread has ended, or hangs for good: the process is to be started again."""
     alive = host_of(request).is_alive
-    return JSONResponse({"status": "ok" if alive else "engine ended"}, 200 if alive else 503)
+    return JSONResponse({"status": "ok" if alive else "engine ended or hangs"}, 200 if alive else 503)
 
 
 async def ready(request: Request) -> Response:
@@ -159,6 +162,8 @@ async def ready(request: Request) -> Response:
         host_of(request).admit()
     except Draining:
         return JSONResponse({"status": "draining"}, 503)
+    except Hanging:
+        return JSONResponse({"status": "hanging"}, 503)
     except NoRoom:
         return JSONResponse({"status": "full"}, 503)
     return JSONResponse({"status": "ready"})

@@ -20,7 +20,7 @@ MOST_STAMPS = 2048
 
 
 class Watching:
-    """show: takes (when it came, pixels, capture time); refuse: takes why not. Both are called on the loop.
+    """show: takes (when it came, pixels, capture time); refuse: takes (when it came, why not). Both are called on the loop.
 
     Bound: a mailbox and one picture in the pool for each session.
     """
@@ -31,7 +31,7 @@ class Watching:
         limits: Limits,
         pool: ThreadPoolExecutor,
         show: Callable[[float, U8, int], None],
-        refuse: Callable[[ProtocolError], None],
+        refuse: Callable[[float, ProtocolError], None],
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._eyes, self._mailbox, self._pool = Eyes(side, limits), Mailbox(), pool
@@ -62,7 +62,7 @@ class Watching:
             except ProtocolError as error:
                 self._mailbox.broken()
                 self.counts["refused"] += 1
-                self._refuse(error)
+                self._refuse(came_s, error)
                 continue
             if pixels is not None:
                 self.counts["shown"] += 1

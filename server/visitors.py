@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 
-from server.limiting import Bucket
+from server.limiting import MINUTE_S, Bucket
 
 MOST_KNOWN = 4096
 """Addresses; beyond them the one that was away longest is forgotten."""
-MINUTE_S = 60.0
 
 
 class Visitors:

@@ -23,6 +23,8 @@ class Limits:
     """Sessions from one address, begun or invited; above it 4429."""
     bad_tokens_per_min: int = 10
     """Tokens that are not valid from one address; above it no token from there is looked at, 4429."""
+    bad_pictures_per_min: int = 120
+    """Pictures that could not be decoded or were too large; above it the connection is closed with 1008."""
     reported_fields: int = 32
     """Names of unknown fields that a connection hears about, each once; later ones are only counted."""
 
