@@ -10,8 +10,9 @@ from msgspec import UNSET
 
 from engine.errors import NoRoom
 from server.errors import SessionError
+from server.gate import TooOften
 from server.hearing import check_original, level_db
-from server.host import RETRY_S, Draining, Hanging, Host, TooOften
+from server.host import RETRY_S, Draining, Hanging, Host
 from server.hosted import Hosted
 from server.limiting import Bucket
 from server.line import Line
@@ -74,7 +75,7 @@ class Conversation:
             self._resume(message)
             return
         try:
-            caller = self._host.caller(self._token, self._address)
+            caller = self._host.gate.caller(self._token, self._address)
             self._start(message, caller)
         except TooOften as error:
             self._turn_away(ErrorCode.QUOTA_EXCEEDED, str(error), error.retry_s)
@@ -94,7 +95,7 @@ class Conversation:
             self._host.door.use_up(self._token)
         else:
             session_id = new_session_id()
-            self._host.check_start(self._address)
+            self._host.gate.check_start(self._address)
         hosted = self._open(session_id, message)
         if hosted is None:
             return

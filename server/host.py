@@ -16,8 +16,8 @@ from typing import Any
 from engine.errors import NoRoom
 from engine.player import Player
 from engine.spec import StreamPolicy
-from server.checkpoint import Checkpoint
 from server.config import SessionConfig
+from server.gate import Gate
 from server.hosted import Hosted, House
 from server.metrics import Metrics
 from server.orders import Report
@@ -25,12 +25,11 @@ from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
 from server.protocol.errors import ErrorCode
 from server.runner import Runner
-from server.secrets import HANDLE_SPARE_S, Anybody, Caller, Door, new_session_id
+from server.secrets import HANDLE_SPARE_S, Door, new_session_id
 from server.session import Session
 from server.settings import Settings
 from server.shelf import Shelf, ShelfLimits
 from server.turning import config_of, policy_of
-from server.visitors import Visitors
 from server.voices import Voice
 
 logger = logging.getLogger("uvicorn.error")
@@ -38,8 +37,6 @@ TICK_S = 0.01
 RETRY_S = 5.0
 DEAD_AFTER_S = 30.0
 """A step that hangs for so long will not end: the process is to be started again."""
-RESTART_S = 2.0
-"""How long a restart may take to keep every session."""
 STATES = ("created", "waiting", "playing", "paused", "stopped", "detached", "expired")
 
 
@@ -51,14 +48,6 @@ class Hanging(Exception):
     """The engine's step does not end; nobody is let in meanwhile."""
 
 
-class TooOften(Exception):
-    """An address asked for too much. retry_s: when to ask again."""
-
-    def __init__(self, text: str, retry_s: float) -> None:
-        super().__init__(text)
-        self.retry_s = retry_s
-
-
 class Host:
     """player: who plays for everybody. Takes the folder of checkpoints, if there is one: raises ShelfError."""
 
@@ -68,15 +57,13 @@ class Host:
         self.player, self.settings, self.monotonic = player, settings, monotonic
         self.metrics = Metrics()
         epoch_s = time.time() - monotonic()
-        self._shelf, signing = self._open_shelf()
+        self.shelf, signing = self._open_shelf()
         self.door = Door(settings.api_key, settings.limits.resume_window_s, signing, epoch_s)
+        self.gate = Gate(self.door, settings.limits, self.metrics, monotonic)
         self._pool = ThreadPoolExecutor(settings.decoders, "pictures")
-        self._house = House(settings, self._pool, self.metrics, self.door, self._shelf, epoch_s)
+        self._house = House(settings, self._pool, self.metrics, self.door, self.shelf, epoch_s)
         self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom; and max_parked
         self.draining = self._hung = False
-        limits = settings.limits
-        self.connects, self.starts = Visitors(limits.connects_per_min), Visitors(limits.starts_per_min)
-        self._bad_tokens = Visitors(limits.bad_tokens_per_min)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -95,8 +82,8 @@ class Host:
             await asyncio.to_thread(self._runner.stop)
         except TimeoutError as error:
             logger.error("%s; it is left behind", error)
-        if self._shelf:
-            await asyncio.to_thread(self._shelf.close)
+        if self.shelf:
+            await asyncio.to_thread(self.shelf.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -107,9 +94,14 @@ class Host:
     @property
     def step_share(self) -> float:
         """Time of a step of all sessions over its music; 0 before it was measured."""
-        if self._runner is None or not self.sessions:
+        if self._runner is None or not self._playing:
             return 0.0
-        return self._runner.voices.batcher.times.expected_s(len(self.sessions)) * self.player.code_rate
+        return self._runner.voices.batcher.times.expected_s(self._playing) * self.player.code_rate
+
+    @property
+    def _playing(self) -> int:
+        """Sessions that somebody listens to, or did two seconds ago."""
+        return sum(not hosted.core.parked for hosted in self.sessions.values())
 
     # --- sessions
 
@@ -135,8 +127,7 @@ class Host:
         """A session that waits for its client takes no time of the engine, and no place. Raises NoRoom."""
         assert self._runner is not None
         waiting = self.door.invited_ids(self.monotonic()) - self.sessions.keys()
-        open_now = sum(not hosted.core.parked for hosted in self.sessions.values())
-        if open_now + len(waiting) >= self.settings.max_sessions:
+        if self._playing + len(waiting) >= self.settings.max_sessions:
             raise NoRoom(f"{self.settings.max_sessions} sessions are open", RETRY_S)
         self._runner.voices.batcher.admit()
 
@@ -153,11 +144,11 @@ class Host:
         return hosted
 
     def _restore(self, session_id: str) -> Hosted | None:
-        kept = self._shelf.waiting(session_id) if self._shelf else None
+        kept = self.shelf.waiting(session_id) if self.shelf else None
         if kept is None:
             return None
         self.admit()
-        assert self._shelf is not None
+        assert self.shelf is not None
         assert self._runner is not None
         now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s
         checkpoint = kept.checkpoint
@@ -170,28 +161,10 @@ class Host:
             return made
 
         self._runner.open(session_id, voice)
-        self._shelf.take(session_id)
+        self.shelf.take(session_id)
         self.metrics.checkpoints.labels("restored").inc()
         self.sessions[session_id] = hosted = Hosted.restored(kept, core, self._house, now_s)
         return hosted
-
-    def caller(self, token: str | None, address: str | None) -> Caller:
-        """Who comes with this token, from there. Raises TooOften when too many were wrong."""
-        now_s, bad = self.monotonic(), self._bad_tokens
-        if not bad.may(address, now_s):
-            self.metrics.too_often.labels("tokens").inc()
-            raise TooOften(f"more than {bad.per_min} wrong tokens a minute", bad.retry_s)
-        caller = self.door.caller(token, now_s)
-        if isinstance(caller, Anybody):
-            self.metrics.rejected.labels(caller.reason).inc()
-            bad.allows(address, now_s)
-        return caller
-
-    def check_start(self, address: str | None) -> None:
-        """Counts a session of this address. Raises TooOften."""
-        if not self.starts.allows(address, self.monotonic()):
-            self.metrics.too_often.labels("sessions").inc()
-            raise TooOften(f"at most {self.starts.per_min} sessions a minute", self.starts.retry_s)
 
     def find(self, session_id: str) -> Hosted | None:
         """A session that is open."""
@@ -266,8 +239,8 @@ class Host:
             orders = hosted.tick(now_s, share)
             if hosted.gone:
                 del self.sessions[hosted.id]
-                if self._shelf:
-                    self._shelf.drop(hosted.id)
+                if self.shelf:
+                    self.shelf.drop(hosted.id)
                 later, _ = hosted.core.poll(now_s)
                 orders = orders.then(later, False) if orders and later else later or orders
             if orders:
@@ -275,6 +248,8 @@ class Host:
             self._count(hosted)
         self._evict()
         self._watch()
+        if self.shelf:
+            self.shelf.sweep()
 
     def _watch(self) -> None:
         """Tell everybody once when a step hangs; what they hear meanwhile is made up."""
@@ -323,12 +298,7 @@ class Host:
     @property
     def restarts(self) -> bool:
         """Whether its sessions go on in the server that is started after it."""
-        return self._shelf is not None
-
-    async def leave(self, within_s: float) -> None:
-        """Restart or drain; nothing plays after it."""
-        await (self._restart() if self.restarts else self.drain(within_s))
-        self.end_all()
+        return self.shelf is not None
 
     def end_all(self) -> None:
         """Time stops, and everybody who listens comes to the end; what is kept on the shelf stays there."""
@@ -336,37 +306,3 @@ class Host:
             self._ticker.cancel()
         for hosted in self.sessions.values():
             hosted.leave()
-
-    async def _restart(self) -> None:
-        """Take no more, keep every session as it is now, then close: whoever comes back to the next server goes on there."""
-        self.draining = True
-        self._tell_all(m.GoAway(int(RESTART_S * 1000), "restarting"))
-        for hosted in self.sessions.values():
-            hosted.core.ask_snapshot(self.monotonic())
-        kept_before = {hosted: hosted.core.checkpoint for hosted in self.sessions.values()}
-        assert self._shelf is not None
-        until_s = self.monotonic() + RESTART_S
-        while self.monotonic() < until_s and not (self._all_kept(kept_before) and self._shelf.idle):
-            await asyncio.sleep(TICK_S)
-        for hosted in self.sessions.values():
-            if hosted.line:
-                hosted.line.fail(ErrorCode.RESTARTING, "the server restarts; the session goes on after it")
-
-    def _all_kept(self, before: dict[Hosted, Checkpoint | None]) -> bool:
-        return all(hosted.gone or hosted.core.checkpoint is not old for hosted, old in before.items())
-
-    def _tell_all(self, message: m.GoAway) -> None:
-        for hosted in self.sessions.values():
-            if hosted.line:
-                hosted.line.say(message)
-
-    async def drain(self, within_s: float) -> None:
-        """Take no more, tell everybody, wait until they left or the time is over, then close what is left."""
-        self.draining = True
-        self._tell_all(m.GoAway(min(86_400_000, int(within_s * 1000)), "draining"))
-        until_s = self.monotonic() + within_s
-        while self.monotonic() < until_s and any(hosted.line for hosted in self.sessions.values()):
-            await asyncio.sleep(0.05)
-        for hosted in self.sessions.values():
-            if hosted.line:
-                hosted.line.hang_up(1001)

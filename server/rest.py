@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse, Response
 from cuestream import __version__
 from engine.errors import NoRoom
 from server.errors import SessionError
-from server.host import RETRY_S, Draining, Hanging, Host, TooOften
+from server.gate import TooOften
+from server.host import RETRY_S, Draining, Hanging, Host
 from server.hosted import Hosted
 from server.http_audio import ENDINGS
 from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
@@ -61,7 +62,7 @@ def address_of(request: Request) -> str | None:
 
 def check_key(request: Request) -> None:
     try:
-        caller = host_of(request).caller(bearer(request.headers), address_of(request))
+        caller = host_of(request).gate.caller(bearer(request.headers), address_of(request))
     except TooOften as error:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     if isinstance(caller, Anybody):
@@ -81,7 +82,7 @@ async def create(request: Request) -> Response:
     check_key(request)
     host = host_of(request)
     try:
-        host.check_start(address_of(request))
+        host.gate.check_start(address_of(request))
         session_id, secret = host.invite()
     except TooOften as error:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None

@@ -20,6 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from engine.errors import CuestreamError
 from server.doorstep import Doorkeeper
 from server.host import Host
+from server.leaving import leave
 from server.tls import Certificate, TlsError
 
 logger = logging.getLogger("uvicorn.error")
@@ -101,7 +102,7 @@ class Server(uvicorn.Server):
         self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
-        await self._host.leave(self._drain_s)
+        await leave(self._host, self._drain_s)
         self.should_exit = True
 
 

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server.conversation import Conversation
+from server.gate import TooOften
 from server.host import Host
 from server.line import Line, reason_of
 from server.protocol import SUBPROTOCOL
@@ -33,11 +34,11 @@ async def stream(websocket: WebSocket) -> None:
         refused = PlainTextResponse(f"this server speaks {SUBPROTOCOL}\n", 400)
         await websocket.send_denial_response(refused)
         return
-    if not host.connects.allows(address_of(websocket), host.monotonic()):
-        host.metrics.too_often.labels("connections").inc()
-        said = f"at most {host.connects.per_min} connections a minute\n"
-        headers = {"retry-after": str(max(1, round(host.connects.retry_s)))}
-        await websocket.send_denial_response(PlainTextResponse(said, 429, headers))
+    try:
+        host.gate.check_connect(address_of(websocket))
+    except TooOften as error:
+        headers = {"retry-after": str(max(1, round(error.retry_s)))}
+        await websocket.send_denial_response(PlainTextResponse(f"{error}\n", 429, headers))
         return
     await websocket.accept(subprotocol=SUBPROTOCOL)
     await Connection(host, websocket).run()

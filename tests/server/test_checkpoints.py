@@ -303,7 +303,7 @@ def test_messages_that_no_checkpoint_knows_are_not_confirmed(
     with serve(checkpoints=tmp_path) as served, Client(served.ws) as client:
         client.start()
         hosted = next(iter(served.host.sessions.values()))
-        with contextlib.closing(_Stuck(served.host._shelf)):
+        with contextlib.closing(_Stuck(served.host.shelf)):
             for _ in range(5):
                 client.send("ping", t_us=0)
                 client.until("pong")
