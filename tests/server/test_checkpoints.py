@@ -131,8 +131,8 @@ def test_a_session_that_is_silent_stays_silent_until_it_is_played(verb: str) -> 
     played.run(3)
     getattr(played.session, verb)(played.now)
     played.run(1.5)
-    one = played.session.checkpoint
-    assert one is not None
+    assert played.session.checkpoint is not None
+    one = Checkpoint.from_bytes(played.session.checkpoint.to_bytes())
     assert one.state == {"pause": "paused", "stop": "stopped"}[verb]
     voice = Voice(TonePlayer(), one.policy)  # type: ignore[arg-type]
     voice.restore(one)
