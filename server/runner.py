@@ -16,8 +16,8 @@ from server.orders import Orders, Report
 from server.voices import Voice, Voices
 
 MOST_OPENINGS = 16
-STEP_LIMIT_S = 1.0
-"""A tick that takes longer hangs: a step is 20 ms of music, and what was made ahead lasts 400."""
+STEP_LIMIT_S = 3.0
+"""A tick that takes longer hangs, and is not only late: on a machine that is busy otherwise a first step was seen to take one."""
 OPENING_LIMIT_S = 15.0
 """The same of making a voice, which may read files or take in what it played before."""
 Reports = dict[str, Report]

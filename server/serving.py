@@ -134,9 +134,8 @@ def make_server(
         certificate.check()
     house: Host = app.state.host
     limits = house.settings.limits
-    http: Any = Doorkeeper(
-        house.settings.door, house.metrics
-    )  # what makes a connection; uvicorn only calls it
+    # what makes a connection; uvicorn only calls it
+    http: Any = Doorkeeper(house.settings.door, house.metrics)
     config = uvicorn.Config(
         app,
         host=host,

@@ -60,9 +60,7 @@ class Session:
         self._frozen = False
         self._stop_at: tuple[int, State] | None = None  # where the fade of a verb ends, and what is then
         self._again = False  # `play` came while the music was being stopped
-        self._lost = (
-            0  # samples that a client may have heard of the music that a restored session does not know
-        )
+        self._lost = 0  # samples that a client of a restored session may have heard, and that are not known
         self._floor = placed  # a restored session places up to here without waiting for the clock
         self._snapshot_s = now_s
         self._told: tuple[str, str] = ("created", "on_time")
@@ -120,7 +118,8 @@ class Session:
         left_out = again > MOST_REMADE_S * self.config.limits.rate
         if left_out:
             self.playout.jump(played_through)
-        self._events.append(Event("restored", {"samples": again, "left_out": left_out}))
+        if again:
+            self._events.append(Event("restored", {"samples": again, "left_out": left_out}))
 
     def _come_back(self, now_s: float, delivery: Delivery) -> None:
         if self._frozen:

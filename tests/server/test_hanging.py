@@ -38,7 +38,7 @@ class Stuck:
 
 @pytest.fixture
 def player(tiny_player: Any, monkeypatch: pytest.MonkeyPatch) -> Stuck:
-    monkeypatch.setattr(server.runner, "STEP_LIMIT_S", 0.3)
+    monkeypatch.setattr(server.runner, "STEP_LIMIT_S", 1.0)
     return Stuck(tiny_player)
 
 
@@ -66,9 +66,8 @@ def test_a_step_that_hangs_is_told_and_concealed_until_it_ends(serve: Serve, pla
         player.goes.set()
         client._until(lambda _: Flag.CONCEALED not in client.media[-1].flags)
         client.wait_for(lambda: ask("GET", f"{served.http}/readyz") == (200, {"status": "ready"}))
-        assert [message["code"] for message in client.messages if message["type"] == "error"] == [
-            "generator_late"
-        ]
+        errors = [message["code"] for message in client.messages if message["type"] == "error"]
+        assert errors == ["generator_late"], "once"
 
 
 def test_a_step_that_hangs_for_good_says_so_and_does_not_keep_the_server(
