@@ -262,6 +262,16 @@ def serve(
     drain: Annotated[
         float, typer.Option(min=0, help="seconds that clients have to leave after Ctrl-C; again: at once")
     ] = 10.0,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="a certificate in PEM, for https and wss; read again on SIGHUP")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="its key; without it in the same file")] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            help="a folder where sessions are kept, so that they go on when the server is started again"
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
 ) -> None:
     """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
@@ -270,20 +280,30 @@ def serve(
     from server.app import make_app
     from server.serving import check_address, is_loopback, make_server
     from server.settings import Settings
+    from server.tls import Certificate, TlsError
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
     check_address(host, api_key, insecure)
-    settings = Settings(model=model, api_key=api_key, max_sessions=max_sessions)
+    if tls_key and not tls_cert:
+        raise TlsError("--tls-key needs --tls-cert")
+    certificate = Certificate(tls_cert, tls_key) if tls_cert else None
+    if certificate:
+        certificate.check()
+    settings = Settings(model=model, api_key=api_key, max_sessions=max_sessions, checkpoints=checkpoints)
     with err.status("loading the model"):
         player = find_player(model, threads)
         application = make_app(player, settings, local=is_loopback(host))
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
 
     def ready(port: int) -> None:
-        err.print(f"{player.name} plays at http://{shown}:{port}/ (Ctrl-C ends it)", highlight=False)
+        err.print(
+            f"{player.name} plays at http{'s' if certificate else ''}://{shown}:{port}/ (Ctrl-C ends it)",
+            highlight=False,
+        )
 
     if player.label:
         err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
-    make_server(application, host, port, settings.limits, drain, ready).run()
+    make_server(application, host, port, drain, ready, certificate).run()
 
 
 @app.command()

@@ -42,6 +42,7 @@ class Batcher(Generic[Key]):
         self.times = StepTimes(step_s * USED)
         self._monotonic = monotonic
         self._streams: dict[Key, Stream] = {}  # bound: `admit` refuses, NoRoom
+        self._resting: set[Key] = set()
         self._turn = 0
 
     def __len__(self) -> int:
@@ -49,8 +50,9 @@ class Batcher(Generic[Key]):
 
     def admit(self) -> None:
         """Raises NoRoom, with the time to try again, when one stream more would make all of them late."""
-        if not self.times.fits(len(self._streams) + 1):
-            raise NoRoom(f"{len(self._streams)} streams fill this device", RETRY_S)
+        playing = len(self._streams) - len(self._resting)
+        if not self.times.fits(playing + 1):
+            raise NoRoom(f"{playing} streams fill this device", RETRY_S)
 
     def join(self, key: Key, stream: Stream) -> None:
         """Raises ValueError when somebody of this name plays. `admit` says whether there is room."""
@@ -58,13 +60,22 @@ class Batcher(Generic[Key]):
             raise ValueError(f"a stream named {key!r} plays already")
         self._streams[key] = stream
 
+    def swap(self, key: Key, stream: Stream) -> None:
+        """Another stream in the same place."""
+        self._streams[key] = stream
+
+    def rest(self, key: Key, resting: bool) -> None:
+        """A stream that rests is in nobody's way: it is not due, and `admit` does not count it."""
+        (self._resting.add if resting else self._resting.discard)(key)
+
     def leave(self, key: Key) -> None:
         """Between two ticks; nothing happens when it has left."""
         self._streams.pop(key, None)
+        self._resting.discard(key)
 
     def tick(self, is_due: Callable[[Key], bool]) -> Ticked[Key]:
         """One step for each stream that is due."""
-        due = [key for key in self._order() if is_due(key)]
+        due = [key for key in self._order() if key not in self._resting and is_due(key)]
         began = self._monotonic()
         raised = advance_all([self._streams[key] for key in due])
         if due:

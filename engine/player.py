@@ -46,7 +46,8 @@ class Stream(Protocol):
 
     def close(self, frames: int | None = None) -> AudioChunk | None: ...
 
-    def snapshot(self) -> bytes: ...
+    def snapshot(self, caches: bool = True) -> bytes:
+        """Without caches it is small, quick, and slower to restore."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError
@@ -16,7 +16,7 @@ from engine.spec import StreamPolicy
 from server.mixing import Ducking, Mix, Ramp
 from server.playout import Music, Placed
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Checkpoint:
     sounded, spans: the newest placed samples, for a client that had not heard all of them.
     """
 
+    state: Literal["created", "waiting", "paused", "stopped"]
+    """waiting: it plays."""
     stream: bytes
     policy: StreamPolicy
     placed: int
@@ -47,7 +49,7 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         meta = {name: getattr(self, name) for name in _PLAIN} | {"format": FORMAT}
-        meta["policy"] = asdict(self.policy)
+        meta["state"], meta["policy"] = self.state, asdict(self.policy)
         meta["mix"] = asdict(self.mix)
         meta["music"] = [_about(piece) for piece in self.music]
         arrays = {f"music_{i}": piece.samples for i, piece in enumerate(self.music)}
@@ -69,6 +71,7 @@ class Checkpoint:
             stream, policy = arrays["stream"].tobytes(), StreamPolicy(**meta["policy"])
             spans = tuple(_span(span) for span in meta["spans"])
             kept: dict[str, Any] = {
+                "state": meta["state"],
                 "sounded": arrays["sounded"],
                 "music": music,
                 "spans": spans,

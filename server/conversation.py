@@ -10,28 +10,29 @@ from msgspec import UNSET
 
 from engine.errors import NoRoom
 from server.errors import SessionError
+from server.gate import TooOften
 from server.hearing import check_original, level_db
-from server.host import Draining, Host
+from server.host import RETRY_S, Draining, Hanging, Host
 from server.hosted import Hosted
 from server.limiting import Bucket
 from server.line import Line
 from server.protocol import PROTOCOL_MINOR
 from server.protocol import messages as m
 from server.protocol.control import decode_client
-from server.protocol.errors import ErrorCode, ProtocolError
+from server.protocol.errors import FAULTS, ErrorCode, ProtocolError
 from server.protocol.media import UP, StreamId
 from server.protocol.reader import Reader
-from server.secrets import Anybody, Caller, Invited, new_session_id
+from server.secrets import Anybody, Caller, Hearing, Invited, new_session_id
 from server.speaker import DEFAULT, settled
 
 NAME = "cuestream"
 
 
 class Conversation:
-    """token: what the client brought. `hosted`: the session, once it was started or resumed."""
+    """token: what the client brought. address: from where. `hosted`: the session, once it was started or resumed."""
 
-    def __init__(self, host: Host, line: Line, token: str | None) -> None:
-        self._host, self._line, self._token = host, line, token
+    def __init__(self, host: Host, line: Line, token: str | None, address: str | None) -> None:
+        self._host, self._line, self._token, self._address = host, line, token, address
         self._limits = host.settings.limits
         self._reader = Reader(decode_client, UP, self._limits)
         self._rate = Bucket(self._limits.messages_per_s, self._limits.messages_per_s)
@@ -70,22 +71,31 @@ class Conversation:
             raise ProtocolError(
                 ErrorCode.BAD_HANDSHAKE, "the first message is session.start or session.resume"
             )
-        caller = self._host.door.caller(self._token, self._host.monotonic())
         if isinstance(message, m.SessionResume):
             self._resume(message)
-        else:
+            return
+        try:
+            caller = self._host.gate.caller(self._token, self._address)
             self._start(message, caller)
+        except TooOften as error:
+            self._turn_away(ErrorCode.QUOTA_EXCEEDED, str(error), error.retry_s)
 
     def _start(self, message: m.SessionStart, caller: Caller) -> None:
+        if isinstance(caller, Hearing):
+            raise ProtocolError(ErrorCode.FORBIDDEN, "this token lets its bearer hear a session, and no more")
         if isinstance(caller, Anybody):
-            self._host.metrics.rejected.labels(caller.reason).inc()
             raise ProtocolError(
                 ErrorCode.UNAUTHORIZED, "a client secret or the key is needed, and not used before"
             )
         form = settled(DEFAULT if message.audio is UNSET else message.audio)
         if message.original is not UNSET:
             check_original(message.original)
-        session_id = caller.session_id if isinstance(caller, Invited) else new_session_id()
+        if isinstance(caller, Invited):
+            session_id = caller.session_id  # counted when it was invited
+            self._host.door.use_up(self._token)
+        else:
+            session_id = new_session_id()
+            self._host.gate.check_start(self._address)
         hosted = self._open(session_id, message)
         if hosted is None:
             return
@@ -113,21 +123,44 @@ class Conversation:
         patch = None if message.config is UNSET else message.config
         try:
             return self._host.open(session_id, patch)
-        except Draining:
-            self._host.metrics.refused.labels("draining").inc()
-            self._line.fail(ErrorCode.DRAINING, "the server is going away")
-        except NoRoom as full:
-            self._host.metrics.refused.labels("capacity").inc()
-            retry_ms = int(full.retry_s * 1000)
-            self._line.say(m.ErrorMessage("capacity", str(full), True, retry_after_ms=retry_ms))
-            self._line.hang_up(1013)
+        except (Draining, Hanging, NoRoom) as error:
+            self._refuse(error)
         except ValueError as error:
             raise ProtocolError(ErrorCode.BAD_REQUEST, str(error), "config") from None
         return None
 
+    def _find_again(self, session_id: str) -> Hosted | None:
+        try:
+            return self._host.find_again(session_id)
+        except (Draining, Hanging, NoRoom) as error:
+            self._refuse(error)
+        return None
+
+    def _turn_away(self, code: ErrorCode, text: str, retry_s: float) -> None:
+        """For now; a session that waits for its client goes on waiting."""
+        close = FAULTS[code].close
+        assert close is not None
+        self._line.say(m.ErrorMessage(str(code), text, True, retry_after_ms=int(retry_s * 1000)))
+        self._line.hang_up(close)
+
+    def _refuse(self, error: Draining | Hanging | NoRoom) -> None:
+        if isinstance(error, NoRoom):
+            self._host.metrics.refused.labels("capacity").inc()
+            self._turn_away(ErrorCode.CAPACITY, str(error), error.retry_s)
+            return
+        if isinstance(error, Hanging):
+            self._host.metrics.refused.labels("hanging").inc()
+            self._turn_away(ErrorCode.MODEL_UNAVAILABLE, "the engine does not answer", RETRY_S)
+            return
+        code = ErrorCode.RESTARTING if self._host.restarts else ErrorCode.DRAINING
+        self._host.metrics.refused.labels(str(code)).inc()
+        self._line.fail(code, "the server is going away")
+
     def _resume(self, message: m.SessionResume) -> None:
         session_id, fresh = self._host.door.session_of(message.handle, self._host.monotonic())
-        hosted = self._host.find(session_id or "")
+        hosted = self._find_again(session_id or "") if fresh else None
+        if self._line.closing is not None:
+            return
         code = ErrorCode.SESSION_NOT_FOUND if session_id is None else ErrorCode.SESSION_EXPIRED
         if hosted is None or not fresh:
             self._host.metrics.resumes.labels(str(code)).inc()

@@ -12,7 +12,8 @@ class Feed:
     """Goes on at output sample `first`, whose inputs are in `ring` or come next."""
 
     def __init__(self, ring: Ring, rate_in: int, first: int) -> None:
-        self._resampler = Resampler.within(ring, aligned(first, rate_in), rate_in)
+        self._ring, self._rate_in, self._begins = ring, rate_in, aligned(first, rate_in)
+        self._resampler = Resampler.within(ring, self._begins, rate_in)
         self._from = first
 
     @property
@@ -28,9 +29,16 @@ class Feed:
     def push(self, out: AudioOut) -> tuple[int, F32]:
         """The index of the first sample, and the samples [n], which may be none."""
         if out.first_sample != self._resampler.end_in:
-            self.jump(out.first_sample)
+            self._reach(out.first_sample)
         first = self._resampler.next
         return self._new(first, self._resampler.push(out.samples))
+
+    def _reach(self, first_in: int) -> None:
+        """By a jump; or warmed, where nothing was left out and what is before it was made only now."""
+        if first_in == self._begins:
+            self._resampler = Resampler.within(self._ring, first_in, self._rate_in)
+        else:
+            self.jump(first_in)
 
     def flush(self) -> tuple[int, F32]:
         """What the filter still holds, at the end."""

@@ -6,6 +6,8 @@ A tick each 10 ms, by absolute deadlines, polls every session: a chunk of 20 ms 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,21 +15,28 @@ from typing import Any
 
 from engine.errors import NoRoom
 from engine.player import Player
+from engine.spec import StreamPolicy
 from server.config import SessionConfig
+from server.gate import Gate
 from server.hosted import Hosted, House
 from server.metrics import Metrics
 from server.orders import Report
 from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
+from server.protocol.errors import ErrorCode
 from server.runner import Runner
-from server.secrets import Door, new_session_id
+from server.secrets import HANDLE_SPARE_S, Door, new_session_id
 from server.session import Session
 from server.settings import Settings
+from server.shelf import Shelf, ShelfLimits
 from server.turning import config_of, policy_of
 from server.voices import Voice
 
+logger = logging.getLogger("uvicorn.error")
 TICK_S = 0.01
 RETRY_S = 5.0
+DEAD_AFTER_S = 30.0
+"""A step that hangs for so long will not end: the process is to be started again."""
 STATES = ("created", "waiting", "playing", "paused", "stopped", "detached", "expired")
 
 
@@ -35,36 +44,46 @@ class Draining(Exception):
     """The server takes no more sessions."""
 
 
+class Hanging(Exception):
+    """The engine's step does not end; nobody is let in meanwhile."""
+
+
 class Host:
-    """player: who plays for everybody."""
+    """player: who plays for everybody. Takes the folder of checkpoints, if there is one: raises ShelfError."""
 
     def __init__(
         self, player: Player[Any], settings: Settings, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self.player, self.settings, self.monotonic = player, settings, monotonic
         self.metrics = Metrics()
-        self.door = Door(settings.api_key, settings.limits.resume_window_s)
+        epoch_s = time.time() - monotonic()
+        self.shelf, signing = self._open_shelf()
+        self.door = Door(settings.api_key, settings.limits.resume_window_s, signing, epoch_s)
+        self.gate = Gate(self.door, settings.limits, self.metrics, monotonic)
         self._pool = ThreadPoolExecutor(settings.decoders, "pictures")
-        self._house = House(settings, self._pool, self.metrics, self.door)
-        self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom
-        self.draining = False
+        self._house = House(settings, self._pool, self.metrics, self.door, self.shelf, epoch_s)
+        self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom; and max_parked
+        self.draining = self._hung = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._placed: dict[str, tuple[int, int]] = {}
 
     async def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._runner = Runner(self.monotonic, loop.call_soon_threadsafe, self._heard)
+        self._loop = asyncio.get_running_loop()
+        self._runner = Runner(self.monotonic, self._post, self._heard)
         self._runner.start()
         self._ticker = asyncio.create_task(self._tick_forever())
 
     async def stop(self) -> None:
         assert self._runner is not None
-        assert self._ticker is not None
-        self._ticker.cancel()
-        for hosted in self.sessions.values():
-            hosted.leave()
-        await asyncio.to_thread(self._runner.stop)
+        self.end_all()
+        try:
+            await asyncio.to_thread(self._runner.stop)
+        except TimeoutError as error:
+            logger.error("%s; it is left behind", error)
+        if self.shelf:
+            await asyncio.to_thread(self.shelf.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -75,24 +94,77 @@ class Host:
     @property
     def step_share(self) -> float:
         """Time of a step of all sessions over its music; 0 before it was measured."""
-        if self._runner is None or not self.sessions:
+        if self._runner is None or not self._playing:
             return 0.0
-        return self._runner.voices.batcher.times.expected_s(len(self.sessions)) * self.player.code_rate
+        return self._runner.voices.batcher.times.expected_s(self._playing) * self.player.code_rate
+
+    @property
+    def _playing(self) -> int:
+        """Sessions that somebody listens to, or did two seconds ago."""
+        return sum(not hosted.core.parked for hosted in self.sessions.values())
 
     # --- sessions
 
     @property
     def is_alive(self) -> bool:
-        """Whether the engine's thread works."""
-        return self._runner is not None and self._runner.error is None
+        """Whether the engine's thread works, or may still come back to work."""
+        return self._runner is not None and self._runner.error is None and self.hangs_s <= DEAD_AFTER_S
+
+    @property
+    def hangs_s(self) -> float:
+        """For how long a step has been taking too long."""
+        return 0.0 if self._runner is None else self._runner.hangs_s(self.monotonic())
 
     def admit(self) -> None:
-        """Raises Draining, or NoRoom with the time to ask again."""
+        """Raises Draining, Hanging, or NoRoom with the time to ask again."""
         if self.draining or not self.is_alive:
             raise Draining
+        if self.hangs_s:
+            raise Hanging
+        self._check_room()
+
+    def _check_room(self) -> None:
+        """A session that waits for its client takes no time of the engine, and no place. Raises NoRoom."""
+        assert self._runner is not None
         waiting = self.door.invited_ids(self.monotonic()) - self.sessions.keys()
-        if len(self.sessions) + len(waiting) >= self.settings.max_sessions:
+        if self._playing + len(waiting) >= self.settings.max_sessions:
             raise NoRoom(f"{self.settings.max_sessions} sessions are open", RETRY_S)
+        self._runner.voices.batcher.admit()
+
+    def find_again(self, session_id: str) -> Hosted | None:
+        """A session for the client that comes back to it: open here, or kept by a server before this one.
+
+        Raises NoRoom when its place was taken meanwhile, Draining, Hanging; it still waits then.
+        """
+        hosted = self.find(session_id)
+        if hosted is None:
+            return self._restore(session_id)
+        if hosted.core.parked:
+            self._check_room()
+        return hosted
+
+    def _restore(self, session_id: str) -> Hosted | None:
+        kept = self.shelf.waiting(session_id) if self.shelf else None
+        if kept is None:
+            return None
+        self.admit()
+        assert self.shelf is not None
+        assert self._runner is not None
+        now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s
+        checkpoint = kept.checkpoint
+        lost_s = max(0.0, self._house.epoch_s + now_s - kept.about.saved_s) + 1.0
+        core = Session.restored(self._config(checkpoint.policy), checkpoint, now_s, lost_s)
+
+        def voice() -> Voice:
+            made = Voice(player, checkpoint.policy, room_s=room_s)
+            made.restore(checkpoint)
+            return made
+
+        self._runner.open(session_id, voice)
+        self.shelf.take(session_id)
+        self.metrics.checkpoints.labels("restored").inc()
+        self.sessions[session_id] = hosted = Hosted.restored(kept, core, self._house, now_s)
+        return hosted
 
     def find(self, session_id: str) -> Hosted | None:
         """A session that is open."""
@@ -100,25 +172,54 @@ class Host:
         return None if hosted is None or hosted.gone else hosted
 
     def invite(self) -> tuple[str, str]:
-        """A session's id and the secret that opens it. Raises Draining, NoRoom."""
+        """A session's id and the secret that opens it. Raises what `admit` raises."""
         self.admit()
         session_id = new_session_id()
         return session_id, self.door.invite(session_id, self.monotonic())
 
     def open(self, session_id: str, patch: ConfigPatch | None) -> Hosted:
-        """Raises Draining, NoRoom, and ValueError when the patch does not fit the player."""
+        """Raises what `admit` raises, and ValueError when the patch does not fit the player."""
         self.admit()
         assert self._runner is not None
         now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s
         config = merge(self.config, patch) if patch else self.config
         policy = policy_of(config, player.defaults)
-        plain = SessionConfig(policy, player.side, player.sample_rate // player.code_rate)
-        core = Session(self.settings.session(plain), now_s)
+        core = Session(self._config(policy), now_s)
         self._runner.open(session_id, lambda: Voice(player, policy, room_s=room_s))
-        hosted = Hosted(session_id, core, config, self._house, now_s)
-        self.sessions[session_id] = hosted
+        self.sessions[session_id] = hosted = Hosted(session_id, core, config, self._house, now_s)
+        hosted.begin(now_s)
         self.metrics.opened.inc()
         return hosted
+
+    def _config(self, policy: StreamPolicy) -> SessionConfig:
+        player = self.player
+        plain = SessionConfig(policy, player.side, player.sample_rate // player.code_rate)
+        return self.settings.session(plain)
+
+    def _open_shelf(self) -> tuple[Shelf | None, bytes | None]:
+        """And the key of its handles."""
+        settings = self.settings
+        if settings.checkpoints is None:
+            return None, None
+        files = settings.max_sessions + settings.max_parked
+        age_s = settings.limits.resume_window_s + HANDLE_SPARE_S
+        limits = ShelfLimits(files, age_s, settings.checkpoint_bytes)
+        shelf = Shelf(settings.checkpoints, limits, self.metrics, self._written)
+        return shelf, shelf.open()
+
+    def _written(self, session_id: str, consumed: int) -> None:
+        """On the shelf's thread."""
+        self._post(self._note_written, session_id, consumed)
+
+    def _post(self, call: Callable[..., object], *about: object) -> None:
+        """From another thread to the loop; when that has ended, nobody is to be told any more."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, *about)
+
+    def _note_written(self, session_id: str, consumed: int) -> None:
+        if hosted := self.sessions.get(session_id):
+            hosted.kept_consumed = consumed
 
     # --- time
 
@@ -138,16 +239,42 @@ class Host:
             orders = hosted.tick(now_s, share)
             if hosted.gone:
                 del self.sessions[hosted.id]
+                if self.shelf:
+                    self.shelf.drop(hosted.id)
                 later, _ = hosted.core.poll(now_s)
                 orders = orders.then(later, False) if orders and later else later or orders
             if orders:
                 self._runner.order(hosted.id, orders, False)
             self._count(hosted)
+        self._evict()
+        self._watch()
+        if self.shelf:
+            self.shelf.sweep()
+
+    def _watch(self) -> None:
+        """Tell everybody once when a step hangs; what they hear meanwhile is made up."""
+        before, self._hung = self._hung, self.hangs_s > 0
+        if self._hung and not before:
+            self.metrics.hangs.inc()
+            logger.error("a step of the engine does not end")
+            said = "the engine does not answer; what is heard is made up until it does"
+            for hosted in self.sessions.values():
+                if hosted.line:
+                    hosted.line.say(m.ErrorMessage(str(ErrorCode.GENERATOR_LATE), said, False))
+
+    def _evict(self) -> None:
+        """Of the sessions without a client, those that wait longest end when there are too many."""
+        parked = [hosted for hosted in self.sessions.values() if hosted.core.parked and not hosted.gone]
+        parked.sort(key=lambda hosted: hosted.core.left_s or 0.0, reverse=True)
+        for hosted in parked[self.settings.max_parked :]:
+            self.metrics.evicted.inc()
+            hosted.leave()
 
     def _heard(self, reports: dict[str, Report]) -> None:
         for session_id, report in reports.items():
             if hosted := self.sessions.get(session_id):
                 hosted.core.heard(report)
+                hosted.keep(self.monotonic())
 
     def _count(self, hosted: Hosted) -> None:
         counts = hosted.core.playout.counts
@@ -163,19 +290,19 @@ class Host:
         states = [hosted.core.shown_state for hosted in self.sessions.values()]
         for state in STATES:
             self.metrics.sessions.labels(state).set(states.count(state))
+        self.metrics.hanging.set(self.hangs_s)
         self.metrics.real_time_factor.set(self.step_share)
 
     # --- the end
 
-    async def drain(self, within_s: float) -> None:
-        """Take no more, tell everybody, wait until they left or the time is over, then close what is left."""
-        self.draining = True
+    @property
+    def restarts(self) -> bool:
+        """Whether its sessions go on in the server that is started after it."""
+        return self.shelf is not None
+
+    def end_all(self) -> None:
+        """Time stops, and everybody who listens comes to the end; what is kept on the shelf stays there."""
+        if self._ticker:
+            self._ticker.cancel()
         for hosted in self.sessions.values():
-            if hosted.line:
-                hosted.line.say(m.GoAway(min(86_400_000, int(within_s * 1000)), "draining"))
-        until_s = self.monotonic() + within_s
-        while self.monotonic() < until_s and any(hosted.line for hosted in self.sessions.values()):
-            await asyncio.sleep(0.05)
-        for hosted in self.sessions.values():
-            if hosted.line:
-                hosted.line.hang_up(1001)
+            hosted.leave()

@@ -18,13 +18,13 @@ from server.controls import ChangeNow, Event, Fade
 from server.delivery import AudioOut
 from server.errors import SessionError
 from server.feed import Feed
+from server.kept import About, Kept
 from server.lifetime import CLOSES, Lifetime, Reason
 from server.line import Line
 from server.metrics import Metrics
 from server.orders import Orders
 from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
-from server.protocol.control import refusal
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
 from server.resampling import WIRE_RATE, aligned
@@ -32,7 +32,8 @@ from server.secrets import Door
 from server.seeing import Stamps, Watching
 from server.session import Session
 from server.settings import Settings
-from server.speaker import Speaker
+from server.shelf import Shelf
+from server.speaker import DEFAULT, Speaker
 from server.telling import Ages, Revisions, health_of, playback_of
 from server.turning import check, controls
 
@@ -48,16 +49,23 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all sessions of a server share. pool: threads that decode pictures."""
+    """What all sessions of a server share. pool: threads that decode pictures. shelf: where checkpoints are kept, if they are.
+
+    epoch_s: when the clock that gives `now_s` was 0, in seconds since the epoch.
+    """
 
     settings: Settings
     pool: ThreadPoolExecutor
     metrics: Metrics
     door: Door
+    shelf: Shelf | None
+    epoch_s: float
 
 
 HEARD_ALL_S = 0.25
 """A faded session stays so much longer, so that its last samples are placed and sent."""
+KEPT_PICTURES = 64
+"""Capture times that a checkpoint keeps; the music may go on knowing older ones, of which it then says the oldest of these."""
 
 
 class Hosted:
@@ -77,8 +85,11 @@ class Hosted:
         self.speaker: Speaker | None = None
         self.consumed = 0
         """Control messages that the session has seen."""
+        self.kept_consumed = 0
+        """Those of them that a server after this one would know."""
+        self.form = DEFAULT
         self.revisions = Revisions()
-        self.ages = Ages()
+        self.ages = Ages(1000 * core.config.hop / core.config.limits.rate)
         self.watching = Watching(
             core.config.side, house.settings.limits, house.pool, self._show, self._refuse
         )
@@ -88,30 +99,64 @@ class Hosted:
         self._second_s = now_s
         self._told: tuple[str, str, int] | None = None
         self._asked: deque[str] = deque(maxlen=8)  # event ids of scene.change; full: the oldest is forgotten
-        for control in controls(None, config):
-            core.control(now_s, control)
-        self.revisions.note(core)
+        self._checkpoint = core.checkpoint
+
+    def begin(self, now_s: float) -> None:
+        """As the configuration says; before anything else."""
+        for control in controls(None, self.config):
+            self.core.control(now_s, control)
+        self.revisions.note(self.core)
+
+    @classmethod
+    def restored(cls, kept: Kept, core: Session, house: House, now_s: float) -> Hosted:
+        """As it was kept; its client is about to resume."""
+        about = kept.about
+        hosted = cls(about.session, core, about.config, house, now_s)
+        hosted.consumed = hosted.kept_consumed = about.consumed
+        hosted.form, hosted.revisions = about.form, Revisions(about.revisions)
+        hosted._stamps = Stamps(kept.checkpoint.take, about.pictures)
+        hosted._life.began_s -= about.lasted_s
+        core.intake.holds = about.config.hold_scene
+        return hosted
+
+    def keep(self, now_s: float) -> None:
+        """Put the newest checkpoint on the shelf, with what the client was told by now. Right after the core heard of it."""
+        checkpoint, shelf = self.core.checkpoint, self._house.shelf
+        if shelf is None or checkpoint is None or checkpoint is self._checkpoint or self.gone:
+            return
+        self._checkpoint = checkpoint
+        about = About(
+            session=self.id,
+            saved_s=self._house.epoch_s + now_s,
+            lasted_s=now_s - self._life.began_s,
+            consumed=self.consumed,
+            config=self.config,
+            form=self.form,
+            revisions=tuple(self.revisions.made),
+            pictures=self._stamps.newest(KEPT_PICTURES),
+        )
+        shelf.put(Kept(about, checkpoint))
 
     # --- the connection
 
     def attach(self, now_s: float, line: Line, form: m.AudioFormat) -> None:
         """The first client."""
+        self.form = form
         self.core.attach(now_s)
         assert self.core.delivery is not None
         self._connect(line, Speaker(self.feed(self.core.delivery.cursor), form))
 
     def resume(self, now_s: float, line: Line, received: int, played: int) -> int:
         """A client that was here before; returns the first sample that it will get. Raises SessionError."""
-        form = self.speaker.form if self.speaker else m.AudioFormat("pcm_s16", WIRE_RATE, 2)
         rate = self.core.config.limits.rate
-        if received > self.wire_samples(self.core.playout.ring.end):
+        if received > self.wire_samples(self.core.newest):
             raise SessionError("bad_request", f"received through {received}, but so much was never sent")
         heard, acknowledged = aligned(received, rate), aligned(min(played, received), rate)
         self.core.resume(now_s, heard)
         delivery = self.core.delivery
         assert delivery is not None
         delivery.acknowledged -= heard - acknowledged
-        speaker = Speaker(Feed(self.core.playout.ring, rate, received), form)
+        speaker = Speaker(Feed(self.core.playout.ring, rate, received), self.form)
         if delivery.cursor != heard:
             speaker.feed.jump(delivery.cursor)
         if self.line:
@@ -152,10 +197,11 @@ class Hosted:
         self.core.frame(came_s, pixels)
         self._house.metrics.frames.labels("shown").inc()
 
-    def _refuse(self, error: ProtocolError) -> None:
+    def _refuse(self, came_s: float, error: ProtocolError) -> None:
         self._house.metrics.frames.labels("refused").inc()
+        self._house.metrics.errors.labels(str(error.code)).inc()
         if self.line:
-            self.line.say(refusal(error))
+            self.line.refuse(error, came_s)
 
     def update(self, now_s: float, patch: ConfigPatch) -> m.SessionUpdated:
         """All of the patch, or none of it. Raises SessionError."""
@@ -247,6 +293,8 @@ class Hosted:
                 self._tell_cut(event.about["step"])
             case "warning":
                 self._say(m.WarningMessage("refused", event.about["message"][:1024]))
+            case "restored":
+                self._tell_restored(event.about["samples"], event.about["left_out"])
             case "slow_consumer":
                 self._fail(ErrorCode.SLOW_CONSUMER, event.about["message"])
             case "failed":
@@ -267,6 +315,15 @@ class Hosted:
             message = msgspec.structs.replace(message, event_id=self._asked.popleft())
         self._say(message)
 
+    def _tell_restored(self, samples: int, left_out: bool) -> None:
+        seconds = f"{samples / self.core.config.limits.rate:.2f} s"
+        what = f"{seconds} of music are lost" if left_out else f"the last {seconds} of music were made again"
+        self._say(
+            m.WarningMessage(
+                "restored", f"the server was started again; {what}, without the pictures of that time"
+            )
+        )
+
     def _tell_state(self) -> None:
         state = self.state()
         told = (state.playback, state.health, state.level)
@@ -280,7 +337,8 @@ class Hosted:
         if self.core.state in ("waiting", "playing"):
             self._life.active_s = now_s
         window_ms = self.settings.limits.resume_window_s * 1000
-        self._say(m.ResumeHandle(self._house.door.handle(self.id, now_s), True, window_ms, self.consumed))
+        consumed = self.consumed if self._house.shelf is None else self.kept_consumed
+        self._say(m.ResumeHandle(self._house.door.handle(self.id, now_s), True, window_ms, consumed))
 
     def _end_in_time(self, now_s: float) -> None:
         if (left_ms := self._life.warning_ms(now_s)) is not None:

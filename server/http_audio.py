@@ -18,6 +18,7 @@ import av
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from engine.frames import F32
 from server.delivery import Delivery, Patience
@@ -180,20 +181,30 @@ async def listen(request: Request) -> Response:
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     if request.method == "HEAD":
         return Response(media_type=ENDINGS[ending], headers=headers)
-    return StreamingResponse(
-        _sound(Tap(hosted, host), host, ending), media_type=ENDINGS[ending], headers=headers
-    )
+    tap = Tap(hosted, host)
+    return Listening(tap, host, _sound(tap, ending), media_type=ENDINGS[ending], headers=headers)
 
 
-async def _sound(tap: Tap, host: Host, ending: str) -> AsyncIterator[bytes]:
+class Listening(StreamingResponse):
+    """Counts from the moment it is made, so that no more are let in meanwhile, to its end, also when nothing was sent."""
+
+    def __init__(self, tap: Tap, host: Host, sound: AsyncIterator[bytes], **choices: Any) -> None:
+        super().__init__(sound, **choices)
+        self._tap, self._host = tap, host
+        tap.hosted.taps.append(tap)
+        host.metrics.listeners.inc()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._tap.hosted.taps.remove(self._tap)
+            self._host.metrics.listeners.dec()
+
+
+async def _sound(tap: Tap, ending: str) -> AsyncIterator[bytes]:
     encoder = await asyncio.to_thread(_encoder, ending)
-    tap.hosted.taps.append(tap)
-    host.metrics.listeners.inc()
-    try:
-        while (block := await tap.next()) is not None:
-            if data := await asyncio.to_thread(encoder.encode, block):
-                yield data
-        yield await asyncio.to_thread(encoder.finish)
-    finally:
-        tap.hosted.taps.remove(tap)
-        host.metrics.listeners.dec()
+    while (block := await tap.next()) is not None:
+        if data := await asyncio.to_thread(encoder.encode, block):
+            yield data
+    yield await asyncio.to_thread(encoder.finish)

@@ -1,8 +1,11 @@
-"""How often something may happen: a bucket that fills at a rate. It reads no clock."""
+"""How often something may happen: a bucket that fills at a rate, a tally of the last minute. They read no clock."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
+
+MINUTE_S = 60.0
 
 
 @dataclass(slots=True)
@@ -16,9 +19,31 @@ class Bucket:
 
     def allows(self, now_s: float) -> bool:
         """Whether it may happen now; counted as done when it may."""
-        grown = self.burst if self.level < 0 else self.level + (now_s - self.seen_s) * self.rate_per_s
-        self.level, self.seen_s = min(self.burst, grown), now_s
-        if self.level < 1:
+        if not self.would_allow(now_s):
             return False
         self.level -= 1
+        return True
+
+    def would_allow(self, now_s: float) -> bool:
+        """The same, and nothing is counted."""
+        grown = self.burst if self.level < 0 else self.level + (now_s - self.seen_s) * self.rate_per_s
+        self.level, self.seen_s = min(self.burst, grown), now_s
+        return self.level >= 1
+
+
+@dataclass(slots=True)
+class Tally:
+    """most: in a minute."""
+
+    most: int
+    _times_s: deque[float] = field(default_factory=deque)  # bound: most, and one
+
+    def is_full(self, now_s: float) -> bool:
+        """Count one more; whether these were more than there may be in the last minute."""
+        while self._times_s and self._times_s[0] < now_s - MINUTE_S:
+            self._times_s.popleft()
+        self._times_s.append(now_s)
+        if len(self._times_s) <= self.most:
+            return False
+        self._times_s.popleft()
         return True

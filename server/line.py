@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from server.protocol.control import encode
-from server.protocol.errors import CLOSES, FAULTS, ErrorCode
+from server.limiting import Tally
+from server.protocol.control import encode, refusal
+from server.protocol.errors import CLOSES, FAULTS, ErrorCode, ProtocolError
+from server.protocol.limits import DEFAULTS, Limits
 from server.protocol.messages import ErrorMessage, ServerMessage
 
 MOST_WAITING = 512
@@ -16,8 +18,9 @@ MOST_WAITING = 512
 class Line:
     """`closing`: the code that the connection ends with once everything was sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = DEFAULTS) -> None:
         self.closing: int | None = None
+        self._errors, self._bad_pictures = Tally(limits.errors_per_min), Tally(limits.bad_pictures_per_min)
         self._outbox: deque[str | bytes] = deque()  # bound: MOST_WAITING, then the connection is closed
         self._change = asyncio.Event()
 
@@ -34,6 +37,19 @@ class Line:
             return
         self._outbox.append(data)
         self._change.set()
+
+    def refuse(self, error: ProtocolError, now_s: float) -> None:
+        """Say what was wrong with something that came; close when that ends the connection, or when it was once too often."""
+        self.say(refusal(error))
+        close = FAULTS[error.code].close
+        if close is not None:
+            self.hang_up(close)
+            return
+        of_pictures = error.code in (ErrorCode.DECODE_FAILED, ErrorCode.FRAME_TOO_LARGE)
+        tally = self._bad_pictures if of_pictures else self._errors
+        if tally.is_full(now_s):
+            what = "bad pictures" if of_pictures else "refused messages"
+            self.fail(ErrorCode.TOO_MANY_ERRORS, f"more than {tally.most} {what} in a minute")
 
     def fail(self, code: ErrorCode, text: str) -> None:
         """Say why, then close with the code that belongs to it."""

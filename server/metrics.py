@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 AGES_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
+WRITES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 LAGS_S = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 
 
@@ -18,6 +19,18 @@ class Metrics:
         self.opened = Counter("cuestream_sessions_opened", "Sessions that began", registry=registry)
         self.refused = Counter(
             "cuestream_sessions_refused", "Sessions that were refused", ["reason"], registry=registry
+        )
+        self.dropped = Counter(
+            "cuestream_connections_dropped",
+            "Connections that were let go before they asked for something",
+            ["reason"],
+            registry=registry,
+        )
+        self.too_often = Counter(
+            "cuestream_rate_limited",
+            "Connections, sessions and tokens of addresses that came too often",
+            ["what"],
+            registry=registry,
         )
         self.frames = Counter(
             "cuestream_inbound_frames", "Pictures that came in", ["result"], registry=registry
@@ -48,6 +61,14 @@ class Metrics:
         self.real_time_factor = Gauge(
             "cuestream_real_time_factor", "Time of a step over its music, all sessions", registry=registry
         )
+        self.hangs = Counter(
+            "cuestream_engine_hangs", "Times that a step of the engine took too long", registry=registry
+        )
+        self.hanging = Gauge(
+            "cuestream_engine_hanging_seconds",
+            "For how long a step has been taking too long now",
+            registry=registry,
+        )
         self.loop_lag = Histogram(
             "cuestream_loop_lag_seconds",
             "How late the event loop's tick was",
@@ -58,6 +79,24 @@ class Metrics:
         self.skipped = Counter(
             "cuestream_http_skipped_samples",
             "Samples that a slow HTTP listener missed, 48 kHz",
+            registry=registry,
+        )
+
+        self.checkpoints = Counter(
+            "cuestream_checkpoints", "Checkpoints by what came of them", ["result"], registry=registry
+        )
+        self.checkpoint_s = Histogram(
+            "cuestream_checkpoint_seconds",
+            "Time to pack and write a checkpoint, beside the loop and the engine",
+            buckets=WRITES_S,
+            registry=registry,
+        )
+        self.checkpoint_bytes = Gauge(
+            "cuestream_checkpoint_bytes", "Size of all checkpoints", registry=registry
+        )
+        self.evicted = Counter(
+            "cuestream_sessions_evicted",
+            "Sessions whose client was away, ended for want of room",
             registry=registry,
         )
 

@@ -40,6 +40,8 @@ class Orders:
     """No frame will come; a video that set the pace sets it no more."""
     turn: bool = False
     wanted: int | None = None
+    rest: bool | None = None
+    """Nobody is played to, until somebody is again."""
     snapshot: bool = False
     leave: bool = False
 
@@ -54,6 +56,7 @@ class Orders:
             self.ended or newer.ended,
             newer.turn or (self.turn and same_take),
             newer.wanted if newer.wanted is not None else (self.wanted if same_take else None),
+            self.rest if newer.rest is None else newer.rest,
             self.snapshot or newer.snapshot,
             self.leave or newer.leave,
         )
@@ -61,7 +64,10 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """music: in order. now: steps of all takes. counts: what the stream saw. failed: why it plays no more."""
+    """music: in order. now: steps of all takes. counts: what the stream saw. failed: why it plays no more.
+
+    take: the one that the stream plays.
+    """
 
     music: tuple[Music, ...] = ()
     now: int = 0
@@ -72,6 +78,7 @@ class Report:
     refused: str | None = None
     """Why a policy was not taken over."""
     failed: str | None = None
+    take: int = 0
 
     def without_music(self) -> Report:
         return replace(self, music=())

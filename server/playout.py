@@ -166,6 +166,12 @@ class Playout:
         self._history.write(samples[-needed(self.limits.rate) :])
         self.spans.extend(spans)
 
+    def jump(self, sample: int) -> None:
+        """Place the next chunk at this index, or less than a chunk after it; what was placed is forgotten."""
+        chunk = self.limits.chunk
+        self.ring = Ring(self.limits.window, -(-sample // chunk) * chunk)
+        self.spans.clear()
+
     def place(self, now_s: float) -> None:
         """Place every chunk that is due."""
         if self.clock is None:

@@ -15,14 +15,15 @@ from starlette.responses import JSONResponse, Response
 from cuestream import __version__
 from engine.errors import NoRoom
 from server.errors import SessionError
-from server.host import Draining, Host
+from server.gate import TooOften
+from server.host import RETRY_S, Draining, Hanging, Host
 from server.hosted import Hosted
 from server.http_audio import ENDINGS
 from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
 from server.protocol.config import ConfigPatch
 from server.protocol.control import parse
 from server.protocol.errors import ProtocolError
-from server.secrets import SECRET_S, Anybody, bearer
+from server.secrets import SECRET_S, Anybody, Operator, bearer
 
 MOST_BODY = 64 * 1024
 
@@ -44,7 +45,7 @@ class Refused(Exception):
 
 async def refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    headers = {"retry-after": str(round(error.retry_s))} if error.retry_s else {}
+    headers = {"retry-after": str(max(1, round(error.retry_s)))} if error.retry_s else {}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return JSONResponse({"error": {"code": error.code, "text": error.text}}, error.status, headers)
@@ -55,12 +56,19 @@ def host_of(request: Request) -> Host:
     return host
 
 
+def address_of(request: Request) -> str | None:
+    return request.client.host if request.client else None
+
+
 def check_key(request: Request) -> None:
-    host = host_of(request)
-    caller = host.door.caller(bearer(request.headers), host.monotonic())
+    try:
+        caller = host_of(request).gate.caller(bearer(request.headers), address_of(request))
+    except TooOften as error:
+        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     if isinstance(caller, Anybody):
-        host.metrics.rejected.labels(caller.reason).inc()
         raise Refused(401, "unauthorized", "this server asks for its key: Authorization: Bearer KEY")
+    if not isinstance(caller, Operator):
+        raise Refused(403, "forbidden", "this token does not allow that; the key does")
 
 
 def find(request: Request) -> Hosted:
@@ -74,9 +82,15 @@ async def create(request: Request) -> Response:
     check_key(request)
     host = host_of(request)
     try:
+        host.gate.check_start(address_of(request))
         session_id, secret = host.invite()
+    except TooOften as error:
+        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     except Draining:
         raise Refused(503, "draining", "the server is going away") from None
+    except Hanging:
+        host.metrics.refused.labels("hanging").inc()
+        raise Refused(503, "model_unavailable", "the engine does not answer", RETRY_S) from None
     except NoRoom as full:
         host.metrics.refused.labels("capacity").inc()
         raise Refused(503, "capacity", str(full), full.retry_s) from None
@@ -138,9 +152,9 @@ async def version(request: Request) -> Response:
 
 
 async def live(request: Request) -> Response:
-    """503 when the engine's thread has ended: the process is to be started again."""
+    """503 when the engine's thread has ended, or hangs for good: the process is to be started again."""
     alive = host_of(request).is_alive
-    return JSONResponse({"status": "ok" if alive else "engine ended"}, 200 if alive else 503)
+    return JSONResponse({"status": "ok" if alive else "engine ended or hangs"}, 200 if alive else 503)
 
 
 async def ready(request: Request) -> Response:
@@ -149,6 +163,8 @@ async def ready(request: Request) -> Response:
         host_of(request).admit()
     except Draining:
         return JSONResponse({"status": "draining"}, 503)
+    except Hanging:
+        return JSONResponse({"status": "hanging"}, 503)
     except NoRoom:
         return JSONResponse({"status": "full"}, 503)
     return JSONResponse({"status": "ready"})
@@ -181,10 +197,13 @@ def _shown(request: Request, hosted: Hosted) -> dict[str, Any]:
 
 
 async def _body(request: Request) -> Change:
-    if int(request.headers.get("content-length") or 0) > MOST_BODY:
-        raise Refused(413, "message_too_large", f"a body has at most {MOST_BODY} bytes")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BODY:
+            raise Refused(413, "message_too_large", f"a body has at most {MOST_BODY} bytes")
     try:
-        return msgspec.convert(parse(await request.body() or b"{}"), Change)
+        return msgspec.convert(parse(body or b"{}"), Change)
     except (ProtocolError, msgspec.ValidationError) as error:
         text = error.text if isinstance(error, ProtocolError) else str(error)
         raise Refused(400, "bad_request", text) from None

@@ -7,7 +7,8 @@ bounded by what the sessions want made.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Condition, Thread
 
 from engine.errors import NoRoom
@@ -15,6 +16,10 @@ from server.orders import Orders, Report
 from server.voices import Voice, Voices
 
 MOST_OPENINGS = 16
+STEP_LIMIT_S = 3.0
+"""A tick that takes longer hangs, and is not only late: on a machine that is busy otherwise a first step was seen to take one."""
+OPENING_LIMIT_S = 15.0
+"""The same of making a voice, which may read files or take in what it played before."""
 Reports = dict[str, Report]
 Opening = tuple[str, Callable[[], Voice]]
 
@@ -29,11 +34,12 @@ class Runner:
         deliver: Callable[[Reports], None],
     ) -> None:
         self.voices = Voices(monotonic)
-        self._post, self._deliver = post, deliver
+        self._monotonic, self._post, self._deliver = monotonic, post, deliver
         self._orders: dict[str, tuple[Orders, bool]] = {}  # bound: one record for each session, merged
         self._openings: deque[Opening] = deque()  # bound: MOST_OPENINGS, then NoRoom
         self._change = Condition()
         self._stopping = False
+        self._limit_s: float | None = None  # until when the work at hand is to be done
         self.error: Exception | None = None
         """Why the thread ended on its own; every session was told."""
         self._thread = Thread(target=self._run, name="engine", daemon=True)
@@ -41,7 +47,7 @@ class Runner:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, timeout_s: float = 10.0) -> None:
+    def stop(self, timeout_s: float = 3.0) -> None:
         """Finish the tick and end. Raises TimeoutError when the tick does not end."""
         with self._change:
             self._stopping = True
@@ -58,6 +64,17 @@ class Runner:
                 raise NoRoom(f"{MOST_OPENINGS} sessions wait to be opened", 1.0)
             self._openings.append((key, make))
             self._change.notify()
+
+    def hangs_s(self, now_s: float) -> float:
+        """For how long the work at hand has been taking too long; 0 when all is well. From any thread."""
+        limit_s = self._limit_s
+        return 0.0 if limit_s is None else max(0.0, now_s - limit_s)
+
+    @contextmanager
+    def _within(self, seconds: float) -> Iterator[None]:
+        self._limit_s = self._monotonic() + seconds
+        yield
+        self._limit_s = None
 
     def order(self, key: str, orders: Orders, in_order: bool) -> None:
         """Leave orders for a session; see `Orders.then`."""
@@ -78,7 +95,10 @@ class Runner:
         busy = False
         while (work := self._fetch(wait=not busy)) is not None:
             openings, orders = work
-            reports = self._open(openings) | self.voices.tick(orders)
+            with self._within(OPENING_LIMIT_S * len(openings)):
+                reports = self._open(openings)
+            with self._within(STEP_LIMIT_S):
+                reports |= self.voices.tick(orders)
             busy = bool(reports)
             if reports:
                 self._post(self._deliver, reports)

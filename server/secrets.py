@@ -1,7 +1,7 @@
 """Who may come in: the operator's key, client secrets that open one session once, listening tokens and resume handles.
 
-Everything that leaves the server is signed with a key that is drawn when it starts, so nothing is stored but which secrets are
-still unused. It reads no clock: `now_s`, monotonic, is an argument.
+Everything that leaves the server is signed with a key that is drawn when it starts, or kept with the checkpoints; nothing else is
+stored but which secrets are still unused. It reads no clock: `now_s`, monotonic, is an argument.
 """
 
 from __future__ import annotations
@@ -42,7 +42,14 @@ class Invited:
     session_id: str
 
 
-Caller: TypeAlias = Anybody | Operator | Invited
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """Has the token of a session's sound addresses: may hear it, and do nothing else."""
+
+    session_id: str
+
+
+Caller: TypeAlias = Anybody | Operator | Invited | Hearing
 
 
 class _Handle(msgspec.Struct, frozen=True):
@@ -53,9 +60,12 @@ class _Handle(msgspec.Struct, frozen=True):
 class Door:
     """api_key: None lets everybody in who can reach the server."""
 
-    def __init__(self, api_key: str | None, resume_window_s: float) -> None:
+    def __init__(
+        self, api_key: str | None, resume_window_s: float, signing: bytes | None = None, epoch_s: float = 0.0
+    ) -> None:
+        """signing: the key of a server before this one, whose handles are to be good here. epoch_s: when `now_s` was 0."""
         self._api_key, self._resume_window_s = api_key, resume_window_s
-        self._signing = secrets.token_bytes(32)
+        self._signing, self._epoch_s = signing or secrets.token_bytes(32), epoch_s
         self._unused: dict[str, tuple[str, float]] = {}  # bound: MOST_SECRETS, then the oldest goes
 
     @property
@@ -72,10 +82,12 @@ class Door:
         return secret
 
     def caller(self, token: str | None, now_s: float) -> Caller:
-        """Who comes with this token. A client secret is used up by it."""
+        """Who comes with this token."""
         if token is not None and token in self._unused:
-            session_id, until_s = self._unused.pop(token)
+            session_id, until_s = self._unused[token]
             return Invited(session_id) if now_s < until_s else Anybody("wrong_token")
+        if token is not None and self.may_listen(heard := token.partition(".")[0], token):
+            return Hearing(heard)
         if self._api_key is None:
             return Operator() if token is None else Anybody("wrong_token")
         if token is None:
@@ -83,13 +95,18 @@ class Door:
         same = hmac.compare_digest(token.encode(), self._api_key.encode())
         return Operator() if same else Anybody("wrong_token")
 
+    def use_up(self, token: str | None) -> None:
+        """A client secret opens no second session."""
+        if token is not None:
+            self._unused.pop(token, None)
+
     def invited_ids(self, now_s: float) -> set[str]:
         """Sessions that somebody may still open."""
         return {session_id for session_id, until_s in self._unused.values() if until_s > now_s}
 
     def handle(self, session_id: str, now_s: float) -> str:
         """What a client comes back with."""
-        body = _text(msgspec.json.encode(_Handle(session_id, now_s)))
+        body = _text(msgspec.json.encode(_Handle(session_id, self._epoch_s + now_s)))
         return f"{body}.{self._sign('resume', body)}"
 
     def session_of(self, handle: str, now_s: float) -> tuple[str | None, bool]:
@@ -98,11 +115,12 @@ class Door:
         if not hmac.compare_digest(signature.encode(), self._sign("resume", body).encode()):
             return None, False
         held = msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=_Handle)
-        return held.session, now_s - held.made_s <= self._resume_window_s + HANDLE_SPARE_S
+        age_s = self._epoch_s + now_s - held.made_s
+        return held.session, age_s <= self._resume_window_s + HANDLE_SPARE_S
 
     def listening(self, session_id: str) -> str:
         """A token for an address: it lets its bearer hear this session, and nothing else."""
-        return self._sign("listen", session_id)
+        return f"{session_id}.{self._sign('listen', session_id)}"
 
     def may_listen(self, session_id: str, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self.listening(session_id).encode())

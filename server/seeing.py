@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from engine.frames import U8
@@ -20,7 +20,7 @@ MOST_STAMPS = 2048
 
 
 class Watching:
-    """show: takes (when it came, pixels, capture time); refuse: takes why not. Both are called on the loop.
+    """show: takes (when it came, pixels, capture time); refuse: takes (when it came, why not). Both are called on the loop.
 
     Bound: a mailbox and one picture in the pool for each session.
     """
@@ -31,7 +31,7 @@ class Watching:
         limits: Limits,
         pool: ThreadPoolExecutor,
         show: Callable[[float, U8, int], None],
-        refuse: Callable[[ProtocolError], None],
+        refuse: Callable[[float, ProtocolError], None],
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._eyes, self._mailbox, self._pool = Eyes(side, limits), Mailbox(), pool
@@ -62,7 +62,7 @@ class Watching:
             except ProtocolError as error:
                 self._mailbox.broken()
                 self.counts["refused"] += 1
-                self._refuse(error)
+                self._refuse(came_s, error)
                 continue
             if pixels is not None:
                 self.counts["shown"] += 1
@@ -72,10 +72,16 @@ class Watching:
 class Stamps:
     """Capture times by the step at which a picture came, of the take that plays."""
 
-    def __init__(self) -> None:
-        self._take = 0
+    def __init__(self, take: int = 0, newest: Iterable[tuple[int, int]] = ()) -> None:
+        self._take = take
         self._steps: deque[int] = deque(maxlen=MOST_STAMPS)  # full: the oldest is forgotten
         self._times_us: deque[int] = deque(maxlen=MOST_STAMPS)
+        for step, at_us in newest:
+            self.add(take, step, at_us)
+
+    def newest(self, count: int) -> tuple[tuple[int, int], ...]:
+        """Step and capture time of the newest pictures."""
+        return tuple(zip(self._steps, self._times_us, strict=True))[-count:]
 
     def add(self, take: int, step: int, at_us: int) -> None:
         """Steps stand still while a client that came back hears again what it missed, as the core's do."""

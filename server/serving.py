@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -15,12 +18,18 @@ from starlette.applications import Starlette
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from engine.errors import CuestreamError
+from server.doorstep import Doorkeeper
 from server.host import Host
-from server.protocol.limits import Limits
+from server.leaving import leave
+from server.tls import Certificate, TlsError
 
+logger = logging.getLogger("uvicorn.error")
 SPARE_BYTES = 64 * 1024
 """Messages that are a little too long are refused with an error; those that are longer by this, by the websocket itself."""
 HEARTBEAT_TIMEOUT = 4408
+GRACE_S = 3
+"""Seconds in which answers that are on their way may end."""
+AT_ONCE_S = 1
 
 
 class RefusedAddress(CuestreamError):
@@ -37,34 +46,63 @@ class Heartbeat(WebSocketsSansIOProtocol):
 
 
 class Server(uvicorn.Server):
-    """The first signal drains, the second leaves at once. on_ready: takes the port, once it is listened on."""
+    """The first signal drains, the second leaves at once, a third one waits for nothing.
+
+    on_ready: takes the port, once it is listened on.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, host: Host, drain_s: float, on_ready: Callable[[int], object]
+        self,
+        config: uvicorn.Config,
+        host: Host,
+        drain_s: float,
+        on_ready: Callable[[int], object],
+        certificate: Certificate | None,
     ) -> None:
         super().__init__(config)
+        self._certificate = certificate
         self._host, self._drain_s, self._on_ready = host, drain_s, on_ready
+        self._leaves = False
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        if self._certificate:
+            loop.create_server = partial(  # type: ignore[method-assign]  # uvicorn has no option for it; asyncio's is 60 s
+                loop.create_server, ssl_handshake_timeout=self._host.settings.door.request_s
+            )
+            if threading.current_thread() is threading.main_thread():
+                loop.add_signal_handler(signal.SIGHUP, self.reload_certificate)
         await super().startup(sockets)
         if self.started:
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._host.draining or not self.started:
-            self.force_exit = sig == signal.SIGINT
-            self.should_exit = True
+        loop = asyncio.get_running_loop()
+        if self._leaves or not self.started:
+            self.force_exit, self.should_exit = self.should_exit, True
+            self.config.timeout_graceful_shutdown = AT_ONCE_S
+            loop.call_soon_threadsafe(self._host.end_all)
             return
-        self._host.draining = True
-        asyncio.get_running_loop().call_soon_threadsafe(self.leave)
+        self._leaves = True
+        loop.call_soon_threadsafe(self.leave)
+
+    def reload_certificate(self) -> None:
+        """Read its files again; when they are no good, the one that holds stays."""
+        assert self._certificate is not None
+        assert self.config.ssl is not None
+        try:
+            self._certificate.check()
+            self._certificate.load_into(self.config.ssl)
+        except TlsError as error:
+            logger.error("the certificate stays as it was: %s", error)
 
     def leave(self) -> None:
         """Drain, then stop. To be called on the loop."""
         self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
-        await self._host.drain(self._drain_s)
+        await leave(self._host, self._drain_s)
         self.should_exit = True
 
 
@@ -87,15 +125,24 @@ def make_server(
     app: Starlette,
     host: str,
     port: int,
-    limits: Limits,
     drain_s: float,
     on_ready: Callable[[int], object],
+    certificate: Certificate | None = None,
 ) -> Server:
-    """port: 0 takes a free one."""
+    """port: 0 takes a free one. Raises TlsError."""
+    if certificate:
+        certificate.check()
+    house: Host = app.state.host
+    limits = house.settings.limits
+    # what makes a connection; uvicorn only calls it
+    http: Any = Doorkeeper(house.settings.door, house.metrics)
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=http,
+        ssl_certfile=certificate.cert if certificate else None,
+        ssl_keyfile=certificate.key if certificate else None,
         ws=Heartbeat,
         ws_max_size=max(limits.image_bytes, limits.audio_bytes, limits.text_bytes) + SPARE_BYTES,
         ws_per_message_deflate=False,
@@ -103,8 +150,7 @@ def make_server(
         ws_ping_timeout=limits.heartbeat_s,
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=10,
     )
-    state: Any = app.state
-    return Server(config, state.host, drain_s, on_ready)
+    return Server(config, house, drain_s, on_ready, certificate)

@@ -33,6 +33,8 @@ from server.policies import changed, mixed
 State = Literal["created", "waiting", "playing", "paused", "stopped", "expired"]
 MOST_EVENTS = 64
 VERB_FADE_S = 0.05
+MOST_REMADE_S = 2.0
+"""Music that a restored session makes again before it sounds; it costs the engine as much as music that is heard."""
 CHECKPOINT_S = 1.0
 """Placed samples that a checkpoint keeps, for a client that had not heard them."""
 
@@ -54,11 +56,11 @@ class Session:
         self.intake = Intake(config.side, config.waits_for_video, self.counts)
         self._events: deque[Event] = deque(maxlen=MOST_EVENTS)  # full: the oldest is dropped
         self._orders = Orders()  # bound: one record, merged
-        self._left_s: float | None = now_s  # when the client left; None while it is here
+        self.left_s: float | None = now_s  # when the client left; None while it is here
         self._frozen = False
         self._stop_at: tuple[int, State] | None = None  # where the fade of a verb ends, and what is then
         self._again = False  # `play` came while the music was being stopped
-        self._restored = False
+        self._lost = 0  # samples that a client of a restored session may have heard, and that are not known
         self._floor = placed  # a restored session places up to here without waiting for the clock
         self._snapshot_s = now_s
         self._told: tuple[str, str] = ("created", "on_time")
@@ -68,7 +70,7 @@ class Session:
     @property
     def shown_state(self) -> str:
         """What a client or an operator is told."""
-        away = self._left_s is not None and self.state not in ("created", "expired")
+        away = self.left_s is not None and self.state not in ("created", "expired")
         return "detached" if away else self.state
 
     def attach(self, now_s: float) -> None:
@@ -78,28 +80,51 @@ class Session:
 
     def detach(self, now_s: float) -> None:
         """The client is gone; it may come back."""
-        if self._left_s is None and self.state != "expired":
-            self._left_s, self.delivery = now_s, None
+        if self.left_s is None and self.state != "expired":
+            self.left_s, self.delivery = now_s, None
             self.counts["detached"] += 1
 
     def resume(self, now_s: float, played_through: int) -> None:
         """The client is back and heard the samples before this one. Raises SessionError: session_expired, bad_request."""
         self._alive(now_s)
-        ring, newest = self.playout.ring, max(self.playout.ring.end, self._floor)
-        lost = int((self.config.snapshot_every_s + 1) * self.config.limits.rate) if self._restored else 0
-        if not 0 <= played_through <= newest + lost:
-            raise SessionError("bad_request", f"played through {played_through}, but {newest} were placed")
+        if not 0 <= played_through <= self.newest:
+            raise SessionError(
+                "bad_request", f"played through {played_through}, but {self.newest} were placed"
+            )
+        if self._lost:
+            self._tell_restored(played_through)
         self._floor = max(self._floor, played_through)
         delivery = Delivery(self.config.patience, played_through, self.counts)
-        most = self.config.max_catch_up_s * self.config.limits.rate
+        ring, most = self.playout.ring, self.config.max_catch_up_s * self.config.limits.rate
         if played_through < ring.first or ring.end - played_through > most:
             delivery.move_to(max(ring.first, ring.end - self.config.limits.chunk))
         self.counts["resumed"] += 1
         self._events.append(Event("resumed", {"from_sample": delivery.cursor}))
         self._come_back(now_s, delivery)
 
+    @property
+    def newest(self) -> int:
+        """No client can have heard this sample or one after it."""
+        return max(self.playout.ring.end, self._floor) + self._lost
+
+    @property
+    def parked(self) -> bool:
+        """Time stands still until the client is back."""
+        return self._frozen
+
+    def _tell_restored(self, played_through: int) -> None:
+        """What the client heard beyond the checkpoint is made again, unheard; of much of it only the index goes on."""
+        again, self._lost = max(0, played_through - self.playout.ring.end), 0
+        left_out = again > MOST_REMADE_S * self.config.limits.rate
+        if left_out:
+            self.playout.jump(played_through)
+        if again:
+            self._events.append(Event("restored", {"samples": again, "left_out": left_out}))
+
     def _come_back(self, now_s: float, delivery: Delivery) -> None:
-        self._left_s, self._frozen, self.delivery = None, False, delivery
+        if self._frozen:
+            self._order(Orders(rest=False))
+        self.left_s, self._frozen, self.delivery = None, False, delivery
         if self.state == "playing":
             self.playout.start(now_s, min(delivery.cursor, self.playout.ring.end))
 
@@ -229,18 +254,21 @@ class Session:
         if report.refused:
             self._events.append(Event("warning", {"message": report.refused}))
         if report.snapshot is not None:
-            self._keep(report.snapshot)
+            self._keep(report.snapshot, report.take)
         if report.failed:
             self._events.append(Event("failed", {"message": report.failed}))
             self.close()
 
-    def _keep(self, blob: bytes) -> None:
+    def _keep(self, blob: bytes, take: int) -> None:
         playout = self.playout
-        if playout.take != self.take:
-            return  # the blob is of a take that is on its way; the next second brings another
+        if not playout.take == self.take == take or self._stop_at:
+            return  # a take or the end of one is on its way; the next second brings another
         self.counts["snapshots"] += 1
         sounded, spans = playout.newest(int(CHECKPOINT_S * self.config.limits.rate))
+        state = "waiting" if self.state == "playing" else self.state
+        assert state != "expired"
         self.checkpoint = Checkpoint(
+            state=state,
             stream=blob,
             policy=self.policy,
             placed=playout.ring.end,
@@ -255,12 +283,17 @@ class Session:
         )
 
     @classmethod
-    def restored(cls, config: SessionConfig, checkpoint: Checkpoint, now_s: float) -> Session:
-        """Go on where a checkpoint was taken; its stream is to be restored too (`Voice.restore`). The client resumes."""
+    def restored(
+        cls, config: SessionConfig, checkpoint: Checkpoint, now_s: float, lost_s: float = 2.0
+    ) -> Session:
+        """Go on where a checkpoint was taken; its stream is to be restored too (`Voice.restore`). The client resumes.
+
+        lost_s: for how long music may have been played after the checkpoint.
+        """
         session = cls(config, now_s, checkpoint.placed - len(checkpoint.sounded))
         session.playout.put_back(checkpoint.sounded, checkpoint.spans)
-        session.policy, session.checkpoint, session.state = checkpoint.policy, checkpoint, "waiting"
-        session._restored = True
+        session.policy, session.checkpoint, session.state = checkpoint.policy, checkpoint, checkpoint.state
+        session._lost = int(lost_s * config.limits.rate)
         session.take, session.policy_revision = checkpoint.take, checkpoint.policy_revision
         session.playout.begin_take(checkpoint.take)
         session.playout.played = checkpoint.played
@@ -287,22 +320,24 @@ class Session:
         self._place(now_s)
         self._degrade(now_s)
         self._want(now_s)
+        self._snapshot(now_s)
         orders, self._orders = self._orders, Orders()
         return (None if orders == Orders() else orders), self._drain(now_s)
 
     def _expire(self, now_s: float) -> None:
-        if self.state == "expired" or self._left_s is None or now_s - self._left_s <= self.config.resume_s:
+        if self.state == "expired" or self.left_s is None or now_s - self.left_s <= self.config.resume_s:
             return
         self._events.append(Event("expired"))
         self.close()
 
     def _leave_alone(self, now_s: float) -> None:
         """After the grace nobody is played to: time stands still until the client is back."""
-        if self._left_s is None or self._frozen or now_s < (end := self._left_s + self.config.grace_s):
+        if self.left_s is None or self._frozen or now_s < (end := self.left_s + self.config.grace_s):
             return
         self._place(end)
         self._frozen = True
         self.playout.freeze()
+        self._order(Orders(rest=True, snapshot=self._keeps))
 
     def _catch_up(self) -> None:
         """Place what the client of a restored session has heard already."""
@@ -359,9 +394,19 @@ class Session:
             return
         playout, limits = self.playout, self.config.limits
         self._order(Orders(wanted=playout.wanted(now_s) if playout.take == self.take else limits.high))
-        if self.state == "playing" and now_s - self._snapshot_s >= self.config.snapshot_every_s:
-            self._snapshot_s = now_s
-            self._order(Orders(snapshot=True))
+
+    def _snapshot(self, now_s: float) -> None:
+        if not self._frozen and now_s - self._snapshot_s >= self.config.snapshot_every_s:
+            self.ask_snapshot(now_s)
+
+    def ask_snapshot(self, now_s: float) -> None:
+        """Have a checkpoint made now; `checkpoint` is another one then."""
+        self._snapshot_s = now_s
+        self._order(Orders(snapshot=True))
+
+    @property
+    def _keeps(self) -> bool:
+        return self.config.snapshot_every_s < float("inf")
 
     def _drain(self, now_s: float) -> list[AudioOut | Event]:
         outputs: list[AudioOut | Event] = list(self._audio(now_s))

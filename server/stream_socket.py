@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from typing import Any
 
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server.conversation import Conversation
+from server.gate import TooOften
 from server.host import Host
 from server.line import Line, reason_of
 from server.protocol import SUBPROTOCOL
-from server.protocol.control import refusal
-from server.protocol.errors import FAULTS, ErrorCode, ProtocolError
+from server.protocol.errors import ErrorCode, ProtocolError
 from server.secrets import bearer
 
 TOKEN_PREFIX = "cuestream.token."
 CLOSE_S = 2.0
 """How long saying goodbye may take."""
-MINUTE_S = 60.0
 LEFT = 1000
 """Of a client that does not come back."""
 
@@ -36,8 +34,18 @@ async def stream(websocket: WebSocket) -> None:
         refused = PlainTextResponse(f"this server speaks {SUBPROTOCOL}\n", 400)
         await websocket.send_denial_response(refused)
         return
+    try:
+        host.gate.check_connect(address_of(websocket))
+    except TooOften as error:
+        headers = {"retry-after": str(max(1, round(error.retry_s)))}
+        await websocket.send_denial_response(PlainTextResponse(f"{error}\n", 429, headers))
+        return
     await websocket.accept(subprotocol=SUBPROTOCOL)
     await Connection(host, websocket).run()
+
+
+def address_of(websocket: WebSocket) -> str | None:
+    return websocket.client.host if websocket.client else None
 
 
 def token_of(websocket: WebSocket) -> str | None:
@@ -54,9 +62,8 @@ class Connection:
     def __init__(self, host: Host, websocket: WebSocket) -> None:
         self._host, self._websocket = host, websocket
         self._limits = host.settings.limits
-        self._line = Line()
-        self._conversation = Conversation(host, self._line, token_of(websocket))
-        self._errors_s: deque[float] = deque()  # bound: limits.errors_per_min, then the connection is closed
+        self._line = Line(self._limits)
+        self._conversation = Conversation(host, self._line, token_of(websocket), address_of(websocket))
         self._code = 1006
 
     async def run(self) -> None:
@@ -126,14 +133,4 @@ class Connection:
 
     def _refuse(self, error: ProtocolError) -> None:
         self._host.metrics.errors.labels(str(error.code)).inc()
-        self._line.say(refusal(error))
-        close = FAULTS[error.code].close
-        if close is not None:
-            self._line.hang_up(close)
-            return
-        now_s = self._host.monotonic()
-        while self._errors_s and self._errors_s[0] < now_s - MINUTE_S:
-            self._errors_s.popleft()
-        self._errors_s.append(now_s)
-        if len(self._errors_s) > self._limits.errors_per_min:
-            self._line.fail(ErrorCode.TOO_MANY_ERRORS, f"{len(self._errors_s)} refused messages in a minute")
+        self._line.refuse(error, self._host.monotonic())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,6 @@ from server.delivery import AudioOut
 from server.protocol.messages import Latency
 from server.session import Session
 
-STEP_MS = 20
 MOST_AGES = 500
 """Ten seconds of chunks."""
 MOST_REVISIONS = 128
@@ -40,34 +40,34 @@ def health_of(core: Session, pictured: bool) -> Literal["on_time", "degraded", "
 class Revisions:
     """Revisions of the configuration, by the two counts of the core that a chunk carries."""
 
-    def __init__(self) -> None:
-        self.newest = -1
-        self._made: deque[tuple[int, int, int]] = deque(maxlen=MOST_REVISIONS)  # full: the oldest goes
+    def __init__(self, made: Iterable[tuple[int, int, int]] = ()) -> None:
+        self.made = deque(made, maxlen=MOST_REVISIONS)  # full: the oldest goes
+        self.newest = self.made[-1][0] if self.made else -1
 
     def note(self, core: Session) -> None:
         """The configuration changed, and the core took it over."""
         self.newest += 1
-        self._made.append((self.newest, core.policy_revision, core.playout.mix_revision))
+        self.made.append((self.newest, core.policy_revision, core.playout.mix_revision))
 
     def of(self, out: AudioOut) -> int:
         """The newest revision that the chunk knows whole."""
         known = (
             revision
-            for revision, policy, mix in reversed(self._made)
+            for revision, policy, mix in reversed(self.made)
             if policy <= out.policy_revision and mix <= out.mix_revision
         )
-        return next(known, self._made[0][0])
+        return next(known, self.made[0][0])
 
 
 class Ages:
     """How old the picture was in the chunks of the last ten seconds, and what the client said it buffers."""
 
-    def __init__(self) -> None:
-        self.buffer_ms = 0.0
-        self._ages_ms: deque[int] = deque(maxlen=MOST_AGES)  # full: the oldest goes
+    def __init__(self, step_ms: float) -> None:
+        self.buffer_ms, self._step_ms = 0.0, step_ms
+        self._ages_ms: deque[float] = deque(maxlen=MOST_AGES)  # full: the oldest goes
 
     def note(self, age_steps: int) -> None:
-        self._ages_ms.append(age_steps * STEP_MS)
+        self._ages_ms.append(age_steps * self._step_ms)
 
     def latency(self, step_share: float) -> Latency | None:
         if not self._ages_ms:

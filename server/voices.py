@@ -25,12 +25,22 @@ class Voice:
     """One session's stream. waits_for_video: step n is taken when a frame from after n is known, so no frame comes late."""
 
     def __init__(
-        self, player: Player[Any], policy: StreamPolicy, waits_for_video: bool = False, room_s: float = 0.0
+        self,
+        player: Player[Any],
+        policy: StreamPolicy,
+        waits_for_video: bool = False,
+        room_s: float = 0.0,
+        exact: bool = False,
     ) -> None:
-        """room_s: to how many seconds the short-term window may be lengthened."""
+        """room_s: to how many seconds the short-term window may be lengthened.
+
+        exact: snapshots hold the caches and continue bit for bit; they take longer than a step. Otherwise the caches are computed
+        again from the columns, under the pictures of then: the music goes on from the same past, on another path.
+        """
         self.player, self.policy, self.revision = player, policy, 0
         self.room_s, self.waits_for_video = max(room_s, policy.short_term_s), waits_for_video
         self.take, self.taken, self.wanted = 0, 0, 0
+        self._exact = exact
         self._frames: deque[Shown] = deque(
             maxlen=FRAMES_AHEAD if waits_for_video else 1
         )  # full: the newest win
@@ -117,8 +127,16 @@ class Voice:
 
     def report(self, refused: str | None, snapshot: bool) -> Report:
         music, held = self.music(), self.player.held(self.stream)
-        blob = self.stream.snapshot() if snapshot else None
-        return Report(music, self._before + self.stream.now, held.counts, tuple(held.cuts), blob, refused)
+        blob = self.stream.snapshot(caches=self._exact) if snapshot else None
+        return Report(
+            music,
+            self._before + self.stream.now,
+            held.counts,
+            tuple(held.cuts),
+            blob,
+            refused,
+            take=self.take,
+        )
 
 
 class Voices:
@@ -163,8 +181,9 @@ class Voices:
             return None
         refused = self._guard(key, reports, partial(voice.follow, orders))
         if orders.reset is not None and key in self._voices:
-            self.batcher.leave(key)
-            self.batcher.join(key, voice.stream)
+            self.batcher.swap(key, voice.stream)
+        if orders.rest is not None and key in self._voices:
+            self.batcher.rest(key, orders.rest)
         return refused
 
     def _guard(self, key: str, reports: dict[str, Report], work: Callable[[], T]) -> T | None:

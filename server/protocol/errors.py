@@ -86,7 +86,9 @@ FAULTS: dict[ErrorCode, Fault] = {
     ErrorCode.CAPACITY: Fault(1013, "every place is taken; retry_after_ms says when to ask again"),
     ErrorCode.DRAINING: Fault(4503, "the server takes no more sessions, it is going away"),
     ErrorCode.RESTARTING: Fault(1012, "the server restarts"),
-    ErrorCode.MODEL_UNAVAILABLE: Fault(1013, "the model is not loaded"),
+    ErrorCode.MODEL_UNAVAILABLE: Fault(
+        1013, "the model does not play now; retry_after_ms says when to ask again"
+    ),
     ErrorCode.GENERATOR_LATE: Fault(None, "music is made too slowly; what is heard is concealed"),
     ErrorCode.GENERATOR_FAILED: Fault(1011, "the music cannot go on"),
     ErrorCode.INGEST_FAILED: Fault(None, "the video's address could not be read"),

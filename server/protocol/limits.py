@@ -17,6 +17,14 @@ class Limits:
     """JSON messages from a client; above it they are refused with `rate_limited`."""
     errors_per_min: int = 30
     """Refused messages from a client; above it the connection is closed with 1008."""
+    bad_pictures_per_min: int = 120
+    """Pictures that could not be decoded or were too large; above it the connection is closed with 1008."""
+    connects_per_min: int = 120
+    """Connections from one address; above it the upgrade is refused with HTTP 429."""
+    starts_per_min: int = 30
+    """Sessions from one address, begun or invited; above it 4429."""
+    bad_tokens_per_min: int = 10
+    """Tokens that are not valid from one address; above it no token from there is looked at, 4429."""
     reported_fields: int = 32
     """Names of unknown fields that a connection hears about, each once; later ones are only counted."""
 

@@ -104,6 +104,20 @@ def test_a_full_device_refuses_and_says_when_to_come_again() -> None:
     batcher.admit()
 
 
+def test_a_stream_that_rests_is_in_nobodys_way() -> None:
+    batcher, resting, playing = Batcher[str](ticking(0.012)), Counted(), Counted()
+    batcher.join("resting", resting), batcher.join("playing", playing)  # type: ignore[arg-type]
+    batcher.tick(always)
+    with pytest.raises(NoRoom, match="2 streams"):
+        batcher.admit()
+    batcher.rest("resting", True)
+    batcher.swap("resting", resting)  # type: ignore[arg-type]
+    assert batcher.tick(always).advanced == ("playing",)
+    batcher.admit()
+    batcher.rest("resting", False)
+    assert set(batcher.tick(always).advanced) == {"resting", "playing"}
+
+
 def test_step_times_are_measured_or_in_proportion() -> None:
     times = StepTimes(0.016)
     assert times.expected_s(7) == 0

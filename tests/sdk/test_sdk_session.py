@@ -232,6 +232,23 @@ def test_each_close_code_is_followed_as_the_table_says(code: int, then: str) -> 
     assert ("session.resume" in greeting) == (then == "resume")
 
 
+def test_a_session_whose_place_was_taken_is_asked_for_again() -> None:
+    """1013 is a new session for who had none; who came back to one comes back again, and in the time that was asked for."""
+    world = World()
+    world.run(60)
+    handle = world.session._handle
+    assert handle
+    world.session.lost(1006)
+    world.session.opened()
+    world.session.take()
+    world.session.receive(encode_theirs(t.ErrorMessage("capacity", "full", True, retry_after_ms=5000)))
+    following = world.session.lost(1013)
+    assert (following.then, world.session._handle) == ("resume", handle)
+    assert following.pause_s >= 5
+    world.session.opened()
+    assert handle in str(world.session.take())
+
+
 def test_pauses_double_to_a_bound_and_then_it_gives_up() -> None:
     patience = Patience(first_s=0.25, most_s=4.0, first_attempts=8)
     session = Session("ws://x", patience=patience, clock=lambda: 0.0, chance=lambda: 1.0)

@@ -19,6 +19,7 @@ from server.host import Host
 from server.protocol.limits import Limits
 from server.serving import Server, make_server
 from server.settings import Settings
+from server.tls import Certificate
 
 STARTED_S = 20.0
 
@@ -26,12 +27,14 @@ STARTED_S = 20.0
 class Served:
     """A server that runs. `host` is looked at by tests, never changed."""
 
-    def __init__(self, player: Player[Any], settings: Settings, drain_s: float) -> None:
+    def __init__(
+        self, player: Player[Any], settings: Settings, drain_s: float, certificate: Certificate | None
+    ) -> None:
         self.app = make_app(player, settings)
         self.host: Host = self.app.state.host
         self._started = Event()
         self.port = 0
-        self._server: Server = make_server(self.app, "127.0.0.1", 0, settings.limits, drain_s, self._ready)
+        self._server: Server = make_server(self.app, "127.0.0.1", 0, drain_s, self._ready, certificate)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = Thread(target=self._run)
 
@@ -88,10 +91,15 @@ def serve(tiny_player: Player[Any]) -> Serve:
     """Starts a server of its own: serve(player=..., drain_s=..., api_key=..., session_s=... and other limits)."""
 
     @contextlib.contextmanager
-    def started(player: Player[Any] | None = None, drain_s: float = 0.0, **choices: Any) -> Iterator[Served]:
+    def started(
+        player: Player[Any] | None = None,
+        drain_s: float = 0.0,
+        certificate: Certificate | None = None,
+        **choices: Any,
+    ) -> Iterator[Served]:
         limits = {name: choices.pop(name) for name in list(choices) if name in Limits.__dataclass_fields__}
         settings = replace(Settings(**choices), limits=Limits(**limits))
-        served = Served(player or tiny_player, settings, drain_s)
+        served = Served(player or tiny_player, settings, drain_s, certificate)
         served.start()
         try:
             yield served

@@ -66,7 +66,7 @@ class ToneStream:
     def close(self, frames: int | None = None) -> AudioChunk | None:
         return None
 
-    def snapshot(self) -> bytes:
+    def snapshot(self, caches: bool = True) -> bytes:
         return f"{self.now} {self.taken}".encode()
 
 
@@ -161,7 +161,7 @@ def rig(player: Any = None, policy: StreamPolicy | None = None, **changes: Any) 
     speed = changes.pop("speed", lambda _: 5.0)
     chosen = player or TonePlayer()
     settings = config(chosen, policy, **changes)
-    voice = Voice(chosen, settings.policy, settings.waits_for_video, settings.room_s)
+    voice = Voice(chosen, settings.policy, settings.waits_for_video, settings.room_s, exact=True)
     made = Rig(Session(settings, 0.0), voice, speed)
     made.session.attach(0.0)
     if not settings.waits_for_video:

@@ -67,6 +67,19 @@ class Client:
         self.send("session.start", protocol_minor=0, **fields)
         return self.until("session.created")
 
+    def resume(self, handle: str, received: int, **fields: Any) -> dict[str, Any]:
+        """Go on behind what another client received."""
+        self.send(
+            "session.resume",
+            protocol_minor=0,
+            handle=handle,
+            received_through_sample=received,
+            played_through_sample=received,
+            **fields,
+        )
+        self.first = self.at = received
+        return self.until("session.resumed")
+
     def show(self, data: bytes | None = None, kind: Kind = Kind.JPEG, **fields: Any) -> None:
         payload = jpeg(self.seq) if data is None else data
         at_us = 1000 * self.seq
@@ -88,12 +101,35 @@ class Client:
         wanted = {"type": type} | fields
         return self._until(lambda message: message is not None and wanted.items() <= message.items())
 
+    def consumed_at_least(self, count: int) -> dict[str, Any]:
+        """The first handle that confirms so many messages."""
+        wanted = {"type": "resume.handle"}
+        return self._until(
+            lambda message: (
+                message is not None
+                and wanted.items() <= message.items()
+                and message["consumed_messages"] >= count
+            )
+        )
+
+    def hear_the_rest(self) -> None:
+        """What is still on its way from a server that is gone."""
+        with contextlib.suppress(ConnectionClosed):
+            self._until(lambda _: False)
+
     def closed(self) -> int:
         """Receive until the server closes; the code."""
         with pytest.raises(ConnectionClosed) as end:
             self._until(lambda _: False)
         assert end.value.rcvd is not None
         return end.value.rcvd.code
+
+    def wait_for(self, holds: Callable[[], bool]) -> None:
+        """Until something is so in the server."""
+        end_s = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
 
     def drop(self) -> None:
         """As a line that breaks: no close frame."""

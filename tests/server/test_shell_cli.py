@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import subprocess
-import sys
-from pathlib import Path
+import socket
+from contextlib import ExitStack
 
+import pytest
+from process import plays_at, run, serve_tiny
 from shell_client import Client, ask
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: str, program: str = "") -> subprocess.Popen[str]:
-    started = ["-c", program] if program else ["-m", "cuestream"]
-    return subprocess.Popen(
-        [sys.executable, *started, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
 
 
 def test_it_says_where_it_plays_and_ctrl_c_drains() -> None:
-    with run("serve", "--model", "random-tiny", "--port", "0", "--threads", "1") as process:
+    with serve_tiny("--port", "0") as process:
         assert process.stderr is not None
-        said = next(line for line in process.stderr if "plays at" in line)
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", said)
-        assert found
-        assert ask("GET", found[0] + "readyz") == (200, {"status": "ready"})
-        with Client(f"ws://127.0.0.1:{found[1]}/v1/stream") as client:
+        port = plays_at(process)
+        assert ask("GET", f"http://127.0.0.1:{port}/readyz") == (200, {"status": "ready"})
+        with Client(f"ws://127.0.0.1:{port}/v1/stream") as client:
             client.start()
             process.send_signal(signal.SIGINT)
             assert client.until("go_away")["reason"] == "draining"
@@ -54,3 +43,51 @@ main()
         assert process.stderr is not None
         assert "cuestream[serve]" in process.stderr.read()
         assert process.wait(15) == 2
+
+
+@pytest.mark.parametrize(
+    ("drain", "signals"),
+    [
+        ("0.3", [signal.SIGINT]),
+        ("0.3", [signal.SIGTERM]),
+        ("600", [signal.SIGINT, signal.SIGINT]),
+        ("600", [signal.SIGTERM, signal.SIGTERM]),
+        ("600", [signal.SIGINT, signal.SIGTERM]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(each.name for each in value),
+)
+def test_a_signal_ends_it_whoever_listens(drain: str, signals: list[signal.Signals]) -> None:
+    """A client that stays, and endless sounds that never end by themselves; the second signal waits for nobody."""
+    with serve_tiny("--port", "0", "--drain", drain) as process, ExitStack() as held:
+        assert process.stderr is not None
+        port = plays_at(process)
+        client = held.enter_context(Client(f"ws://127.0.0.1:{port}/v1/stream"))
+        path = f"/v1/sessions/{client.start()['session_id']}/audio"
+        client.play()
+        for ending in ("ogg", "wav"):
+            line = held.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+            line.sendall(f"GET {path}.{ending} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+            assert line.recv(12) == b"HTTP/1.1 200"
+        process.send_signal(signals[0])
+        client.until("go_away")
+        for each in signals[1:]:
+            process.send_signal(each)
+        assert process.wait(15) == 0
+        assert process.stderr.read() == ""
+
+
+def test_ctrl_c_is_heard_while_the_model_loads_also_in_the_background_of_a_script() -> None:
+    """Such a process begins with SIGINT ignored, and Python leaves it so."""
+    program = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import cuestream.players
+cuestream.players.find_player = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+sys.argv = ["cuestream", "serve", "--port", "0"]
+from cuestream.cli import main
+main()
+"""
+    with run(program=program) as process:
+        assert process.stderr is not None
+        assert "plays at" not in process.stderr.read()
+        assert process.wait(15) == 130

@@ -87,6 +87,18 @@ def test_1008_too_many_errors(serve: Serve) -> None:
         assert refused == ["invalid_json"] * 4 + ["too_many_errors"]
 
 
+def test_1008_too_many_pictures_that_are_none(serve: Serve) -> None:
+    """They have a limit of their own: they come more often than messages."""
+    with serve(bad_pictures_per_min=3, errors_per_min=1) as served, Client(served.ws) as client:
+        client.start()
+        for _ in range(3):
+            client.show(b"no picture")
+            assert not client.until("error", code="decode_failed")["fatal"]
+        client.play()
+        client.show(b"no picture")
+        assert fatal(client) == ("too_many_errors", 1008)
+
+
 @pytest.mark.parametrize("over", [1, 200_000])
 def test_1009_a_message_that_is_too_long(serve: Serve, over: int) -> None:
     with serve(image_bytes=100_000) as served, Client(served.ws) as client:

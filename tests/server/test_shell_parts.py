@@ -23,6 +23,7 @@ from server.protocol.messages import Pong
 from server.resampling import Resampler, aligned, pcm16
 from server.ring import Ring
 from server.secrets import SECRET_S, Anybody, Door, Invited, Operator
+from server.telling import Ages
 from server.turning import check, config_of, controls, policy_of
 
 RATE = 32_000
@@ -72,6 +73,7 @@ def test_a_secret_opens_one_session_once_and_not_for_long() -> None:
     door = Door("key", 30)
     secret = door.invite("s-1", 0)
     assert door.caller(secret, 1) == Invited("s-1")
+    door.use_up(secret)
     assert door.caller(secret, 1) == Anybody("wrong_token")
     late = door.invite("s-2", 0)
     assert door.caller(late, SECRET_S) == Anybody("wrong_token")
@@ -183,3 +185,11 @@ def test_what_a_running_stream_cannot_take_over_is_refused_before_anything_chang
         check(config, merge(config, ConfigPatch(guidance=1.0)), StreamPolicy(), 30)
     with pytest.raises(SessionError, match="room"):
         check(config, merge(config, ConfigPatch(short_term_s=31.0)), StreamPolicy(), 30)
+
+
+def test_an_age_is_told_in_the_steps_of_the_player() -> None:
+    ages = Ages(step_ms=12.5)
+    ages.note(4)
+    told = ages.latency(0.0)
+    assert told is not None
+    assert told.p50_ms == 50.0

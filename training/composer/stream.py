@@ -149,8 +149,8 @@ class ProceduralStream:
         held_from = self.now - len(self._score)
         return islice(self._score, first - held_from, end - held_from)
 
-    def snapshot(self) -> bytes:
-        """The stream as one safetensors blob of some tens of kB."""
+    def snapshot(self, caches: bool = True) -> bytes:
+        """The stream as one safetensors blob of some tens of kB; it has no caches."""
         seen, arrays = snapshot.extractor_state(self.extractor)
         arrays |= snapshot.score_arrays([(step.notes, step.newest, step.phrase) for step in self._score])
         state = {

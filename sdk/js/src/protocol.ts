@@ -92,7 +92,7 @@ export const ERRORS = {
   capacity: { close: 1013, meaning: "every place is taken; retry_after_ms says when to ask again" },
   draining: { close: 4503, meaning: "the server takes no more sessions, it is going away" },
   restarting: { close: 1012, meaning: "the server restarts" },
-  model_unavailable: { close: 1013, meaning: "the model is not loaded" },
+  model_unavailable: { close: 1013, meaning: "the model does not play now; retry_after_ms says when to ask again" },
   generator_late: { close: null, meaning: "music is made too slowly; what is heard is concealed" },
   generator_failed: { close: 1011, meaning: "the music cannot go on" },
   ingest_failed: { close: null, meaning: "the video's address could not be read" },

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
@@ -49,6 +50,8 @@ class AsyncClient:
     """See the module. url: ws, wss, http or https; without a path it is /v1/stream. token: goes into a header, never an address.
 
     config: what to turn from the start, as `update` takes it. audio: how the music should come, PCM.
+
+    tls: whom to trust at wss, the system's authorities when it is left out.
     """
 
     def __init__(
@@ -59,11 +62,12 @@ class AsyncClient:
         config: dict[str, Any] | None = None,
         audio: m.AudioFormat | None = None,
         patience: Patience | None = None,
+        tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         wish = Wish(audio or Wish().audio, m.patch(config or {}))
         self.session = Session(address(url), wish, patience, clock, random.random)
-        self._token = token
+        self._token, self._tls = token, tls
         self._pictures = Pictures()
         self._chunks: Latest[Chunk] = Latest(QUEUED_CHUNKS)  # full: the oldest goes, a gap in the indices
         self._events: Latest[m.ServerMessage | Next] = Latest(QUEUED_EVENTS)  # full: the oldest goes
@@ -241,6 +245,7 @@ class AsyncClient:
                 self.session.url,
                 subprotocols=[Subprotocol(m.SUBPROTOCOL)],
                 additional_headers=headers,
+                ssl=(self._tls or True) if self.session.url.startswith("wss:") else None,
                 compression=None,
                 max_size=MAX_MESSAGE,
                 open_timeout=CONNECT_S,

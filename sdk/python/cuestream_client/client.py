@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
@@ -41,8 +42,9 @@ class Client:
         config: dict[str, Any] | None = None,
         audio: m.AudioFormat | None = None,
         patience: Patience | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._client = AsyncClient(url, token=token, config=config, audio=audio, patience=patience)
+        self._client = AsyncClient(url, token=token, config=config, audio=audio, patience=patience, tls=tls)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="cuestream", daemon=True)
         self._lock = threading.Lock()

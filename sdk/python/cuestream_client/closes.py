@@ -15,6 +15,8 @@ Then: TypeAlias = Literal["resume", "retry", "stop"]
 
 BROKEN = 1006
 """Never sent: what a client sees when a connection breaks."""
+FULL = 1013
+"""No place now; a session that was to be resumed still waits."""
 UNKNOWN = 4404
 """The session is gone."""
 CLOSES: dict[int, Then] = {

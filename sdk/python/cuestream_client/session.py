@@ -26,7 +26,7 @@ from msgspec import UNSET
 
 from cuestream_client import messages as m
 from cuestream_client.clocksync import ClockSync
-from cuestream_client.closes import BROKEN, UNKNOWN, Patience, Then, after_close, after_status
+from cuestream_client.closes import BROKEN, FULL, UNKNOWN, Patience, Then, after_close, after_status
 from cuestream_client.comeback import Comeback, Next
 from cuestream_client.control import decode_server, encode
 from cuestream_client.errors import Closed, ProtocolError
@@ -229,7 +229,8 @@ class Session:
     def lost(self, code: int = BROKEN, reason: str = "") -> Next:
         """The connection closed."""
         is_over = self.state == "over" or self.has_ended
-        return self._after("stop" if is_over else after_close(code), code, self._comeback.why(code, reason))
+        then = "resume" if code == FULL and self._resumes else after_close(code)
+        return self._after("stop" if is_over else then, code, self._comeback.why(code, reason))
 
     def refused(self, status: int | None, why: str, retry_after_s: float | None = None) -> Next:
         """A connection did not come about: the server answered with an HTTP status, or nobody did."""
@@ -238,6 +239,11 @@ class Session:
         return self._after(after_status(status), status, why, retry_after_s)
 
     # --- inside
+
+    @property
+    def _resumes(self) -> bool:
+        """Whether this connection asked for a session and was not answered yet."""
+        return self.state == "greeting" and self._handle is not None
 
     def _tell(self, report: m.PlayoutReport) -> None:
         """Nothing new is not said again."""

@@ -1,0 +1,112 @@
+"""Who stands at the door: uvicorn's HTTP connection with an end to its patience.
+
+A request that is not whole in time is let go, whether its client says nothing, a byte a second or half a body. Of too many such
+connections the oldest goes, so that those who slow down keep nobody out who does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from server.metrics import Metrics
+
+TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+FULL = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """request_s: from the first byte, or from the beginning of a connection, to the last byte of the request."""
+
+    request_s: float = 10.0
+    half_open: int = 64
+    """Connections whose request is not whole; one more, and the oldest of them is closed."""
+    connections: int = 1024
+    """Of every kind; one more is answered with 503."""
+
+
+class Doorkeeper:
+    """All connections of a server. To be given to uvicorn as its `http` class."""
+
+    def __init__(self, limits: DoorLimits, metrics: Metrics) -> None:
+        self.limits, self._metrics = limits, metrics
+        self._half_open: dict[Doorstep, None] = {}  # bound: limits.half_open, then the oldest is closed
+
+    def __call__(self, **choices: Any) -> asyncio.Protocol:
+        return Doorstep(self, **choices)
+
+    def came(self, connection: Doorstep) -> None:
+        """Its request is awaited."""
+        self._half_open[connection] = None
+        if len(self._half_open) > self.limits.half_open:
+            self.drop(next(iter(self._half_open)), "half_open", TOO_LATE)
+
+    def left(self, connection: Doorstep) -> None:
+        """Its request is whole, or it is gone."""
+        self._half_open.pop(connection, None)
+
+    def drop(self, connection: Doorstep, reason: str, answer: bytes) -> None:
+        self.left(connection)
+        self._metrics.dropped.labels(reason).inc()
+        connection.let_go(answer)
+
+
+class Doorstep(H11Protocol):
+    """One connection, until it becomes a websocket."""
+
+    def __init__(self, keeper: Doorkeeper, **choices: Any) -> None:
+        super().__init__(**choices)
+        self._keeper = keeper
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._keeper.limits.connections:
+            self._keeper.drop(self, "connections", FULL)
+        else:
+            self._await_request()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._is_whole:
+            self._stop_waiting()
+        elif self._late is None:
+            self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._stop_waiting()
+        super().handle_websocket_upgrade(event)
+
+    def let_go(self, answer: bytes) -> None:
+        """Say so where nothing was answered yet, and close."""
+        self._stop_waiting()
+        if self.cycle is None or not self.cycle.response_started:
+            self.transport.write(answer)
+        self.transport.close()
+
+    @property
+    def _is_whole(self) -> bool:
+        """A websocket's connection is not ours any more."""
+        return self.conn.their_state not in (h11.IDLE, h11.SEND_BODY) or self not in self.connections
+
+    def _await_request(self) -> None:
+        keeper = self._keeper
+        self._late = self.loop.call_later(keeper.limits.request_s, keeper.drop, self, "slow", TOO_LATE)
+        keeper.came(self)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+        self._keeper.left(self)

@@ -1,0 +1,58 @@
+"""How a server leaves: with checkpoints it restarts, its sessions go on in the next one; without them it drains."""
+
+from __future__ import annotations
+
+import asyncio
+
+from server.checkpoint import Checkpoint
+from server.host import TICK_S, Host
+from server.hosted import Hosted
+from server.protocol import messages as m
+from server.protocol.errors import ErrorCode
+from server.shelf import Shelf
+
+RESTART_S = 2.0
+"""How long a restart may take to keep every session."""
+LONGEST_MS = 86_400_000
+
+
+async def leave(host: Host, drain_s: float) -> None:
+    """Nothing plays after it."""
+    host.draining = True
+    await (_restart(host, host.shelf) if host.shelf else _drain(host, drain_s))
+    host.end_all()
+
+
+async def _restart(host: Host, shelf: Shelf) -> None:
+    """Keep every session as it is now, then close: whoever comes back to the next server goes on there."""
+    _tell(host, m.GoAway(int(RESTART_S * 1000), "restarting"))
+    before = {hosted: hosted.core.checkpoint for hosted in host.sessions.values()}
+    for hosted in before:
+        hosted.core.ask_snapshot(host.monotonic())
+    until_s = host.monotonic() + RESTART_S
+    while host.monotonic() < until_s and not (_are_kept(before) and shelf.idle):
+        await asyncio.sleep(TICK_S)
+    for hosted in host.sessions.values():
+        if hosted.line:
+            hosted.line.fail(ErrorCode.RESTARTING, "the server restarts; the session goes on after it")
+
+
+def _are_kept(before: dict[Hosted, Checkpoint | None]) -> bool:
+    return all(hosted.gone or hosted.core.checkpoint is not old for hosted, old in before.items())
+
+
+async def _drain(host: Host, within_s: float) -> None:
+    """Tell everybody, wait until they left or the time is over, then close what is left."""
+    _tell(host, m.GoAway(min(LONGEST_MS, int(within_s * 1000)), "draining"))
+    until_s = host.monotonic() + within_s
+    while host.monotonic() < until_s and any(hosted.line for hosted in host.sessions.values()):
+        await asyncio.sleep(0.05)
+    for hosted in host.sessions.values():
+        if hosted.line:
+            hosted.line.hang_up(1001)
+
+
+def _tell(host: Host, message: m.GoAway) -> None:
+    for hosted in host.sessions.values():
+        if hosted.line:
+            hosted.line.say(message)

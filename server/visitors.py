@@ -1,0 +1,50 @@
+"""How often one address may do something. It reads no clock.
+
+This machine's own addresses are not counted: a proxy on it says for whom it asks (`X-Forwarded-For`), and everybody else on it is
+its owner.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from server.limiting import MINUTE_S, Bucket
+
+MOST_KNOWN = 4096
+"""Addresses; beyond them the one that was away longest is forgotten."""
+
+
+class Visitors:
+    """per_min: at once, and in every minute after."""
+
+    def __init__(self, per_min: int) -> None:
+        self.per_min = per_min
+        self._known: dict[str, Bucket] = {}  # bound: MOST_KNOWN
+
+    def allows(self, address: str | None, now_s: float) -> bool:
+        """Whether it may happen once more; counted when it may."""
+        return self._is_own(address) or self._bucket(address).allows(now_s)
+
+    def may(self, address: str | None, now_s: float) -> bool:
+        """The same, and nothing is counted."""
+        return self._is_own(address) or self._bucket(address).would_allow(now_s)
+
+    @property
+    def retry_s(self) -> float:
+        """When somebody who was refused may try once more, at the latest."""
+        return MINUTE_S / self.per_min
+
+    def _bucket(self, address: str | None) -> Bucket:
+        name = address or ""
+        bucket = self._known.pop(name, None) or Bucket(self.per_min / MINUTE_S, self.per_min)
+        self._known[name] = bucket
+        if len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        return bucket
+
+    @staticmethod
+    def _is_own(address: str | None) -> bool:
+        try:
+            return ipaddress.ip_address(address or "").is_loopback
+        except ValueError:
+            return False

@@ -1,0 +1,330 @@
+"""A server that is killed or started again: what it kept, what its client hears after it, and what a folder may hold."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Serve
+from process import free_port, plays_at, serve_tiny
+from rig import RATE, Rig, TonePlayer, by_index, check_in_order, config, rig
+from shell_client import Client, ask
+
+from engine.errors import PackageError
+from server.checkpoint import Checkpoint
+from server.controls import Gain
+from server.kept import About, Kept
+from server.metrics import Metrics
+from server.protocol.messages import AudioFormat
+from server.session import Session
+from server.shelf import KEY_FILE, Shelf, ShelfError, ShelfLimits
+from server.turning import config_of
+from server.voices import Voice
+
+LIMITS = ShelfLimits(files=3, age_s=30.0)
+NOW_S = 1_000_000.0
+
+
+def checkpoint(seconds: float = 3.0) -> Checkpoint:
+    played = rig()
+    played.run(seconds)
+    assert played.session.checkpoint is not None
+    return played.session.checkpoint
+
+
+def kept(name: str = "s-1", saved_s: float = NOW_S, consumed: int = 5) -> Kept:
+    form = AudioFormat("flac", 48_000, 1)
+    about = About(
+        name, saved_s, 3.0, consumed, config_of(TonePlayer.defaults), form, ((0, 0, 0), (1, 0, 2)), ((5, 7),)
+    )
+    return Kept(about, checkpoint())
+
+
+class Shelved:
+    """A shelf on a clock, and what it said that it wrote."""
+
+    def __init__(self, folder: Path, limits: ShelfLimits = LIMITS) -> None:
+        self.metrics, self.now_s = Metrics(), NOW_S
+        self.said: list[tuple[str, int]] = []
+        self._news = threading.Condition()
+        self.shelf = Shelf(folder, limits, self.metrics, self._note, lambda: self.now_s)
+        self.key = self.shelf.open()
+
+    def _note(self, name: str, consumed: int) -> None:
+        with self._news:
+            self.said.append((name, consumed))
+            self._news.notify_all()
+
+    def put(self, one: Kept) -> None:
+        """And wait until it was followed."""
+        count = len(self.said)
+        self.shelf.put(one)
+        with self._news:
+            assert self._news.wait_for(lambda: len(self.said) > count, 10)
+
+    def counted(self, result: str) -> float:
+        return (
+            self.metrics.registry.get_sample_value("cuestream_checkpoints_total", {"result": result}) or 0.0
+        )
+
+    def __enter__(self) -> Shelved:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shelf.close()
+
+
+# --- the law
+
+
+def test_restored_from_a_file_equals_continued() -> None:
+    """What follows the last sample that was heard is, sample for sample, what would have followed it."""
+    through, changed = rig(), rig()
+    for played in (through, changed):
+        played.session.control(0.0, Gain(-6.0))
+    whole = by_index(through.run(12))
+    changed.run(4.5)
+    one = changed.session.checkpoint
+    assert one is not None
+    again = Kept.from_bytes(Kept(kept().about, one).to_bytes())
+    assert again.about == kept().about
+    voice = Voice(TonePlayer(), again.checkpoint.policy)  # type: ignore[arg-type]
+    voice.restore(again.checkpoint)
+    restored = Rig(Session.restored(config(), again.checkpoint, 0.0), voice)
+    heard = changed.chunks[-1].first_sample + 640
+    restored.session.resume(0.0, heard)
+    chunks = restored.run(4)
+    check_in_order(chunks, heard)
+    assert len(chunks) > 150
+    assert not any(chunk.discontinuity or chunk.concealed for chunk in chunks)
+    for index, samples in by_index(chunks).items():
+        assert np.array_equal(samples, whole[index])
+    told = restored.kinds("restored")
+    assert told == [{"samples": heard - one.placed, "left_out": False}]
+
+
+def test_much_that_was_lost_is_left_out_and_told_and_no_index_comes_twice() -> None:
+    one = checkpoint()
+    voice = Voice(TonePlayer(), one.policy)  # type: ignore[arg-type]
+    voice.restore(one)
+    again = Rig(Session.restored(config(), one, 0.0, lost_s=11.0), voice)
+    heard = one.placed + 10 * RATE + 100
+    again.session.resume(0.0, heard)
+    made_before = voice.stream.now
+    chunks = again.run(2)
+    assert heard <= chunks[0].first_sample < heard + 640
+    assert chunks[0].discontinuity
+    check_in_order(chunks, chunks[0].first_sample)
+    assert again.kinds("restored") == [{"samples": 10 * RATE + 100, "left_out": True}]
+    assert voice.stream.now - made_before < 2.5 * 50, "the lost music is not made again"
+
+
+@pytest.mark.parametrize("verb", ["pause", "stop"])
+def test_a_session_that_is_silent_stays_silent_until_it_is_played(verb: str) -> None:
+    played = rig()
+    played.run(3)
+    getattr(played.session, verb)(played.now)
+    played.run(1.5)
+    assert played.session.checkpoint is not None
+    one = Checkpoint.from_bytes(played.session.checkpoint.to_bytes())
+    assert one.state == {"pause": "paused", "stop": "stopped"}[verb]
+    voice = Voice(TonePlayer(), one.policy)  # type: ignore[arg-type]
+    voice.restore(one)
+    again = Rig(Session.restored(config(), one, 0.0), voice)
+    again.session.resume(0.0, one.placed)
+    assert again.run(1) == []
+    again.session.frame(again.now, np.zeros((8, 8, 3), np.uint8))
+    again.session.play(again.now)
+    check_in_order(again.run(1), one.placed)
+
+
+# --- the folder
+
+
+def test_what_is_put_is_found_by_the_next_server(tmp_path: Path) -> None:
+    with Shelved(tmp_path / "new" / "folder") as first:
+        first.put(kept(consumed=5))
+        first.put(kept(consumed=6))
+        first.put(kept("s-2"))
+        first.shelf.drop("s-2")
+        assert first.said == [("s-1", 5), ("s-1", 6), ("s-2", 5)]
+        with pytest.raises(ShelfError, match="another server"):
+            Shelved(tmp_path / "new" / "folder")
+    with Shelved(tmp_path / "new" / "folder") as second:
+        assert second.key == first.key
+        found = second.shelf.waiting("s-1")
+        assert found is not None
+        assert found.about.consumed == 6
+        assert found.checkpoint.stream == kept().checkpoint.stream
+        assert second.shelf.waiting("s-2") is None
+    modes = {path.stat().st_mode & 0o077 for path in (tmp_path / "new").rglob("*")}
+    assert modes == {0}, "nobody else may read it"
+
+
+def test_an_old_checkpoint_is_forgotten(tmp_path: Path) -> None:
+    with Shelved(tmp_path) as first:
+        first.put(kept())
+    with Shelved(tmp_path) as second:
+        second.now_s += LIMITS.age_s + 1
+        assert second.shelf.waiting("s-1") is None
+        assert second.counted("expired") == 1
+    assert not list(tmp_path.glob("*.session"))
+
+
+def test_a_folder_is_bounded_by_files_and_by_bytes(tmp_path: Path) -> None:
+    size = len(kept().to_bytes())
+    for name, limits, fits in (
+        ("files", LIMITS, 3),
+        ("bytes", replace(LIMITS, files=9, total_bytes=size * 5 // 2), 2),
+    ):
+        with Shelved(tmp_path / name, limits) as full:
+            for number in range(5):
+                full.put(kept(f"s-{number}"))
+            assert (full.counted("written"), full.counted("no_room")) == (fits, 5 - fits)
+            full.put(kept("s-0"))  # whoever is here already is kept on
+            assert full.counted("written") == fits + 1
+        assert len(list((tmp_path / name).glob("*.session"))) == fits
+        few = replace(limits, files=1)
+        with Shelved(tmp_path / name, few):
+            assert len(list((tmp_path / name).glob("*.session"))) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])
+def test_a_damaged_file_is_counted_and_removed(tmp_path: Path, damage: str) -> None:
+    blob = kept().to_bytes()
+    half = len(blob) // 2
+    broken = {
+        "cut": blob[:half],
+        "flipped": blob[:half] + bytes([blob[half] ^ 1]) + blob[half + 1 :],
+        "empty": b"",
+        "other": b"CUES" + bytes(100),
+    }[damage]
+    with pytest.raises(PackageError, match="kept session"):
+        Kept.from_bytes(broken)
+    (tmp_path / "s-1.session").write_bytes(broken)
+    (tmp_path / "s-2.session.new").write_bytes(blob)
+    with Shelved(tmp_path) as shelved:
+        assert shelved.shelf.waiting("s-1") is None
+        assert shelved.counted("damaged") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {KEY_FILE, "lock"}
+
+
+def test_a_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ShelfError, match="cannot be kept in"):
+        Shelved(tmp_path / "file")
+    (tmp_path / KEY_FILE).write_bytes(b"short")
+    with pytest.raises(ShelfError, match="not a key of 32 bytes"):
+        Shelved(tmp_path)
+
+
+def test_a_disk_that_is_full_costs_the_way_back_and_nothing_else(tmp_path: Path) -> None:
+    with Shelved(tmp_path) as shelved:
+        (tmp_path / "s-1.session.new").mkdir()  # what cannot be written to
+        shelved.put(kept())
+        assert shelved.counted("failed") == 1
+        shelved.put(kept("s-2"))
+        assert shelved.counted("written") == 1
+
+
+# --- over a line
+
+
+def test_after_kill_9_the_client_goes_on_in_the_next_server(tmp_path: Path) -> None:
+    port = free_port()
+    where, address = ("--port", str(port), "--checkpoints", str(tmp_path)), f"ws://127.0.0.1:{port}/v1/stream"
+    with serve_tiny(*where) as process:
+        assert plays_at(process) == port
+        with Client(address) as client:
+            created = client.start(audio={"codec": "pcm_s16", "sample_rate": 48000, "channels": 1})
+            client.play()
+            client.send("session.update", config={"gain_db": -7.0})
+            client.until("session.updated")
+            before = client.consumed_at_least(3)
+            client.hear(client.at + 4800)
+            process.send_signal(signal.SIGKILL)
+            client.hear_the_rest()
+    assert process.wait(15) == -signal.SIGKILL
+    with serve_tiny(*where) as process:
+        assert plays_at(process) == port
+        with Client(address) as again:
+            resumed = again.resume(before["handle"], client.at)
+            assert resumed["session_id"] == created["session_id"]
+            assert resumed["config"]["gain_db"] == -7.0
+            assert resumed["audio"]["channels"] == 1
+            assert resumed["first_sample"] == client.at
+            assert before["consumed_messages"] <= resumed["consumed_messages"]
+            warning = again.until("warning", code="restored")
+            assert "made again" in warning["text"]
+            again.show()
+            again.hear(client.at + 48_000)
+            at = client.at
+            for media in again.media:
+                assert media.ts == at
+                at += media.dur
+            page = ask("GET", f"http://127.0.0.1:{port}/metrics")[1]
+            assert 'cuestream_checkpoints_total{result="restored"} 1.0' in page
+            again.send("session.end", fade_ms=0)
+            assert again.closed() == 1000
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    assert not list(tmp_path.glob("*.session")), "a session that ended leaves nothing"
+
+
+def test_1012_a_server_that_restarts_keeps_every_session_as_it_is(serve: Serve, tmp_path: Path) -> None:
+    with serve(checkpoints=tmp_path) as served, Client(served.ws) as client, Client(served.ws) as late:
+        client.start()
+        client.play()
+        handle = client.until("resume.handle")["handle"]
+        served.leave()
+        assert client.until("go_away")["reason"] == "restarting"
+        late.send("session.start", protocol_minor=0)
+        assert late.closed() == 1012
+        assert client.closed() == 1012
+        assert client.messages[-1]["code"] == "restarting"
+    with serve(checkpoints=tmp_path) as served, Client(served.ws) as again:
+        resumed = again.resume(handle, client.at)
+        assert resumed["first_sample"] == client.at
+        again.show()
+        again.hear(client.at + 9600)
+        assert again.media[0].ts == client.at
+
+
+def test_messages_that_no_checkpoint_knows_are_not_confirmed(
+    serve: Serve, tmp_path: Path, tiny_player: Any
+) -> None:
+    """A client forgets what was confirmed; after a crash nobody else knows it."""
+    with serve(checkpoints=tmp_path) as served, Client(served.ws) as client:
+        client.start()
+        hosted = next(iter(served.host.sessions.values()))
+        with contextlib.closing(_Stuck(served.host.shelf)):
+            for _ in range(5):
+                client.send("ping", t_us=0)
+                client.until("pong")
+            client.until("resume.handle")
+            told = client.until("resume.handle")["consumed_messages"]
+            assert told < hosted.consumed == 6
+        assert client.consumed_at_least(6)
+
+
+class _Stuck:
+    """A disk that takes its time."""
+
+    def __init__(self, shelf: Any) -> None:
+        self._shelf, self._write = shelf, shelf._write
+        self._goes_on = threading.Event()
+        shelf._write = self._wait
+
+    def _wait(self, name: str, blob: bytes) -> str:
+        self._goes_on.wait(20)
+        return str(self._write(name, blob))
+
+    def close(self) -> None:
+        self._shelf._write = self._write
+        self._goes_on.set()

@@ -1,0 +1,128 @@
+"""Clients that take their time: none of them keeps a connection, and none keeps others out."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from conftest import Serve, Served
+from shell_client import Client, ask
+
+from server.doorstep import DoorLimits
+
+PATIENCE_S = 15.0
+HEAD = "PATCH /v1/sessions/{id} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 5000\r\n\r\n"
+
+
+def connect(served: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", served.port), PATIENCE_S)
+
+
+def drip(line: socket.socket, data: bytes) -> bytes:
+    """Send a byte each 50 ms until the server hangs up; what it said."""
+    line.settimeout(0.05)
+    said, end_s = b"", time.monotonic() + PATIENCE_S
+    for at in range(10_000):
+        try:
+            part = line.recv(4096)
+        except TimeoutError:
+            assert time.monotonic() < end_s, "the server still waits"
+            line.sendall(data[at : at + 1])
+            continue
+        except ConnectionResetError:
+            return said
+        if not part:
+            return said
+        said += part
+    raise AssertionError
+
+
+def counted(served: Served, reason: str) -> float:
+    name = "cuestream_connections_dropped_total"
+    return served.host.metrics.registry.get_sample_value(name, {"reason": reason}) or 0.0
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["", "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n" + "x-slow: yes\r\n" * 900, "body", "GET /v1/stream"],
+    ids=["silent", "headers", "body", "upgrade"],
+)
+def test_a_request_that_is_not_whole_in_time_is_let_go(serve: Serve, sent: str) -> None:
+    with (
+        serve(door=DoorLimits(request_s=0.5)) as served,
+        Client(served.ws) as client,
+        connect(served) as line,
+    ):
+        session_id = client.start()["session_id"]
+        if sent == "body":
+            line.sendall(HEAD.format(id=session_id).encode())
+            sent = "{" + " " * 4999
+        said = drip(line, sent.encode())
+        assert said.startswith(b"HTTP/1.1 408 ")
+        assert counted(served, "slow") == 1
+        client.play()  # a websocket is not a request
+
+
+def test_the_second_request_of_a_connection_has_its_time_too(serve: Serve) -> None:
+    with serve(door=DoorLimits(request_s=0.5)) as served, connect(served) as line:
+        line.sendall(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        assert line.recv(4096).startswith(b"HTTP/1.1 200 ")
+        drip(line, b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n" + b"x-slow: yes\r\n" * 900)
+        assert counted(served, "slow") == 1
+
+
+def test_those_who_are_slow_keep_nobody_out(serve: Serve) -> None:
+    with serve(door=DoorLimits(half_open=4)) as served, ExitStack() as held:
+        lines = [held.enter_context(connect(served)) for _ in range(12)]
+        for line in lines[:8]:
+            assert line.recv(100).startswith(b"HTTP/1.1 408 "), "the oldest go"
+        assert counted(served, "half_open") == 8
+        assert ask("GET", f"{served.http}/healthz")[0] == 200
+        with Client(served.ws) as client:
+            client.start()
+        for line in lines[10:]:
+            line.sendall(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            assert line.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_connections_are_bounded(serve: Serve) -> None:
+    with serve(door=DoorLimits(connections=3)) as served, ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(Client(served.ws)).start()
+        with connect(served) as line:
+            assert line.recv(100).startswith(b"HTTP/1.1 503 ")
+        assert counted(served, "connections") == 1
+
+
+def test_a_body_that_does_not_say_how_long_it_is_is_bounded(served: Served) -> None:
+    with Client(served.ws) as client, connect(served) as line:
+        path = f"/v1/sessions/{client.start()['session_id']}"
+        line.sendall(
+            f"PATCH {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+        )
+        said = _until_answered(line, b"1000\r\n" + b" " * 0x1000 + b"\r\n")
+        assert said.startswith(b"HTTP/1.1 413 ")
+
+
+def _until_answered(line: socket.socket, part: bytes) -> bytes:
+    line.settimeout(0.05)
+    for _ in range(1000):
+        line.sendall(part)
+        try:
+            return line.recv(4096)
+        except TimeoutError:
+            continue
+    raise AssertionError("it takes everything")
+
+
+def test_a_connection_that_is_gone_is_forgotten(serve: Serve) -> None:
+    with serve() as served:
+        keeper: Any = served._server.config.http
+        with Client(served.ws) as client:
+            client.start()
+            with connect(served):
+                client.wait_for(lambda: len(keeper._half_open) == 1)
+            client.wait_for(lambda: not keeper._half_open)

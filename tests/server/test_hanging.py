@@ -1,0 +1,84 @@
+"""A step of the engine that does not end: everybody is told, nobody is let in, what is heard is made up, until it ends."""
+
+from __future__ import annotations
+
+from threading import Event
+from typing import Any
+
+import pytest
+from conftest import Serve
+from shell_client import Client, ask
+
+import server.runner
+from engine.spec import StreamPolicy
+from server.protocol.media import Flag
+
+
+class Stuck:
+    """A player whose steps wait while `goes` is not set; in everything else another one."""
+
+    def __init__(self, player: Any) -> None:
+        self._player, self.goes = player, Event()
+        self.goes.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._player, name)
+
+    def open(self, policy: StreamPolicy) -> Any:
+        stream = self._player.open(policy)
+        advance = stream.advance
+
+        def wait() -> None:
+            self.goes.wait()
+            advance()
+
+        stream.advance = wait
+        return stream
+
+
+@pytest.fixture
+def player(tiny_player: Any, monkeypatch: pytest.MonkeyPatch) -> Stuck:
+    monkeypatch.setattr(server.runner, "STEP_LIMIT_S", 1.0)
+    return Stuck(tiny_player)
+
+
+def test_a_step_that_hangs_is_told_and_concealed_until_it_ends(serve: Serve, player: Stuck) -> None:
+    with serve(player=player) as served, Client(served.ws) as client:
+        client.start()
+        client.play()
+        client.wait_for(lambda: ask("GET", f"{served.http}/readyz") == (200, {"status": "ready"}))
+        player.goes.clear()
+        told = client.until("error", code="generator_late")
+        assert not told["fatal"]
+        assert ask("GET", f"{served.http}/readyz") == (503, {"status": "hanging"})
+        assert ask("GET", f"{served.http}/healthz")[0] == 200, "it may still end"
+        status, body = ask("POST", f"{served.http}/v1/sessions")
+        assert (status, body["error"]["code"]) == (503, "model_unavailable")
+        with Client(served.ws) as another:
+            another.send("session.start", protocol_minor=0)
+            assert another.closed() == 1013
+            assert another.messages[-1]["code"] == "model_unavailable"
+            assert another.messages[-1]["retry_after_ms"] > 0
+        client.hear(client.at + 24_000)
+        assert Flag.CONCEALED in client.media[-1].flags
+        page = ask("GET", f"{served.http}/metrics")[1]
+        assert "cuestream_engine_hangs_total 1.0" in page
+        player.goes.set()
+        client._until(lambda _: Flag.CONCEALED not in client.media[-1].flags)
+        client.wait_for(lambda: ask("GET", f"{served.http}/readyz") == (200, {"status": "ready"}))
+        errors = [message["code"] for message in client.messages if message["type"] == "error"]
+        assert errors == ["generator_late"], "once"
+
+
+def test_a_step_that_hangs_for_good_says_so_and_does_not_keep_the_server(
+    serve: Serve, player: Stuck, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server.host, "DEAD_AFTER_S", 0.2)
+    with serve(player=player) as served, Client(served.ws) as client:
+        client.start()
+        client.play()
+        player.goes.clear()
+        client.until("error", code="generator_late")
+        client.wait_for(lambda: ask("GET", f"{served.http}/healthz")[0] == 503)
+    player.goes.set()
+    assert "did not end within 3 s; it is left behind" in capfd.readouterr().err
