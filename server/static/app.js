@@ -1,6 +1,7 @@
 // The page: a source, a session, a loudspeaker and the drawing of it, wired to the elements of index.html.
 
 import * as camera from "./camera.js";
+import { Measure } from "./measure.js";
 import { Player } from "./player.js";
 import { Scope } from "./scope.js";
 import { Session } from "./session.js";
@@ -16,10 +17,13 @@ const SAY = { on_time: "on time", degraded: "degraded", concealing: "looping", w
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 const FRAME_MS = 40, CALM_FRAME_MS = 500;
 const GAUGE_MS = 400;
+const MOST_CUTS = 200; // that are remembered for statistics
 const WAIT_MS = 120; // a slider is sent so long after its last move
 
 const scope = new Scope({ strip: $("strip"), wave: $("wave"), spectrum: $("spectrum") });
+const measure = new Measure();
 let session = null, player = null, shutter = null, config = null, playback = "stopped", waiting = {}, timer = null;
+let cuts = []; // {atMs, sample}: capture time, and the first sample that may know of it
 let file = null, key = sessionStorage.getItem("key") || "";
 
 // --- what the server is
@@ -61,6 +65,8 @@ async function begin() {
     $("empty").hidden = true;
     session = await Session.make(key, changes());
     scope.clear();
+    measure.clear();
+    cuts = [];
     session.addEventListener("music", ({ detail }) => heard(detail));
     session.addEventListener("message", ({ detail }) => answers[detail.type]?.(detail));
     session.addEventListener("state", ({ detail }) => line(detail));
@@ -152,14 +158,18 @@ const answers = {
   },
   "scene.cut": (message) => {
     scope.cut(message.from_sample);
+    cuts.push({ atMs: message.at_us / 1000, sample: message.from_sample });
+    if (cuts.length > MOST_CUTS) cuts.shift();
     if (CALM.matches) return;
     $("flash").classList.add("on");
     requestAnimationFrame(() => requestAnimationFrame(() => $("flash").classList.remove("on")));
   },
   latency: (message) => {
-    const more = player?.outputMs ?? 0;
-    $("latency").textContent = Math.round(message.p50_ms + more);
-    $("latency95").textContent = `95 % under ${Math.round(message.p95_ms + more)} ms`;
+    const ear = measure.pictureToEar;
+    if (ear) {
+      $("latency").textContent = Math.round(ear.p50);
+      $("latency95").textContent = `95 % under ${Math.round(ear.p95)} ms`;
+    }
     $("rtf").textContent = Math.round(100 * message.real_time_factor);
   },
   error: (message) => {
@@ -171,13 +181,16 @@ const answers = {
 
 function heard(chunk) {
   scope.hear(chunk);
+  measure.hear(chunk);
   player?.play(chunk);
 }
 
-let played = 0;
-function report({ played: through, ahead, underruns, target }) {
+let played = 0, buffered = {};
+function report({ played: through, ahead, underruns, target, playing }) {
   const bufferMs = Math.max(0, 1000 * ahead);
   played = through;
+  buffered = { bufferMs, underruns, targetMs: 1000 * target };
+  if (playing) measure.played(through, player?.outputMs ?? 0);
   if (playback === "playing") session?.report(Math.max(0, through), bufferMs, underruns);
   $("buffer").textContent = Math.round(bufferMs);
   $("underruns").textContent = underruns;
@@ -320,3 +333,17 @@ function draw(now) {
   $("position").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 }
 requestAnimationFrame(draw);
+
+// --- for tests and for the console
+
+window.cuestream = {
+  measure,
+  get statistics() {
+    return {
+      playback, played, ...buffered, pictureToEar: measure.pictureToEar,
+      received: measure.received, concealed: measure.concealed,
+      sent: session?.seq ?? 0, skipped: session?.skipped ?? 0,
+      cuts: cuts.map((cut) => ({ ...cut, heardMs: measure.heardAt(cut.sample) })),
+    };
+  },
+};
