@@ -253,16 +253,26 @@ def serve(
         float, typer.Option(min=0, help="seconds that clients have to leave after Ctrl-C; again: at once")
     ] = 10.0,
     threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
+    recordings: Annotated[
+        Path | None, typer.Option(help="folder that sessions may be recorded into; without it none is")
+    ] = None,
+    recordings_gb: Annotated[
+        float, typer.Option(min=0.001, help="when so much lies in that folder, nothing more is recorded")
+    ] = 20.0,
 ) -> None:
     """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
     _need_serve()
     from cuestream.players import find_player
     from server.app import make_app
+    from server.recording.shelf import GB, RecordingLimits
     from server.serving import check_address, is_loopback, make_server
     from server.settings import Settings
 
     check_address(host, api_key, insecure)
-    settings = Settings(model=model, api_key=api_key, max_sessions=max_sessions)
+    room = RecordingLimits(folder_bytes=int(recordings_gb * GB))
+    settings = Settings(
+        model=model, api_key=api_key, max_sessions=max_sessions, recordings=recordings, recording=room
+    )
     with err.status("loading the model"):
         player = find_player(model, threads)
         application = make_app(player, settings, local=is_loopback(host))

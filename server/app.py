@@ -20,6 +20,7 @@ from server.guard import Guard
 from server.host import Host
 from server.metrics import CONTENT_TYPE
 from server.openapi import description
+from server.recording import rest as recordings
 from server.settings import Settings
 from server.stream_socket import stream
 
@@ -35,6 +36,7 @@ POLICY = "; ".join(
 )
 """What the page may load: its own files, and a video that the user chose."""
 SESSION = "/v1/sessions/{session_id}"
+RECORDING = "/v1/recordings/{recording_id}"
 
 
 def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Starlette:
@@ -54,6 +56,10 @@ def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Sta
         Route(SESSION, rest.change, methods=["PATCH"]),
         Route(SESSION, rest.end, methods=["DELETE"]),
         Route(SESSION + "/audio.{ending}", http_audio.listen, methods=["GET"]),
+        Route(SESSION + "/recording", recordings.begin, methods=["POST"]),
+        Route(SESSION + "/recording", recordings.end, methods=["DELETE"]),
+        Route(RECORDING, recordings.look, methods=["GET"]),
+        Route(RECORDING + "/{name}", recordings.fetch, methods=["GET"]),
         WebSocketRoute("/v1/stream", stream),
         Route("/v1/version", rest.version),
         Route("/healthz", rest.live),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from cuestream import __version__
 from engine.errors import NoRoom
 from engine.player import Player
 from server.config import SessionConfig
@@ -19,6 +20,8 @@ from server.metrics import Metrics
 from server.orders import Report
 from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
+from server.recording.shelf import Shelf
+from server.recording.tape import Recorder
 from server.runner import Runner
 from server.secrets import Door, new_session_id
 from server.session import Session
@@ -43,9 +46,12 @@ class Host:
     ) -> None:
         self.player, self.settings, self.monotonic = player, settings, monotonic
         self.metrics = Metrics()
-        self.door = Door(settings.api_key, settings.limits.resume_window_s)
+        self.door = door = Door(settings.api_key, settings.limits.resume_window_s)
         self._pool = ThreadPoolExecutor(settings.decoders, "pictures")
-        self._house = House(settings, self._pool, self.metrics, self.door)
+        shelf = Shelf(settings.recordings, settings.recording) if settings.recordings else None
+        about = {"cuestream": __version__, "model": player.name, "label": player.label}
+        self.recorder = Recorder(shelf, settings.limits, self.metrics, door.downloading, about)
+        self._house = House(settings, self._pool, self.metrics, door, self.recorder)
         self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom
         self.draining = False
         self._runner: Runner | None = None
@@ -64,6 +70,7 @@ class Host:
         self._ticker.cancel()
         for hosted in self.sessions.values():
             hosted.leave()
+        await self.recorder.stop()
         await asyncio.to_thread(self._runner.stop)
         self._pool.shutdown(wait=False, cancel_futures=True)
 

@@ -7,6 +7,8 @@ need what came before: after a loss they wait for a keyframe.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -19,6 +21,8 @@ from engine.media.pixels import Scaler
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS, Limits
 from server.protocol.media import Kind, Media
+
+T = TypeVar("T")
 
 DECODERS = {
     Kind.JPEG: "mjpeg",
@@ -43,9 +47,16 @@ class Eyes:
 
     def see(self, media: Media) -> U8 | None:
         """uint8 [S, S, 3], None when the codec needs more first. Raises ProtocolError: decode_failed, frame_too_large."""
+        return self._try(media, self._scaler.square)
+
+    def frame(self, media: Media) -> av.VideoFrame | None:
+        """The same before it is a square."""
+        return self._try(media, lambda frame: frame)
+
+    def _try(self, media: Media, finish: Callable[[av.VideoFrame], T]) -> T | None:
         try:
             frame = self._decode(media)
-            return None if frame is None else self._scaler.square(frame)
+            return None if frame is None else finish(frame)
         except (FFmpegError, MediaError, ValueError, struct.error, IndexError) as error:
             self._chain = None
             raise ProtocolError(ErrorCode.DECODE_FAILED, f"{media.kind.name}: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from server.config import SessionConfig
 from server.delivery import Patience
@@ -10,6 +11,7 @@ from server.playout import Limits as PlayoutLimits
 from server.protocol.limits import Limits
 from server.protocol.messages import SessionLimits, VideoFormat
 from server.protocol.values import VideoCodec
+from server.recording.shelf import RecordingLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,9 @@ class Settings:
     video_fps: float = 8.0
     """What a client is asked for: the newest slot is looked at five times a second, a cut at once."""
     video_edge: int = 320
+    recordings: Path | None = None
+    """The folder that sessions may be recorded into; None: none is."""
+    recording: RecordingLimits = field(default_factory=RecordingLimits)
 
     @property
     def video(self) -> VideoFormat:

@@ -126,6 +126,15 @@ class SessionEnd(Message, frozen=True, tag="session.end"):
     """Left out: the configured one."""
 
 
+class Recording(Message, frozen=True, tag="recording"):
+    """Begins or ends a recording of the session on the server. Its answer is a `recording.state`."""
+
+    action: Literal["start", "stop"]
+    audio: v.RecordedAudio = "flac"
+    video: bool = False
+    """Also a film of the pictures that come, with the music."""
+
+
 class SessionCreated(Message, frozen=True, tag="session.created"):
     """The session as it is, after `session.start`."""
 
@@ -221,6 +230,21 @@ class ResumeHandle(Message, frozen=True, tag="resume.handle"):
     consumed_messages: v.Count
 
 
+class RecordingState(Message, frozen=True, tag="recording.state"):
+    """How a recording stands; sent when it begins, when it ends, and after a resume while it runs."""
+
+    recording_id: v.Name
+    state: Literal["recording", "finished", "failed"]
+    samples: v.Sample
+    """Its length so far."""
+    paths: Annotated[tuple[v.Url, ...], Meta(max_length=8)]
+    """Of its files at this server, once it is finished."""
+    reason: Literal["asked", "session_ended", "length", "quota", "disk", "failed"] | UnsetType = UNSET
+    """Why it ended."""
+    text: v.Text = ""
+    """What failed."""
+
+
 class VideoRequest(Message, frozen=True, tag="video.request"):
     """How pictures should come from now on."""
 
@@ -269,6 +293,7 @@ ClientMessage: TypeAlias = (
     | FlowCredit
     | PlayoutReport
     | Ping
+    | Recording
     | SessionEnd
 )
 ServerMessage: TypeAlias = (
@@ -281,6 +306,7 @@ ServerMessage: TypeAlias = (
     | MemoryState
     | Latency
     | ResumeHandle
+    | RecordingState
     | VideoRequest
     | GoAway
     | WarningMessage
