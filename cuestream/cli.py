@@ -253,6 +253,9 @@ def serve(
         float, typer.Option(min=0, help="seconds that clients have to leave after Ctrl-C; again: at once")
     ] = 10.0,
     threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
+    raw_video: Annotated[
+        bool, typer.Option("--raw-video", help="also take pictures without a codec: RGB24, I420")
+    ] = False,
     recordings: Annotated[
         Path | None, typer.Option(help="folder that sessions may be recorded into; without it none is")
     ] = None,
@@ -264,6 +267,7 @@ def serve(
     _need_serve()
     from cuestream.players import find_player
     from server.app import make_app
+    from server.protocol.limits import Limits
     from server.recording.shelf import GB, RecordingLimits
     from server.serving import check_address, is_loopback, make_server
     from server.settings import Settings
@@ -271,7 +275,12 @@ def serve(
     check_address(host, api_key, insecure)
     room = RecordingLimits(folder_bytes=int(recordings_gb * GB))
     settings = Settings(
-        model=model, api_key=api_key, max_sessions=max_sessions, recordings=recordings, recording=room
+        model=model,
+        api_key=api_key,
+        max_sessions=max_sessions,
+        limits=Limits(raw_video=raw_video),
+        recordings=recordings,
+        recording=room,
     )
     with err.status("loading the model"):
         player = find_player(model, threads)

@@ -20,6 +20,7 @@ from server.guard import Guard
 from server.host import Host
 from server.metrics import CONTENT_TYPE
 from server.openapi import description
+from server.protocol.asyncapi import asyncapi
 from server.recording import rest as recordings
 from server.settings import Settings
 from server.stream_socket import stream
@@ -66,6 +67,7 @@ def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Sta
         Route("/readyz", rest.ready),
         Route("/metrics", metrics),
         Route("/openapi.json", openapi),
+        Route("/asyncapi.json", websocket),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     app = Starlette(
@@ -92,3 +94,7 @@ async def metrics(request: Request) -> Response:
 
 async def openapi(request: Request) -> Response:
     return JSONResponse(description())
+
+
+async def websocket(request: Request) -> Response:
+    return JSONResponse(asyncapi())

@@ -30,6 +30,7 @@ from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
 from server.recording.tape import Recorder, Tape
+from server.remembering import Remembering
 from server.resampling import WIRE_RATE, aligned
 from server.secrets import Door
 from server.seeing import Stamps, Watching
@@ -92,6 +93,7 @@ class Hosted:
         self._house, self._stamps = house, Stamps()
         self._life = Lifetime.begin(house.settings.limits, now_s)
         self._second_s = now_s
+        self._remembering, self._remembered_s = Remembering(), now_s
         self._told: tuple[str, str, int] | None = None
         self._asked: deque[str] = deque(maxlen=8)  # event ids of scene.change; full: the oldest is forgotten
         for control in controls(None, config):
@@ -143,6 +145,7 @@ class Hosted:
 
     def _connect(self, line: Line, speaker: Speaker) -> None:
         self.line, self.speaker, self._told = line, speaker, None
+        self._remembering.forget_told()
 
     # --- what a client asks
 
@@ -249,6 +252,7 @@ class Hosted:
         if self.tape:
             self.tape.tick(now_s)
         self._tell_state()
+        self._tell_memory(now_s)
         if now_s - self._second_s >= 1:
             self._second_s = now_s
             self._each_second(now_s, step_share)
@@ -312,6 +316,16 @@ class Hosted:
         if self.line and told != self._told:
             self._told = told
             self._say(state)
+
+    def _tell_memory(self, now_s: float) -> None:
+        held, core = self.core.remembered, self.core
+        due = now_s - self._remembered_s >= self.settings.limits.memory_ms / 1000
+        if self.line is None or held is None or held.take != core.playout.take or not due:
+            return
+        self._remembered_s = now_s
+        sounding = core.playout.sounding(now_s) // core.config.hop
+        if told := self._remembering.state(held, self._stamps, sounding):
+            self._say(told)
 
     def _each_second(self, now_s: float, step_share: float) -> None:
         if self.core.state == "playing" and (told := self.ages.latency(step_share)):

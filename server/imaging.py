@@ -20,7 +20,7 @@ from engine.frames import U8
 from engine.media.pixels import Scaler
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS, Limits
-from server.protocol.media import Kind, Media
+from server.protocol.media import RAW, Kind, Media
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class Eyes:
             raise ProtocolError(ErrorCode.DECODE_FAILED, f"{media.kind.name}: {error}") from None
 
     def _decode(self, media: Media) -> av.VideoFrame | None:
-        if media.kind is Kind.I420:
+        if media.kind in RAW:
             return self._raw(media)
         if media.kind not in CHAINED:
             self._check(*still_size(media.kind, media.payload))
@@ -91,8 +91,10 @@ class Eyes:
         assert media.size is not None  # the protocol saw to it
         width, height = media.size.width, media.size.height
         self._check(width, height)
-        planes = np.frombuffer(media.payload, np.uint8).reshape(height * 3 // 2, width)
-        return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        data = np.frombuffer(media.payload, np.uint8)
+        if media.kind is Kind.RGB24:
+            return av.VideoFrame.from_ndarray(data.reshape(height, width, 3), format="rgb24")
+        return av.VideoFrame.from_ndarray(data.reshape(height * 3 // 2, width), format="yuv420p")
 
     def _check(self, width: int, height: int) -> None:
         if not 0 < width * height <= self._limits.image_pixels:

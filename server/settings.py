@@ -36,7 +36,7 @@ class Settings:
     @property
     def video(self) -> VideoFormat:
         codecs: tuple[VideoCodec, ...] = ("jpeg", "webp", "png", "h264", "vp8")
-        raw: tuple[VideoCodec, ...] = ("i420",) if self.limits.raw_video else ()
+        raw: tuple[VideoCodec, ...] = ("i420", "rgb24") if self.limits.raw_video else ()
         return VideoFormat((*codecs, *raw), self.video_fps, self.video_edge)
 
     @property

@@ -14,8 +14,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from server.protocol import values as v
 from server.protocol.config import Config, ConfigPatch
 
-HELD_SLOTS = 1024
-"""Moments that a `memory.state` lists of each kind, the newest ones."""
+HELD_CELLS = 256
+"""Cells that a `memory.state` lists, the newest ones."""
 
 
 class AudioFormat(Struct, frozen=True):
@@ -201,11 +201,23 @@ class SceneCut(Message, frozen=True, tag="scene.cut"):
     """The first sample of the music that may know of it."""
 
 
-class MemoryState(Message, frozen=True, tag="memory.state"):
-    """Which moments of the video the music knows, capture times in order."""
+class MemoryCell(Struct, frozen=True):
+    """A picture that the music knows."""
 
-    window_us: Annotated[tuple[v.Micros, ...], Meta(max_length=HELD_SLOTS)]
-    memory_us: Annotated[tuple[v.Micros, ...], Meta(max_length=HELD_SLOTS)]
+    at_us: v.Micros
+    """When it was captured."""
+    picture: v.Count
+    """How many were looked at before it."""
+    place: Literal["window", "recalled", "memory"]
+    """window: in the short-term window. recalled: in long-term memory, and heard now. memory: kept there."""
+    age_ms: v.Millis
+    """How old it is in what sounds now."""
+
+
+class MemoryState(Message, frozen=True, tag="memory.state"):
+    """What the music remembers of the video, the oldest first; sent when it changes."""
+
+    cells: Annotated[tuple[MemoryCell, ...], Meta(max_length=HELD_CELLS)]
 
 
 class Latency(Message, frozen=True, tag="latency"):

@@ -1,7 +1,8 @@
 """The pictures that came in, with the music: video is copied, pictures are encoded. Its first picture is its beginning.
 
 H.264 is copied into mp4 and VP8 into WebM, from the first keyframe on; stills and raw pictures become H.264 at the fastest
-preset, as large as the first one. A picture lies where the music stood when it came, so video with pictures out of order is not for it.
+preset, as large as the first one. A picture lies where the music stood when it came, so video with pictures out of order is
+not for it.
 The files are fragmented: what is on the disk can be played, also when nobody finished it.
 """
 

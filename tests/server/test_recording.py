@@ -97,7 +97,7 @@ def test_a_recording_holds_the_samples_that_were_sent(serve: Serve, tmp_path: Pa
         assert (state["state"], state["reason"]) == ("finished", "asked")
         folder = folder_of(tmp_path)
         recorded = sound_of(folder / f"music.{form}")
-        head, *lines, last = timeline_of(folder)
+        head, *_, last = timeline_of(folder)
         assert len(recorded) == state["samples"] == round(last["duration_s"] * RATE) > 0.4 * RATE
         at = head["first_sample"] - client.first
         np.testing.assert_array_equal(recorded, client.pcm[at : at + len(recorded)])
