@@ -2,7 +2,9 @@
 
 import * as camera from "./camera.js";
 import { Measure } from "./measure.js";
+import { Memory } from "./memory.js";
 import { Player } from "./player.js";
+import { Recording } from "./recording.js";
 import { Scope } from "./scope.js";
 import { Session } from "./session.js";
 
@@ -18,9 +20,16 @@ const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 const FRAME_MS = 40, CALM_FRAME_MS = 500;
 const GAUGE_MS = 400;
 const MOST_CUTS = 200; // that are remembered for statistics
+const DESCRIBE_MS = 500; // words that count seconds
 const WAIT_MS = 120; // a slider is sent so long after its last move
 
 const scope = new Scope({ strip: $("strip"), wave: $("wave"), spectrum: $("spectrum") });
+const memory = new Memory({ old: $("memoryold"), window: $("memorywindow"), caption: $("memorycaption") });
+const recording = new Recording(
+  { button: $("record"), list: $("recorded"), forms: () => [...document.getElementsByName("form")], film: $("film") },
+  (message) => session?.send(message),
+  () => (key ? { authorization: `Bearer ${key}` } : {}),
+);
 const measure = new Measure();
 let session = null, player = null, shutter = null, config = null, playback = "stopped", waiting = {}, timer = null;
 let cuts = []; // {atMs, sample}: capture time, and the first sample that may know of it
@@ -29,8 +38,9 @@ let file = null, key = sessionStorage.getItem("key") || "";
 // --- what the server is
 
 const about = await (await fetch("v1/version")).json();
-config = about.config;
+config = { ...about.config };
 $("model").textContent = about.model;
+for (const id of ["record", "recordings", "recordkey"]) $(id).hidden = !about.records;
 $("version").textContent = `Cuestream ${about.version} · ${about.protocol}`;
 if (about.label) {
   $("label").textContent = about.label;
@@ -65,6 +75,7 @@ async function begin() {
     $("empty").hidden = true;
     session = await Session.make(key, changes());
     scope.clear();
+    memory.clear();
     measure.clear();
     cuts = [];
     session.addEventListener("music", ({ detail }) => heard(detail));
@@ -102,6 +113,7 @@ async function cleanUp() {
   camera.close($("preview"));
   const done = player;
   session = player = shutter = null;
+  recording.finished();
   playback = "stopped";
   $("empty").hidden = false;
   enable();
@@ -139,6 +151,7 @@ const answers = {
     shutter = new camera.Shutter($("preview"), message.video, (payload, atUs, canvas) => {
       session?.show(payload, atUs);
       scope.show(canvas);
+      memory.keep(atUs, canvas);
     });
     session.send({ type: "playback", action: "play" });
   },
@@ -164,6 +177,8 @@ const answers = {
     $("flash").classList.add("on");
     requestAnimationFrame(() => requestAnimationFrame(() => $("flash").classList.remove("on")));
   },
+  "memory.state": (message) => memory.show(message.cells),
+  "recording.state": (message) => recording.told({ text: "", ...message }),
   latency: (message) => {
     const ear = measure.pictureToEar;
     if (ear) {
@@ -254,7 +269,7 @@ function showSlider(name, value) {
 
 function enable() {
   const live = Boolean(session?.live);
-  for (const id of ["change", "reset", "pause"]) $(id).disabled = !live;
+  for (const id of ["change", "reset", "pause", "record"]) $(id).disabled = !live;
   $("pause").textContent = playback === "paused" ? "Play" : "Pause";
   $("pause").setAttribute("aria-pressed", playback === "paused");
   $("start").textContent = session ? "End" : "Start";
@@ -302,6 +317,7 @@ const KEYS = {
   n: () => $("reset").click(),
   h: () => $("hold_scene").click(),
   m: () => $("mute").click(),
+  r: () => $("record").click(),
   "+": () => nudge(1),
   "-": () => nudge(-1),
 };
@@ -323,12 +339,17 @@ addEventListener("pagehide", () => session?.leave());
 
 // --- drawing
 
-let drawn = 0;
+let drawn = 0, described = 0;
 function draw(now) {
   requestAnimationFrame(draw);
   if (now - drawn < (CALM.matches ? CALM_FRAME_MS : FRAME_MS)) return;
   drawn = now;
   scope.draw();
+  if (now - described > DESCRIBE_MS) {
+    described = now;
+    memory.describe();
+    recording.describe();
+  }
   const seconds = Math.floor(Math.max(0, played) / 48000);
   $("position").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 }

@@ -136,9 +136,10 @@ class Chromium:
             time.sleep(0.1)
         raise TimeoutError(f"{script} was not true within {within_s:g} s; {self.events[-3:]}")
 
-    def key(self, text: str) -> None:
-        for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=text, text=text if kind == "keyDown" else "")
+    def key(self, name: str) -> None:
+        """Press a key: a letter, or a name such as ArrowLeft."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=name)
 
     def picture(self, path: Path) -> None:
         """The window as a PNG."""
