@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import av
+from av.error import InvalidDataError
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, VideoReformatter
 
@@ -23,6 +24,7 @@ from engine.frames import F32
 from engine.media.mux import add_sound
 from engine.media.output import TARGETS
 from server.imaging import Eyes
+from server.protocol.errors import ProtocolError
 from server.protocol.limits import Limits
 from server.protocol.media import Flag, Kind, Media
 from server.recording.sound import block
@@ -30,21 +32,23 @@ from server.resampling import WIRE_RATE
 
 TIME_BASE = Fraction(1, WIRE_RATE)
 KEYFRAME_S = 2
+BROKEN = (ProtocolError, InvalidDataError, ValueError, struct.error)
+"""What a picture raises that is none. The session tells its client."""
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}
 PRESET = {"preset": "ultrafast", "tune": "zerolatency", "crf": "27"}
 """Of x264: about a millisecond for a picture of 320 x 180."""
+VP8_START = b"\x9d\x01\x2a"
 IVF = struct.Struct("<4sHH4sHHIIII")
 
 
 class Film:
-    """`name`: of the file, None before the first picture. Raises FFmpegError and OSError when the disk does, ProtocolError for
-    a picture that cannot be decoded."""
+    """`name`: of the file, None before the first picture. Raises FFmpegError and OSError when the disk does."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self._folder, self._limits = folder, limits
         self.name: str | None = None
         self.left_out = 0
-        """Pictures of another kind than the first one, or before a keyframe."""
+        """Pictures that are broken, of another kind than the first one, or before a keyframe."""
         self._began = 0  # the recording's sample that is the film's first
         self._last = -1  # time of the newest picture
         self._container: Any = None
@@ -53,16 +57,22 @@ class Film:
 
     def picture(self, sample: int, media: Media) -> None:
         """sample: of the recording, that sounded when the picture came."""
+        try:
+            taken = self._take(sample, media)
+        except BROKEN:
+            taken = False
+        self.left_out += not taken
+
+    def _take(self, sample: int, media: Media) -> bool:
         if self._track is None and not self._begin(sample, media):
-            self.left_out += 1
-            return
+            return False
         assert self._track is not None
         if not self._track.takes(media):
-            self.left_out += 1
-            return
+            return False
         self._last = max(sample - self._began, self._last + 1)
         for packet in self._track.packets(media, self._last):
             self._container.mux(packet)
+        return True
 
     def sound(self, first: int, samples: F32) -> None:
         """samples: [n], of the recording from `first` on; those from before the first picture are left out."""
@@ -85,7 +95,8 @@ class Film:
         target = TARGETS[ending]
         options = (FRAGMENTS if ending == ".mp4" else {"cluster_time_limit": "1000"}) | {"flush_packets": "1"}
         path = self._folder / f"film{ending}"
-        track = Copied(media) if media.kind in COPIED else Encoded(media, self._limits)
+        make = Copied if media.kind in COPIED else Encoded
+        track: Track = make(media, self._limits)
         self._container = av.open(str(path), "w", format=target.format, options=options)
         track.join(self._container)
         self._track = track
@@ -109,8 +120,12 @@ class Track(Protocol):
 class Copied:
     """Packets as they came. After one that was lost nothing is taken until a keyframe."""
 
-    def __init__(self, first: Media) -> None:
-        self._like = av.open(io.BytesIO(COPIED[first.kind](first.payload)))
+    def __init__(self, first: Media, limits: Limits) -> None:
+        form, wrap = COPIED[first.kind]
+        most = [{"max_pixels": str(limits.image_pixels)}]
+        self._like = av.open(io.BytesIO(wrap(first.payload)), format=form, stream_options=most)
+        if not self._like.streams.video[0].width:
+            raise ValueError("a keyframe that does not say how large it is")
         self._stream: Any = None
         self._kind, self._next = first.kind, first.seq
 
@@ -175,11 +190,16 @@ class Encoded:
 
 
 def _ivf(frame: bytes) -> bytes:
-    """A VP8 keyframe as a file of its own."""
+    """A VP8 keyframe as a file of its own. Raises ValueError for what is none."""
+    if len(frame) < 10 or frame[0] & 1 or frame[3:6] != VP8_START:
+        raise ValueError("this does not begin as a keyframe of VP8 does")
     width, height = struct.unpack_from("<HH", frame, 6)
     head = IVF.pack(b"DKIF", 0, IVF.size, b"VP80", width & 0x3FFF, height & 0x3FFF, 1000, 1, 1, 0)
     return head + struct.pack("<IQ", len(frame), 0) + frame
 
 
-COPIED: dict[Kind, Callable[[bytes], bytes]] = {Kind.H264: bytes, Kind.VP8: _ivf}
-"""Codecs of video, and a keyframe of each as a file that can be opened."""
+COPIED: dict[Kind, tuple[str, Callable[[bytes], bytes]]] = {
+    Kind.H264: ("h264", bytes),
+    Kind.VP8: ("ivf", _ivf),
+}
+"""Codecs of video: a format of FFmpeg, and what makes a file of it from a keyframe."""

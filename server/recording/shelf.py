@@ -9,10 +9,13 @@ import json
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from engine.errors import CuestreamError
 
 GB = 10**9
 ABOUT = "about.json"
@@ -49,11 +52,19 @@ class Full(Exception):
     """No room for a recording: `quota` or `disk`."""
 
 
+class NoFolder(CuestreamError):
+    """Nothing can be written where the recordings should lie."""
+
+
 class Shelf:
-    """root: it is made when it is missing. Raises OSError when nothing can be written there."""
+    """root: it is made when it is missing. Raises NoFolder."""
 
     def __init__(self, root: Path, limits: RecordingLimits) -> None:
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=root).close()
+        except OSError as error:
+            raise NoFolder(f"recordings cannot be written to {root}: {error.strerror}") from None
         self.root, self.limits = root, limits
 
     def place(self, recording_id: str) -> Path:

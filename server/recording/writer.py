@@ -17,7 +17,6 @@ from typing import Any, Literal, TextIO, TypeAlias
 from av.error import FFmpegError
 
 from engine.frames import F32
-from server.protocol.errors import ProtocolError
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
@@ -164,7 +163,8 @@ class Writer:
             items, reason = self._fetch()
             for item in items:
                 if isinstance(item, Pictured):
-                    self._picture(item, film)
+                    if film:
+                        film.picture(item.sample, item.media)
                     continue
                 samples = item.samples[: most - item.first]
                 sound.write(samples)
@@ -183,13 +183,6 @@ class Writer:
                     self._shelf.check_room()
                 except Full as full:
                     return "quota" if full.args[0] == "quota" else "disk"
-
-    def _picture(self, item: Pictured, film: Film | None) -> None:
-        if film:
-            try:
-                film.picture(item.sample, item.media)
-            except ProtocolError:
-                film.left_out += 1  # the session has told its client
 
     def _fetch(self) -> tuple[list[Heard | Pictured], Reason | None]:
         with self._change:

@@ -179,6 +179,22 @@ def test_a_film_copies_video_from_its_first_keyframe_on(
     assert grey[1] > grey[0]
 
 
+@pytest.mark.parametrize("kind", [Kind.H264, Kind.VP8])
+def test_a_film_leaves_out_what_is_no_video(tmp_path: Path, kind: Kind) -> None:
+    good = video("libx264" if kind is Kind.H264 else "libvpx", 3)
+    film = Film(tmp_path, Limits())
+    broken = [b"", b"x", b"\0\0\1\x65" + bytes(90), np.random.default_rng(0).bytes(400)]
+    for number, data in enumerate(broken):
+        film.picture(0, Media(kind, StreamId.VIDEO, number, 0, data, Flag.KEYFRAME))
+    assert (film.name, film.left_out) == (None, len(broken))
+    for number, (data, flags) in enumerate(good, len(broken)):
+        film.picture(1920 * number, Media(kind, StreamId.VIDEO, number, 0, data, flags))
+    film.close()
+    assert film.name is not None
+    with av.open(str(tmp_path / film.name)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 3
+
+
 def test_after_a_lost_packet_a_film_waits_for_a_keyframe(tmp_path: Path) -> None:
     packets = video("libx264", 5)
     film = Film(tmp_path, Limits())
@@ -437,6 +453,21 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert gone.join(PATIENCE_S)
     assert told[0].state == "failed"
     assert told[0].error
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    command = [sys.executable, "-m", "cuestream", "serve", "--model", "random-tiny", "--port", "0"]
+    done = subprocess.run(
+        [*command, "--recordings", str(tmp_path / "file")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "recordings cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_names_are_only_those_of_recordings(tmp_path: Path) -> None:
