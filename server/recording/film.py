@@ -122,10 +122,11 @@ class Copied:
 
     def __init__(self, first: Media, limits: Limits) -> None:
         form, wrap = COPIED[first.kind]
-        most = [{"max_pixels": str(limits.image_pixels)}]
-        self._like = av.open(io.BytesIO(wrap(first.payload)), format=form, stream_options=most)
-        if not self._like.streams.video[0].width:
-            raise ValueError("a keyframe that does not say how large it is")
+        most = {"max_pixels": str(limits.image_pixels)}  # it is for the decoder that looks at the keyframe
+        self._like = av.open(io.BytesIO(wrap(first.payload)), format=form, options=most)
+        like = self._like.streams.video[0]
+        if not 0 < like.width * like.height <= limits.image_pixels:
+            raise ValueError(f"a keyframe of {like.width} x {like.height} pixels")
         self._stream: Any = None
         self._kind, self._next = first.kind, first.seq
 

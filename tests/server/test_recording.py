@@ -195,6 +195,14 @@ def test_a_film_leaves_out_what_is_no_video(tmp_path: Path, kind: Kind) -> None:
         assert sum(1 for _ in container.decode(video=0)) == 3
 
 
+@pytest.mark.parametrize(("codec", "kind"), [("libx264", Kind.H264), ("libvpx", Kind.VP8)])
+def test_a_film_takes_no_larger_pictures_than_the_session(tmp_path: Path, codec: str, kind: Kind) -> None:
+    film = Film(tmp_path, Limits(image_pixels=64 * 48 - 1))
+    film.picture(0, Media(kind, StreamId.VIDEO, 0, 0, *video(codec, 1)[0]))
+    film.picture(0, Media(Kind.JPEG, StreamId.VIDEO, 1, 0, jpeg(1)))
+    assert (film.name, film.left_out) == (None, 2)
+
+
 def test_after_a_lost_packet_a_film_waits_for_a_keyframe(tmp_path: Path) -> None:
     packets = video("libx264", 5)
     film = Film(tmp_path, Limits())
