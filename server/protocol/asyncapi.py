@@ -40,7 +40,6 @@ def asyncapi() -> dict[str, Any]:
             "messages": {tag_of(kind): _message(kind, schemas) for kind in kinds}
             | {name: _binary(name, text) for name, text in MEDIA.items()},
             "schemas": dict(sorted(schemas.items())),
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
 

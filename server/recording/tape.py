@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from server.hosted import Hosted
 
 EVERYTHING = Patience(credit=None, skip_behind=2**62, give_up_behind=2**62)
+MOST_NOTES = 256
+"""Events that wait for the next music, as in a pause."""
 STOP_S = 10.0
 """How long a server that ends waits for its recordings."""
 
@@ -120,7 +122,7 @@ class Tape:
         self._delivery = Delivery(EVERYTHING, ring.end, Counter())
         self._feed = hosted.feed(ring.end)
         self.begin = self._next = self._feed.next
-        self._lines: list[dict[str, Any]] = []  # bound: what happens in a tick
+        self._lines: deque[dict[str, Any]] = deque(maxlen=MOST_NOTES)  # full: the oldest goes
         loop = asyncio.get_running_loop()
 
         def tell(told: Told) -> None:
@@ -169,8 +171,8 @@ class Tape:
         samples = samples[max(0, self._next - first) :]
         if first > self._next:  # what was lost is silence
             samples = np.concatenate((np.zeros(first - self._next, np.float32), samples))
-        lines, self._lines = (*self._lines, *lines), []
-        self._writer.put(Heard(self._next - self.begin, samples, lines))
+        self._writer.put(Heard(self._next - self.begin, samples, (*self._lines, *lines)))
+        self._lines.clear()
         self._next += len(samples)
 
     def _line(self, out: AudioOut) -> dict[str, Any]:

@@ -118,8 +118,7 @@ def test_a_minute_in_a_browser_plays_without_a_gap_and_answers_what_the_camera_s
     assert end["received"] > begun["received"]
     assert end["sent"] > begun["sent"]
     assert end["pictureToEar"]["p50"] > 0
-    assert measured["flashes"] > PLAY_S / 2
-    assert measured["answered"] >= 0.8 * measured["flashes"]
+    assert measured["answered"] >= measured["flashes"] / 2 > 3
     assert measured["cuts"] > 0
     assert not browser.events
     if measured["others_cores"] > MOST_OTHERS:
@@ -128,6 +127,7 @@ def test_a_minute_in_a_browser_plays_without_a_gap_and_answers_what_the_camera_s
         )
     assert measured["heard_s"] > 0.97 * PLAY_S
     assert end["underruns"] == 0
+    assert measured["flashes"] >= PLAY_S - 5
     assert measured["answered"] >= measured["flashes"] - 3  # the last ones are on their way
 
 

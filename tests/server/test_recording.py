@@ -25,6 +25,7 @@ from server.protocol.media import NO_FLAGS, Flag, Kind, Media, StreamId
 from server.recording.film import Film
 from server.recording.shelf import RecordingLimits, Shelf, new_id
 from server.recording.sound import Sound
+from server.recording.tape import MOST_NOTES
 from server.recording.writer import Heard, Pictured, Told, Writer
 
 ROOT = Path(__file__).parents[2]
@@ -451,6 +452,23 @@ def test_what_waits_for_a_slow_disk_is_bounded(tmp_path: Path) -> None:
     assert [(each.state, each.reason) for each in told] == [("recording", None), ("failed", "failed")]
     assert "slow" in told[-1].error
     assert (told[-1].samples, told[-1].left_out) == (2 * RATE, 2)
+
+
+def test_what_happens_while_nothing_sounds_is_bounded_and_comes_with_the_next_music(
+    serve: Serve, tmp_path: Path
+) -> None:
+    with serve(recordings=tmp_path) as served, Client(served.ws) as client:
+        hosted = served.host.sessions[client.start()["session_id"]]
+        client.send("recording", action="start")
+        client.until("recording.state")
+        tape = hosted.tape
+        assert tape is not None
+        served.on_loop(lambda: [tape.note({"n": number}) for number in range(1000)])
+        client.play()
+        client.send("recording", action="stop")
+        client.until("recording.state", state="finished")
+    noted = [line["n"] for line in timeline_of(folder_of(tmp_path)) if "n" in line]
+    assert noted == list(range(1000 - MOST_NOTES + 1, 1000))  # and the verb that began the music
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
