@@ -68,9 +68,9 @@ def flashing_camera(path: Path) -> None:
             file.write(b"FRAME\n" + luma.tobytes() + chroma)
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = str(tmp_path_factory.mktemp("recordings"))
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    folder = str(tmp_path / "recordings")
     command = [
         sys.executable,
         "-m",
