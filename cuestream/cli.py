@@ -273,11 +273,22 @@ def serve(
         ),
     ] = None,
     threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
+    raw_video: Annotated[
+        bool, typer.Option("--raw-video", help="also take pictures without a codec: RGB24, I420")
+    ] = False,
+    recordings: Annotated[
+        Path | None, typer.Option(help="folder that sessions may be recorded into; without it none is")
+    ] = None,
+    recordings_gb: Annotated[
+        float, typer.Option(min=0.001, help="when so much lies in that folder, nothing more is recorded")
+    ] = 20.0,
 ) -> None:
     """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
     _need_serve()
     from cuestream.players import find_player
     from server.app import make_app
+    from server.protocol.limits import Limits
+    from server.recording.shelf import GB, RecordingLimits
     from server.serving import check_address, is_loopback, make_server
     from server.settings import Settings
     from server.tls import Certificate, TlsError
@@ -289,7 +300,16 @@ def serve(
     certificate = Certificate(tls_cert, tls_key) if tls_cert else None
     if certificate:
         certificate.check()
-    settings = Settings(model=model, api_key=api_key, max_sessions=max_sessions, checkpoints=checkpoints)
+    room = RecordingLimits(folder_bytes=int(recordings_gb * GB))
+    settings = Settings(
+        model=model,
+        api_key=api_key,
+        max_sessions=max_sessions,
+        checkpoints=checkpoints,
+        limits=Limits(raw_video=raw_video),
+        recordings=recordings,
+        recording=room,
+    )
     with err.status("loading the model"):
         player = find_player(model, threads)
         application = make_app(player, settings, local=is_loopback(host))

@@ -49,9 +49,12 @@ class Batcher(Generic[Key]):
         return len(self._streams)
 
     def admit(self) -> None:
-        """Raises NoRoom, with the time to try again, when one stream more would make all of them late."""
+        """Raises NoRoom, with the time to try again, when one stream more would make all of them late.
+
+        The first is always let in: without one nothing is measured, and a slow hour would last for ever.
+        """
         playing = len(self._streams) - len(self._resting)
-        if not self.times.fits(playing + 1):
+        if playing and not self.times.fits(playing + 1):
             raise NoRoom(f"{playing} streams fill this device", RETRY_S)
 
     def join(self, key: Key, stream: Stream) -> None:

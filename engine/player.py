@@ -5,7 +5,7 @@ A shell shows frames, advances step by step and takes audio; whether a model mak
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -59,6 +59,10 @@ class Held:
     cuts: list[int]
     """Seen since the last time somebody asked."""
     counts: dict[str, int]
+    recalled: list[int] = field(default_factory=list)
+    """Of the memory, those that the music hears now."""
+    captured: dict[int, int] = field(default_factory=dict)
+    """When the frame at a moment of the window was captured, as a step."""
 
 
 S = TypeVar("S", bound=Stream)
@@ -155,4 +159,6 @@ class ModelPlayer:
         cuts, sight.cuts = sight.cuts, []
         window = sorted(slot * stride for slot in sight.window.places)
         memory = [slot * stride for slot in sight.memory_slots]
-        return Held(window, memory, cuts, dict(sight.counts))
+        recalled = [slot * stride for slot in sight.recalled_slots]
+        captured = {slot * stride: step for slot, step in sight.captured.items()}
+        return Held(window, memory, cuts, dict(sight.counts), recalled, captured)

@@ -81,6 +81,16 @@ class Sight:
         """Slots that long-term memory holds now."""
         return list(self.long_term.held)
 
+    @property
+    def recalled_slots(self) -> list[int]:
+        """Those of them that the condition knows."""
+        return list(self._recalled)
+
+    @property
+    def captured(self) -> dict[int, int]:
+        """Of each slot in the window, the step at which its frame was captured."""
+        return {slot: seen.step for slot, seen in zip(self.window.places, self._held, strict=True)}
+
     def push(self, frame: Frame) -> None:
         """Put a frame into the mailbox. Raises ValueError when it is not as large as the model's eyes."""
         side = self.spec.vision.image_size

@@ -20,6 +20,8 @@ from server.guard import Guard
 from server.host import Host
 from server.metrics import CONTENT_TYPE
 from server.openapi import description
+from server.protocol.asyncapi import asyncapi
+from server.recording import rest as recordings
 from server.settings import Settings
 from server.stream_socket import stream
 
@@ -35,6 +37,7 @@ POLICY = "; ".join(
 )
 """What the page may load: its own files, and a video that the user chose."""
 SESSION = "/v1/sessions/{session_id}"
+RECORDING = "/v1/recordings/{recording_id}"
 
 
 def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Starlette:
@@ -54,12 +57,17 @@ def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Sta
         Route(SESSION, rest.change, methods=["PATCH"]),
         Route(SESSION, rest.end, methods=["DELETE"]),
         Route(SESSION + "/audio.{ending}", http_audio.listen, methods=["GET"]),
+        Route(SESSION + "/recording", recordings.begin, methods=["POST"]),
+        Route(SESSION + "/recording", recordings.end, methods=["DELETE"]),
+        Route(RECORDING, recordings.look, methods=["GET"]),
+        Route(RECORDING + "/{name}", recordings.fetch, methods=["GET"]),
         WebSocketRoute("/v1/stream", stream),
         Route("/v1/version", rest.version),
         Route("/healthz", rest.live),
         Route("/readyz", rest.ready),
         Route("/metrics", metrics),
         Route("/openapi.json", openapi),
+        Route("/asyncapi.json", websocket),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     app = Starlette(
@@ -86,3 +94,7 @@ async def metrics(request: Request) -> Response:
 
 async def openapi(request: Request) -> Response:
     return JSONResponse(description())
+
+
+async def websocket(request: Request) -> Response:
+    return JSONResponse(asyncapi())

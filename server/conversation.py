@@ -192,6 +192,8 @@ class Conversation:
                 event_id=message.event_id,
             )
         )
+        if hosted.tape:
+            self._line.say(hosted.tape.state)
 
     # --- the others
 
@@ -219,8 +221,21 @@ class Conversation:
                 hosted.reported(message)
             case m.Ping(t_us=t_us):
                 return m.Pong(t_us, int(now_s * 1e6))
+            case m.Recording():
+                self._record(hosted, message)
             case m.SessionEnd(fade_ms=fade_ms):
                 hosted.end(now_s, None if fade_ms is UNSET else fade_ms)
             case _:
                 raise ProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "the session has begun already")
         return None
+
+    def _record(self, hosted: Hosted, message: m.Recording) -> None:
+        """The answer comes when the files are open, or finished."""
+        if message.action == "start":
+            tape = hosted.record(message.audio, message.video)
+        elif hosted.tape is None:
+            raise SessionError("bad_request", "this session is not being recorded")
+        else:
+            tape = hosted.tape
+            tape.end("asked")
+        tape.event_id = None if message.event_id is UNSET else message.event_id

@@ -6,7 +6,8 @@ from engine.errors import CuestreamError
 
 
 class SessionError(CuestreamError):
-    """`code`: bad_request, session_expired, session_busy, slow_consumer or generator_failed."""
+    """`code`: bad_request, session_expired, session_busy, slow_consumer, generator_failed,
+    recording_off or recording_refused."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

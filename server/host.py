@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from cuestream import __version__
 from engine.errors import NoRoom
 from engine.player import Player
 from engine.spec import StreamPolicy
@@ -24,6 +25,8 @@ from server.orders import Report
 from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
 from server.protocol.errors import ErrorCode
+from server.recording.shelf import Shelf as Recordings
+from server.recording.tape import Recorder
 from server.runner import Runner
 from server.secrets import HANDLE_SPARE_S, Door, new_session_id
 from server.session import Session
@@ -61,7 +64,10 @@ class Host:
         self.door = Door(settings.api_key, settings.limits.resume_window_s, signing, epoch_s)
         self.gate = Gate(self.door, settings.limits, self.metrics, monotonic)
         self._pool = ThreadPoolExecutor(settings.decoders, "pictures")
-        self._house = House(settings, self._pool, self.metrics, self.door, self.shelf, epoch_s)
+        recordings = Recordings(settings.recordings, settings.recording) if settings.recordings else None
+        about = {"cuestream": __version__, "model": player.name, "label": player.label}
+        self.recorder = Recorder(recordings, settings.limits, self.metrics, self.door.downloading, about)
+        self._house = House(settings, self._pool, self.metrics, self.door, self.recorder, self.shelf, epoch_s)
         self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom; and max_parked
         self.draining = self._hung = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,6 +84,7 @@ class Host:
     async def stop(self) -> None:
         assert self._runner is not None
         self.end_all()
+        await self.recorder.stop()
         try:
             await asyncio.to_thread(self._runner.stop)
         except TimeoutError as error:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
+from msgspec import UNSET
 
 from engine.frames import U8
 from server.controls import ChangeNow, Event, Fade
@@ -27,6 +28,9 @@ from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
+from server.protocol.values import RecordedAudio
+from server.recording.tape import Recorder, Tape
+from server.remembering import Remembering
 from server.resampling import WIRE_RATE, aligned
 from server.secrets import Door
 from server.seeing import Stamps, Watching
@@ -58,6 +62,7 @@ class House:
     pool: ThreadPoolExecutor
     metrics: Metrics
     door: Door
+    recorder: Recorder
     shelf: Shelf | None
     epoch_s: float
 
@@ -89,14 +94,18 @@ class Hosted:
         """Those of them that a server after this one would know."""
         self.form = DEFAULT
         self.revisions = Revisions()
-        self.ages = Ages(1000 * core.config.hop / core.config.limits.rate)
+        step_ms = 1000 * core.config.hop / core.config.limits.rate
+        self.ages = Ages(step_ms)
         self.watching = Watching(
             core.config.side, house.settings.limits, house.pool, self._show, self._refuse
         )
         self.taps: list[Listener] = []  # bound: http_audio.MOST_LISTENERS
+        self.tape: Tape | None = None
+        """What records it."""
         self._house, self._stamps = house, Stamps()
         self._life = Lifetime.begin(house.settings.limits, now_s)
         self._second_s = now_s
+        self._remembering, self._remembered_s = Remembering(step_ms), now_s
         self._told: tuple[str, str, int] | None = None
         self._asked: deque[str] = deque(maxlen=8)  # event ids of scene.change; full: the oldest is forgotten
         self._checkpoint = core.checkpoint
@@ -182,12 +191,15 @@ class Hosted:
 
     def _connect(self, line: Line, speaker: Speaker) -> None:
         self.line, self.speaker, self._told = line, speaker, None
+        self._remembering.forget_told()
 
     # --- what a client asks
 
     def picture(self, now_s: float, media: Media) -> None:
         self._life.pictured_s = now_s
         self.watching.picture(now_s, media)
+        if self.tape:
+            self.tape.picture(now_s, media)
 
     def _show(self, came_s: float, pixels: U8, at_us: int) -> None:
         playout = self.core.playout
@@ -211,6 +223,7 @@ class Hosted:
             self.core.control(now_s, control)
         self.config = after
         self.revisions.note(self.core)
+        self._note({"config": msgspec.to_builtins(patch)})
         return self.updated()
 
     def updated(self) -> m.SessionUpdated:
@@ -224,6 +237,7 @@ class Hosted:
             "reset_context": self.core.reset_context,
         }
         verbs[action](now_s)
+        self._note({"playback": action})
         self._life.active_s = now_s
         return self.state()
 
@@ -246,6 +260,21 @@ class Hosted:
             credit = credit_ms * self.core.config.limits.rate // 1000
             self.core.delivery.patience = replace(self.core.delivery.patience, credit=credit)
 
+    def record(self, audio: RecordedAudio, video: bool) -> Tape:
+        """Raises SessionError. The client is told when the files are open, and when they are finished."""
+        self.tape = self._house.recorder.begin(self, audio, video)
+        return self.tape
+
+    def recorded(self, tape: Tape) -> None:
+        """How a recording of this session stands now."""
+        event_id = UNSET if tape.event_id is None else tape.event_id
+        tape.event_id = None
+        self._say(msgspec.structs.replace(tape.state, event_id=event_id))
+
+    def _note(self, line: dict[str, Any]) -> None:
+        if self.tape:
+            self.tape.note(line)
+
     def end(self, now_s: float, fade_ms: int | None = None) -> None:
         """Fade out; the last words follow."""
         if self.core.state != "playing":
@@ -267,7 +296,10 @@ class Hosted:
                 self._event(output)
         for tap in list(self.taps):
             tap.tick(now_s)
+        if self.tape:
+            self.tape.tick(now_s)
         self._tell_state()
+        self._tell_memory(now_s)
         if now_s - self._second_s >= 1:
             self._second_s = now_s
             self._each_second(now_s, step_share)
@@ -279,13 +311,24 @@ class Hosted:
         if self.line is None or self.speaker is None:
             return
         before = self.speaker.sent
-        newest_us = self._stamps.at_us(out.newest_step)
-        for data in self.speaker.say(out, newest_us, self.revisions.of(out)):
+        for data in self.speaker.say(out, self._stamps.at_us(out.newest_step), self.revisions.of(out)):
             self.line.put(data)
         self._house.metrics.sent.inc(self.speaker.sent - before)
         self._house.metrics.picture_age.observe(
             out.age_steps * self.core.config.hop / self.core.config.limits.rate
         )
+
+    def about(self, out: AudioOut) -> dict[str, Any]:
+        """What is known of a chunk, for a timeline."""
+        return {
+            "newest_us": self._stamps.at_us(out.newest_step),
+            "newest_step": out.newest_step,
+            "age_s": out.age_steps * self.core.config.hop / self.core.config.limits.rate,
+            "segment": out.segment,
+            "seed": out.seed,
+            "take": out.take,
+            "revision": self.revisions.of(out),
+        }
 
     def _event(self, event: Event) -> None:
         match event.kind:
@@ -311,6 +354,7 @@ class Hosted:
             self.config.cut_response,
             max(0, self.wire_samples(playout.ring.end + ahead)),
         )
+        self._note({"cut_us": message.at_us, "from_sample": message.from_sample})
         if self._asked:
             message = msgspec.structs.replace(message, event_id=self._asked.popleft())
         self._say(message)
@@ -330,6 +374,16 @@ class Hosted:
         if self.line and told != self._told:
             self._told = told
             self._say(state)
+
+    def _tell_memory(self, now_s: float) -> None:
+        held, core = self.core.remembered, self.core
+        due = now_s - self._remembered_s >= self.settings.limits.memory_ms / 1000
+        if self.line is None or held is None or held.take != core.playout.take or not due:
+            return
+        self._remembered_s = now_s
+        sounding = core.playout.sounding(now_s) // core.config.hop
+        if told := self._remembering.state(held, self._stamps, sounding):
+            self._say(told)
 
     def _each_second(self, now_s: float, step_share: float) -> None:
         if self.core.state == "playing" and (told := self.ages.latency(step_share)):
@@ -363,6 +417,8 @@ class Hosted:
         self.gone = True
         for tap in self.taps:
             tap.end()
+        if self.tape:
+            self.tape.end("session_ended")
         self.watching.stop()
         self.core.close()
 

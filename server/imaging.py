@@ -7,6 +7,8 @@ need what came before: after a loss they wait for a keyframe.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -18,7 +20,9 @@ from engine.frames import U8
 from engine.media.pixels import Scaler
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS, Limits
-from server.protocol.media import Kind, Media
+from server.protocol.media import RAW, Kind, Media
+
+T = TypeVar("T")
 
 DECODERS = {
     Kind.JPEG: "mjpeg",
@@ -43,15 +47,22 @@ class Eyes:
 
     def see(self, media: Media) -> U8 | None:
         """uint8 [S, S, 3], None when the codec needs more first. Raises ProtocolError: decode_failed, frame_too_large."""
+        return self._try(media, self._scaler.square)
+
+    def frame(self, media: Media) -> av.VideoFrame | None:
+        """The same before it is a square."""
+        return self._try(media, lambda frame: frame)
+
+    def _try(self, media: Media, finish: Callable[[av.VideoFrame], T]) -> T | None:
         try:
             frame = self._decode(media)
-            return None if frame is None else self._scaler.square(frame)
+            return None if frame is None else finish(frame)
         except (FFmpegError, MediaError, ValueError, struct.error, IndexError) as error:
             self._chain = None
             raise ProtocolError(ErrorCode.DECODE_FAILED, f"{media.kind.name}: {error}") from None
 
     def _decode(self, media: Media) -> av.VideoFrame | None:
-        if media.kind is Kind.I420:
+        if media.kind in RAW:
             return self._raw(media)
         if media.kind not in CHAINED:
             self._check(*still_size(media.kind, media.payload))
@@ -80,8 +91,10 @@ class Eyes:
         assert media.size is not None  # the protocol saw to it
         width, height = media.size.width, media.size.height
         self._check(width, height)
-        planes = np.frombuffer(media.payload, np.uint8).reshape(height * 3 // 2, width)
-        return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        data = np.frombuffer(media.payload, np.uint8)
+        if media.kind is Kind.RGB24:
+            return av.VideoFrame.from_ndarray(data.reshape(height, width, 3), format="rgb24")
+        return av.VideoFrame.from_ndarray(data.reshape(height * 3 // 2, width), format="yuv420p")
 
     def _check(self, width: int, height: int) -> None:
         if not 0 < width * height <= self._limits.image_pixels:

@@ -76,6 +76,19 @@ class Metrics:
             registry=registry,
         )
         self.listeners = Gauge("cuestream_http_listeners", "Endless HTTP sounds", registry=registry)
+        self.recordings = Gauge("cuestream_recordings", "Recordings that run", registry=registry)
+        self.recordings_ended = Counter(
+            "cuestream_recordings_ended", "Recordings by why they ended", ["reason"], registry=registry
+        )
+        self.recordings_refused = Counter(
+            "cuestream_recordings_refused", "Recordings that did not begin", ["reason"], registry=registry
+        )
+        self.recorded_bytes = Counter(
+            "cuestream_recorded_bytes", "Bytes of recordings that ended", registry=registry
+        )
+        self.recording_left_out = Counter(
+            "cuestream_recording_left_out_pictures", "Pictures that a recording left out", registry=registry
+        )
         self.skipped = Counter(
             "cuestream_http_skipped_samples",
             "Samples that a slow HTTP listener missed, 48 kHz",

@@ -9,15 +9,16 @@ import msgspec
 from cuestream import __version__
 from server.http_audio import ENDINGS
 from server.protocol.config import Config
-from server.protocol.messages import SessionLimits
+from server.protocol.messages import RecordingState, SessionLimits
+from server.recording.rest import Begin
 from server.rest import Change
 
-KINDS = (Change, Config, SessionLimits)
+KINDS = (Begin, Change, Config, RecordingState, SessionLimits)
 
 
 def description() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(KINDS, ref_template="#/components/schemas/{name}")
-    session = [{"name": "session_id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    session, recording = [_path("session_id")], [_path("recording_id")]
     one = "/v1/sessions/{session_id}"
     key: list[dict[str, list[str]]] = [{"key": []}]
     paths = {
@@ -35,6 +36,20 @@ def description() -> dict[str, Any]:
                 "get": _operation(f"Its music without end, as {kind}", "200"),
             }
             for ending, kind in ENDINGS.items()
+        },
+        f"{one}/recording": {
+            "parameters": session,
+            "post": _operation("Begin to record it", "201", key)
+            | {"requestBody": {"content": {"application/json": {"schema": _ref("Begin")}}}},
+            "delete": _operation("Finish its recording", "200", key),
+        },
+        "/v1/recordings/{recording_id}": {
+            "parameters": recording,
+            "get": _operation("Look at a recording", "200", key),
+        },
+        "/v1/recordings/{recording_id}/{name}": {
+            "parameters": [*recording, _path("name")],
+            "get": _operation("Fetch one of its files", "200", key),
         },
         "/v1/version": {"get": _operation("What this server is", "200")},
         "/healthz": {"get": _operation("Whether it lives", "200")},
@@ -59,6 +74,10 @@ def _operation(
     if security:
         answers["401"] = {"description": "No key, or a wrong one"}
     return {"summary": summary, "responses": answers} | ({"security": security} if security else {})
+
+
+def _path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _ref(name: str) -> dict[str, str]:

@@ -63,6 +63,16 @@ class Orders:
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a take's stream holds of the video. Moments are steps; window: each with the step at which its frame was captured."""
+
+    take: int
+    window: tuple[tuple[int, int], ...]
+    memory: tuple[int, ...]
+    recalled: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """music: in order. now: steps of all takes. counts: what the stream saw. failed: why it plays no more.
 
@@ -73,6 +83,7 @@ class Report:
     now: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     cuts: tuple[int, ...] = ()
+    memory: Remembered | None = None
     snapshot: bytes | None = None
     """Of the stream, taken after `music`."""
     refused: str | None = None

@@ -5,7 +5,7 @@ JSON in and out; an error is `{"error": {code, text}}` with the code of `docs/pr
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -26,6 +26,7 @@ from server.protocol.errors import ProtocolError
 from server.secrets import SECRET_S, Anybody, Operator, bearer
 
 MOST_BODY = 64 * 1024
+T = TypeVar("T", bound=Struct)
 
 
 class Change(Struct, frozen=True):
@@ -115,7 +116,7 @@ async def look(request: Request) -> Response:
 async def change(request: Request) -> Response:
     check_key(request)
     hosted, now_s = find(request), host_of(request).monotonic()
-    wanted = await _body(request)
+    wanted = await body(request, Change)
     try:
         if wanted.config is not UNSET:
             hosted.update(now_s, wanted.config)
@@ -147,6 +148,7 @@ async def version(request: Request) -> Response:
         "label": player.label,
         "config": msgspec.to_builtins(host_of(request).config),
         "asks_for_a_key": host_of(request).door.asks_for_a_key,
+        "records": host_of(request).recorder.shelf is not None,
     }
     return JSONResponse(about)
 
@@ -192,18 +194,20 @@ def _shown(request: Request, hosted: Hosted) -> dict[str, Any]:
         "pictures": dict(hosted.watching.counts),
         "revision": hosted.revisions.newest,
         "config": msgspec.to_builtins(hosted.config),
+        "recording": hosted.tape.id if hosted.tape else None,
         "urls": urls(request, hosted.id),
     }
 
 
-async def _body(request: Request) -> Change:
-    body = b""
+async def body(request: Request, kind: type[T]) -> T:
+    """Raises Refused."""
+    read = b""
     async for part in request.stream():
-        body += part
-        if len(body) > MOST_BODY:
+        read += part
+        if len(read) > MOST_BODY:
             raise Refused(413, "message_too_large", f"a body has at most {MOST_BODY} bytes")
     try:
-        return msgspec.convert(parse(body or b"{}"), Change)
+        return msgspec.convert(parse(read or b"{}"), kind)
     except (ProtocolError, msgspec.ValidationError) as error:
         text = error.text if isinstance(error, ProtocolError) else str(error)
         raise Refused(400, "bad_request", text) from None

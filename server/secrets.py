@@ -125,6 +125,13 @@ class Door:
     def may_listen(self, session_id: str, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self.listening(session_id).encode())
 
+    def downloading(self, recording_id: str) -> str:
+        """The same for the files of a recording; empty where no key is asked for."""
+        return self._sign("download", recording_id) if self.asks_for_a_key else ""
+
+    def may_download(self, recording_id: str, token: str) -> bool:
+        return hmac.compare_digest(token.encode(), self._sign("download", recording_id).encode())
+
     def _sign(self, use: str, text: str) -> str:
         return _text(hmac.digest(self._signing, f"{use}.{text}".encode(), hashlib.sha256))
 

@@ -76,6 +76,7 @@ class Stamps:
         self._take = take
         self._steps: deque[int] = deque(maxlen=MOST_STAMPS)  # full: the oldest is forgotten
         self._times_us: deque[int] = deque(maxlen=MOST_STAMPS)
+        self._count = 0  # of all takes
         for step, at_us in newest:
             self.add(take, step, at_us)
 
@@ -91,8 +92,15 @@ class Stamps:
             self._times_us.clear()
         self._steps.append(max(step, self._steps[-1] if self._steps else 0))
         self._times_us.append(at_us)
+        self._count += 1
 
     def at_us(self, step: int) -> int:
         """Of the newest picture that came at this step or before; of the oldest known one when it is older; 0 before any."""
-        place = bisect_right(self._steps, step)
-        return self._times_us[max(0, place - 1)] if self._times_us else 0
+        return self.of(step)[0]
+
+    def of(self, step: int) -> tuple[int, int]:
+        """The same, and how many pictures came before it."""
+        place = max(0, bisect_right(self._steps, step) - 1)
+        if not self._times_us:
+            return 0, 0
+        return self._times_us[place], self._count - len(self._times_us) + place

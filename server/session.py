@@ -26,7 +26,7 @@ from server.degrade import Degradation
 from server.delivery import AudioOut, Delivery
 from server.errors import SessionError
 from server.intake import Intake
-from server.orders import Orders, Report
+from server.orders import Orders, Remembered, Report
 from server.playout import Playout
 from server.policies import changed, mixed
 
@@ -52,6 +52,8 @@ class Session:
         """The newest snapshot; older ones are gone."""
         self.policy_revision = 0
         self.take = 0
+        self.remembered: Remembered | None = None
+        """What the stream holds of the video, by the newest report."""
         self.counts: Counter[str] = Counter()
         self.intake = Intake(config.side, config.waits_for_video, self.counts)
         self._events: deque[Event] = deque(maxlen=MOST_EVENTS)  # full: the oldest is dropped
@@ -250,6 +252,7 @@ class Session:
         self.intake.now = max(self.intake.now, report.now)
         for name, count in report.counts.items():
             self.counts[f"engine_{name}"] = count  # of this take
+        self.remembered = report.memory or self.remembered
         self._events.extend(Event("cut", {"step": step}) for step in report.cuts)
         if report.refused:
             self._events.append(Event("warning", {"message": report.refused}))

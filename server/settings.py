@@ -12,6 +12,7 @@ from server.playout import Limits as PlayoutLimits
 from server.protocol.limits import Limits
 from server.protocol.messages import SessionLimits, VideoFormat
 from server.protocol.values import VideoCodec
+from server.recording.shelf import RecordingLimits
 
 SNAPSHOT_EVERY_S = 1.0
 """So much music is lost at most when the server is killed; it is made again. A checkpoint costs the engine 1 to 2 ms."""
@@ -39,11 +40,14 @@ class Settings:
     video_fps: float = 8.0
     """What a client is asked for: the newest slot is looked at five times a second, a cut at once."""
     video_edge: int = 320
+    recordings: Path | None = None
+    """The folder that sessions may be recorded into; None: none is."""
+    recording: RecordingLimits = field(default_factory=RecordingLimits)
 
     @property
     def video(self) -> VideoFormat:
         codecs: tuple[VideoCodec, ...] = ("jpeg", "webp", "png", "h264", "vp8")
-        raw: tuple[VideoCodec, ...] = ("i420",) if self.limits.raw_video else ()
+        raw: tuple[VideoCodec, ...] = ("i420", "rgb24") if self.limits.raw_video else ()
         return VideoFormat((*codecs, *raw), self.video_fps, self.video_edge)
 
     @property

@@ -15,7 +15,7 @@ from engine.batcher import Batcher
 from engine.player import Player, Stream
 from engine.spec import StreamPolicy
 from server.checkpoint import Checkpoint
-from server.orders import FRAMES_AHEAD, Orders, Report, Shown
+from server.orders import FRAMES_AHEAD, Orders, Remembered, Report, Shown
 from server.playout import Music
 
 T = TypeVar("T")
@@ -128,15 +128,9 @@ class Voice:
     def report(self, refused: str | None, snapshot: bool) -> Report:
         music, held = self.music(), self.player.held(self.stream)
         blob = self.stream.snapshot(caches=self._exact) if snapshot else None
-        return Report(
-            music,
-            self._before + self.stream.now,
-            held.counts,
-            tuple(held.cuts),
-            blob,
-            refused,
-            take=self.take,
-        )
+        memory = Remembered(self.take, tuple(held.captured.items()), tuple(held.memory), tuple(held.recalled))
+        now = self._before + self.stream.now
+        return Report(music, now, held.counts, tuple(held.cuts), memory, blob, refused, take=self.take)
 
 
 class Voices:

@@ -46,6 +46,8 @@ class ErrorCode(StrEnum):
     GENERATOR_FAILED = "generator_failed"
     INGEST_FAILED = "ingest_failed"
     INGEST_FORBIDDEN_URL = "ingest_forbidden_url"
+    RECORDING_OFF = "recording_off"
+    RECORDING_REFUSED = "recording_refused"
     INTERNAL = "internal"
 
 
@@ -93,6 +95,8 @@ FAULTS: dict[ErrorCode, Fault] = {
     ErrorCode.GENERATOR_FAILED: Fault(1011, "the music cannot go on"),
     ErrorCode.INGEST_FAILED: Fault(None, "the video's address could not be read"),
     ErrorCode.INGEST_FORBIDDEN_URL: Fault(None, "the video's address is not allowed"),
+    ErrorCode.RECORDING_OFF: Fault(None, "this server was started without a folder for recordings"),
+    ErrorCode.RECORDING_REFUSED: Fault(None, "a recording runs already, or as many as may"),
     ErrorCode.INTERNAL: Fault(1011, "our mistake"),
 }
 

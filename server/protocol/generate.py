@@ -1,6 +1,6 @@
 """`python -m server.protocol.generate` writes what is made from the protocol's structs and tables; `--check` only compares.
 
-The schema and the vectors go to `docs/`, the types to `sdk/js/`. The same source gives the same bytes.
+The schemas and the vectors go to `docs/`, the types to `sdk/js/`. The same source gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from server.protocol.asyncapi import asyncapi
 from server.protocol.golden import control_vectors, invalid_vectors, media_vectors
 from server.protocol.typescript import protocol_schema, typescript
 
@@ -21,6 +22,7 @@ def artifacts() -> dict[str, str]:
     """Path below the repository's root to text."""
     return {
         "docs/protocol.schema.json": _json(protocol_schema()),
+        "docs/asyncapi.json": _json(asyncapi()),
         "docs/golden/control.json": _json(control_vectors()),
         "docs/golden/media.json": _json(media_vectors()),
         "docs/golden/invalid.json": _json(invalid_vectors()),

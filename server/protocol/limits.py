@@ -10,7 +10,7 @@ class Limits:
     """Sizes are bytes of one websocket message, times are in the unit of the name."""
 
     text_bytes: int = 64 * 1024
-    """A JSON message; the largest of ours, a full `memory.state`, is below 40 KiB."""
+    """A JSON message; the largest of ours, a full `memory.state`, is below 32 KiB."""
     depth: int = 16
     """Objects and arrays inside each other in a JSON message; ours need 3."""
     messages_per_s: int = 50
@@ -33,7 +33,7 @@ class Limits:
     image_pixels: int = 4096 * 2304
     """Width times height of a picture, read from its header before it is decoded."""
     raw_video: bool = False
-    """Whether I420 pictures are taken."""
+    """Whether I420 and RGB24 pictures are taken."""
     fps: int = 60
     """Pictures a second; above it they are dropped and counted."""
     audio_bytes: int = 64 * 1024
@@ -47,6 +47,9 @@ class Limits:
     """A listener this far behind is moved to the newest music with a crossfade."""
     slow_consumer_ms: int = 10_000
     """A listener this far behind is closed with 4413."""
+
+    memory_ms: int = 500
+    """Between two `memory.state`, at least."""
 
     resume_window_s: int = 30
     """How long a session outlives its connection."""

@@ -44,6 +44,7 @@ class Kind(IntEnum):
     VP8 = 0x04
     I420 = 0x05
     PNG = 0x06
+    RGB24 = 0x07
     PCM_S16 = 0x10
     OPUS = 0x11
     FLAC = 0x12
@@ -91,6 +92,8 @@ UP = frozenset({StreamId.VIDEO, StreamId.ORIGINAL})
 """Streams that a client sends."""
 DOWN = frozenset({StreamId.MUSIC})
 """Streams that a server sends."""
+RAW = frozenset({Kind.I420, Kind.RGB24})
+"""Pictures without a codec, whose length follows from their size."""
 SAMPLE_BYTES = {Kind.PCM_S16: 2, Kind.PCM_F32: 4}
 CHANNELS = (1, 2)
 
@@ -112,7 +115,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of an I420 picture, pixels. 4 bytes: H width, H height."""
+    """Of a raw picture, pixels. 4 bytes: H width, H height."""
 
     width: int
     height: int
@@ -194,7 +197,7 @@ def _check_header(kind: Kind, flags: Flag, stream: StreamId, ts: int, length: in
         _too_large(limits)
     if ts > SAFE_INTEGER:
         _refuse("ts is at most 2**53 - 1")
-    if kind is Kind.I420 and not limits.raw_video:
+    if kind in RAW and not limits.raw_video:
         raise ProtocolError(ErrorCode.UNSUPPORTED_CODEC, "raw pictures are not taken here")
 
 
@@ -253,7 +256,7 @@ def _check_payload(media: Media) -> None:
         return
     if media.kind in SAMPLE_BYTES:
         _check_samples(media, SAMPLE_BYTES[media.kind])
-    if media.kind is Kind.I420:
+    if media.kind in RAW:
         _check_raw(media)
 
 
@@ -265,10 +268,16 @@ def _check_samples(media: Media, sample_bytes: int) -> None:
 
 def _check_raw(media: Media) -> None:
     if media.size is None:
-        _refuse("an I420 picture has a size extension")
+        _refuse(f"a picture of {media.kind.name} has a size extension")
     width, height = media.size.width, media.size.height
-    if width % 2 or height % 2 or width * height * 3 // 2 != len(media.payload):
-        _refuse(f"{len(media.payload)} bytes are not an I420 picture of {width} by {height} pixels")
+    odd = media.kind is Kind.I420 and (width % 2 or height % 2)
+    if odd or raw_bytes(media.kind, width, height) != len(media.payload):
+        _refuse(f"{len(media.payload)} bytes are not {media.kind.name} of {width} by {height} pixels")
+
+
+def raw_bytes(kind: Kind, width: int, height: int) -> int:
+    """Length of a raw picture. I420 has half a sample of each colour difference for a pixel; RGB24 has three bytes."""
+    return width * height * 3 // (2 if kind is Kind.I420 else 1)
 
 
 def _too_large(limits: Limits) -> NoReturn:

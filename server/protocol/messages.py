@@ -14,8 +14,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from server.protocol import values as v
 from server.protocol.config import Config, ConfigPatch
 
-HELD_SLOTS = 1024
-"""Moments that a `memory.state` lists of each kind, the newest ones."""
+HELD_CELLS = 256
+"""Cells that a `memory.state` lists, the newest ones."""
 
 
 class AudioFormat(Struct, frozen=True):
@@ -126,6 +126,15 @@ class SessionEnd(Message, frozen=True, tag="session.end"):
     """Left out: the configured one."""
 
 
+class Recording(Message, frozen=True, tag="recording"):
+    """Begins or ends a recording of the session on the server. Its answer is a `recording.state`."""
+
+    action: Literal["start", "stop"]
+    audio: v.RecordedAudio = "flac"
+    video: bool = False
+    """Also a film of the pictures that come, with the music."""
+
+
 class SessionCreated(Message, frozen=True, tag="session.created"):
     """The session as it is, after `session.start`."""
 
@@ -192,11 +201,23 @@ class SceneCut(Message, frozen=True, tag="scene.cut"):
     """The first sample of the music that may know of it."""
 
 
-class MemoryState(Message, frozen=True, tag="memory.state"):
-    """Which moments of the video the music knows, capture times in order."""
+class MemoryCell(Struct, frozen=True):
+    """A picture that the music knows."""
 
-    window_us: Annotated[tuple[v.Micros, ...], Meta(max_length=HELD_SLOTS)]
-    memory_us: Annotated[tuple[v.Micros, ...], Meta(max_length=HELD_SLOTS)]
+    at_us: v.Micros
+    """When it was captured."""
+    picture: v.Count
+    """How many were looked at before it."""
+    place: Literal["window", "recalled", "memory"]
+    """window: in the short-term window. recalled: in long-term memory, and heard now. memory: kept there."""
+    age_ms: v.Millis
+    """How old it is in what sounds now."""
+
+
+class MemoryState(Message, frozen=True, tag="memory.state"):
+    """What the music remembers of the video, the oldest first; sent when it changes."""
+
+    cells: Annotated[tuple[MemoryCell, ...], Meta(max_length=HELD_CELLS)]
 
 
 class Latency(Message, frozen=True, tag="latency"):
@@ -219,6 +240,21 @@ class ResumeHandle(Message, frozen=True, tag="resume.handle"):
     expires_ms: v.Millis
     """How long after the connection is lost the handle is good."""
     consumed_messages: v.Count
+
+
+class RecordingState(Message, frozen=True, tag="recording.state"):
+    """How a recording stands; sent when it begins, when it ends, and after a resume while it runs."""
+
+    recording_id: v.Name
+    state: Literal["recording", "finished", "failed"]
+    samples: v.Sample
+    """Its length so far."""
+    paths: Annotated[tuple[v.Url, ...], Meta(max_length=8)]
+    """Of its files at this server, once it is finished."""
+    reason: Literal["asked", "session_ended", "length", "quota", "disk", "failed"] | UnsetType = UNSET
+    """Why it ended."""
+    text: v.Text = ""
+    """What failed."""
 
 
 class VideoRequest(Message, frozen=True, tag="video.request"):
@@ -269,6 +305,7 @@ ClientMessage: TypeAlias = (
     | FlowCredit
     | PlayoutReport
     | Ping
+    | Recording
     | SessionEnd
 )
 ServerMessage: TypeAlias = (
@@ -281,6 +318,7 @@ ServerMessage: TypeAlias = (
     | MemoryState
     | Latency
     | ResumeHandle
+    | RecordingState
     | VideoRequest
     | GoAway
     | WarningMessage

@@ -1,7 +1,10 @@
 // The page: a source, a session, a loudspeaker and the drawing of it, wired to the elements of index.html.
 
 import * as camera from "./camera.js";
+import { Measure } from "./measure.js";
+import { Memory } from "./memory.js";
 import { Player } from "./player.js";
+import { Recording } from "./recording.js";
 import { Scope } from "./scope.js";
 import { Session } from "./session.js";
 
@@ -16,17 +19,28 @@ const SAY = { on_time: "on time", degraded: "degraded", concealing: "looping", w
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 const FRAME_MS = 40, CALM_FRAME_MS = 500;
 const GAUGE_MS = 400;
+const MOST_CUTS = 200; // that are remembered for statistics
+const DESCRIBE_MS = 500; // words that count seconds
 const WAIT_MS = 120; // a slider is sent so long after its last move
 
 const scope = new Scope({ strip: $("strip"), wave: $("wave"), spectrum: $("spectrum") });
+const memory = new Memory({ old: $("memoryold"), window: $("memorywindow"), caption: $("memorycaption") });
+const recording = new Recording(
+  { button: $("record"), list: $("recorded"), forms: () => [...document.getElementsByName("form")], film: $("film") },
+  (message) => session?.send(message),
+  () => (key ? { authorization: `Bearer ${key}` } : {}),
+);
+const measure = new Measure();
 let session = null, player = null, shutter = null, config = null, playback = "stopped", waiting = {}, timer = null;
+let cuts = []; // {atMs, sample}: capture time, and the first sample that may know of it
 let file = null, key = sessionStorage.getItem("key") || "";
 
 // --- what the server is
 
 const about = await (await fetch("v1/version")).json();
-config = about.config;
+config = { ...about.config };
 $("model").textContent = about.model;
+for (const id of ["record", "recordings", "recordkey"]) $(id).hidden = !about.records;
 $("version").textContent = `Cuestream ${about.version} · ${about.protocol}`;
 if (about.label) {
   $("label").textContent = about.label;
@@ -61,6 +75,9 @@ async function begin() {
     $("empty").hidden = true;
     session = await Session.make(key, changes());
     scope.clear();
+    memory.clear();
+    measure.clear();
+    cuts = [];
     session.addEventListener("music", ({ detail }) => heard(detail));
     session.addEventListener("message", ({ detail }) => answers[detail.type]?.(detail));
     session.addEventListener("state", ({ detail }) => line(detail));
@@ -96,6 +113,7 @@ async function cleanUp() {
   camera.close($("preview"));
   const done = player;
   session = player = shutter = null;
+  recording.finished();
   playback = "stopped";
   $("empty").hidden = false;
   enable();
@@ -133,6 +151,7 @@ const answers = {
     shutter = new camera.Shutter($("preview"), message.video, (payload, atUs, canvas) => {
       session?.show(payload, atUs);
       scope.show(canvas);
+      memory.keep(atUs, canvas);
     });
     session.send({ type: "playback", action: "play" });
   },
@@ -152,14 +171,20 @@ const answers = {
   },
   "scene.cut": (message) => {
     scope.cut(message.from_sample);
+    cuts.push({ atMs: message.at_us / 1000, sample: message.from_sample });
+    if (cuts.length > MOST_CUTS) cuts.shift();
     if (CALM.matches) return;
     $("flash").classList.add("on");
     requestAnimationFrame(() => requestAnimationFrame(() => $("flash").classList.remove("on")));
   },
+  "memory.state": (message) => memory.show(message.cells),
+  "recording.state": (message) => recording.told({ text: "", ...message }),
   latency: (message) => {
-    const more = player?.outputMs ?? 0;
-    $("latency").textContent = Math.round(message.p50_ms + more);
-    $("latency95").textContent = `95 % under ${Math.round(message.p95_ms + more)} ms`;
+    const ear = measure.pictureToEar;
+    if (ear) {
+      $("latency").textContent = Math.round(ear.p50);
+      $("latency95").textContent = `95 % under ${Math.round(ear.p95)} ms`;
+    }
     $("rtf").textContent = Math.round(100 * message.real_time_factor);
   },
   error: (message) => {
@@ -171,13 +196,16 @@ const answers = {
 
 function heard(chunk) {
   scope.hear(chunk);
+  measure.hear(chunk);
   player?.play(chunk);
 }
 
-let played = 0;
-function report({ played: through, ahead, underruns, target }) {
+let played = 0, buffered = {};
+function report({ played: through, ahead, underruns, target, playing }) {
   const bufferMs = Math.max(0, 1000 * ahead);
   played = through;
+  buffered = { bufferMs, underruns, targetMs: 1000 * target };
+  if (playing) measure.played(through, player?.outputMs ?? 0);
   if (playback === "playing") session?.report(Math.max(0, through), bufferMs, underruns);
   $("buffer").textContent = Math.round(bufferMs);
   $("underruns").textContent = underruns;
@@ -241,7 +269,7 @@ function showSlider(name, value) {
 
 function enable() {
   const live = Boolean(session?.live);
-  for (const id of ["change", "reset", "pause"]) $(id).disabled = !live;
+  for (const id of ["change", "reset", "pause", "record"]) $(id).disabled = !live;
   $("pause").textContent = playback === "paused" ? "Play" : "Pause";
   $("pause").setAttribute("aria-pressed", playback === "paused");
   $("start").textContent = session ? "End" : "Start";
@@ -289,6 +317,7 @@ const KEYS = {
   n: () => $("reset").click(),
   h: () => $("hold_scene").click(),
   m: () => $("mute").click(),
+  r: () => $("record").click(),
   "+": () => nudge(1),
   "-": () => nudge(-1),
 };
@@ -310,13 +339,32 @@ addEventListener("pagehide", () => session?.leave());
 
 // --- drawing
 
-let drawn = 0;
+let drawn = 0, described = 0;
 function draw(now) {
   requestAnimationFrame(draw);
   if (now - drawn < (CALM.matches ? CALM_FRAME_MS : FRAME_MS)) return;
   drawn = now;
   scope.draw();
+  if (now - described > DESCRIBE_MS) {
+    described = now;
+    memory.describe();
+    recording.describe();
+  }
   const seconds = Math.floor(Math.max(0, played) / 48000);
   $("position").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 }
 requestAnimationFrame(draw);
+
+// --- for tests and for the console
+
+window.cuestream = {
+  measure,
+  get statistics() {
+    return {
+      playback, played, ...buffered, pictureToEar: measure.pictureToEar,
+      received: measure.received, concealed: measure.concealed,
+      sent: session?.seq ?? 0, skipped: session?.skipped ?? 0,
+      cuts: cuts.map((cut) => ({ ...cut, heardMs: measure.heardAt(cut.sample) })),
+    };
+  },
+};

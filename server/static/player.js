@@ -1,7 +1,7 @@
 // The loudspeaker: an AudioContext at the wire's rate and the worklet that buffers.
 
 export class Player {
-  /** onReport: called ten times a second with {played, ahead, underruns, target}. */
+  /** onReport: called ten times a second with {played, ahead, underruns, target, playing}. */
   static async open(onReport) {
     const context = new AudioContext({ sampleRate: 48000, latencyHint: "interactive" });
     await context.audioWorklet.addModule("static/worklet.js");

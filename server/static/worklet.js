@@ -86,7 +86,7 @@ class Player extends AudioWorkletProcessor {
     this.shrink();
     if (currentTime - this.told >= TELL_EVERY) {
       this.told = currentTime;
-      this.port.postMessage({ played: this.read, ahead: this.ahead, underruns: this.underruns, target: this.target });
+      this.port.postMessage({ played: this.read, ahead: this.ahead, underruns: this.underruns, target: this.target, playing: this.playing });
     }
     return true;
   }

@@ -88,6 +88,16 @@ def test_a_stream_that_breaks_leaves_alone() -> None:
     assert (good.now, bad.now, len(batcher)) == (5, 2, 1)
 
 
+def test_an_empty_device_lets_one_in_however_slow_it_was() -> None:
+    batcher = Batcher[int](ticking(1.0))
+    batcher.join(0, Counted())  # type: ignore[arg-type]
+    batcher.tick(lambda key: True)
+    with pytest.raises(NoRoom):
+        batcher.admit()
+    batcher.leave(0)
+    batcher.admit()
+
+
 def test_a_full_device_refuses_and_says_when_to_come_again() -> None:
     """A tick takes 5 ms whatever is in it; 16 of 20 ms are for steps."""
     batcher = Batcher[int](ticking(0.005))

@@ -17,9 +17,10 @@ from cuestream_client.closes import CLOSES, Patience
 from cuestream_client.comeback import Next
 from cuestream_client.control import encode
 from cuestream_client.errors import Closed, TooMuch
-from cuestream_client.media import Kind
+from cuestream_client.media import Kind, Size
 from cuestream_client.music import Chunk
 from cuestream_client.outbox import KEPT_MESSAGES, Outbox
+from cuestream_client.pictures import Form, Pictures
 from cuestream_client.session import Picture, Playout, Session
 from server.protocol import messages as t
 from server.protocol.control import encode as encode_theirs
@@ -355,3 +356,19 @@ def test_an_outbox_that_nobody_acknowledges_forgets_the_oldest_sent() -> None:
     outbox.rewind(1)
     assert outbox.lost == 10
     assert encode(outbox.take() or m.Ping(0)) == encode(m.SceneChange(10))
+
+
+@pytest.mark.parametrize("form", ["rgb24", "i420"])
+def test_raw_frames_travel_with_their_size(form: Form) -> None:
+    video = m.VideoFormat(("jpeg", "rgb24", "i420"), 8.0, 320)
+    frame = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
+    small = Pictures(form).prepare(frame, 7, video)
+    assert (small.kind, small.at_us) == (Kind[form.upper()], 7)
+    large = Pictures(form).prepare(frame.repeat(20, 0).repeat(20, 1), 7, video)
+    for picture, size in ((small, Size(50, 30)), (large, Size(320, 192))):
+        assert picture.size == size
+        assert len(picture.payload) == size.width * size.height * 3 // (2 if form == "i420" else 1)
+    if form == "rgb24":
+        assert small.payload == frame.tobytes()
+    with pytest.raises(ValueError, match=form):
+        Pictures(form).prepare(frame, 7, m.VideoFormat(("jpeg",), 8.0, 320))

@@ -16,7 +16,7 @@ from server.protocol.config import Config, ConfigPatch, Duck, DuckPatch, changed
 from server.protocol.control import Unknown, decode_client, decode_server, encode, parse, refusal
 from server.protocol.errors import CLOSES, FAULTS, MAX_NAME, MAX_TEXT, ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS, Limits
-from server.protocol.messages import CLIENT, HELD_SLOTS, SERVER, MemoryState, SessionUpdate
+from server.protocol.messages import CLIENT, HELD_CELLS, SERVER, MemoryCell, MemoryState, SessionUpdate
 from server.protocol.values import SAFE_INTEGER
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -206,5 +206,6 @@ def test_every_error_code_has_a_fault_and_every_close_a_cause() -> None:
 
 
 def test_the_longest_list_of_moments_fits_a_message() -> None:
-    moments = (SAFE_INTEGER,) * HELD_SLOTS
-    assert decode_server(encode(MemoryState(moments, moments))).message == MemoryState(moments, moments)
+    full = MemoryState((MemoryCell(SAFE_INTEGER, SAFE_INTEGER, "recalled", 86_400_000),) * HELD_CELLS)
+    assert len(encode(full)) < 32 * 1024
+    assert decode_server(encode(full)).message == full

@@ -14,7 +14,7 @@ from protocol_strategies import media
 from server.protocol import messages
 from server.protocol.control import decode_client, decode_server, encode
 from server.protocol.errors import ProtocolError
-from server.protocol.golden.media import RAW, header
+from server.protocol.golden.media import RAW, RAW_RGB, header
 from server.protocol.limits import DEFAULTS, Limits
 from server.protocol.media import (
     DOWN,
@@ -28,6 +28,7 @@ from server.protocol.media import (
     Flag,
     Kind,
     Media,
+    Size,
     Source,
     StreamId,
     UnknownKind,
@@ -112,12 +113,24 @@ def test_each_size_has_its_limit(field: str, raw: bytes, code: str) -> None:
         assert isinstance(decode_media(raw, replace(DEFAULTS, **{field: 101})), Media)
 
 
-def test_raw_pictures_need_the_permission_and_the_size() -> None:
+@pytest.mark.parametrize("raw", [RAW, RAW_RGB])
+def test_raw_pictures_need_the_permission_and_the_size(raw: Media) -> None:
     allowed = replace(DEFAULTS, raw_video=True)
-    assert refused(encode_media(RAW)) == "unsupported_codec"
-    assert decode_media(encode_media(RAW), allowed) == RAW
-    assert refused(encode_media(replace(RAW, size=None)), allowed) == "invalid_media"
-    assert refused(encode_media(replace(RAW, payload=RAW.payload[:-1])), allowed) == "invalid_media"
+    assert refused(encode_media(raw)) == "unsupported_codec"
+    assert decode_media(encode_media(raw), allowed) == raw
+    assert raw.size is not None
+    wrong = [
+        replace(raw, size=None),
+        replace(raw, payload=raw.payload[:-1]),
+        replace(raw, payload=raw.payload + b"x"),
+        replace(raw, size=Size(raw.size.width + 1, raw.size.height)),
+        replace(raw, size=Size(0, raw.size.height)),
+        replace(raw, size=Size(65535, 65535)),
+    ]
+    for each in wrong:
+        assert refused(encode_media(each), allowed) == "invalid_media", each
+    odd = Media(Kind.I420, StreamId.VIDEO, 0, 0, bytes(6), size=Size(1, 4))
+    assert refused(encode_media(odd), allowed) == "invalid_media"
 
 
 def test_sequence_numbers_wrap() -> None:

@@ -12,7 +12,10 @@ from conftest import Serve, Served
 from shell_client import PCM16, Client, jpeg
 
 from cuestream.players import find_player
-from server.protocol.media import Flag, Kind, Media, Size, StreamId, encode_media
+from cuestream_client import Client as PythonClient
+from cuestream_client.pictures import Form
+from server.imaging import Eyes
+from server.protocol.media import Flag, Kind, Media, Size, StreamId, encode_media, raw_bytes
 from server.resampling import Resampler, pcm16
 
 SECOND = 48_000
@@ -175,11 +178,29 @@ def test_pictures_of_every_kind(served: Served, kind: Kind, codec: str) -> None:
         client.until("state", health="on_time")
 
 
-def test_raw_pictures(served: Served) -> None:
+@pytest.mark.parametrize(("kind", "size"), [(Kind.I420, (64, 48)), (Kind.RGB24, (63, 47))])
+def test_raw_pictures(served: Served, kind: Kind, size: tuple[int, int]) -> None:
     with Client(served.ws) as client:
-        client.start()
-        client.show(bytes(64 * 48 * 3 // 2), Kind.I420, size=Size(64, 48))
+        assert kind.name.lower() in client.start()["video"]["codecs"]
+        data = bytes(raw_bytes(kind, *size))
+        client.show(data[1:], kind, size=Size(*size))
+        assert client.until("error")["code"] == "invalid_media"
+        client.show(data, kind, size=Size(*size))
         client.until("state", health="on_time")
+
+
+def test_raw_pictures_have_the_colours_that_were_sent() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    media = Media(Kind.RGB24, StreamId.VIDEO, 0, 0, pixels.tobytes(), size=Size(8, 8))
+    np.testing.assert_array_equal(Eyes(8).see(media), pixels)
+
+
+@pytest.mark.parametrize("form", ["rgb24", "i420"])
+def test_the_python_client_sends_raw_pictures(served: Served, form: Form) -> None:
+    with PythonClient(served.http, pictures=form) as client:
+        assert client.push(np.full((33, 51, 3), 200, np.uint8))
+        client.play()
+        assert next(iter(client.audio())).samples.size
 
 
 @pytest.mark.parametrize(("kind", "codec"), [(Kind.H264, "libx264"), (Kind.VP8, "libvpx")])

@@ -67,4 +67,4 @@ class ProceduralPlayer:
         """The composer knows the newest frame alone, and nothing from before."""
         cuts, stream.cuts = stream.cuts, []
         counts = {**stream.counts, "phrases": stream.composer.phrases}
-        return Held([stream.newest_step], [], cuts, counts)
+        return Held([stream.newest_step], [], cuts, counts, captured={stream.newest_step: stream.newest_step})

@@ -23,6 +23,7 @@ export const KIND = {
   VP8: 4,
   I420: 5,
   PNG: 6,
+  RGB24: 7,
   PCM_S16: 16,
   OPUS: 17,
   FLAC: 18,
@@ -97,6 +98,8 @@ export const ERRORS = {
   generator_failed: { close: 1011, meaning: "the music cannot go on" },
   ingest_failed: { close: null, meaning: "the video's address could not be read" },
   ingest_forbidden_url: { close: null, meaning: "the video's address is not allowed" },
+  recording_off: { close: null, meaning: "this server was started without a folder for recordings" },
+  recording_refused: { close: null, meaning: "a recording runs already, or as many as may" },
   internal: { close: 1011, meaning: "our mistake" },
 } as const;
 
@@ -260,11 +263,21 @@ export interface Latency {
   readonly event_id?: string;
 }
 
-/** Which moments of the video the music knows, capture times in order. */
+/** A picture that the music knows. */
+export interface MemoryCell {
+  /** Microseconds on the client's monotonic clock [0, 9007199254740991] */
+  readonly at_us: number;
+  /** [0, 9007199254740991] */
+  readonly picture: number;
+  readonly place: "memory" | "recalled" | "window";
+  /** Milliseconds [0, 86400000] */
+  readonly age_ms: number;
+}
+
+/** What the music remembers of the video, the oldest first; sent when it changes. */
 export interface MemoryState {
   readonly type: "memory.state";
-  readonly window_us: ReadonlyArray<number>;
-  readonly memory_us: ReadonlyArray<number>;
+  readonly cells: ReadonlyArray<MemoryCell>;
   /** Chosen by the client; what answers the message has it too */
   readonly event_id?: string;
 }
@@ -308,6 +321,30 @@ export interface Pong {
   readonly t_us: number;
   /** Microseconds on the server's monotonic clock [0, 9007199254740991] */
   readonly server_us: number;
+  /** Chosen by the client; what answers the message has it too */
+  readonly event_id?: string;
+}
+
+/** Begins or ends a recording of the session on the server. Its answer is a `recording.state`. */
+export interface Recording {
+  readonly type: "recording";
+  readonly action: "start" | "stop";
+  readonly audio?: "flac" | "opus" | "wav";
+  readonly video?: boolean;
+  /** Chosen by the client; what answers the message has it too */
+  readonly event_id?: string;
+}
+
+/** How a recording stands; sent when it begins, when it ends, and after a resume while it runs. */
+export interface RecordingState {
+  readonly type: "recording.state";
+  readonly recording_id: string;
+  readonly state: "failed" | "finished" | "recording";
+  /** Index of a sample of the music, from 0 [0, 9007199254740991] */
+  readonly samples: number;
+  readonly paths: ReadonlyArray<string>;
+  readonly reason?: "asked" | "disk" | "failed" | "length" | "quota" | "session_ended";
+  readonly text?: string;
   /** Chosen by the client; what answers the message has it too */
   readonly event_id?: string;
 }
@@ -485,7 +522,7 @@ export interface State {
 
 /** How pictures should travel: any of the codecs, at most so many a second, the longer edge at most so long. */
 export interface VideoFormat {
-  readonly codecs: ReadonlyArray<"h264" | "i420" | "jpeg" | "png" | "vp8" | "webp">;
+  readonly codecs: ReadonlyArray<"h264" | "i420" | "jpeg" | "png" | "rgb24" | "vp8" | "webp">;
   /** [None, 240] */
   readonly fps: number;
   /** Pixels [1, 16384] */
@@ -519,6 +556,7 @@ export type ClientMessage =
   | FlowCredit
   | PlayoutReport
   | Ping
+  | Recording
   | SessionEnd;
 
 export type ServerMessage =
@@ -531,6 +569,7 @@ export type ServerMessage =
   | MemoryState
   | Latency
   | ResumeHandle
+  | RecordingState
   | VideoRequest
   | GoAway
   | WarningMessage

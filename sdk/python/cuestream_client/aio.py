@@ -32,7 +32,7 @@ from cuestream_client.comeback import Next
 from cuestream_client.errors import ClientError, Closed, Refused, Unreachable
 from cuestream_client.latest import Latest
 from cuestream_client.music import Chunk
-from cuestream_client.pictures import Frame, Pictures
+from cuestream_client.pictures import Form, Frame, Pictures
 from cuestream_client.session import Picture, Playout, Session, Wish
 
 QUEUED_CHUNKS = 1024
@@ -49,9 +49,8 @@ PATH = "/v1/stream"
 class AsyncClient:
     """See the module. url: ws, wss, http or https; without a path it is /v1/stream. token: goes into a header, never an address.
 
-    config: what to turn from the start, as `update` takes it. audio: how the music should come, PCM.
-
-    tls: whom to trust at wss, the system's authorities when it is left out.
+    config: what to turn from the start, as `update` takes it. audio: how the music should come, PCM. pictures: how frames travel;
+    raw ones where the server allows them. tls: whom to trust at wss, the system's authorities when it is left out.
     """
 
     def __init__(
@@ -61,6 +60,7 @@ class AsyncClient:
         token: str | None = None,
         config: dict[str, Any] | None = None,
         audio: m.AudioFormat | None = None,
+        pictures: Form = "jpeg",
         patience: Patience | None = None,
         tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -68,7 +68,7 @@ class AsyncClient:
         wish = Wish(audio or Wish().audio, m.patch(config or {}))
         self.session = Session(address(url), wish, patience, clock, random.random)
         self._token, self._tls = token, tls
-        self._pictures = Pictures()
+        self._pictures = Pictures(pictures)
         self._chunks: Latest[Chunk] = Latest(QUEUED_CHUNKS)  # full: the oldest goes, a gap in the indices
         self._events: Latest[m.ServerMessage | Next] = Latest(QUEUED_EVENTS)  # full: the oldest goes
         self._wake = asyncio.Event()
@@ -157,6 +157,13 @@ class AsyncClient:
 
     async def credit(self, credit_ms: int) -> None:
         await self.send(m.FlowCredit(credit_ms))
+
+    async def record(self, audio: m.RecordedAudio = "flac", video: bool = False) -> None:
+        """Have the server record the session; `events` brings a RecordingState when it begins, and when it is finished."""
+        await self.send(m.Recording("start", audio, video))
+
+    async def stop_recording(self) -> None:
+        await self.send(m.Recording("stop"))
 
     async def end(self, fade_ms: int | None = None) -> None:
         """Fade out and end; `audio` goes on to the last sample and stops."""

@@ -25,7 +25,7 @@ from cuestream_client.closes import Patience
 from cuestream_client.comeback import Next
 from cuestream_client.errors import Closed
 from cuestream_client.music import Chunk
-from cuestream_client.pictures import Frame
+from cuestream_client.pictures import Form, Frame
 from cuestream_client.session import Playout, Session
 
 T = TypeVar("T")
@@ -41,10 +41,13 @@ class Client:
         token: str | None = None,
         config: dict[str, Any] | None = None,
         audio: m.AudioFormat | None = None,
+        pictures: Form = "jpeg",
         patience: Patience | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._client = AsyncClient(url, token=token, config=config, audio=audio, patience=patience, tls=tls)
+        self._client = AsyncClient(
+            url, token=token, config=config, audio=audio, pictures=pictures, patience=patience, tls=tls
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="cuestream", daemon=True)
         self._lock = threading.Lock()
@@ -141,6 +144,13 @@ class Client:
 
     def credit(self, credit_ms: int) -> None:
         self._wait(self._client.credit(credit_ms))
+
+    def record(self, audio: m.RecordedAudio = "flac", video: bool = False) -> None:
+        """See `AsyncClient.record`."""
+        self._wait(self._client.record(audio, video))
+
+    def stop_recording(self) -> None:
+        self._wait(self._client.stop_recording())
 
     def end(self, fade_ms: int | None = None) -> None:
         """Fade out and end; `audio` goes on to the last sample and stops."""

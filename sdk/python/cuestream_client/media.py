@@ -29,6 +29,7 @@ class Kind(IntEnum):
     VP8 = 0x04
     I420 = 0x05
     PNG = 0x06
+    RGB24 = 0x07
     PCM_S16 = 0x10
     OPUS = 0x11
     FLAC = 0x12
@@ -55,6 +56,7 @@ NO_FLAGS = Flag(0)
 SHOWN_FLAGS = 31
 """All but the one for extensions, which is set by whether there are any."""
 FIRST_AUDIO = 0x10
+RAW = frozenset({Kind.I420, Kind.RGB24})
 SAMPLE_BYTES = {Kind.PCM_S16: 2, Kind.PCM_F32: 4}
 
 
@@ -82,7 +84,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of an I420 picture, pixels."""
+    """Of a raw picture, pixels."""
 
     width: int
     height: int
@@ -163,7 +165,7 @@ def _check_header(kind: Kind, stream: StreamId, ts: int, length: int, limits: Me
         raise ProtocolError("message_too_large", f"{kind.name} of {length} bytes")
     if ts > SAFE_INTEGER:
         _refuse("ts is at most 2**53 - 1")
-    if kind is Kind.I420 and not limits.raw_video:
+    if kind in RAW and not limits.raw_video:
         raise ProtocolError("unsupported_codec", "raw pictures are not taken here")
 
 
@@ -206,10 +208,11 @@ def _check_payload(media: Media) -> None:
         media.dur * SAMPLE_BYTES[media.kind] * c for c in (1, 2)
     ]:
         _refuse(f"{length} bytes are not {media.dur} samples of one or two channels")
-    if media.kind is Kind.I420:
-        size = media.size or Size(1, 1)
-        if size.width % 2 or size.height % 2 or size.width * size.height * 3 // 2 != length:
-            _refuse(f"{length} bytes are not an I420 picture of {size.width} by {size.height} pixels")
+    if media.kind in RAW:
+        size = media.size or Size(0, 0)
+        odd = media.kind is Kind.I420 and (size.width % 2 or size.height % 2)
+        if odd or size.width * size.height * 3 // (2 if media.kind is Kind.I420 else 1) != length:
+            _refuse(f"{length} bytes are not {media.kind.name} of {size.width} by {size.height} pixels")
 
 
 def _refuse(text: str) -> NoReturn:

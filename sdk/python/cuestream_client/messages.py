@@ -27,7 +27,6 @@ Count = Annotated[int, Meta(ge=0, le=SAFE_INTEGER)]
 Revision = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Millis = Annotated[int, Meta(ge=0, le=86_400_000)]
 Measured = Annotated[float, Meta(ge=0, le=86_400_000)]
-Moments = Annotated[tuple[Count, ...], Meta(max_length=1024)]
 CreditMs = Annotated[int, Meta(ge=60, le=10_000)]
 Guidance = Annotated[float, Meta(ge=0, le=20)]
 Temperature = Annotated[float, Meta(ge=0, le=10)]
@@ -42,7 +41,8 @@ AttackMs = Annotated[int, Meta(ge=1, le=1_000)]
 ReleaseMs = Annotated[int, Meta(ge=1, le=10_000)]
 CutResponse: TypeAlias = Literal["ignore", "gentle", "follow"]
 AudioCodec: TypeAlias = Literal["pcm_s16", "pcm_f32", "opus", "flac"]
-VideoCodec: TypeAlias = Literal["jpeg", "webp", "png", "h264", "vp8", "i420"]
+VideoCodec: TypeAlias = Literal["jpeg", "webp", "png", "h264", "vp8", "i420", "rgb24"]
+RecordedAudio: TypeAlias = Literal["flac", "wav", "opus"]
 Action: TypeAlias = Literal["play", "pause", "stop", "reset_context"]
 
 
@@ -181,6 +181,12 @@ class SessionEnd(Message, frozen=True, tag="session.end"):
     fade_ms: FadeMs | UnsetType = UNSET
 
 
+class Recording(Message, frozen=True, tag="recording"):
+    action: Literal["start", "stop"]
+    audio: RecordedAudio = "flac"
+    video: bool = False
+
+
 class SessionCreated(Message, frozen=True, tag="session.created"):
     protocol_minor: Minor
     session_id: Name
@@ -230,9 +236,17 @@ class SceneCut(Message, frozen=True, tag="scene.cut"):
     from_sample: Count
 
 
+class MemoryCell(Struct, frozen=True):
+    """A picture that the music knows."""
+
+    at_us: Count
+    picture: Count
+    place: Literal["window", "recalled", "memory"]
+    age_ms: Millis
+
+
 class MemoryState(Message, frozen=True, tag="memory.state"):
-    window_us: Moments
-    memory_us: Moments
+    cells: Annotated[tuple[MemoryCell, ...], Meta(max_length=256)]
 
 
 class Latency(Message, frozen=True, tag="latency"):
@@ -248,6 +262,15 @@ class ResumeHandle(Message, frozen=True, tag="resume.handle"):
     resumable: bool
     expires_ms: Millis
     consumed_messages: Count
+
+
+class RecordingState(Message, frozen=True, tag="recording.state"):
+    recording_id: Name
+    state: Literal["recording", "finished", "failed"]
+    samples: Count
+    paths: Annotated[tuple[Url, ...], Meta(max_length=8)]
+    reason: Literal["asked", "session_ended", "length", "quota", "disk", "failed"] | UnsetType = UNSET
+    text: Text = ""
 
 
 class VideoRequest(Message, frozen=True, tag="video.request"):
@@ -288,6 +311,7 @@ ClientMessage: TypeAlias = (
     | FlowCredit
     | PlayoutReport
     | Ping
+    | Recording
     | SessionEnd
 )
 ServerMessage: TypeAlias = (
@@ -300,6 +324,7 @@ ServerMessage: TypeAlias = (
     | MemoryState
     | Latency
     | ResumeHandle
+    | RecordingState
     | VideoRequest
     | GoAway
     | WarningMessage

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import threading
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from cuestream_client.errors import MissingExtra
-from cuestream_client.media import Kind
+from cuestream_client.media import Kind, Size
 from cuestream_client.messages import VideoFormat
 from cuestream_client.session import Picture
 
 Frame: TypeAlias = npt.NDArray[np.uint8] | bytes
 """uint8 [H, W, 3], red first; or a file's content: JPEG, WebP or PNG."""
+
+Form: TypeAlias = Literal["jpeg", "rgb24", "i420"]
+FORMATS = {"rgb24": "rgb24", "i420": "yuv420p"}
+"""PyAV's names."""
 
 MAX_EDGE = 448
 """Pixels of the longer edge, whatever more the server takes: the model sees 224."""
@@ -45,10 +49,10 @@ class Gate:
 
 
 class Pictures:
-    """The gate and the encoder of one client; threads may share it."""
+    """The gate and the encoder of one client; threads may share it. form: how frames travel; bytes stay what they are."""
 
-    def __init__(self) -> None:
-        self.gate = Gate()
+    def __init__(self, form: Form = "jpeg") -> None:
+        self.gate, self._form = Gate(), form
         self._lock = threading.Lock()
 
     def passes(self, at_us: int, video: VideoFormat | None) -> bool:
@@ -61,15 +65,31 @@ class Pictures:
         wanted = video or BEFORE_SESSION
         if isinstance(frame, bytes):
             return Picture(_kind_of(frame, wanted), frame, at_us)
-        if "jpeg" not in wanted.codecs:
-            raise ValueError(f"the server takes {', '.join(wanted.codecs)}; this client encodes JPEG")
-        return Picture(Kind.JPEG, encode_jpeg(frame, min(MAX_EDGE, wanted.max_edge)), at_us)
+        if self._form not in wanted.codecs:
+            raise ValueError(f"the server takes {', '.join(wanted.codecs)}, not {self._form}")
+        edge = min(MAX_EDGE, wanted.max_edge)
+        if self._form == "jpeg":
+            return Picture(Kind.JPEG, encode_jpeg(frame, edge), at_us)
+        data, size = encode_raw(frame, self._form, edge)
+        return Picture(Kind[self._form.upper()], data, at_us, size)
+
+
+def encode_raw(frame: npt.NDArray[np.uint8], form: Form, max_edge: int = MAX_EDGE) -> tuple[bytes, Size]:
+    """The same as planes or pixels, and their size. RGB24 that is small enough is sent as it is, without PyAV."""
+    _check(frame)
+    width, height = fitted(frame.shape[1], frame.shape[0], max_edge)
+    if form == "rgb24" and (height, width) == frame.shape[:2]:
+        return frame.tobytes(), Size(width, height)
+    if form == "i420":
+        width, height = max(2, width & ~1), max(2, height & ~1)
+    picture = _av().VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    made = picture.reformat(width, height, FORMATS[form], interpolation="AREA").to_ndarray()
+    return made.tobytes(), Size(width, height)
 
 
 def encode_jpeg(frame: npt.NDArray[np.uint8], max_edge: int = MAX_EDGE) -> bytes:
     """frame: uint8 [H, W, 3], red first. The longer edge becomes at most max_edge pixels, and the shape stays."""
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
-        raise ValueError(f"a frame is uint8 [H, W, 3]; this one is {frame.dtype} {list(frame.shape)}")
+    _check(frame)
     av = _av()
     width, height = fitted(frame.shape[1], frame.shape[0], max_edge)
     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
@@ -79,6 +99,11 @@ def encode_jpeg(frame: npt.NDArray[np.uint8], max_edge: int = MAX_EDGE) -> bytes
     codec.width, codec.height, codec.pix_fmt, codec.color_range = width, height, "yuvj420p", 2
     codec.time_base, codec.qmin, codec.qmax = Fraction(1, 1000), QUANTIZER, QUANTIZER
     return b"".join(bytes(packet) for packet in [*codec.encode(picture), *codec.encode(None)])
+
+
+def _check(frame: npt.NDArray[np.uint8]) -> None:
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+        raise ValueError(f"a frame is uint8 [H, W, 3]; this one is {frame.dtype} {list(frame.shape)}")
 
 
 def fitted(width: int, height: int, max_edge: int) -> tuple[int, int]:

@@ -30,7 +30,7 @@ from cuestream_client.closes import BROKEN, FULL, UNKNOWN, Patience, Then, after
 from cuestream_client.comeback import Comeback, Next
 from cuestream_client.control import decode_server, encode
 from cuestream_client.errors import Closed, ProtocolError
-from cuestream_client.media import HEADER, Flag, Kind, Media, StreamId, decode_media, encode_media
+from cuestream_client.media import HEADER, Flag, Kind, Media, Size, StreamId, decode_media, encode_media
 from cuestream_client.music import Chunk, Music
 from cuestream_client.outbox import Outbox
 
@@ -62,6 +62,8 @@ class Picture:
     kind: Kind
     payload: bytes
     at_us: int
+    size: Size | None = None
+    """Of a raw picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +289,8 @@ class Session:
         if picture is None:
             return None
         seq, self._seq = self._seq, (self._seq + 1) % 2**32
-        flags = Flag.KEYFRAME
-        return encode_media(Media(picture.kind, StreamId.VIDEO, seq, picture.at_us, picture.payload, flags))
+        about = (picture.kind, StreamId.VIDEO, seq, picture.at_us, picture.payload, Flag.KEYFRAME)
+        return encode_media(Media(*about, size=picture.size))
 
     def _media(self, raw: bytes) -> Chunk | None:
         media = decode_media(raw)

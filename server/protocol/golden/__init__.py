@@ -15,7 +15,7 @@ from server.protocol.control import encode
 from server.protocol.errors import ErrorCode
 from server.protocol.golden.control import CONTROL, LOOSE
 from server.protocol.golden.invalid import BAD_BYTES, BAD_BYTES_SMALL, BAD_TEXTS, SMALL
-from server.protocol.golden.media import MEDIA, RAW, STRANGE
+from server.protocol.golden.media import MEDIA, RAW, RAW_RGB, STRANGE
 from server.protocol.media import Media, encode_media
 from server.protocol.messages import CLIENT, Message, tag_of
 
@@ -40,11 +40,12 @@ def control_vectors() -> list[Vector]:
 def media_vectors() -> list[Vector]:
     """name, direction, hex, value, canonical, limits. A value of None: the kind or the stream is unknown."""
     exact = [_media(n, way, encode_media(media), media, canonical=True) for n, (way, media) in MEDIA.items()]
-    raw = _media("raw_allowed", "client", encode_media(RAW), RAW, canonical=True) | {
-        "limits": {"raw_video": True}
-    }
+    raw = [
+        _media(name, "client", encode_media(media), media, canonical=True) | {"limits": {"raw_video": True}}
+        for name, media in (("raw_allowed", RAW), ("raw_rgb_allowed", RAW_RGB))
+    ]
     strange = [_media(n, way, raw, media, canonical=False) for n, (way, raw, media) in STRANGE.items()]
-    return [*exact, raw, *strange]
+    return [*exact, *raw, *strange]
 
 
 def invalid_vectors() -> list[Vector]:

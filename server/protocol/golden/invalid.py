@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from server.protocol.errors import ErrorCode
-from server.protocol.golden.media import RAW, extension, header
+from server.protocol.golden.media import RAW, RAW_RGB, extension, header
 from server.protocol.media import EXTENSION, encode_media
 
 SMALL = {"text_bytes": 32, "image_bytes": 32, "audio_bytes": 28, "ext_bytes": 8}
@@ -87,6 +87,7 @@ BAD_BYTES: dict[str, tuple[bytes, ErrorCode]] = {
     "half_a_sample": (header(kind=0x10, stream=2, dur=1) + b"\0\0\0", ErrorCode.INVALID_MEDIA),
     "three_channels": (header(kind=0x10, stream=2, dur=1) + b"\0" * 6, ErrorCode.INVALID_MEDIA),
     "raw_picture_not_allowed": (encode_media(RAW), ErrorCode.UNSUPPORTED_CODEC),
+    "raw_rgb_not_allowed": (encode_media(RAW_RGB), ErrorCode.UNSUPPORTED_CODEC),
 }
 BAD_BYTES_SMALL: dict[str, tuple[bytes, ErrorCode]] = {
     "picture_too_long": (header() + b"\xff" * 9, ErrorCode.MESSAGE_TOO_LARGE),

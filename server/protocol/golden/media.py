@@ -50,6 +50,7 @@ MEDIA: dict[str, tuple[str, Media]] = {
     "music_ends": ("server", Media(Kind.PCM_S16, StreamId.MUSIC, 13, 604_800, b"", Flag.END)),
 }
 RAW = Media(Kind.I420, StreamId.VIDEO, 5, 1_000_000, bytes(range(24)), Flag.KEYFRAME, size=Size(4, 4))
+RAW_RGB = Media(Kind.RGB24, StreamId.VIDEO, 6, 1_125_000, bytes(range(27)), Flag.KEYFRAME, size=Size(3, 3))
 
 
 def header(**changes: int) -> bytes:

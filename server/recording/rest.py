@@ -1,0 +1,98 @@
+"""REST of recordings: begin and end one of a session, look at it, fetch its files.
+
+Begin and end wait until the files are open, or finished. A recording outlives its session; who has the key, or the token of its
+addresses, may fetch it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from server.errors import SessionError
+from server.protocol.values import RecordedAudio
+from server.recording.shelf import FILES, Shelf
+from server.recording.tape import Tape
+from server.rest import Refused, body, check_key, find, host_of
+from server.secrets import bearer
+
+WAIT_S = 15.0
+"""For the disk, when a recording begins or ends."""
+
+
+class Begin(Struct, frozen=True):
+    """Body of POST /v1/sessions/{id}/recording. video: also a film of the pictures that come, with the music."""
+
+    audio: RecordedAudio = "flac"
+    video: bool = False
+
+
+async def begin(request: Request) -> Response:
+    check_key(request)
+    hosted, wanted = find(request), await body(request, Begin)
+    try:
+        tape = hosted.record(wanted.audio, wanted.video)
+    except SessionError as error:
+        raise Refused(409, error.code, str(error)) from None
+    return await _answer(tape, 201)
+
+
+async def end(request: Request) -> Response:
+    check_key(request)
+    tape = find(request).tape
+    if tape is None:
+        raise Refused(409, "bad_request", "this session is not being recorded")
+    tape.changed.clear()
+    tape.end("asked")
+    return await _answer(tape, 200)
+
+
+async def _answer(tape: Tape, status: int) -> Response:
+    """How it stands after the next change."""
+    try:
+        async with asyncio.timeout(WAIT_S):
+            await tape.changed.wait()
+    except TimeoutError:
+        raise Refused(503, "internal", f"the disk did not answer within {WAIT_S:g} s") from None
+    state = tape.state
+    if state.state == "failed":
+        raise Refused(507, "recording_refused", state.text)
+    return JSONResponse(msgspec.to_builtins(state), status)
+
+
+async def look(request: Request) -> Response:
+    shelf, recording_id = _open(request)
+    recorder = host_of(request).recorder
+    if tape := recorder.tapes.get(recording_id):
+        return JSONResponse(msgspec.to_builtins(tape.state))
+    about = await asyncio.to_thread(shelf.about, recording_id)
+    if about is None:
+        raise Refused(404, "not_found", "no such recording here")
+    return JSONResponse(about | {"paths": recorder.paths(recording_id, tuple(about["files"]))})
+
+
+async def fetch(request: Request) -> Response:
+    shelf, recording_id = _open(request)
+    name: str = request.path_params["name"]
+    if recording_id in host_of(request).recorder.tapes:
+        raise Refused(409, "recording_running", "it is still being written")
+    path = await asyncio.to_thread(shelf.file, recording_id, name)
+    if path is None:
+        raise Refused(404, "not_found", "no such recording or file here")
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+    return FileResponse(path, media_type=FILES[name], filename=f"{recording_id}-{name}", headers=headers)
+
+
+def _open(request: Request) -> tuple[Shelf, str]:
+    """The shelf and the recording's id, for who may see it."""
+    host, recording_id = host_of(request), request.path_params["recording_id"]
+    token = request.query_params.get("token", "")
+    if bearer(request.headers) is not None or not host.door.may_download(recording_id, token):
+        check_key(request)
+    if host.recorder.shelf is None:
+        raise Refused(404, "recording_off", "this server does not record; start it with --recordings FOLDER")
+    return host.recorder.shelf, recording_id

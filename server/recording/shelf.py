@@ -1,0 +1,111 @@
+"""The folder of recordings: one folder for each, its name and limits. Called in the writers' threads, but for `new_id`.
+
+FOLDER/20261125-194515-kX3f.../music.flac timeline.jsonl film.mp4 about.json
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import CuestreamError
+
+GB = 10**9
+ABOUT = "about.json"
+ID = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9_-]{16}")
+FILES = {
+    "music.flac": "audio/flac",
+    "music.wav": "audio/wav",
+    "music.opus": "audio/ogg",
+    "film.mp4": "video/mp4",
+    "film.webm": "video/webm",
+    "timeline.jsonl": "application/x-ndjson",
+}
+"""Every file that a recording may have, and what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingLimits:
+    """How much may be recorded. An operator may change each."""
+
+    length_s: float = 3600.0
+    """Of one recording; then it is finished."""
+    at_once: int = 4
+    folder_bytes: int = 20 * GB
+    """All that lies in the folder; when it is full, nothing begins and what runs is finished."""
+    free_bytes: int = GB // 2
+    """What stays free on the disk, the same."""
+    waiting_s: float = 10.0
+    """Music that may wait for the disk; then the recording ends as failed."""
+    waiting_pictures: int = 128
+    """Pictures that may wait; those that come then are left out and counted."""
+
+
+class Full(Exception):
+    """No room for a recording: `quota` or `disk`."""
+
+
+class NoFolder(CuestreamError):
+    """Nothing can be written where the recordings should lie."""
+
+
+class Shelf:
+    """root: it is made when it is missing. Raises NoFolder."""
+
+    def __init__(self, root: Path, limits: RecordingLimits) -> None:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=root).close()
+        except OSError as error:
+            raise NoFolder(f"recordings cannot be written to {root}: {error.strerror}") from None
+        self.root, self.limits = root, limits
+
+    def place(self, recording_id: str) -> Path:
+        return self.root / recording_id
+
+    def check_room(self) -> None:
+        """Raises Full."""
+        if self.used() >= self.limits.folder_bytes:
+            raise Full("quota")
+        if shutil.disk_usage(self.root).free < self.limits.free_bytes:
+            raise Full("disk")
+
+    def used(self) -> int:
+        """Bytes of all recordings."""
+        return sum(size_of(folder) for folder in self.root.iterdir() if folder.is_dir())
+
+    def about(self, recording_id: str) -> dict[str, Any] | None:
+        """What is known of a recording, None when there is none. Of one that was cut off: what is left."""
+        if not ID.fullmatch(recording_id) or not (folder := self.place(recording_id)).is_dir():
+            return None
+        try:
+            told: dict[str, Any] = json.loads((folder / ABOUT).read_text())
+        except (OSError, ValueError):
+            return {"recording_id": recording_id, "state": "interrupted", "files": files_of(folder)}
+        return told | {"files": files_of(folder)}
+
+    def file(self, recording_id: str, name: str) -> Path | None:
+        """A file of a recording, None for any other name."""
+        path = self.place(recording_id) / name
+        return path if ID.fullmatch(recording_id) and name in FILES and path.is_file() else None
+
+
+def new_id() -> str:
+    """Sorts by the time of day at which it was made, and cannot be guessed."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_urlsafe(12)}"
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+def files_of(folder: Path) -> dict[str, int]:
+    """The files that may be fetched, and their bytes."""
+    return {name: (folder / name).stat().st_size for name in FILES if (folder / name).is_file()}

@@ -1,0 +1,50 @@
+"""Music into a file, block by block: FLAC, WAV or Opus. What is on the disk can be played, also when nobody finished it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from engine.frames import F32
+from engine.media.output import TARGETS
+from server.protocol.values import RecordedAudio
+from server.resampling import WIRE_RATE, pcm16
+
+CHANNELS = 2
+UNFINISHED = {"wav": {}, "flac": {}, "opus": {"page_duration": "200000"}}
+"""Options that keep little back: Ogg's pages are a fifth of a second."""
+
+
+class Sound:
+    """Stereo at 48 kHz, 16 bits. Raises FFmpegError and OSError when the disk does."""
+
+    def __init__(self, path: Path, form: RecordedAudio) -> None:
+        target = TARGETS[f".{form}"]
+        options = {**target.options, **UNFINISHED[form], "flush_packets": "1"}
+        self._container = av.open(str(path), "w", format=target.format, options=options)
+        stream: Any = self._container.add_stream(target.codec, rate=WIRE_RATE, layout="stereo")
+        if target.bit_rate:
+            stream.bit_rate = target.bit_rate
+        self._stream = stream
+        self.samples = 0
+
+    def write(self, samples: F32) -> None:
+        """samples: [n], mono."""
+        self._container.mux(self._stream.encode(block(samples, self.samples)))
+        self.samples += len(samples)
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+
+def block(samples: F32, first: int) -> av.AudioFrame:
+    """The sixteen bits that are sent, as FFmpeg takes them. first: the index of the first sample."""
+    stereo = np.ascontiguousarray(pcm16(samples, CHANNELS).reshape(1, -1))
+    frame = av.AudioFrame.from_ndarray(stereo, format="s16", layout="stereo")
+    frame.sample_rate, frame.pts, frame.time_base = WIRE_RATE, first, Fraction(1, WIRE_RATE)
+    return frame

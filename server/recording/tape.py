@@ -1,0 +1,196 @@
+"""The loop's side of recordings: which there are, and what each is to be told of its session. It touches no file.
+
+A tape listens to its session as an endless sound does, with a resampler of its own, so its samples are those that are sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+import numpy as np
+
+from engine.frames import F32
+from server.delivery import AudioOut, Delivery, Patience
+from server.errors import SessionError
+from server.metrics import Metrics
+from server.protocol import messages as m
+from server.protocol.limits import Limits
+from server.protocol.media import Media
+from server.protocol.values import RecordedAudio
+from server.recording.shelf import Shelf, new_id
+from server.recording.writer import Heard, Pictured, Reason, Told, Writer
+from server.resampling import WIRE_RATE
+
+if TYPE_CHECKING:
+    from server.hosted import Hosted
+
+EVERYTHING = Patience(credit=None, skip_behind=2**62, give_up_behind=2**62)
+MOST_NOTES = 256
+"""Events that wait for the next music, as in a pause."""
+STOP_S = 10.0
+"""How long a server that ends waits for its recordings."""
+
+
+class Recorder:
+    """shelf: None where nothing is recorded. sign: makes the token of a recording's addresses, empty where none is needed."""
+
+    def __init__(
+        self,
+        shelf: Shelf | None,
+        limits: Limits,
+        metrics: Metrics,
+        sign: Callable[[str], str],
+        about: dict[str, Any],
+    ) -> None:
+        """about: of the server, for every timeline's first line."""
+        self.shelf, self._limits, self._metrics, self._sign, self._about = shelf, limits, metrics, sign, about
+        self.tapes: dict[str, Tape] = {}  # bound: at_once, then SessionError
+
+    def begin(self, hosted: Hosted, audio: RecordedAudio, video: bool) -> Tape:
+        """Raises SessionError: recording_off, recording_refused."""
+        if self.shelf is None:
+            self._refuse(
+                "off", "recording_off", "this server does not record; start it with --recordings FOLDER"
+            )
+        if hosted.tape:
+            self._refuse("running", "recording_refused", "this session is being recorded already")
+        most = self.shelf.limits.at_once
+        if len(self.tapes) >= most:
+            self._refuse("at_once", "recording_refused", f"{most} recordings are running, as many as may")
+        tape = Tape(self, hosted, self.shelf, audio, self._limits if video else None)
+        self.tapes[tape.id] = tape
+        self._metrics.recordings.set(len(self.tapes))
+        tape.start()
+        return tape
+
+    def _refuse(self, reason: str, code: str, text: str) -> NoReturn:
+        self._metrics.recordings_refused.labels(reason).inc()
+        raise SessionError(code, text)
+
+    def head(self, tape: Tape) -> dict[str, Any]:
+        hosted = tape.hosted
+        return self._about | {
+            "mode": "recording",
+            "recording": tape.id,
+            "session": hosted.id,
+            "sample_rate": WIRE_RATE,
+            "first_sample": tape.begin,
+            "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+            "config": msgspec.to_builtins(hosted.config),
+        }
+
+    def paths(self, recording_id: str, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Where the files are fetched, as paths of this server."""
+        token = self._sign(recording_id)
+        return tuple(
+            f"/v1/recordings/{recording_id}/{name}" + (f"?token={token}" if token else "") for name in names
+        )
+
+    def ended(self, tape: Tape, told: Told) -> None:
+        del self.tapes[tape.id]
+        self._metrics.recordings.set(len(self.tapes))
+        self._metrics.recordings_ended.labels(told.reason or "failed").inc()
+        self._metrics.recorded_bytes.inc(sum((told.files or {}).values()))
+        self._metrics.recording_left_out.inc(told.left_out)
+
+    async def stop(self) -> None:
+        """Finish all of them."""
+        for tape in list(self.tapes.values()):
+            tape.end("session_ended")
+        await asyncio.gather(*(asyncio.to_thread(tape.join, STOP_S) for tape in self.tapes.values()))
+
+
+class Tape:
+    """One recording of one session. `begin`: the wire's sample that is its first; `told`: how it stands, None at first."""
+
+    def __init__(
+        self, recorder: Recorder, hosted: Hosted, shelf: Shelf, audio: RecordedAudio, video: Limits | None
+    ) -> None:
+        self.id, self.hosted = new_id(), hosted
+        self.told: Told | None = None
+        self.changed = asyncio.Event()
+        """Set when `told` is."""
+        self.event_id: str | None = None
+        """Of the message that asked last, until it is answered."""
+        ring = hosted.core.playout.ring
+        self._recorder = recorder
+        self._delivery = Delivery(EVERYTHING, ring.end, Counter())
+        self._feed = hosted.feed(ring.end)
+        self.begin = self._next = self._feed.next
+        self._lines: deque[dict[str, Any]] = deque(maxlen=MOST_NOTES)  # full: the oldest goes
+        loop = asyncio.get_running_loop()
+
+        def tell(told: Told) -> None:
+            loop.call_soon_threadsafe(self._hear, told)
+
+        self._writer = Writer(shelf, self.id, audio, video, recorder.head(self), tell)
+
+    def start(self) -> None:
+        self._writer.start()
+
+    def tick(self, now_s: float) -> None:
+        for out in self._delivery.take(self.hosted.core.playout, now_s):
+            self._put(*self._feed.push(out), self._line(out))
+
+    def picture(self, now_s: float, media: Media) -> None:
+        """Of a session that plays; while nothing sounds nothing is recorded."""
+        playout = self.hosted.core.playout
+        if playout.clock:
+            sample = self.hosted.wire_samples(playout.position(now_s)) - self.begin
+            self._writer.put(Pictured(max(0, sample), media))
+
+    def note(self, line: dict[str, Any]) -> None:
+        """For the timeline, with the next music."""
+        self._lines.append(line | {"at_s": (self._next - self.begin) / WIRE_RATE})
+
+    def end(self, reason: Reason) -> None:
+        """Once; later calls change nothing."""
+        if self.hosted.tape is self:
+            self.hosted.tape = None
+            if reason == "session_ended":  # otherwise what the filter holds is not sent either
+                self._put(*self._feed.flush())
+            self._writer.finish(reason)
+
+    def join(self, timeout_s: float) -> bool:
+        return self._writer.join(timeout_s)
+
+    @property
+    def state(self) -> m.RecordingState:
+        told = self.told or Told("recording")
+        paths = self._recorder.paths(self.id, tuple(told.files or ()))
+        samples = max(told.samples, self._writer.samples)
+        reason = msgspec.UNSET if told.reason is None else told.reason
+        return m.RecordingState(self.id, told.state, samples, paths, reason, told.error)
+
+    def _put(self, first: int, samples: F32, *lines: dict[str, Any]) -> None:
+        samples = samples[max(0, self._next - first) :]
+        if first > self._next:  # what was lost is silence
+            samples = np.concatenate((np.zeros(first - self._next, np.float32), samples))
+        self._writer.put(Heard(self._next - self.begin, samples, (*self._lines, *lines)))
+        self._lines.clear()
+        self._next += len(samples)
+
+    def _line(self, out: AudioOut) -> dict[str, Any]:
+        hosted, rate = self.hosted, self.hosted.core.config.limits.rate
+        return {
+            "start_s": (hosted.wire_samples(out.first_sample) - self.begin) / WIRE_RATE,
+            "duration_s": len(out.samples) / rate,
+            "first_sample": hosted.wire_samples(out.first_sample),
+            **hosted.about(out),
+            "concealed": out.concealed,
+            "crossfade": out.crossfade,
+        }
+
+    def _hear(self, told: Told) -> None:
+        self.told = told
+        self.changed.set()
+        if told.state != "recording":
+            if self.hosted.tape is self:
+                self.hosted.tape = None
+            self._recorder.ended(self, told)
+        self.hosted.recorded(self)

@@ -1,0 +1,203 @@
+"""One recording in a thread of its own: it takes what the loop puts, writes it, keeps the limits and finishes the files.
+
+`put` never waits. When the disk is slower than the music for `waiting_s` the recording ends as failed, with what was written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Condition, Thread
+from typing import Any, Literal, TextIO, TypeAlias
+
+from av.error import FFmpegError
+
+from engine.frames import F32
+from server.protocol.limits import Limits
+from server.protocol.media import Media
+from server.protocol.values import RecordedAudio
+from server.recording.film import Film
+from server.recording.shelf import ABOUT, Full, Shelf, files_of
+from server.recording.sound import Sound
+from server.resampling import WIRE_RATE
+
+Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
+LOOK_EVERY = WIRE_RATE
+"""Samples between two looks at the room that is left: a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """samples: [n] at 48 kHz, of the recording from `first` on; lines: what the timeline says of them."""
+
+    first: int
+    samples: F32
+    lines: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pictured:
+    """sample: of the recording, that sounded when the picture came."""
+
+    sample: int
+    media: Media
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How a recording stands: begun, or finished for a reason. error: what failed."""
+
+    state: Literal["recording", "finished", "failed"]
+    reason: Reason | None = None
+    samples: int = 0
+    files: dict[str, int] | None = None
+    left_out: int = 0
+    error: str = ""
+
+
+class Writer:
+    """head: the timeline's first line. tell: called in the thread, once when the files are open and once at the end."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        recording_id: str,
+        audio: RecordedAudio,
+        video: Limits | None,
+        head: dict[str, Any],
+        tell: Callable[[Told], None],
+    ) -> None:
+        """video: limits of the pictures, None without a film."""
+        self._shelf, self._limits = shelf, shelf.limits
+        self._id, self._audio, self._video, self._head, self._tell = recording_id, audio, video, head, tell
+        self._waiting: deque[Heard | Pictured] = deque()  # bound: waiting_s of music, waiting_pictures
+        self._waiting_samples = self._waiting_pictures = 0
+        self._left_out = 0
+        self._reason: Reason | None = None
+        self._change = Condition()
+        self.samples = 0
+        """Written."""
+        self._thread = Thread(target=self._run, name="recording", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, item: Heard | Pictured) -> None:
+        """Nothing is taken any more once it is finishing."""
+        with self._change:
+            if self._reason is not None:
+                return
+            if isinstance(item, Heard):
+                self._waiting_samples += len(item.samples)
+                if self._waiting_samples > self._limits.waiting_s * WIRE_RATE:
+                    self._reason = "failed"
+            elif self._waiting_pictures < self._limits.waiting_pictures:
+                self._waiting_pictures += 1
+            else:
+                self._left_out += 1
+                return
+            self._waiting.append(item)
+            self._change.notify()
+
+    def finish(self, reason: Reason) -> None:
+        """Write what waits, then end."""
+        with self._change:
+            self._reason = self._reason or reason
+            self._change.notify()
+
+    def join(self, timeout_s: float) -> bool:
+        """Whether it ended."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # --- the thread
+
+    def _run(self) -> None:
+        folder = self._shelf.place(self._id)
+        try:
+            self._shelf.check_room()
+            folder.mkdir()
+            told = self._write(folder)
+        except Full as full:
+            told = Told("failed", full.args[0], error=FULL[full.args[0]])
+        except (OSError, FFmpegError, ValueError) as error:
+            told = Told("failed", "failed", self.samples, error=f"{type(error).__name__}: {error}")
+        with self._change:
+            self._reason = self._reason or told.reason
+            self._waiting.clear()
+        if folder.is_dir():
+            with suppress(OSError):
+                (folder / ABOUT).write_text(json.dumps(self._about(told)) + "\n")
+            told = Told(told.state, told.reason, told.samples, files_of(folder), told.left_out, told.error)
+        self._tell(told)
+
+    def _about(self, told: Told) -> dict[str, Any]:
+        about = {"recording_id": self._id, "state": told.state, "reason": told.reason}
+        return about | {"samples": told.samples, "left_out_pictures": told.left_out, "error": told.error}
+
+    def _write(self, folder: Path) -> Told:
+        with ExitStack() as stack:
+            timeline = stack.enter_context((folder / "timeline.jsonl").open("w", buffering=1))
+            sound = Sound(folder / f"music.{self._audio}", self._audio)
+            stack.callback(sound.close)
+            film = Film(folder, self._video) if self._video else None
+            if film:
+                stack.callback(film.close)
+            _line(timeline, self._head)
+            self._tell(Told("recording"))
+            reason = self._fill(timeline, sound, film)
+            _line(timeline, {"end": reason, "duration_s": self.samples / WIRE_RATE})
+        left_out = self._left_out + (film.left_out if film else 0)
+        late = "the disk was too slow" if reason == "failed" else ""
+        return Told("failed" if late else "finished", reason, self.samples, None, left_out, late)
+
+    def _fill(self, timeline: TextIO, sound: Sound, film: Film | None) -> Reason:
+        """Write until it is to end; why."""
+        looked = 0
+        most = int(self._limits.length_s * WIRE_RATE)
+        while True:
+            items, reason = self._fetch()
+            for item in items:
+                if isinstance(item, Pictured):
+                    if film:
+                        film.picture(item.sample, item.media)
+                    continue
+                samples = item.samples[: most - item.first]
+                sound.write(samples)
+                self.samples = sound.samples
+                if film:
+                    film.sound(item.first, samples)
+                for line in item.lines:
+                    _line(timeline, line)
+                if self.samples >= most:
+                    return "length"
+            if reason:
+                return reason
+            if self.samples - looked >= LOOK_EVERY:
+                looked = self.samples
+                try:
+                    self._shelf.check_room()
+                except Full as full:
+                    return "quota" if full.args[0] == "quota" else "disk"
+
+    def _fetch(self) -> tuple[list[Heard | Pictured], Reason | None]:
+        with self._change:
+            self._change.wait_for(lambda: self._waiting or self._reason)
+            items = list(self._waiting)
+            self._waiting.clear()
+            self._waiting_samples = self._waiting_pictures = 0
+            return items, self._reason
+
+
+FULL = {
+    "quota": "the folder of recordings is full",
+    "disk": "too little is free on the disk of the recordings",
+}
+
+
+def _line(timeline: TextIO, value: dict[str, Any]) -> None:
+    timeline.write(json.dumps(value, separators=(",", ":")) + "\n")
