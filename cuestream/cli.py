@@ -79,7 +79,9 @@ def score(
     ] = None,
     model: Annotated[
         str,
-        typer.Option(help="an exported model: its folder, or the name of one that ships; or procedural"),
+        typer.Option(
+            help="an exported model: its folder, or the name of one that ships; or procedural, or synthetic"
+        ),
     ] = DEFAULT_MODEL,
     live: Annotated[
         bool,
@@ -233,7 +235,9 @@ def live(context: typer.Context) -> int:
 def serve(
     model: Annotated[
         str,
-        typer.Option(help="an exported model: its folder, or the name of one that ships; or procedural"),
+        typer.Option(
+            help="an exported model: its folder, or the name of one that ships; or procedural, or synthetic"
+        ),
     ] = DEFAULT_MODEL,
     host: Annotated[
         str, typer.Option(help="address to listen on; 0.0.0.0 is all of them and needs a key")
@@ -280,17 +284,20 @@ def serve(
 def info(
     model: Annotated[
         str,
-        typer.Argument(help="an exported model: its folder, or the name of one that ships; or procedural"),
+        typer.Argument(
+            help="an exported model: its folder, or the name of one that ships; or procedural, or synthetic"
+        ),
     ],
 ) -> None:
     """Say what a model is: geometry, precision, graphs, sizes."""
-    from cuestream.info import describe, describe_procedural
-    from cuestream.players import PROCEDURAL
+    from cuestream.info import describe, describe_procedural, describe_synthetic
+    from cuestream.players import PROCEDURAL, SYNTHETIC
     from engine.backends.manifest import Manifest
     from engine.library import find_model
 
-    sections = describe_procedural() if model == PROCEDURAL else describe(Manifest.read(find_model(model)))
-    for title, rows in sections:
+    without_folder = {PROCEDURAL: describe_procedural, SYNTHETIC: describe_synthetic}
+    known = without_folder.get(model)
+    for title, rows in known() if known else describe(Manifest.read(find_model(model))):
         table = Table(title=title, title_justify="left", show_header=False, box=None)
         for name, value in rows:
             table.add_row(name, value)
