@@ -48,8 +48,11 @@ class Batcher(Generic[Key]):
         return len(self._streams)
 
     def admit(self) -> None:
-        """Raises NoRoom, with the time to try again, when one stream more would make all of them late."""
-        if not self.times.fits(len(self._streams) + 1):
+        """Raises NoRoom, with the time to try again, when one stream more would make all of them late.
+
+        An empty device takes one whatever was measured: a measurement from when it was busy would otherwise never be mended.
+        """
+        if self._streams and not self.times.fits(len(self._streams) + 1):
             raise NoRoom(f"{len(self._streams)} streams fill this device", RETRY_S)
 
     def join(self, key: Key, stream: Stream) -> None:

@@ -104,6 +104,17 @@ def test_a_full_device_refuses_and_says_when_to_come_again() -> None:
     batcher.admit()
 
 
+def test_an_empty_device_takes_one_however_slow_it_was() -> None:
+    """What was measured while the machine was busy is measured again, not believed for ever."""
+    batcher = Batcher[str](ticking(0.05))
+    batcher.join("slow", Counted())  # type: ignore[arg-type]
+    batcher.tick(always)
+    with pytest.raises(NoRoom):
+        batcher.admit()
+    batcher.leave("slow")
+    batcher.admit()
+
+
 def test_step_times_are_measured_or_in_proportion() -> None:
     times = StepTimes(0.016)
     assert times.expected_s(7) == 0
