@@ -54,6 +54,11 @@ class Music:
     """Of the policy."""
     take: int = 0
 
+    def part(self, begin: int, end: int) -> Music:
+        """Samples [begin, end) of it."""
+        about = (self.newest_step, self.age_steps, self.segment, self.seed, self.revision, self.take)
+        return Music(self.samples[begin:end], self.first + begin, *about)
+
 
 @dataclass(frozen=True, slots=True)
 class Placed:
@@ -183,8 +188,7 @@ class Playout:
         about = self._last or Music(samples, 0, 0, 0, 0, 0)
         self._history.write(samples)
         self.ring.write(self.mix.apply(samples, first))
-        bare = replace(about, samples=samples[:0])
-        self.spans.append(Placed(first, bare, before, concealed, faded, self.mix_revision))
+        self.spans.append(Placed(first, about.part(0, 0), before, concealed, faded, self.mix_revision))
         self.counts["placed_samples"] += len(samples)
         self.counts["concealed_samples"] += len(samples) * concealed
 
@@ -229,11 +233,10 @@ class Playout:
         while count:
             piece = self.waiting.popleft()
             if len(piece.samples) > count:
-                rest = replace(piece, samples=piece.samples[count:], first=piece.first + count)
-                self.waiting.appendleft(rest)
-                piece = replace(piece, samples=piece.samples[:count])
+                self.waiting.appendleft(piece.part(count, len(piece.samples)))
+                piece = piece.part(0, count)
             self._last = piece
             self.played += len(piece.samples)
             count -= len(piece.samples)
             parts.append(piece.samples)
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.float32), *parts])
