@@ -253,6 +253,9 @@ def serve(
     max_sessions: Annotated[
         int, typer.Option(min=1, help="sessions at once; fewer when the device is full")
     ] = 8,
+    chunk_ms: Annotated[
+        int, typer.Option(help="music sent at once, 20 to 100 ms; long chunks let many sessions play")
+    ] = 20,
     drain: Annotated[
         float, typer.Option(min=0, help="seconds that clients have to leave after Ctrl-C; again: at once")
     ] = 10.0,
@@ -266,7 +269,10 @@ def serve(
     from server.settings import Settings
 
     check_address(host, api_key, insecure)
-    settings = Settings(model=model, api_key=api_key, max_sessions=max_sessions)
+    try:
+        settings = Settings(model=model, api_key=api_key, max_sessions=max_sessions, chunk_ms=chunk_ms)
+    except ValueError as error:
+        raise CuestreamError(str(error)) from error
     with err.status("loading the model"):
         player = find_player(model, threads)
         application = make_app(player, settings, local=is_loopback(host))

@@ -65,9 +65,9 @@ class Batcher(Generic[Key]):
         """Between two ticks; nothing happens when it has left."""
         self._streams.pop(key, None)
 
-    def tick(self, is_due: Callable[[Key], bool]) -> Ticked[Key]:
-        """One step for each stream that is due."""
-        due = [key for key in self._order() if is_due(key)]
+    def tick(self, is_due: Callable[[Key], bool], among: Iterable[Key] | None = None) -> Ticked[Key]:
+        """One step for each stream that is due. among: who can be, when the caller knows that; else everybody is asked."""
+        due = [key for key in self._order(among) if is_due(key)]
         began = self._monotonic()
         raised = advance_all([self._streams[key] for key in due])
         if due:
@@ -77,9 +77,9 @@ class Batcher(Generic[Key]):
             self.leave(key)
         return Ticked(tuple(key for key in due if key not in failed), failed)
 
-    def _order(self) -> list[Key]:
-        """Everybody, beginning with another one each time: who comes first waits least."""
-        keys = list(self._streams)
+    def _order(self, among: Iterable[Key] | None) -> list[Key]:
+        """Beginning with another one each time: who comes first waits least."""
+        keys = list(self._streams) if among is None else [key for key in among if key in self._streams]
         first = self._turn % max(1, len(keys))
         self._turn += 1
         return keys[first:] + keys[:first]

@@ -1,6 +1,6 @@
 """All sessions of a server, their clock and the engine's thread. Lives on one event loop; the engine works in `Runner`'s thread.
 
-A tick each 10 ms, by absolute deadlines, polls every session: a chunk of 20 ms leaves within 10 ms of its time.
+A tick polls every session that has something due: its next chunk, by the absolute clock of its playout, or what a client said.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from engine.player import Player
 from server.config import SessionConfig
 from server.hosted import Hosted, House
 from server.metrics import Metrics
-from server.orders import Report
+from server.orders import Orders, Report
 from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
 from server.runner import Runner
 from server.secrets import Door, new_session_id
 from server.session import Session
 from server.settings import Settings
+from server.ticker import Ticker
 from server.turning import config_of, policy_of
 from server.voices import Voice
 
-TICK_S = 0.01
+IDLE_S = 1.0
 RETRY_S = 5.0
 STATES = ("created", "waiting", "playing", "paused", "stopped", "detached", "expired")
 
@@ -45,23 +46,23 @@ class Host:
         self.metrics = Metrics()
         self.door = Door(settings.api_key, settings.limits.resume_window_s)
         self._pool = ThreadPoolExecutor(settings.decoders, "pictures")
-        self._house = House(settings, self._pool, self.metrics, self.door)
+        self._house = House(settings, self._pool, self.metrics, self.door, self._wake, monotonic)
         self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom
         self.draining = False
         self._runner: Runner | None = None
-        self._ticker: asyncio.Task[None] | None = None
+        self._ticker: Ticker | None = None
         self._placed: dict[str, tuple[int, int]] = {}
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._runner = Runner(self.monotonic, loop.call_soon_threadsafe, self._heard)
         self._runner.start()
-        self._ticker = asyncio.create_task(self._tick_forever())
+        self._ticker = Ticker(self.monotonic, self._tick, self.metrics.loop_lag.observe, loop)
 
     async def stop(self) -> None:
         assert self._runner is not None
         assert self._ticker is not None
-        self._ticker.cancel()
+        self._ticker.stop()
         for hosted in self.sessions.values():
             hosted.leave()
         await asyncio.to_thread(self._runner.stop)
@@ -117,37 +118,39 @@ class Host:
         self._runner.open(session_id, lambda: Voice(player, policy, room_s=room_s))
         hosted = Hosted(session_id, core, config, self._house, now_s)
         self.sessions[session_id] = hosted
+        self._wake()
         self.metrics.opened.inc()
         return hosted
 
     # --- time
 
-    async def _tick_forever(self) -> None:
-        loop = asyncio.get_running_loop()
-        due_s = loop.time()
-        while True:
-            due_s = max(due_s + TICK_S, loop.time() - 10 * TICK_S)  # asleep for long: no burst of ticks
-            await asyncio.sleep(due_s - loop.time())
-            self.metrics.loop_lag.observe(max(0.0, loop.time() - due_s))
-            self._tick()
+    def _wake(self) -> None:
+        if self._ticker:
+            self._ticker.wake()
 
-    def _tick(self) -> None:
+    def _tick(self) -> float:
+        """Poll who is due; returns when the next one is."""
         assert self._runner is not None
-        now_s, share = self.monotonic(), self.step_share
-        for hosted in list(self.sessions.values()):
-            orders = hosted.tick(now_s, share)
+        now_s, batch = self.monotonic(), dict[str, Orders]()
+        for hosted in [hosted for hosted in self.sessions.values() if hosted.due_s <= now_s]:
+            orders = hosted.tick(now_s, lambda: self.step_share)
             if hosted.gone:
                 del self.sessions[hosted.id]
                 later, _ = hosted.core.poll(now_s)
                 orders = orders.then(later, False) if orders and later else later or orders
             if orders:
-                self._runner.order(hosted.id, orders, False)
+                batch[hosted.id] = orders
             self._count(hosted)
+        if batch:
+            self._runner.order_all(batch, False)
+        return min((hosted.due_s for hosted in self.sessions.values()), default=now_s + IDLE_S)
 
     def _heard(self, reports: dict[str, Report]) -> None:
         for session_id, report in reports.items():
             if hosted := self.sessions.get(session_id):
                 hosted.core.heard(report)
+                if hosted.core.state == "waiting":
+                    hosted.wake()
 
     def _count(self, hosted: Hosted) -> None:
         counts = hosted.core.playout.counts

@@ -7,6 +7,7 @@ websocket ◄─ events, music   ──  Hosted  ◄─ poll, each tick ──  
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -48,14 +49,21 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all sessions of a server share. pool: threads that decode pictures."""
+    """What all sessions of a server share. pool: threads that decode pictures. wake: look after who is due now.
+
+    monotonic: seconds of the clock that `now_s` is of.
+    """
 
     settings: Settings
     pool: ThreadPoolExecutor
     metrics: Metrics
     door: Door
+    wake: Callable[[], None]
+    monotonic: Callable[[], float]
 
 
+POLL_S = 0.01
+"""How often a session is looked after that does not play by the clock."""
 HEARD_ALL_S = 0.25
 """A faded session stays so much longer, so that its last samples are placed and sent."""
 
@@ -73,6 +81,8 @@ class Hosted:
     ) -> None:
         self.id, self.core, self.config, self.settings = session_id, core, config, house.settings
         self.gone = False
+        self.due_s = now_s
+        """When it is to be looked after again."""
         self.line: Line | None = None
         self.speaker: Speaker | None = None
         self.consumed = 0
@@ -85,7 +95,7 @@ class Hosted:
         self.taps: list[Listener] = []  # bound: http_audio.MOST_LISTENERS
         self._house, self._stamps = house, Stamps()
         self._life = Lifetime.begin(house.settings.limits, now_s)
-        self._second_s = now_s
+        self._second_s = self._ticked_s = now_s
         self._told: tuple[str, str, int] | None = None
         self._asked: deque[str] = deque(maxlen=8)  # event ids of scene.change; full: the oldest is forgotten
         for control in controls(None, config):
@@ -150,6 +160,7 @@ class Hosted:
             step = playout.sounding(came_s) // self.core.config.hop
             self._stamps.add(playout.take, step, at_us)
         self.core.frame(came_s, pixels)
+        self.wake()
         self._house.metrics.frames.labels("shown").inc()
 
     def _refuse(self, error: ProtocolError) -> None:
@@ -165,6 +176,7 @@ class Hosted:
             self.core.control(now_s, control)
         self.config = after
         self.revisions.note(self.core)
+        self.wake()
         return self.updated()
 
     def updated(self) -> m.SessionUpdated:
@@ -178,6 +190,7 @@ class Hosted:
             "reset_context": self.core.reset_context,
         }
         verbs[action](now_s)
+        self.wake()
         self._life.active_s = now_s
         return self.state()
 
@@ -189,6 +202,7 @@ class Hosted:
         if event_id is not None:
             self._asked.append(event_id)
         self.core.control(now_s, ChangeNow())
+        self.wake()
 
     def reported(self, report: m.PlayoutReport) -> None:
         """Raises SessionError."""
@@ -211,8 +225,13 @@ class Hosted:
 
     # --- time
 
-    def tick(self, now_s: float, step_share: float) -> Orders | None:
-        """Send what is due; returns what the engine is to do. step_share: time of a step over its music."""
+    def wake(self) -> None:
+        """Something happened: look after it now."""
+        self.due_s = 0.0
+        self._house.wake()
+
+    def tick(self, now_s: float, step_share: Callable[[], float]) -> Orders | None:
+        """Send what is due; returns what the engine is to do. step_share: gives the time of a step over its music."""
         orders, outputs = self.core.poll(now_s)
         for output in outputs:
             if isinstance(output, AudioOut):
@@ -224,22 +243,31 @@ class Hosted:
         self._tell_state()
         if now_s - self._second_s >= 1:
             self._second_s = now_s
-            self._each_second(now_s, step_share)
+            self._each_second(now_s, step_share())
         self._end_in_time(now_s)
+        self._ticked_s = now_s
+        self.due_s = self._next_s(now_s)
         return orders
+
+    def _next_s(self, now_s: float) -> float:
+        """When the next chunk is due; who does not play by the clock is asked often."""
+        chunk_s = None if self.taps else self.core.chunk_due_s
+        return now_s + POLL_S if chunk_s is None else chunk_s
 
     def _sound(self, out: AudioOut) -> None:
         self.ages.note(out.age_steps)
         if self.line is None or self.speaker is None:
             return
-        before = self.speaker.sent
+        monotonic, metrics = self._house.monotonic, self._house.metrics
+        before, began_s = self.speaker.sent, monotonic()
         newest_us = self._stamps.at_us(out.newest_step)
-        for data in self.speaker.say(out, newest_us, self.revisions.of(out)):
-            self.line.put(data)
-        self._house.metrics.sent.inc(self.speaker.sent - before)
-        self._house.metrics.picture_age.observe(
-            out.age_steps * self.core.config.hop / self.core.config.limits.rate
-        )
+        made = list(self.speaker.say(out, newest_us, self.revisions.of(out)))
+        metrics.encoding.observe(monotonic() - began_s)
+        due_s = began_s if out.due_s is None else out.due_s
+        for data in made:
+            self.line.put(data, max(due_s, self._ticked_s))
+        metrics.sent.inc(self.speaker.sent - before)
+        metrics.picture_age.observe(out.age_steps * self.core.config.hop / self.core.config.limits.rate)
 
     def _event(self, event: Event) -> None:
         match event.kind:

@@ -14,17 +14,23 @@ MOST_WAITING = 512
 
 
 class Line:
-    """`closing`: the code that the connection ends with once everything was sent."""
+    """`closing`: the code that the connection ends with once everything was sent.
+
+    `since_s`: of music that `next` gave, when it could have been sent at the soonest.
+    """
 
     def __init__(self) -> None:
         self.closing: int | None = None
-        self._outbox: deque[str | bytes] = deque()  # bound: MOST_WAITING, then the connection is closed
+        self.since_s: float | None = None
+        self._outbox: deque[tuple[str | bytes, float | None]] = (
+            deque()
+        )  # bound: MOST_WAITING, then the connection is closed
         self._change = asyncio.Event()
 
     def say(self, message: ServerMessage) -> None:
         self.put(encode(message))
 
-    def put(self, data: str | bytes) -> None:
+    def put(self, data: str | bytes, since_s: float | None = None) -> None:
         """Nothing is said any more once the line is closing."""
         if self.closing is not None:
             return
@@ -32,7 +38,7 @@ class Line:
             self._outbox.clear()
             self.fail(ErrorCode.SLOW_CONSUMER, f"{MOST_WAITING} messages wait to be read")
             return
-        self._outbox.append(data)
+        self._outbox.append((data, since_s))
         self._change.set()
 
     def fail(self, code: ErrorCode, text: str) -> None:
@@ -55,7 +61,8 @@ class Line:
                 return None
             self._change.clear()
             await self._change.wait()
-        return self._outbox.popleft()
+        data, self.since_s = self._outbox.popleft()
+        return data
 
 
 def reason_of(code: int) -> str:

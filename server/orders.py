@@ -73,5 +73,19 @@ class Report:
     """Why a policy was not taken over."""
     failed: str | None = None
 
-    def without_music(self) -> Report:
-        return replace(self, music=())
+    @property
+    def is_news(self) -> bool:
+        """Whether a session has anything to hear beside that a step was taken."""
+        return bool(self.music or self.snapshot is not None or self.refused or self.failed)
+
+    def then(self, newer: Report) -> Report:
+        """Both, as one."""
+        return replace(
+            newer,
+            music=self.music + newer.music,
+            cuts=self.cuts + newer.cuts,
+            counts=newer.counts or self.counts,
+            snapshot=self.snapshot if newer.snapshot is None else newer.snapshot,
+            refused=newer.refused or self.refused,
+            failed=newer.failed or self.failed,
+        )

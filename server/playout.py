@@ -28,10 +28,10 @@ class Limits:
     rate: int = 32000
     chunk: int = 640
     """What is placed and delivered at once."""
-    low: int = 6400
-    """Less than this ready is late: 200 ms. So much must be ready before the first sample sounds, and after concealment."""
-    high: int = 12800
-    """More than this is never made: what is written early is deaf to the pictures that follow. 400 ms."""
+    low: int = 4800
+    """Less than this ready is late: 150 ms. So much must be ready before the first sample sounds, and after concealment."""
+    high: int = 10880
+    """More than this is never made: what is written early is deaf to the pictures that follow. 340 ms."""
     window: int = 31 * 32000
     """Placed samples that are kept for a client that comes back: the resume window and a little."""
     back: int = 8000

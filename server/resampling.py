@@ -86,6 +86,7 @@ def _graph(rate_in: int, rate_out: int) -> Graph:
     """libswresample as a filter. PyAV's own resampler asks it once more after each piece, which raises, and costs more than
     the filter does."""
     graph = Graph()
+    graph.threads = 1  # else each has threads of its own, and there is one for each listener
     source = graph.add_abuffer(
         format=FORMAT, sample_rate=rate_in, layout=LAYOUT, time_base=Fraction(1, rate_in)
     )
@@ -109,6 +110,4 @@ def pcm16(samples: F32, channels: int) -> PCM16:
     np.rint(scaled, out=scaled)
     np.minimum(scaled, FULL_SCALE, out=scaled)
     np.maximum(scaled, -FULL_SCALE - 1, out=scaled)
-    whole = np.empty((len(samples), channels), np.int16)
-    whole[:] = scaled[:, None]
-    return whole
+    return np.repeat(scaled.astype(np.int16), channels).reshape(-1, channels)

@@ -7,7 +7,7 @@ bounded by what the sessions want made.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Condition, Thread
 
 from engine.errors import NoRoom
@@ -15,6 +15,8 @@ from server.orders import Orders, Report
 from server.voices import Voice, Voices
 
 MOST_OPENINGS = 16
+TOGETHER_S = 0.001
+"""Ticks that are shorter than this are taken together, so that cheap steps do not spend their time in handing over."""
 Reports = dict[str, Report]
 Opening = tuple[str, Callable[[], Voice]]
 
@@ -28,7 +30,7 @@ class Runner:
         post: Callable[[Callable[[Reports], None], Reports], object],
         deliver: Callable[[Reports], None],
     ) -> None:
-        self.voices = Voices(monotonic)
+        self.voices, self._monotonic = Voices(monotonic), monotonic
         self._post, self._deliver = post, deliver
         self._orders: dict[str, tuple[Orders, bool]] = {}  # bound: one record for each session, merged
         self._openings: deque[Opening] = deque()  # bound: MOST_OPENINGS, then NoRoom
@@ -61,9 +63,14 @@ class Runner:
 
     def order(self, key: str, orders: Orders, in_order: bool) -> None:
         """Leave orders for a session; see `Orders.then`."""
+        self.order_all({key: orders}, in_order)
+
+    def order_all(self, orders: Mapping[str, Orders], in_order: bool) -> None:
+        """Leave orders for some sessions; the thread is woken once for all of them."""
         with self._change:
-            before, _ = self._orders.get(key, (Orders(), in_order))
-            self._orders[key] = (before.then(orders, in_order), in_order)
+            for key, each in orders.items():
+                before = self._orders.get(key)
+                self._orders[key] = (before[0].then(each, in_order) if before else each, in_order)
             self._change.notify()
 
     def _run(self) -> None:
@@ -78,10 +85,13 @@ class Runner:
         busy = False
         while (work := self._fetch(wait=not busy)) is not None:
             openings, orders = work
-            reports = self._open(openings) | self.voices.tick(orders)
-            busy = bool(reports)
-            if reports:
-                self._post(self._deliver, reports)
+            until_s = self._monotonic() + TOGETHER_S
+            ticks = [self._open(openings) | self.voices.tick(orders)]
+            while ticks[-1] and self._monotonic() < until_s:
+                ticks.append(self.voices.tick({}))
+            busy = bool(ticks[-1])
+            if news := _news(ticks):
+                self._post(self._deliver, news)
 
     def _fetch(self, wait: bool) -> tuple[list[Opening], dict[str, Orders]] | None:
         """What came since the last tick, None at the end. wait: until something comes."""
@@ -106,3 +116,13 @@ class Runner:
             ) as error:  # a model that cannot be opened is its session's misfortune, and it is told
                 failed[key] = Report(failed=f"{type(error).__name__}: {error}")
         return failed
+
+
+def _news(ticks: list[Reports]) -> Reports:
+    """Of some ticks, what their sessions are to hear, in order."""
+    news: Reports = {}
+    for reports in ticks:
+        for key, report in reports.items():
+            if report.is_news:
+                news[key] = news[key].then(report) if key in news else report
+    return news

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -21,6 +22,8 @@ from server.protocol.limits import Limits
 SPARE_BYTES = 64 * 1024
 """Messages that are a little too long are refused with an error; those that are longer by this, by the websocket itself."""
 HEARTBEAT_TIMEOUT = 4408
+SWITCH_S = 0.0005
+"""How long one thread of Python may keep the others waiting; 5 ms by default, which is what a chunk may take in all."""
 
 
 class RefusedAddress(CuestreamError):
@@ -50,6 +53,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Until it is told to leave. The threads of engine and pictures then hold up the loop for a moment at most."""
+        sys.setswitchinterval(SWITCH_S)
+        super().run(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._host.draining or not self.started:

@@ -11,6 +11,8 @@ from server.protocol.limits import Limits
 from server.protocol.messages import SessionLimits, VideoFormat
 from server.protocol.values import VideoCodec
 
+CHUNKS_MS = (20, 40, 60, 80, 100)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -21,12 +23,18 @@ class Settings:
     max_sessions: int = 8
     limits: Limits = field(default_factory=Limits)
     playout: PlayoutLimits = field(default_factory=PlayoutLimits)
+    chunk_ms: int = 20
+    """Music that is sent at once. Longer chunks cost a server of many sessions less, and controls are heard as much later."""
     room_s: float = 30.0
     decoders: int = 2
     """Threads that decode pictures."""
     video_fps: float = 8.0
     """What a client is asked for: the newest slot is looked at five times a second, a cut at once."""
     video_edge: int = 320
+
+    def __post_init__(self) -> None:
+        if self.chunk_ms not in CHUNKS_MS:
+            raise ValueError(f"chunks are of {', '.join(map(str, CHUNKS_MS))} ms, not {self.chunk_ms}")
 
     @property
     def video(self) -> VideoFormat:
@@ -48,10 +56,11 @@ class Settings:
             skip_behind=limits.skip_behind_ms * rate // 1000,
             give_up_behind=limits.slow_consumer_ms * rate // 1000,
         )
-        window = int((limits.resume_window_s + 1) * rate) // self.playout.chunk * self.playout.chunk
+        chunk = self.chunk_ms * rate // 1000
+        window = int((limits.resume_window_s + 1) * rate) // chunk * chunk
         return replace(
             config,
-            limits=replace(self.playout, window=window),
+            limits=replace(self.playout, window=window, chunk=chunk),
             patience=patience,
             grace_s=float(limits.resume_grace_s),
             resume_s=float(limits.resume_window_s),

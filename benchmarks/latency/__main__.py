@@ -32,10 +32,10 @@ COLUMNS = {
     "max_ms": "max",
 }
 DARK, BRIGHT = 50, 205
-BETWEEN_S = 0.02
-"""Sessions that begin together do so by so much apart, as no two people press Start at once."""
-FRESH_S = 0.2
-"""How long a session of the first part plays."""
+BETWEEN_S = 0.0531
+"""Sessions that begin together do so by so much apart: nobody presses Start at once, nor in step with the chunks."""
+FRESH_S, APART_S = 0.2, 0.1
+"""How long a session of the first part plays, and the pause behind it."""
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
         0.0,
         options.model == SYNTHETIC and options.format == "pcm_s16",
     )
-    with serving(options.model, options.sessions + 1, options.threads) as served:
+    with serving(options.model, options.sessions + 1, options.threads, options.chunk_ms) as served:
         plan = replace(plan, url=served.url)
         fresh = play_one_after_another(plan, options.starts)
         paced = play_paced(served, plan, options)
@@ -73,7 +73,7 @@ def title(options: argparse.Namespace) -> str:
 
 def play_one_after_another(plan: Plan, starts: int) -> Loaded:
     """A session that was never there before, so many times; the first one warms up."""
-    loaded = play_in_turn([replace(plan, seconds=FRESH_S)] * (starts + 1))
+    loaded = play_in_turn([replace(plan, seconds=FRESH_S)] * (starts + 1), APART_S)
     return replace(loaded, heard=loaded.heard[1:])
 
 
@@ -112,6 +112,7 @@ def results(
         "listeners_cores": round(paced.cpu_s / seen.at_s, 2),
         "others_cores": round(others, 2),
         "load_1min": round(os.getloadavg()[0], 2),
+        "fresh_errors": sorted({each.error for each in fresh.heard if each.error}),
         "limits": physical_limits(options.model),
     }
     return [alone, *figures.summary(paced.heard, options.warm_up), *server, lag], facts
@@ -129,6 +130,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--buffer", type=float, default=60, help="milliseconds that a listener holds back")
     parser.add_argument("--processes", type=int, default=2, help="that the listeners are spread over")
     parser.add_argument("--threads", type=int, default=0, help="of the engine; 0 takes all cores")
+    parser.add_argument("--chunk-ms", type=int, default=20, help="as for cuestream serve")
     parser.add_argument("--name", help="name of the result file")
     return parser.parse_args()
 

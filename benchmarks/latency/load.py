@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import av
 import numpy as np
@@ -37,9 +38,9 @@ def play_together(plans: Sequence[Plan], processes: int) -> Loaded:
     return Loaded(heard, sum(share.cpu_s for share in loaded))
 
 
-def play_in_turn(plans: Sequence[Plan]) -> Loaded:
+def play_in_turn(plans: Sequence[Plan], apart_s: float) -> Loaded:
     """One plan after another, in one process."""
-    return _in_processes(_in_turn, [tuple(plans)])[0]
+    return _in_processes(partial(_in_turn, apart_s), [tuple(plans)])[0]
 
 
 def _in_processes(play: Callable[[Plans], Loaded], shares: Sequence[Plans]) -> list[Loaded]:
@@ -54,9 +55,13 @@ def _together(plans: Plans) -> Loaded:
     return _measured(everybody())
 
 
-def _in_turn(plans: Plans) -> Loaded:
+def _in_turn(apart_s: float, plans: Plans) -> Loaded:
     async def everybody() -> list[Heard]:
-        return [await listen(plan) for plan in plans]
+        heard = []
+        for plan in plans:
+            heard.append(await listen(plan))
+            await asyncio.sleep(apart_s)
+        return heard
 
     return _measured(everybody())
 

@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
+from typing import IO
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -69,21 +71,20 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(model: str, sessions: int, threads: int) -> Iterator[Served]:
+def serving(model: str, sessions: int, threads: int, chunk_ms: int) -> Iterator[Served]:
     """Raises RuntimeError, with what it said, when it does not start."""
     command = [sys.executable, "-m", "cuestream", "serve", "--model", model, "--port", "0", "--drain", "0"]
-    command += ["--max-sessions", str(sessions), "--threads", str(threads)]
+    command += ["--max-sessions", str(sessions), "--threads", str(threads), "--chunk-ms", str(chunk_ms)]
     root = Path(__file__).parents[2]
-    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
-    try:
-        yield Served(process, _address(process))
-    finally:
-        process.send_signal(signal.SIGINT)
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as process:
         try:
-            process.wait(LEAVE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield Served(process, _address(process))
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(LEAVE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _address(process: subprocess.Popen[str]) -> str:
@@ -92,8 +93,16 @@ def _address(process: subprocess.Popen[str]) -> str:
     for line in process.stderr:
         said.append(line)
         if found := re.search(r"http://[^/]+/", line):
+            Thread(target=_read_on, args=(process.stderr,), daemon=True).start()
             return found[0]
     raise RuntimeError(f"the server did not start: {''.join(said)}")
+
+
+def _read_on(pipe: IO[str]) -> None:
+    """So that a server that has much to say is not held up."""
+    with contextlib.suppress(ValueError):  # closed
+        for line in pipe:
+            print(line, end="", file=sys.stderr)
 
 
 def cpu_s(pid: int) -> float:
