@@ -331,6 +331,7 @@ class Hosted:
     def leave(self) -> None:
         """End it for good; whoever is connected has been told."""
         self.gone = True
+        self.wake()
         for tap in self.taps:
             tap.end()
         self.watching.stop()

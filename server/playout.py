@@ -56,8 +56,15 @@ class Music:
 
     def part(self, begin: int, end: int) -> Music:
         """Samples [begin, end) of it."""
+        return self._with(self.samples[begin:end], self.first + begin)
+
+    def bare(self) -> Music:
+        """Without its samples, and without a view that would keep them in memory."""
+        return self._with(np.zeros(0, np.float32), self.first)
+
+    def _with(self, samples: F32, first: int) -> Music:
         about = (self.newest_step, self.age_steps, self.segment, self.seed, self.revision, self.take)
-        return Music(self.samples[begin:end], self.first + begin, *about)
+        return Music(samples, first, *about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +195,7 @@ class Playout:
         about = self._last or Music(samples, 0, 0, 0, 0, 0)
         self._history.write(samples)
         self.ring.write(self.mix.apply(samples, first))
-        self.spans.append(Placed(first, about.part(0, 0), before, concealed, faded, self.mix_revision))
+        self.spans.append(Placed(first, about.bare(), before, concealed, faded, self.mix_revision))
         self.counts["placed_samples"] += len(samples)
         self.counts["concealed_samples"] += len(samples) * concealed
 

@@ -65,6 +65,12 @@ def test_the_engine_is_told_of_whole_pieces_only() -> None:
     assert 100 <= len(wanted) <= 110
 
 
+def test_what_is_known_of_placed_music_keeps_no_samples_in_memory() -> None:
+    played = rig()
+    played.run(2)
+    assert all(span.about.samples.base is None for span in played.session.playout.spans)
+
+
 def test_the_session_says_when_its_next_chunk_is_due() -> None:
     played = rig()
     assert played.session.chunk_due_s is None
