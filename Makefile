@@ -31,6 +31,7 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.score
+	$(BIN)/python -m benchmarks.latency
 
 # The instruments of the procedural composer, a system package; nothing else needs them, so without them make goes on.
 sound-font: $(BIN)/python

@@ -79,7 +79,9 @@ def score(
     ] = None,
     model: Annotated[
         str,
-        typer.Option(help="an exported model: its folder, or the name of one that ships; or procedural"),
+        typer.Option(
+            help="an exported model: its folder, or the name of one that ships; or procedural, or synthetic"
+        ),
     ] = DEFAULT_MODEL,
     live: Annotated[
         bool,
@@ -243,7 +245,9 @@ def live(context: typer.Context) -> int:
 def serve(
     model: Annotated[
         str,
-        typer.Option(help="an exported model: its folder, or the name of one that ships; or procedural"),
+        typer.Option(
+            help="an exported model: its folder, or the name of one that ships; or procedural, or synthetic"
+        ),
     ] = DEFAULT_MODEL,
     host: Annotated[
         str, typer.Option(help="address to listen on; 0.0.0.0 is all of them and needs a key")
@@ -259,6 +263,9 @@ def serve(
     max_sessions: Annotated[
         int, typer.Option(min=1, help="sessions at once; fewer when the device is full")
     ] = 8,
+    chunk_ms: Annotated[
+        int, typer.Option(help="music sent at once, 20 to 100 ms; long chunks let many sessions play")
+    ] = 20,
     drain: Annotated[
         float, typer.Option(min=0, help="seconds that clients have to leave after Ctrl-C; again: at once")
     ] = 10.0,
@@ -301,15 +308,19 @@ def serve(
     if certificate:
         certificate.check()
     room = RecordingLimits(folder_bytes=int(recordings_gb * GB))
-    settings = Settings(
-        model=model,
-        api_key=api_key,
-        max_sessions=max_sessions,
-        checkpoints=checkpoints,
-        limits=Limits(raw_video=raw_video),
-        recordings=recordings,
-        recording=room,
-    )
+    try:
+        settings = Settings(
+            model=model,
+            api_key=api_key,
+            max_sessions=max_sessions,
+            chunk_ms=chunk_ms,
+            checkpoints=checkpoints,
+            limits=Limits(raw_video=raw_video),
+            recordings=recordings,
+            recording=room,
+        )
+    except ValueError as error:
+        raise CuestreamError(str(error)) from error
     with err.status("loading the model"):
         player = find_player(model, threads)
         application = make_app(player, settings, local=is_loopback(host))
@@ -330,17 +341,20 @@ def serve(
 def info(
     model: Annotated[
         str,
-        typer.Argument(help="an exported model: its folder, or the name of one that ships; or procedural"),
+        typer.Argument(
+            help="an exported model: its folder, or the name of one that ships; or procedural, or synthetic"
+        ),
     ],
 ) -> None:
     """Say what a model is: geometry, precision, graphs, sizes."""
-    from cuestream.info import describe, describe_procedural
-    from cuestream.players import PROCEDURAL
+    from cuestream.info import describe, describe_procedural, describe_synthetic
+    from cuestream.players import PROCEDURAL, SYNTHETIC
     from engine.backends.manifest import Manifest
     from engine.library import find_model
 
-    sections = describe_procedural() if model == PROCEDURAL else describe(Manifest.read(find_model(model)))
-    for title, rows in sections:
+    without_folder = {PROCEDURAL: describe_procedural, SYNTHETIC: describe_synthetic}
+    known = without_folder.get(model)
+    for title, rows in known() if known else describe(Manifest.read(find_model(model))):
         table = Table(title=title, title_justify="left", show_header=False, box=None)
         for name, value in rows:
             table.add_row(name, value)

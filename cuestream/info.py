@@ -72,6 +72,23 @@ def _graphs(manifest: Manifest) -> list[tuple[str, str]]:
     ]
 
 
+def describe_synthetic() -> list[Section]:
+    """What the test tones are."""
+    from engine.synthetic import CODE_RATE, LABEL, NAME, SAMPLE_RATE, SIDE, tone_hz
+
+    rows = [
+        ("kind", LABEL),
+        (
+            "hears",
+            f"dark: {tone_hz(0, False)} Hz, bright: {tone_hz(0, True)} Hz (seed 0); a jump: a click; live only",
+        ),
+        ("frames", f"{SIDE} px"),
+        ("sound", f"{SAMPLE_RATE} Hz mono"),
+    ]
+    time = [("a step", f"{1000 / CODE_RATE:g} ms"), ("structural delay", "0 ms, no look-ahead")]
+    return [(NAME, rows), ("time", time)]
+
+
 def describe_procedural() -> list[Section]:
     """What the composer is; it can be described where it cannot sound."""
     from training.composer.arrangement import PARTS

@@ -1,4 +1,4 @@
-"""Who plays, by name: the procedural composer, or a model that ships or lies in a folder."""
+"""Who plays, by name: the procedural composer, test tones, or a model that ships or lies in a folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 from engine.errors import MediaError
 from engine.player import ModelPlayer, Player
+from engine.synthetic import SyntheticPlayer
 
-PROCEDURAL = "procedural"
-"""A name before it is a folder; ./procedural is the folder."""
+PROCEDURAL, SYNTHETIC = "procedural", "synthetic"
+"""Names before they are folders; ./procedural is the folder."""
 
 
 def find_player(name: str, threads: int = 0) -> Player[Any]:
@@ -17,6 +18,8 @@ def find_player(name: str, threads: int = 0) -> Player[Any]:
         from training.composer.player import ProceduralPlayer
 
         return ProceduralPlayer.installed()
+    if name == SYNTHETIC:
+        return SyntheticPlayer()
     from engine.backends.onnxruntime import OnnxBackend
     from engine.keys import Keys
     from engine.library import find_model, recommended
@@ -32,6 +35,6 @@ def needs_whole_file(player: Player[Any]) -> ModelPlayer:
     """Raises MediaError when this one can only play live."""
     if not isinstance(player, ModelPlayer):
         raise MediaError(
-            f"the {player.name} composer is live only: it never sees a whole video; leave out --offline"
+            f"the {player.name} player is live only: it never sees a whole video; leave out --offline"
         )
     return player

@@ -51,7 +51,7 @@ class Batcher(Generic[Key]):
     def admit(self) -> None:
         """Raises NoRoom, with the time to try again, when one stream more would make all of them late.
 
-        The first is always let in: without one nothing is measured, and a slow hour would last for ever.
+        An empty device takes one whatever was measured: a measurement from when it was busy would otherwise never be mended.
         """
         playing = len(self._streams) - len(self._resting)
         if playing and not self.times.fits(playing + 1):
@@ -76,9 +76,9 @@ class Batcher(Generic[Key]):
         self._streams.pop(key, None)
         self._resting.discard(key)
 
-    def tick(self, is_due: Callable[[Key], bool]) -> Ticked[Key]:
-        """One step for each stream that is due."""
-        due = [key for key in self._order() if key not in self._resting and is_due(key)]
+    def tick(self, is_due: Callable[[Key], bool], among: Iterable[Key] | None = None) -> Ticked[Key]:
+        """One step for each stream that is due. among: who can be, when the caller knows that; else everybody is asked."""
+        due = [key for key in self._order(among) if key not in self._resting and is_due(key)]
         began = self._monotonic()
         raised = advance_all([self._streams[key] for key in due])
         if due:
@@ -88,9 +88,9 @@ class Batcher(Generic[Key]):
             self.leave(key)
         return Ticked(tuple(key for key in due if key not in failed), failed)
 
-    def _order(self) -> list[Key]:
-        """Everybody, beginning with another one each time: who comes first waits least."""
-        keys = list(self._streams)
+    def _order(self, among: Iterable[Key] | None) -> list[Key]:
+        """Beginning with another one each time: who comes first waits least."""
+        keys = list(self._streams) if among is None else [key for key in among if key in self._streams]
         first = self._turn % max(1, len(keys))
         self._turn += 1
         return keys[first:] + keys[:first]

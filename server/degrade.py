@@ -50,7 +50,9 @@ class Degradation:
         )
         if due > self.level:
             return Degradation(due, now_s)
-        if lead < 1.0 or concealing or not self.level:
+        if not self.level:
+            return self
+        if lead < 1.0 or concealing:
             return replace(self, calm_since_s=now_s)
         return Degradation(self.level - 1, now_s) if now_s - self.calm_since_s >= CALM_S else self
 

@@ -1,6 +1,6 @@
 """All sessions of a server, their clock and the engine's thread. Lives on one event loop; the engine works in `Runner`'s thread.
 
-A tick each 10 ms, by absolute deadlines, polls every session: a chunk of 20 ms leaves within 10 ms of its time.
+A tick polls every session that has something due: its next chunk, by the absolute clock of its playout, or what a client said.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from server.config import SessionConfig
 from server.gate import Gate
 from server.hosted import Hosted, House
 from server.metrics import Metrics
-from server.orders import Report
+from server.orders import Orders, Report
 from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
 from server.protocol.errors import ErrorCode
@@ -32,11 +32,12 @@ from server.secrets import HANDLE_SPARE_S, Door, new_session_id
 from server.session import Session
 from server.settings import Settings
 from server.shelf import Shelf, ShelfLimits
+from server.ticker import Ticker
 from server.turning import config_of, policy_of
 from server.voices import Voice
 
 logger = logging.getLogger("uvicorn.error")
-TICK_S = 0.01
+IDLE_S = 1.0
 RETRY_S = 5.0
 DEAD_AFTER_S = 30.0
 """A step that hangs for so long will not end: the process is to be started again."""
@@ -67,19 +68,29 @@ class Host:
         recordings = Recordings(settings.recordings, settings.recording) if settings.recordings else None
         about = {"cuestream": __version__, "model": player.name, "label": player.label}
         self.recorder = Recorder(recordings, settings.limits, self.metrics, self.door.downloading, about)
-        self._house = House(settings, self._pool, self.metrics, self.door, self.recorder, self.shelf, epoch_s)
+        self._house = House(
+            settings,
+            self._pool,
+            self.metrics,
+            self.door,
+            self.recorder,
+            self.shelf,
+            epoch_s,
+            self._wake,
+            monotonic,
+        )
         self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom; and max_parked
         self.draining = self._hung = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
-        self._ticker: asyncio.Task[None] | None = None
+        self._ticker: Ticker | None = None
         self._placed: dict[str, tuple[int, int]] = {}
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._runner = Runner(self.monotonic, self._post, self._heard)
         self._runner.start()
-        self._ticker = asyncio.create_task(self._tick_forever())
+        self._ticker = Ticker(self.monotonic, self._tick, self.metrics.loop_lag.observe, self._loop)
 
     async def stop(self) -> None:
         assert self._runner is not None
@@ -195,6 +206,7 @@ class Host:
         self._runner.open(session_id, lambda: Voice(player, policy, room_s=room_s))
         self.sessions[session_id] = hosted = Hosted(session_id, core, config, self._house, now_s)
         hosted.begin(now_s)
+        self._wake()
         self.metrics.opened.inc()
         return hosted
 
@@ -230,20 +242,16 @@ class Host:
 
     # --- time
 
-    async def _tick_forever(self) -> None:
-        loop = asyncio.get_running_loop()
-        due_s = loop.time()
-        while True:
-            due_s = max(due_s + TICK_S, loop.time() - 10 * TICK_S)  # asleep for long: no burst of ticks
-            await asyncio.sleep(due_s - loop.time())
-            self.metrics.loop_lag.observe(max(0.0, loop.time() - due_s))
-            self._tick()
+    def _wake(self) -> None:
+        if self._ticker:
+            self._ticker.wake()
 
-    def _tick(self) -> None:
+    def _tick(self) -> float:
+        """Poll who is due; returns when the next one is."""
         assert self._runner is not None
-        now_s, share = self.monotonic(), self.step_share
-        for hosted in list(self.sessions.values()):
-            orders = hosted.tick(now_s, share)
+        now_s, batch = self.monotonic(), dict[str, Orders]()
+        for hosted in [hosted for hosted in self.sessions.values() if hosted.due_s <= now_s]:
+            orders = hosted.tick(now_s, lambda: self.step_share)
             if hosted.gone:
                 del self.sessions[hosted.id]
                 if self.shelf:
@@ -251,12 +259,15 @@ class Host:
                 later, _ = hosted.core.poll(now_s)
                 orders = orders.then(later, False) if orders and later else later or orders
             if orders:
-                self._runner.order(hosted.id, orders, False)
+                batch[hosted.id] = orders
             self._count(hosted)
+        if batch:
+            self._runner.order_all(batch, False)
         self._evict()
         self._watch()
         if self.shelf:
             self.shelf.sweep()
+        return min((hosted.due_s for hosted in self.sessions.values()), default=now_s + IDLE_S)
 
     def _watch(self) -> None:
         """Tell everybody once when a step hangs; what they hear meanwhile is made up."""
@@ -282,6 +293,8 @@ class Host:
             if hosted := self.sessions.get(session_id):
                 hosted.core.heard(report)
                 hosted.keep(self.monotonic())
+                if hosted.core.state == "waiting":
+                    hosted.wake()
 
     def _count(self, hosted: Hosted) -> None:
         counts = hosted.core.playout.counts
@@ -310,6 +323,6 @@ class Host:
     def end_all(self) -> None:
         """Time stops, and everybody who listens comes to the end; what is kept on the shelf stays there."""
         if self._ticker:
-            self._ticker.cancel()
+            self._ticker.stop()
         for hosted in self.sessions.values():
             hosted.leave()

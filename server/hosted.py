@@ -7,6 +7,7 @@ websocket ◄─ events, music   ──  Hosted  ◄─ poll, each tick ──  
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -55,7 +56,8 @@ class Listener(Protocol):
 class House:
     """What all sessions of a server share. pool: threads that decode pictures. shelf: where checkpoints are kept, if they are.
 
-    epoch_s: when the clock that gives `now_s` was 0, in seconds since the epoch.
+    epoch_s: when the clock that gives `now_s` was 0, in seconds since the epoch. wake: look after who is due now. monotonic:
+    seconds of that clock.
     """
 
     settings: Settings
@@ -65,8 +67,12 @@ class House:
     recorder: Recorder
     shelf: Shelf | None
     epoch_s: float
+    wake: Callable[[], None]
+    monotonic: Callable[[], float]
 
 
+POLL_S = 0.01
+"""How often a session is looked after that does not play by the clock."""
 HEARD_ALL_S = 0.25
 """A faded session stays so much longer, so that its last samples are placed and sent."""
 KEPT_PICTURES = 64
@@ -86,6 +92,8 @@ class Hosted:
     ) -> None:
         self.id, self.core, self.config, self.settings = session_id, core, config, house.settings
         self.gone = False
+        self.due_s = now_s
+        """When it is to be looked after again."""
         self.line: Line | None = None
         self.speaker: Speaker | None = None
         self.consumed = 0
@@ -104,7 +112,7 @@ class Hosted:
         """What records it."""
         self._house, self._stamps = house, Stamps()
         self._life = Lifetime.begin(house.settings.limits, now_s)
-        self._second_s = now_s
+        self._second_s = self._ticked_s = now_s
         self._remembering, self._remembered_s = Remembering(step_ms), now_s
         self._told: tuple[str, str, int] | None = None
         self._asked: deque[str] = deque(maxlen=8)  # event ids of scene.change; full: the oldest is forgotten
@@ -207,6 +215,7 @@ class Hosted:
             step = playout.sounding(came_s) // self.core.config.hop
             self._stamps.add(playout.take, step, at_us)
         self.core.frame(came_s, pixels)
+        self.wake()
         self._house.metrics.frames.labels("shown").inc()
 
     def _refuse(self, came_s: float, error: ProtocolError) -> None:
@@ -224,6 +233,7 @@ class Hosted:
         self.config = after
         self.revisions.note(self.core)
         self._note({"config": msgspec.to_builtins(patch)})
+        self.wake()
         return self.updated()
 
     def updated(self) -> m.SessionUpdated:
@@ -238,6 +248,7 @@ class Hosted:
         }
         verbs[action](now_s)
         self._note({"playback": action})
+        self.wake()
         self._life.active_s = now_s
         return self.state()
 
@@ -249,6 +260,7 @@ class Hosted:
         if event_id is not None:
             self._asked.append(event_id)
         self.core.control(now_s, ChangeNow())
+        self.wake()
 
     def reported(self, report: m.PlayoutReport) -> None:
         """Raises SessionError."""
@@ -286,8 +298,13 @@ class Hosted:
 
     # --- time
 
-    def tick(self, now_s: float, step_share: float) -> Orders | None:
-        """Send what is due; returns what the engine is to do. step_share: time of a step over its music."""
+    def wake(self) -> None:
+        """Something happened: look after it now."""
+        self.due_s = 0.0
+        self._house.wake()
+
+    def tick(self, now_s: float, step_share: Callable[[], float]) -> Orders | None:
+        """Send what is due; returns what the engine is to do. step_share: gives the time of a step over its music."""
         orders, outputs = self.core.poll(now_s)
         for output in outputs:
             if isinstance(output, AudioOut):
@@ -302,21 +319,31 @@ class Hosted:
         self._tell_memory(now_s)
         if now_s - self._second_s >= 1:
             self._second_s = now_s
-            self._each_second(now_s, step_share)
+            self._each_second(now_s, step_share())
         self._end_in_time(now_s)
+        self._ticked_s = now_s
+        self.due_s = self._next_s(now_s)
         return orders
+
+    def _next_s(self, now_s: float) -> float:
+        """When the next chunk is due; who does not play by the clock is asked often."""
+        chunk_s = None if self.taps else self.core.chunk_due_s
+        return now_s + POLL_S if chunk_s is None else chunk_s
 
     def _sound(self, out: AudioOut) -> None:
         self.ages.note(out.age_steps)
         if self.line is None or self.speaker is None:
             return
-        before = self.speaker.sent
-        for data in self.speaker.say(out, self._stamps.at_us(out.newest_step), self.revisions.of(out)):
-            self.line.put(data)
-        self._house.metrics.sent.inc(self.speaker.sent - before)
-        self._house.metrics.picture_age.observe(
-            out.age_steps * self.core.config.hop / self.core.config.limits.rate
-        )
+        monotonic, metrics = self._house.monotonic, self._house.metrics
+        before, began_s = self.speaker.sent, monotonic()
+        newest_us = self._stamps.at_us(out.newest_step)
+        made = list(self.speaker.say(out, newest_us, self.revisions.of(out)))
+        metrics.encoding.observe(monotonic() - began_s)
+        due_s = began_s if out.due_s is None else out.due_s
+        for data in made:
+            self.line.put(data, max(due_s, self._ticked_s))
+        metrics.sent.inc(self.speaker.sent - before)
+        metrics.picture_age.observe(out.age_steps * self.core.config.hop / self.core.config.limits.rate)
 
     def about(self, out: AudioOut) -> dict[str, Any]:
         """What is known of a chunk, for a timeline."""
@@ -415,6 +442,7 @@ class Hosted:
     def leave(self) -> None:
         """End it for good; whoever is connected has been told."""
         self.gone = True
+        self.wake()
         for tap in self.taps:
             tap.end()
         if self.tape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from server.checkpoint import Checkpoint
-from server.host import TICK_S, Host
+from server.host import Host
 from server.hosted import Hosted
 from server.protocol import messages as m
 from server.protocol.errors import ErrorCode
@@ -14,6 +14,7 @@ from server.shelf import Shelf
 RESTART_S = 2.0
 """How long a restart may take to keep every session."""
 LONGEST_MS = 86_400_000
+POLL_S = 0.01
 
 
 async def leave(host: Host, drain_s: float) -> None:
@@ -31,7 +32,7 @@ async def _restart(host: Host, shelf: Shelf) -> None:
         hosted.core.ask_snapshot(host.monotonic())
     until_s = host.monotonic() + RESTART_S
     while host.monotonic() < until_s and not (_are_kept(before) and shelf.idle):
-        await asyncio.sleep(TICK_S)
+        await asyncio.sleep(POLL_S)
     for hosted in host.sessions.values():
         if hosted.line:
             hosted.line.fail(ErrorCode.RESTARTING, "the server restarts; the session goes on after it")

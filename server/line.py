@@ -16,18 +16,24 @@ MOST_WAITING = 512
 
 
 class Line:
-    """`closing`: the code that the connection ends with once everything was sent."""
+    """`closing`: the code that the connection ends with once everything was sent.
+
+    `since_s`: of music that `next` gave, when it could have been sent at the soonest.
+    """
 
     def __init__(self, limits: Limits = DEFAULTS) -> None:
         self.closing: int | None = None
         self._errors, self._bad_pictures = Tally(limits.errors_per_min), Tally(limits.bad_pictures_per_min)
-        self._outbox: deque[str | bytes] = deque()  # bound: MOST_WAITING, then the connection is closed
+        self.since_s: float | None = None
+        self._outbox: deque[tuple[str | bytes, float | None]] = (
+            deque()
+        )  # bound: MOST_WAITING, then the connection is closed
         self._change = asyncio.Event()
 
     def say(self, message: ServerMessage) -> None:
         self.put(encode(message))
 
-    def put(self, data: str | bytes) -> None:
+    def put(self, data: str | bytes, since_s: float | None = None) -> None:
         """Nothing is said any more once the line is closing."""
         if self.closing is not None:
             return
@@ -35,7 +41,7 @@ class Line:
             self._outbox.clear()
             self.fail(ErrorCode.SLOW_CONSUMER, f"{MOST_WAITING} messages wait to be read")
             return
-        self._outbox.append(data)
+        self._outbox.append((data, since_s))
         self._change.set()
 
     def refuse(self, error: ProtocolError, now_s: float) -> None:
@@ -71,7 +77,8 @@ class Line:
                 return None
             self._change.clear()
             await self._change.wait()
-        return self._outbox.popleft()
+        data, self.since_s = self._outbox.popleft()
+        return data
 
 
 def reason_of(code: int) -> str:

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 AGES_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 WRITES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+MOMENTS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.02, 0.04, 0.1, 0.5)
 LAGS_S = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 
 
@@ -73,6 +74,18 @@ class Metrics:
             "cuestream_loop_lag_seconds",
             "How late the event loop's tick was",
             buckets=LAGS_S,
+            registry=registry,
+        )
+        self.overhead = Histogram(
+            "cuestream_chunk_overhead_seconds",
+            "From the moment a chunk was due, or could be sent, until it was written to the socket",
+            buckets=MOMENTS_S,
+            registry=registry,
+        )
+        self.encoding = Histogram(
+            "cuestream_chunk_encode_seconds",
+            "To resample and encode a chunk for a websocket",
+            buckets=MOMENTS_S,
             registry=registry,
         )
         self.listeners = Gauge("cuestream_http_listeners", "Endless HTTP sounds", registry=registry)

@@ -91,5 +91,20 @@ class Report:
     failed: str | None = None
     take: int = 0
 
-    def without_music(self) -> Report:
-        return replace(self, music=())
+    @property
+    def is_news(self) -> bool:
+        """Whether a session has anything to hear beside that a step was taken."""
+        return bool(self.music or self.snapshot is not None or self.refused or self.failed)
+
+    def then(self, newer: Report) -> Report:
+        """Both, as one."""
+        return replace(
+            newer,
+            music=self.music + newer.music,
+            cuts=self.cuts + newer.cuts,
+            counts=newer.counts or self.counts,
+            memory=newer.memory or self.memory,
+            snapshot=self.snapshot if newer.snapshot is None else newer.snapshot,
+            refused=newer.refused or self.refused,
+            failed=newer.failed or self.failed,
+        )

@@ -28,10 +28,10 @@ class Limits:
     rate: int = 32000
     chunk: int = 640
     """What is placed and delivered at once."""
-    low: int = 6400
-    """Less than this ready is late: 200 ms. So much must be ready before the first sample sounds, and after concealment."""
-    high: int = 12800
-    """More than this is never made: what is written early is deaf to the pictures that follow. 400 ms."""
+    low: int = 4800
+    """Less than this ready is late: 150 ms. So much must be ready before the first sample sounds, and after concealment."""
+    high: int = 10880
+    """More than this is never made: what is written early is deaf to the pictures that follow. 340 ms."""
     window: int = 31 * 32000
     """Placed samples that are kept for a client that comes back: the resume window and a little."""
     back: int = 8000
@@ -53,6 +53,18 @@ class Music:
     revision: int = 0
     """Of the policy."""
     take: int = 0
+
+    def part(self, begin: int, end: int) -> Music:
+        """Samples [begin, end) of it."""
+        return self._with(self.samples[begin:end], self.first + begin)
+
+    def bare(self) -> Music:
+        """Without its samples, and without a view that would keep them in memory."""
+        return self._with(np.zeros(0, np.float32), self.first)
+
+    def _with(self, samples: F32, first: int) -> Music:
+        about = (self.newest_step, self.age_steps, self.segment, self.seed, self.revision, self.take)
+        return Music(samples, first, *about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +201,7 @@ class Playout:
         about = self._last or Music(samples, 0, 0, 0, 0, 0)
         self._history.write(samples)
         self.ring.write(self.mix.apply(samples, first))
-        bare = replace(about, samples=samples[:0])
-        self.spans.append(Placed(first, bare, before, concealed, faded, self.mix_revision))
+        self.spans.append(Placed(first, about.bare(), before, concealed, faded, self.mix_revision))
         self.counts["placed_samples"] += len(samples)
         self.counts["concealed_samples"] += len(samples) * concealed
 
@@ -235,11 +246,10 @@ class Playout:
         while count:
             piece = self.waiting.popleft()
             if len(piece.samples) > count:
-                rest = replace(piece, samples=piece.samples[count:], first=piece.first + count)
-                self.waiting.appendleft(rest)
-                piece = replace(piece, samples=piece.samples[:count])
+                self.waiting.appendleft(piece.part(count, len(piece.samples)))
+                piece = piece.part(0, count)
             self._last = piece
             self.played += len(piece.samples)
             count -= len(piece.samples)
             parts.append(piece.samples)
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.float32), *parts])

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.filter import Graph
 from numpy.typing import NDArray
 
 from engine.frames import F32
@@ -20,6 +21,7 @@ WIRE_RATE = 48_000
 WARM = 640
 """Input samples before the first one that counts; the filter reaches back over 22 outputs (measured), 15 inputs."""
 FULL_SCALE = 32767
+FORMAT, LAYOUT = "flt", "mono"
 
 PCM16 = NDArray[np.int16]
 
@@ -30,8 +32,8 @@ class Resampler:
     def __init__(self, rate_in: int, rate_out: int = WIRE_RATE, first_in: int = 0) -> None:
         self.ratio = Fraction(rate_out, rate_in)
         self.end_in, self.next = first_in, int(first_in * self.ratio)
-        self._rate_in = rate_in
-        self._swr = av.AudioResampler(format="flt", layout="mono", rate=rate_out)
+        self._graph = _graph(rate_in, rate_out)
+        self._form = Fraction(1, rate_in), rate_in
 
     @classmethod
     def within(cls, ring: Ring, first_in: int, rate_in: int) -> Resampler:
@@ -45,25 +47,55 @@ class Resampler:
 
     def push(self, samples: F32) -> F32:
         """samples: [n]. Returns what can be computed by now, [m]; the filter holds back about 24."""
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples)[None], format="flt", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = self._rate_in, None, Fraction(1, self._rate_in)
+        frame = av.AudioFrame(FORMAT, LAYOUT, len(samples))
+        frame.planes[0].update(np.ascontiguousarray(samples, np.float32).data)  # type: ignore[arg-type]
+        frame.time_base, frame.sample_rate = self._form
         self.end_in += len(samples)
-        return self._out(self._swr.resample(frame))
+        self._graph.push(frame)
+        return self._out(self._pull())
 
     def flush(self) -> F32:
         """The rest; nothing may be pushed after it."""
-        return self._out(self._swr.resample(None))
+        self._graph.push(None)
+        parts = [np.zeros(0, np.float32)]
+        while (part := self._pull()) is not None:
+            parts.append(part)
+        return self._out(np.concatenate(parts))
 
     def jump(self, first_in: int) -> None:
         """The next input sample is this one. What the filter still holds is given an index before it."""
         self.next += int((first_in - self.end_in) * self.ratio)
         self.end_in = first_in
 
-    def _out(self, frames: list[av.AudioFrame]) -> F32:
-        parts = [frame.to_ndarray()[0].astype(np.float32, copy=False) for frame in frames]
-        out = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    def _pull(self) -> F32 | None:
+        """What one push became; None when the filter needs more, or at the end."""
+        try:
+            frame = self._graph.pull()
+        except (BlockingIOError, EOFError):
+            return None
+        assert isinstance(frame, av.AudioFrame)
+        return np.frombuffer(memoryview(frame.planes[0]), np.float32, frame.samples)
+
+    def _out(self, samples: F32 | None) -> F32:
+        out = np.zeros(0, np.float32) if samples is None else samples
         self.next += len(out)
         return out
+
+
+def _graph(rate_in: int, rate_out: int) -> Graph:
+    """libswresample as a filter. PyAV's own resampler asks it once more after each piece, which raises, and costs more than
+    the filter does."""
+    graph = Graph()
+    graph.threads = 1  # else each has threads of its own, and there is one for each listener
+    source = graph.add_abuffer(
+        format=FORMAT, sample_rate=rate_in, layout=LAYOUT, time_base=Fraction(1, rate_in)
+    )
+    form = graph.add("aformat", f"sample_rates={rate_out}:sample_fmts={FORMAT}:channel_layouts={LAYOUT}")
+    sink = graph.add("abuffersink")
+    source.link_to(form)
+    form.link_to(sink)
+    graph.configure()
+    return graph
 
 
 def aligned(out: int, rate_in: int) -> int:
@@ -74,5 +106,8 @@ def aligned(out: int, rate_in: int) -> int:
 
 def pcm16(samples: F32, channels: int) -> PCM16:
     """[n] float32 to [n, channels] int16; every channel the same, what is louder than full scale clipped."""
-    whole = np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE - 1, FULL_SCALE).astype(np.int16)
-    return np.repeat(whole[:, None], channels, axis=1)
+    scaled = samples * np.float32(FULL_SCALE)
+    np.rint(scaled, out=scaled)
+    np.minimum(scaled, FULL_SCALE, out=scaled)
+    np.maximum(scaled, -FULL_SCALE - 1, out=scaled)
+    return np.repeat(scaled.astype(np.int16), channels).reshape(-1, channels)

@@ -22,8 +22,10 @@ class Ring:
 
     def write(self, samples: F32) -> None:
         """Append; [n], n at most the capacity."""
-        places = np.arange(self.end, self.end + len(samples)) % len(self._samples)
-        self._samples[places] = samples
+        at = self.end % len(self._samples)
+        head = min(len(samples), len(self._samples) - at)
+        self._samples[at : at + head] = samples[:head]
+        self._samples[: len(samples) - head] = samples[head:]
         self.end += len(samples)
 
     def read(self, first: int, count: int) -> F32:
@@ -31,7 +33,10 @@ class Ring:
         if not self.first <= first <= first + count <= self.end:
             wanted, held = f"[{first}, {first + count})", f"[{self.first}, {self.end})"
             raise ValueError(f"samples {wanted} are not held; {held} are")
-        return self._samples[np.arange(first, first + count) % len(self._samples)]
+        at = first % len(self._samples)
+        if at + count <= len(self._samples):
+            return self._samples[at : at + count].copy()
+        return np.concatenate((self._samples[at:], self._samples[: at + count - len(self._samples)]))
 
     def newest(self, count: int) -> F32:
         """The last samples, at most `count` and at most what is held."""

@@ -7,7 +7,7 @@ bounded by what the sessions want made.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Condition, Thread
 
@@ -20,6 +20,8 @@ STEP_LIMIT_S = 3.0
 """A tick that takes longer hangs, and is not only late: on a machine that is busy otherwise a first step was seen to take one."""
 OPENING_LIMIT_S = 15.0
 """The same of making a voice, which may read files or take in what it played before."""
+TOGETHER_S = 0.001
+"""Ticks that are shorter than this are taken together, so that cheap steps do not spend their time in handing over."""
 Reports = dict[str, Report]
 Opening = tuple[str, Callable[[], Voice]]
 
@@ -33,8 +35,8 @@ class Runner:
         post: Callable[[Callable[[Reports], None], Reports], object],
         deliver: Callable[[Reports], None],
     ) -> None:
-        self.voices = Voices(monotonic)
-        self._monotonic, self._post, self._deliver = monotonic, post, deliver
+        self.voices, self._monotonic = Voices(monotonic), monotonic
+        self._post, self._deliver = post, deliver
         self._orders: dict[str, tuple[Orders, bool]] = {}  # bound: one record for each session, merged
         self._openings: deque[Opening] = deque()  # bound: MOST_OPENINGS, then NoRoom
         self._change = Condition()
@@ -78,9 +80,14 @@ class Runner:
 
     def order(self, key: str, orders: Orders, in_order: bool) -> None:
         """Leave orders for a session; see `Orders.then`."""
+        self.order_all({key: orders}, in_order)
+
+    def order_all(self, orders: Mapping[str, Orders], in_order: bool) -> None:
+        """Leave orders for some sessions; the thread is woken once for all of them."""
         with self._change:
-            before, _ = self._orders.get(key, (Orders(), in_order))
-            self._orders[key] = (before.then(orders, in_order), in_order)
+            for key, each in orders.items():
+                before = self._orders.get(key)
+                self._orders[key] = (before[0].then(each, in_order) if before else each, in_order)
             self._change.notify()
 
     def _run(self) -> None:
@@ -95,13 +102,16 @@ class Runner:
         busy = False
         while (work := self._fetch(wait=not busy)) is not None:
             openings, orders = work
-            with self._within(OPENING_LIMIT_S * len(openings)):
-                reports = self._open(openings)
+            until_s = self._monotonic() + TOGETHER_S
+            with self._within(OPENING_LIMIT_S * max(1, len(openings))):
+                opened = self._open(openings)
             with self._within(STEP_LIMIT_S):
-                reports |= self.voices.tick(orders)
-            busy = bool(reports)
-            if reports:
-                self._post(self._deliver, reports)
+                ticks = [opened | self.voices.tick(orders)]
+                while ticks[-1] and not _is_snapshot(ticks[-1]) and self._monotonic() < until_s:
+                    ticks.append(self.voices.tick({}))
+            busy = bool(ticks[-1])
+            if news := _news(ticks):
+                self._post(self._deliver, news)
 
     def _fetch(self, wait: bool) -> tuple[list[Opening], dict[str, Orders]] | None:
         """What came since the last tick, None at the end. wait: until something comes."""
@@ -126,3 +136,18 @@ class Runner:
             ) as error:  # a model that cannot be opened is its session's misfortune, and it is told
                 failed[key] = Report(failed=f"{type(error).__name__}: {error}")
         return failed
+
+
+def _is_snapshot(tick: Reports) -> bool:
+    """A snapshot is of the moment after its report's music, so nothing is put together with it."""
+    return any(report.snapshot is not None for report in tick.values())
+
+
+def _news(ticks: list[Reports]) -> Reports:
+    """Of some ticks, what their sessions are to hear, in order."""
+    news: Reports = {}
+    for reports in ticks:
+        for key, report in reports.items():
+            if report.is_news:
+                news[key] = news[key].then(report) if key in news else report
+    return news

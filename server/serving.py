@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -30,6 +31,8 @@ HEARTBEAT_TIMEOUT = 4408
 GRACE_S = 3
 """Seconds in which answers that are on their way may end."""
 AT_ONCE_S = 1
+SWITCH_S = 0.0005
+"""How long one thread of Python may keep the others waiting; 5 ms by default, which is what a chunk may take in all."""
 
 
 class RefusedAddress(CuestreamError):
@@ -76,6 +79,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Until it is told to leave. The threads of engine and pictures then hold up the loop for a moment at most."""
+        sys.setswitchinterval(SWITCH_S)
+        super().run(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         loop = asyncio.get_running_loop()

@@ -64,6 +64,7 @@ class Session:
         self._again = False  # `play` came while the music was being stopped
         self._lost = 0  # samples that a client of a restored session may have heard, and that are not known
         self._floor = placed  # a restored session places up to here without waiting for the clock
+        self._wanted = (0, 0)  # of which take how much the engine was told last
         self._snapshot_s = now_s
         self._told: tuple[str, str] = ("created", "on_time")
 
@@ -364,6 +365,13 @@ class Session:
         if playout.mix.verb.after != 1.0:
             self._fade(1.0)
 
+    @property
+    def chunk_due_s(self) -> float | None:
+        """When the next chunk is to be placed; None while none is placed by the clock."""
+        clock = self.playout.clock
+        by_clock = self.state == "playing" and clock is not None and not self._frozen
+        return clock.due_s(self.playout.ring.end) if by_clock and clock else None
+
     def _place(self, now_s: float) -> None:
         if self._stop_at is None:
             self.playout.place(now_s)
@@ -396,7 +404,12 @@ class Session:
         if self.state not in ("waiting", "playing") or self._frozen:
             return
         playout, limits = self.playout, self.config.limits
-        self._order(Orders(wanted=playout.wanted(now_s) if playout.take == self.take else limits.high))
+        samples = playout.wanted(now_s) if playout.take == self.take else limits.high
+        piece = self.config.policy.chunk_steps * self.config.hop
+        wanted = (self.take, samples // piece * piece)  # the engine makes whole pieces
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._order(Orders(wanted=wanted[1]))
 
     def _snapshot(self, now_s: float) -> None:
         if not self._frozen and now_s - self._snapshot_s >= self.config.snapshot_every_s:

@@ -17,6 +17,8 @@ from server.recording.shelf import RecordingLimits
 SNAPSHOT_EVERY_S = 1.0
 """So much music is lost at most when the server is killed; it is made again. A checkpoint costs the engine 1 to 2 ms."""
 
+CHUNKS_MS = (20, 40, 60, 80, 100)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -34,6 +36,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     door: DoorLimits = field(default_factory=DoorLimits)
     playout: PlayoutLimits = field(default_factory=PlayoutLimits)
+    chunk_ms: int = 20
+    """Music that is sent at once. Longer chunks cost a server of many sessions less, and controls are heard as much later."""
     room_s: float = 30.0
     decoders: int = 2
     """Threads that decode pictures."""
@@ -43,6 +47,10 @@ class Settings:
     recordings: Path | None = None
     """The folder that sessions may be recorded into; None: none is."""
     recording: RecordingLimits = field(default_factory=RecordingLimits)
+
+    def __post_init__(self) -> None:
+        if self.chunk_ms not in CHUNKS_MS:
+            raise ValueError(f"chunks are of {', '.join(map(str, CHUNKS_MS))} ms, not {self.chunk_ms}")
 
     @property
     def video(self) -> VideoFormat:
@@ -64,10 +72,11 @@ class Settings:
             skip_behind=limits.skip_behind_ms * rate // 1000,
             give_up_behind=limits.slow_consumer_ms * rate // 1000,
         )
-        window = int((limits.resume_window_s + 1) * rate) // self.playout.chunk * self.playout.chunk
+        chunk = self.chunk_ms * rate // 1000
+        window = int((limits.resume_window_s + 1) * rate) // chunk * chunk
         return replace(
             config,
-            limits=replace(self.playout, window=window),
+            limits=replace(self.playout, window=window, chunk=chunk),
             patience=patience,
             grace_s=float(limits.resume_grace_s),
             resume_s=float(limits.resume_window_s),

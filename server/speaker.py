@@ -40,7 +40,8 @@ class Speaker:
         """The messages that are complete with this chunk; a message has the source of the chunk that completed it."""
         first, samples = self.feed.push(out)
         self.next = first - self._packer.held
-        self._flags |= _flags(out)
+        if flags := _flags(out):
+            self._flags |= flags
         source = Source(newest_us, out.newest_step, out.age_steps & U32, out.seed & SAFE_INTEGER, revision)
         for payload in self._packer.pack(samples):
             yield self._message(payload, out.segment & U32, source)
@@ -65,11 +66,8 @@ class Speaker:
 
 
 def _flags(out: AudioOut) -> Flag:
-    flags = NO_FLAGS
-    for flag, holds in (
-        (Flag.CONCEALED, out.concealed),
-        (Flag.CROSSFADE, out.crossfade),
-        (Flag.DISCONTINUITY, out.discontinuity),
-    ):
-        flags |= flag if holds else NO_FLAGS
-    return flags
+    if not (out.concealed or out.crossfade or out.discontinuity):
+        return NO_FLAGS
+    flags = Flag.CONCEALED if out.concealed else NO_FLAGS
+    flags |= Flag.CROSSFADE if out.crossfade else NO_FLAGS
+    return flags | (Flag.DISCONTINUITY if out.discontinuity else NO_FLAGS)

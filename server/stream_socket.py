@@ -94,6 +94,8 @@ class Connection:
                     if isinstance(data, str)
                     else self._websocket.send_bytes(data)
                 )
+                if (since_s := self._line.since_s) is not None:
+                    self._host.metrics.overhead.observe(self._host.monotonic() - since_s)
             await self._close(self._line.closing or 1000)
 
     async def _close(self, code: int) -> None:

@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Literal
 
-import numpy as np
-
 from server.delivery import AudioOut
 from server.protocol.messages import Latency
 from server.session import Session
@@ -72,5 +70,6 @@ class Ages:
     def latency(self, step_share: float) -> Latency | None:
         if not self._ages_ms:
             return None
-        p50, p95, p99 = np.percentile(self._ages_ms, (50, 95, 99)) + self.buffer_ms
-        return Latency(float(p50), float(p95), float(p99), self.buffer_ms, round(min(step_share, 1000.0), 3))
+        ages = sorted(self._ages_ms)
+        p50, p95, p99 = (ages[int(share * (len(ages) - 1))] + self.buffer_ms for share in (0.5, 0.95, 0.99))
+        return Latency(p50, p95, p99, self.buffer_ms, round(min(step_share, 1000.0), 3))

@@ -126,10 +126,13 @@ class Voice:
         return Music(chunk.samples, chunk.first_sample, *about, self.revision, self.take)
 
     def report(self, refused: str | None, snapshot: bool) -> Report:
-        music, held = self.music(), self.player.held(self.stream)
+        """What was seen is told with the music that it is heard in."""
+        music, now = self.music(), self._before + self.stream.now
+        if not (music or snapshot or refused):
+            return Report(now=now, take=self.take)
+        held = self.player.held(self.stream)
         blob = self.stream.snapshot(caches=self._exact) if snapshot else None
         memory = Remembered(self.take, tuple(held.captured.items()), tuple(held.memory), tuple(held.recalled))
-        now = self._before + self.stream.now
         return Report(music, now, held.counts, tuple(held.cuts), memory, blob, refused, take=self.take)
 
 
@@ -139,6 +142,7 @@ class Voices:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.batcher = Batcher[str](monotonic)
         self._voices: dict[str, Voice] = {}  # bound: `admit`, NoRoom
+        self._stepped: tuple[str, ...] = ()  # who took a step in the last tick
 
     def keys(self) -> tuple[str, ...]:
         return tuple(self._voices)
@@ -155,9 +159,12 @@ class Voices:
         refused = {
             key: self._follow(key, each, reports) for key, each in orders.items() if key in self._voices
         }
-        for key in list(self._voices):
+        # who neither heard anything nor took a step cannot have become due
+        active = [key for key in dict.fromkeys((*self._stepped, *orders)) if key in self._voices]
+        for key in active:
             self._guard(key, reports, self._voices[key].show)
-        ticked = self.batcher.tick(lambda key: self._voices[key].is_due())
+        ticked = self.batcher.tick(lambda key: self._voices[key].is_due(), active)
+        self._stepped = ticked.advanced
         for key, error in ticked.failed.items():
             self._fail(key, error, reports)
         asked = [key for key in refused if refused[key] or orders[key].snapshot]

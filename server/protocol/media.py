@@ -178,7 +178,7 @@ def decode_media(raw: bytes, limits: Limits = DEFAULTS) -> Media | UnknownKind:
 def encode_media(media: Media) -> bytes:
     """Raises struct.error when a number does not fit its field."""
     ext = b"".join(_packed(media))
-    flags = media.flags | (Flag.EXTENDED if ext else NO_FLAGS)
+    flags = int(media.flags) | (int(Flag.EXTENDED) if ext else 0)  # plain: enumerations are slow
     header = HEADER.pack(
         media.kind, flags, media.stream, media.seq, media.ts, media.window, media.dur, len(ext)
     )

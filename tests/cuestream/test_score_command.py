@@ -251,6 +251,16 @@ def test_the_composer_is_described(run: Run) -> None:
         assert expected in printed
 
 
+def test_the_test_tones_are_labelled_wherever_they_play(run: Run, tmp_path: Path) -> None:
+    video, output, line = make(tmp_path / "clip.mp4", Clip()), tmp_path / "out.wav", tmp_path / "t.jsonl"
+    code, printed, said = run("score", video, "-o", output, "--timeline", line, "--model", "synthetic")
+    assert code == 0, said
+    label = "synthetic test tones"
+    header = json.loads(line.read_text().splitlines()[0])
+    assert all(label in " ".join(text.split()) for text in (printed, said, header["label"]))
+    assert label in run("info", "synthetic")[1]
+
+
 def test_wrong_usage_is_exit_code_2(run: Run) -> None:
     code, _, said = run("score")
     assert code == 2

@@ -128,6 +128,17 @@ def test_a_stream_that_rests_is_in_nobodys_way() -> None:
     assert set(batcher.tick(always).advanced) == {"resting", "playing"}
 
 
+def test_an_empty_device_takes_one_however_slow_it_was() -> None:
+    """What was measured while the machine was busy is measured again, not believed for ever."""
+    batcher = Batcher[str](ticking(0.05))
+    batcher.join("slow", Counted())  # type: ignore[arg-type]
+    batcher.tick(always)
+    with pytest.raises(NoRoom):
+        batcher.admit()
+    batcher.leave("slow")
+    batcher.admit()
+
+
 def test_step_times_are_measured_or_in_proportion() -> None:
     times = StepTimes(0.016)
     assert times.expected_s(7) == 0

@@ -14,6 +14,7 @@ from engine.errors import NoRoom
 from engine.spec import StreamPolicy
 from server.delivery import AudioOut
 from server.orders import Orders, Report, Shown
+from server.playout import Music
 from server.runner import MOST_OPENINGS, Reports, Runner
 from server.voices import Voice
 
@@ -135,3 +136,31 @@ def test_orders_that_wait_are_one_record(in_order: bool) -> None:
     after = merged.then(Orders(reset=3), in_order)
     assert (after.reset, after.wanted, after.turn) == (3, None, False)
     assert after.then(Orders(wanted=7), in_order).wanted == 7
+
+
+def test_only_what_is_to_be_heard_is_posted() -> None:
+    """Fifty steps are ten pieces: no post is without music, and none is lost."""
+    loop = Loop()
+    loop.runner.start()
+    loop.runner.open("a", voice)
+    loop.runner.order("a", Orders(frames=(Shown(black(), 0),), wanted=RATE), in_order=False)
+    made = 0
+    while made < RATE:
+        music = loop.next()["a"].music
+        assert music
+        made += sum(len(piece.samples) for piece in music)
+    loop.runner.stop()
+    assert loop.posted.empty()
+
+
+def piece(number: int) -> Music:
+    return Music(tone(number * 3200, 3200), number * 3200, 0, 5, 0, 0)
+
+
+def test_reports_of_ticks_that_were_taken_together_are_one_in_order() -> None:
+    first, second = (
+        Report((piece(0),), 1, {"cuts": 1}, (4,), refused="no"),
+        Report((piece(1),), 2, snapshot=b"s"),
+    )
+    both = first.then(second)
+    assert both == Report((*first.music, *second.music), 2, {"cuts": 1}, (4,), b"s", "no")

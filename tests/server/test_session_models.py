@@ -18,6 +18,7 @@ from engine.media.video import LIVE_FRAMES_PER_S, EveryNth, VideoReader, probe
 from engine.player import ModelPlayer
 from engine.spec import StreamPolicy
 from server.controls import Hold, Seed, Temperature
+from server.orders import Orders, Shown
 from server.session import Session
 from server.voices import Voice
 
@@ -122,9 +123,8 @@ def test_two_sessions_in_one_engine_play_as_alone(player: Any, video: Path, scor
     one.before = client(player, video)
     other = Voice(player, StreamPolicy(seed=8))
     one.voices.open("other", other)
-    other.wanted = 2 * RATE
-    other.stream.push(np.zeros((player.side, player.side, 3), np.uint8))
-    other._newest = object()  # type: ignore[assignment]
+    shown = Shown(np.zeros((player.side, player.side, 3), np.uint8), 0)
+    one.voices.tick({"other": Orders(frames=(shown,), wanted=2 * RATE)})
     one.run(3)
     assert other.taken > RATE
     assert np.array_equal(one.pcm, scored[: len(one.pcm)])

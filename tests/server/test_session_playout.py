@@ -16,9 +16,11 @@ from server.delivery import Patience
 from server.errors import SessionError
 from server.mixing import Ducking
 from server.orders import Orders
-from server.playout import Music
+from server.playout import Limits, Music
 from server.session import Session
 from server.voices import Voice
+
+LOW, HIGH = Limits().low, Limits().high
 
 
 def test_deadlines_are_absolute() -> None:
@@ -38,7 +40,7 @@ def test_a_minute_without_a_gap(speed: object) -> None:
     assert len(chunks) > 59 * 50
     assert not any(chunk.concealed for chunk in chunks)
     assert np.array_equal(played.pcm, tone(0, len(played.pcm)))
-    assert max(played.leads) <= 12800
+    assert max(played.leads) <= HIGH
     assert min(played.leads[50:]) > 0
     starts = [chunk.due_s - chunk.first_sample / RATE for chunk in chunks]
     assert np.ptp(starts) < 1e-9
@@ -47,8 +49,40 @@ def test_a_minute_without_a_gap(speed: object) -> None:
 def test_the_lead_stays_between_its_limits() -> None:
     played = rig()
     played.run(60)
-    assert 6400 <= min(played.leads) <= max(played.leads) <= 12800
+    assert LOW <= min(played.leads) <= max(played.leads) <= HIGH
     assert played.kinds("degraded") == []
+
+
+def test_the_engine_is_told_of_whole_pieces_only() -> None:
+    """Nothing is ordered that the engine could not act on: ten pieces a second, ten orders."""
+    played, told = rig(), []
+    poll = played.session.poll
+    played.session.poll = lambda now: (told.append((made := poll(now))[0]), made)[1]  # type: ignore[method-assign]
+    played.run(10)
+    wanted = [orders.wanted for orders in told if orders and orders.wanted is not None]
+    assert all(samples % (5 * HOP) == 0 for samples in wanted)
+    assert wanted == sorted(set(wanted))
+    assert 100 <= len(wanted) <= 110
+
+
+def test_what_is_known_of_placed_music_keeps_no_samples_in_memory() -> None:
+    played = rig()
+    played.run(2)
+    assert all(span.about.samples.base is None for span in played.session.playout.spans)
+
+
+def test_the_session_says_when_its_next_chunk_is_due() -> None:
+    played = rig()
+    assert played.session.chunk_due_s is None
+    played.run(1)
+    for _ in range(50):
+        due_s = played.session.chunk_due_s
+        assert due_s is not None
+        played.tick()
+        assert played.chunks[-1].due_s == pytest.approx(due_s)
+    played.session.pause(played.now)
+    played.run(1)
+    assert played.session.chunk_due_s is None
 
 
 def test_a_chunk_says_how_old_its_picture_is() -> None:
@@ -71,7 +105,7 @@ def test_a_slow_engine_is_concealed_and_told_and_recovers() -> None:
     assert levels[:3] == ["looks_less", "shorter_context", "concealing"]
     assert levels[-3:] == ["shorter_context", "looks_less", "on_time"]
     assert played.session.playout.counts["concealed_samples"] == 640 * len(made_up)
-    assert max(played.leads) <= 12800
+    assert max(played.leads) <= HIGH
     # no sample of the music was left out: what was made up lies between
     last = chunks[-1]
     assert not last.concealed
@@ -149,7 +183,7 @@ def test_five_seconds_without_a_line_lose_no_sample() -> None:
     # and it is no later than before: what waited was the lead
     assert played.session.delivery is not None
     assert played.session.delivery.behind(played.session.playout, played.now) <= 640
-    assert played.session.playout.lead(played.now) <= 12800
+    assert played.session.playout.lead(played.now) <= HIGH
 
 
 def rig_run(seconds: float) -> list:  # type: ignore[type-arg]
@@ -219,7 +253,7 @@ def test_a_client_that_stalls_is_skipped_then_let_go_in_bounded_memory() -> None
     assert played.session.shown_state == "detached"
     held = played.session.playout
     assert len(held.spans) <= 1550
-    assert held.ready <= 12800
+    assert held.ready <= HIGH
     assert held.ring.end - held.ring.first <= 31 * RATE
 
 

@@ -91,3 +91,10 @@ main()
         assert process.stderr is not None
         assert "plays at" not in process.stderr.read()
         assert process.wait(15) == 130
+
+
+def test_a_chunk_of_another_length_is_one_line() -> None:
+    with run("serve", "--chunk-ms", "30") as process:
+        assert process.stderr is not None
+        assert "20, 40, 60, 80, 100 ms, not 30" in process.stderr.read()
+        assert process.wait(15) == 2

@@ -297,3 +297,16 @@ def test_end_says_the_length_and_closes(served: Served) -> None:
         assert ended["samples"] == client.at
         assert client.media[-1].flags == Flag.END
         assert client.closed() == 1000
+
+
+def test_longer_chunks_are_fewer_messages_of_the_same_music(serve: Serve) -> None:
+    heard = []
+    for chunk_ms in (20, 100):
+        with serve(chunk_ms=chunk_ms) as server, Client(server.ws) as client:
+            client.start(config={"seed": 3})
+            client.send("flow.credit", credit_ms=5000)
+            client.play()
+            client.hear(48_000)
+            heard.append(client.pcm[:40_000])
+            assert {media.dur for media in client.media[1:]} == {48 * chunk_ms}
+    assert np.array_equal(*heard)

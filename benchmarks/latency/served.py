@@ -1,0 +1,120 @@
+"""The server under test, as a process of its own, and what it says of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+from prometheus_client.parser import text_string_to_metric_families
+
+READY_S, LEAVE_S = 120.0, 20.0
+OVERHEAD, ENCODE, LAG = (
+    "cuestream_chunk_overhead_seconds",
+    "cuestream_chunk_encode_seconds",
+    "cuestream_loop_lag_seconds",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """buckets: of each histogram, how many were at most so long, in seconds. rss_mb: the most it ever had."""
+
+    at_s: float
+    cpu_s: float
+    rss_mb: float
+    buckets: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
+
+    def since(self, before: Seen) -> Seen:
+        buckets = {
+            name: {bound: count - before.buckets.get(name, {}).get(bound, 0) for bound, count in rows.items()}
+            for name, rows in self.buckets.items()
+        }
+        return Seen(self.at_s - before.at_s, self.cpu_s - before.cpu_s, self.rss_mb, buckets)
+
+    def ms(self, name: str, share: float) -> float | None:
+        """The bound of the bucket that holds this share, None when nothing was measured; infinite beyond the last."""
+        rows = sorted(self.buckets.get(name, {}).items())
+        if not rows or not rows[-1][1]:
+            return None
+        return next(bound for bound, count in rows if count >= share * rows[-1][1]) * 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    process: subprocess.Popen[str]
+    address: str
+
+    @property
+    def url(self) -> str:
+        return f"ws{self.address.removeprefix('http')}v1/stream"
+
+    def look(self) -> Seen:
+        with urllib.request.urlopen(f"{self.address}metrics", timeout=10) as answer:
+            page = answer.read().decode()
+        buckets: dict[str, dict[float, float]] = {}
+        for family in text_string_to_metric_families(page):
+            if family.name in (OVERHEAD, ENCODE, LAG):
+                rows = (s for s in family.samples if s.name.endswith("_bucket"))
+                buckets[family.name] = {float(sample.labels["le"]): sample.value for sample in rows}
+        return Seen(time.monotonic(), cpu_s(self.process.pid), peak_mb(self.process.pid), buckets)
+
+
+@contextlib.contextmanager
+def serving(model: str, sessions: int, threads: int, chunk_ms: int) -> Iterator[Served]:
+    """Raises RuntimeError, with what it said, when it does not start."""
+    command = [sys.executable, "-m", "cuestream", "serve", "--model", model, "--port", "0", "--drain", "0"]
+    command += ["--max-sessions", str(sessions), "--threads", str(threads), "--chunk-ms", str(chunk_ms)]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield Served(process, _address(process))
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(LEAVE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if found := re.search(r"http://[^/]+/", line):
+            Thread(target=_read_on, args=(process.stderr,), daemon=True).start()
+            return found[0]
+    raise RuntimeError(f"the server did not start: {''.join(said)}")
+
+
+def _read_on(pipe: IO[str]) -> None:
+    """So that a server that has much to say is not held up."""
+    with contextlib.suppress(ValueError):  # closed
+        for line in pipe:
+            print(line, end="", file=sys.stderr)
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process and its threads; 0 where there is no /proc."""
+    path = Path(f"/proc/{pid}/stat")
+    if not path.is_file():
+        return 0.0
+    fields = path.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mb(pid: int) -> float:
+    path = Path(f"/proc/{pid}/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", path.read_text()) if path.is_file() else None
+    return int(found[1]) / 1024 if found else 0.0

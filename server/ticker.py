@@ -1,0 +1,55 @@
+"""When the loop is to look after its sessions again: at the next moment that something is due, or as soon as it is asked to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+APART_S = 0.002
+"""Ticks are at least so far apart: what is due in between is done together, and the engine's thread is woken once for it."""
+
+
+class Ticker:
+    """tick: takes what is due and returns when the next thing is, by `monotonic`. late: is told how late each tick was, seconds.
+
+    A tick that raises is reported to the loop, and the next one comes all the same.
+    """
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        tick: Callable[[], float],
+        late: Callable[[float], object],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._monotonic, self._tick, self._late = monotonic, tick, late
+        self._loop = loop
+        self._ran_s = self._due_s = monotonic()
+        self._timer: asyncio.TimerHandle | None = None
+        self._again(self._due_s)
+
+    def wake(self) -> None:
+        """Tick as soon as may be; asked often, it is once."""
+        soonest_s = max(self._monotonic(), self._ran_s + APART_S)
+        if self._timer is not None and self._due_s > soonest_s:
+            self._again(soonest_s)
+
+    def stop(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None
+
+    def _again(self, due_s: float) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._due_s = due_s
+        self._timer = self._loop.call_later(max(0.0, due_s - self._monotonic()), self._run)
+
+    def _run(self) -> None:
+        began_s = self._ran_s = next_s = self._monotonic()
+        self._late(max(0.0, began_s - self._due_s))
+        try:
+            next_s = self._tick()
+        finally:
+            if self._timer is not None:
+                self._again(max(next_s, began_s + APART_S))
