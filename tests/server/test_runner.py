@@ -163,4 +163,23 @@ def test_reports_of_ticks_that_were_taken_together_are_one_in_order() -> None:
         Report((piece(1),), 2, snapshot=b"s"),
     )
     both = first.then(second)
-    assert both == Report((*first.music, *second.music), 2, {"cuts": 1}, (4,), b"s", "no")
+    assert both == Report((*first.music, *second.music), 2, {"cuts": 1}, (4,), snapshot=b"s", refused="no")
+
+
+def test_a_snapshot_is_of_the_moment_after_the_music_that_it_comes_with() -> None:
+    """Ticks are not put together over it: what came later is in no report that has it."""
+    loop = Loop()
+    loop.runner.start()
+    loop.runner.open("a", voice)
+    loop.runner.order("a", Orders(frames=(Shown(black(), 0),), wanted=RATE, snapshot=True), in_order=False)
+    made, seen = 0, list[bytes]()
+    while made < RATE:
+        report = loop.next()["a"]
+        made += sum(len(piece.samples) for piece in report.music)
+        if report.snapshot is not None:
+            seen.append(report.snapshot)
+            steps_taken = int(report.snapshot.split()[0])
+            assert made == steps_taken // 5 * 3200
+            assert steps_taken < 50
+    loop.runner.stop()
+    assert len(seen) == 1
