@@ -5,7 +5,8 @@ from __future__ import annotations
 from engine import codec
 from engine.backends.manifest import Manifest
 from engine.errors import MissingRuntime
-from engine.spec import ModelSpec, OscillatorSpec
+from engine.keys import Keys
+from engine.spec import KEYS, ModelSpec, OscillatorSpec
 
 Section = tuple[str, list[tuple[str, str]]]
 
@@ -36,6 +37,8 @@ def _model(manifest: Manifest, spec: ModelSpec) -> list[tuple[str, str]]:
         ),
         ("guidance", f"{decoder.guidance:g}"),
     ]
+    if keys := Keys.load(manifest.folder, decoder.codebooks, decoder.card):
+        rows.append(("keys", f"all twelve; the seed chooses among {' '.join(KEYS[k] for k in keys.taught)}"))
     if spec.codec is None:
         return [*rows, ("codec", "none: this export makes codes, but no audio")]
     sound = spec.codec
