@@ -169,6 +169,8 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None
         (["score", video, "-o", output, "--audio-only"], ".wav"),
         (["score", video, "-o", output, "--model", "nonesuch"], "random-tiny, starter"),
         (["score", video, "-o", output, "--temperature", "-1"], "temperature"),
+        (["score", video, "-o", output, "--key", "H"], "C Db D Eb"),
+        (["score", video, "-o", output, "--model", "random-tiny", "--key", "D"], "cannot be held to D"),
         (["score", video, "-o", output, "--as-published"], "--offline"),
         (["score", video, "-o", output, "--timeline", tmp_path / "nowhere" / "t.jsonl"], "nowhere"),
         (["info", "nonesuch"], "random-tiny, starter"),
