@@ -46,7 +46,8 @@ class Size(StrEnum):
 
 def main() -> NoReturn:
     """The entry point: what a user can mend is printed as one line."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for sent in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are born deaf to the first
+        signal.signal(sent, signal.default_int_handler)
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -300,7 +301,6 @@ def serve(
     from server.settings import Settings
     from server.tls import Certificate, TlsError
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
     check_address(host, api_key, insecure)
     if tls_key and not tls_cert:
         raise TlsError("--tls-key needs --tls-cert")
