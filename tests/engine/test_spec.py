@@ -101,6 +101,7 @@ BAD_CHOICES: dict[str, list[Any]] = {
     "recalled": [0, 65],
     "long_term_capacity": [63, 30],
     "refresh_every_steps": [0],
+    "key": ["H", "c"],
     "on_cut": ["remember"],
     "refresh": ["never"],
 }
