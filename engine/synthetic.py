@@ -142,7 +142,8 @@ class SyntheticStream:
         newest = steps[-1].newest
         return AudioChunk(samples, first * HOP, newest, end - newest, 0, steps[-1].seed)
 
-    def snapshot(self) -> bytes:
+    def snapshot(self, caches: bool = True) -> bytes:
+        """Some kB; it has no caches."""
         state = {
             "policy": asdict(self.policy),
             "now": self.now,
@@ -213,4 +214,10 @@ class SyntheticPlayer:
     def held(self, stream: SyntheticStream) -> Held:
         """It knows the newest frame alone."""
         cuts, stream.cuts = stream.cuts, []
-        return Held([stream.newest_step], [], cuts, dict(stream.counts))
+        return Held(
+            [stream.newest_step],
+            [],
+            cuts,
+            dict(stream.counts),
+            captured={stream.newest_step: stream.newest_step},
+        )

@@ -181,8 +181,7 @@ class Host:
         self._runner.open(session_id, voice)
         self.shelf.take(session_id)
         self.metrics.checkpoints.labels("restored").inc()
-        self.sessions[session_id] = hosted = Hosted.restored(kept, core, self._house, now_s)
-        return hosted
+        return self._take_in(Hosted.restored(kept, core, self._house, now_s))
 
     def find(self, session_id: str) -> Hosted | None:
         """A session that is open."""
@@ -204,10 +203,15 @@ class Host:
         policy = policy_of(config, player.defaults)
         core = Session(self._config(policy), now_s)
         self._runner.open(session_id, lambda: Voice(player, policy, room_s=room_s))
-        self.sessions[session_id] = hosted = Hosted(session_id, core, config, self._house, now_s)
+        hosted = self._take_in(Hosted(session_id, core, config, self._house, now_s))
         hosted.begin(now_s)
-        self._wake()
         self.metrics.opened.inc()
+        return hosted
+
+    def _take_in(self, hosted: Hosted) -> Hosted:
+        """It is looked after from now on."""
+        self.sessions[hosted.id] = hosted
+        self._wake()
         return hosted
 
     def _config(self, policy: StreamPolicy) -> SessionConfig:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,15 @@ from rig import RATE, Rig, TonePlayer, by_index, check_in_order, config, rig
 from shell_client import Client, ask
 
 from engine.errors import PackageError
+from engine.synthetic import SyntheticPlayer
 from server.checkpoint import Checkpoint
 from server.controls import Gain
+from server.host import Host
 from server.kept import About, Kept
 from server.metrics import Metrics
 from server.protocol.messages import AudioFormat
 from server.session import Session
+from server.settings import Settings
 from server.shelf import KEY_FILE, Shelf, ShelfError, ShelfLimits
 from server.turning import config_of
 from server.voices import Voice
@@ -277,8 +282,15 @@ def test_after_kill_9_the_client_goes_on_in_the_next_server(tmp_path: Path) -> N
     assert not list(tmp_path.glob("*.session")), "a session that ended leaves nothing"
 
 
-def test_1012_a_server_that_restarts_keeps_every_session_as_it_is(serve: Serve, tmp_path: Path) -> None:
-    with serve(checkpoints=tmp_path) as served, Client(served.ws) as client, Client(served.ws) as late:
+@pytest.mark.parametrize("player", [None, SyntheticPlayer()], ids=["tiny", "synthetic"])
+def test_1012_a_server_that_restarts_keeps_every_session_as_it_is(
+    serve: Serve, tmp_path: Path, player: Any
+) -> None:
+    with (
+        serve(player=player, checkpoints=tmp_path) as served,
+        Client(served.ws) as client,
+        Client(served.ws) as late,
+    ):
         client.start()
         client.play()
         handle = client.until("resume.handle")["handle"]
@@ -288,12 +300,31 @@ def test_1012_a_server_that_restarts_keeps_every_session_as_it_is(serve: Serve, 
         assert late.closed() == 1012
         assert client.closed() == 1012
         assert client.messages[-1]["code"] == "restarting"
-    with serve(checkpoints=tmp_path) as served, Client(served.ws) as again:
+    with serve(player=player, checkpoints=tmp_path) as served, Client(served.ws) as again:
         resumed = again.resume(handle, client.at)
         assert resumed["first_sample"] == client.at
         again.show()
         again.hear(client.at + 9600)
         assert again.media[0].ts == client.at
+
+
+def test_a_session_that_goes_on_is_looked_after_at_once(tmp_path: Path) -> None:
+    """Not when an idle server would look again."""
+    with Shelved(tmp_path, replace(LIMITS, age_s=60.0)) as shelved:
+        shelved.put(kept(saved_s=time.time()))
+
+    async def comes_back() -> None:
+        host = Host(TonePlayer(), Settings(checkpoints=tmp_path))  # type: ignore[arg-type]
+        await host.start()
+        await asyncio.sleep(0.05)
+        assert host._ticker is not None
+        idle_s = host._ticker._due_s
+        assert host.find_again("s-1") is not None
+        soon_s = host._ticker._due_s
+        await host.stop()
+        assert soon_s < host.monotonic() < idle_s
+
+    asyncio.run(comes_back())
 
 
 def test_messages_that_no_checkpoint_knows_are_not_confirmed(
