@@ -22,6 +22,7 @@ from engine.frames import F32
 from engine.player import Held
 from engine.spec import StreamPolicy
 from engine.stream import DAMAGE, MAX_UNTAKEN_STEPS, AudioChunk
+from engine.written import WrittenStream
 
 NAME = "synthetic"
 LABEL = "synthetic test tones (for measuring, neither music nor a model)"
@@ -67,26 +68,25 @@ class Step:
     seed: int
 
 
-class SyntheticStream:
+class SyntheticStream(WrittenStream):
     """Follows `engine.player.Stream`. `policy` gives the seed, the chunks and whether jumps click (`on_cut`)."""
 
     def __init__(self, policy: StreamPolicy) -> None:
+        super().__init__()
         self.policy = policy
-        self.now = 0
         self.newest_step = 0
         self.counts: Counter[str] = Counter()
         self.cuts: list[int] = []
         """Steps that began with a click, since the caller last emptied it."""
         self._brightness: float | None = None
         self._clicks = False
-        self._taken = 0
-        self._steps: deque[Step] = deque()  # bound: MAX_UNTAKEN_STEPS, then ValueError
-        self._closed = False
+        self._now = 0
+        self._steps: deque[Step] = deque()  # not taken yet; bound: MAX_UNTAKEN_STEPS, then ValueError
 
     @property
-    def frames(self) -> int:
-        """Steps that are complete: all that were taken."""
-        return self.now
+    def now(self) -> int:
+        """Steps taken."""
+        return self._now
 
     def set_policy(self, policy: StreamPolicy) -> None:
         """From the next step on."""
@@ -122,18 +122,7 @@ class SyntheticStream:
         tone = tone_hz(seed, self._brightness >= BRIGHT)
         self._steps.append(Step(tone, self._clicks, self.newest_step, seed))
         self._clicks = False
-        self.now += 1
-
-    def take(self) -> AudioChunk | None:
-        """The next chunk, as soon as its steps are written."""
-        end = self._taken + self.policy.chunk_steps
-        return None if self._closed or end > self.now else self._play(end)
-
-    def close(self, frames: int | None = None) -> AudioChunk | None:
-        """End the sound after `frames` steps (default: all) and return what was not taken yet."""
-        end = self.now if frames is None else min(frames, self.now)
-        closed, self._closed = self._closed, True
-        return None if closed or end <= self._taken else self._play(end)
+        self._now += 1
 
     def _play(self, end: int) -> AudioChunk:
         first, self._taken = self._taken, end
@@ -178,7 +167,7 @@ class SyntheticStream:
             raise ValueError(f"format {found['format']} of {found['player']}")
         state = found["state"]
         stream = cls(StreamPolicy(**state["policy"]))
-        stream.now, stream.newest_step, stream.cuts = state["now"], state["newest"], state["cuts"]
+        stream._now, stream.newest_step, stream.cuts = state["now"], state["newest"], state["cuts"]
         stream.counts, stream._closed = Counter(state["counts"]), state["closed"]
         stream._brightness, stream._clicks, stream._taken = (
             state["brightness"],

@@ -23,6 +23,7 @@ from engine.errors import PackageError
 from engine.frames import F32, Frame
 from engine.spec import KEYS, StreamPolicy
 from engine.stream import MAX_UNTAKEN_STEPS, AudioChunk
+from engine.written import WrittenStream
 from training.composer import snapshot
 from training.composer.attributes import Attributes, Extractor
 from training.composer.composer import Composer, Note
@@ -43,11 +44,12 @@ class Written:
     phrase: int
 
 
-class ProceduralStream:
+class ProceduralStream(WrittenStream):
     """Music for one video, by rules. `policy` gives the seed, the rule for cuts and the chunks; the rest is for models."""
 
     def __init__(self, policy: StreamPolicy | None = None, sound_font: Path | None = None) -> None:
         """Takes a second to open the sound font. Raises MissingRuntime when it or tinysoundfont is not installed."""
+        super().__init__()
         self.policy = policy or StreamPolicy()
         self.extractor, self.composer = Extractor(self.policy), Composer(self.policy.seed)
         if self.policy.key in KEYS:
@@ -62,18 +64,11 @@ class ProceduralStream:
         self._known: Attributes | None = None
         self._fresh = False  # whether the newest frame waits for its first step
         self._score: deque[Written] = deque()  # bound: REPLAY_STEPS played, MAX_UNTAKEN_STEPS to play
-        self._taken = 0  # steps whose audio was taken
-        self._closed = False
 
     @property
     def now(self) -> int:
         """Steps taken."""
         return self.composer.step
-
-    @property
-    def frames(self) -> int:
-        """Steps of 20 ms that are complete: all that were taken."""
-        return self.now
 
     def push(self, pixels: NDArray[np.uint8], step: int | None = None) -> None:
         """Show a frame, uint8 [S, S, 3], captured at `step` (default: now). It is heard from the next `advance` on."""
@@ -123,17 +118,6 @@ class ProceduralStream:
         notes = tuple(self.composer.advance(self._known))
         self._score.append(Written(notes, self.newest_step, self.composer.phrases - 1))
         self._known, self._fresh = replace(self._known, cut=False), False
-
-    def take(self) -> AudioChunk | None:
-        """The next chunk, as soon as its steps are written."""
-        end = self._taken + self.policy.chunk_steps
-        return None if self._closed or end > self.now else self._play(end)
-
-    def close(self, frames: int | None = None) -> AudioChunk | None:
-        """End the music after `frames` steps (default: all) and return what was not taken yet."""
-        end = self.now if frames is None else min(frames, self.now)
-        closed, self._closed = self._closed, True
-        return None if closed or end <= self._taken else self._play(end)
 
     def _play(self, end: int) -> AudioChunk:
         """The audio of the steps from the last one that was taken up to `end`."""
