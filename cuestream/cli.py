@@ -135,7 +135,7 @@ def score(
     """Write a video back with the music that the engine made for it. What is not chosen is as the model's makers recommend."""
     from cuestream.players import find_player, needs_whole_file
     from cuestream.score import ScoreJob
-    from engine.keys import held_to
+    from engine.keys import signature_of
     from engine.media.finish import FinishSettings
     from engine.player import ModelPlayer
 
@@ -155,7 +155,7 @@ def score(
         wanted = {name: value for name, value in chosen.items() if value is not None}
         policy = replace(player.defaults, seed=seed, key=key, **wanted)
         if isinstance(player, ModelPlayer):
-            held_to(player.keys, key, seed)
+            signature_of(player.keys, key, seed)
     except ValueError as error:
         raise MediaError(str(error)) from error
     settings = FinishSettings(mix.value, loudness or None, audio_only, gain)

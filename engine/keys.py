@@ -64,11 +64,13 @@ class Keys:
         return keys
 
 
-def held_to(keys: Keys | None, key: str, seed: int) -> tuple[int | None, Allowed | None]:
-    """Signature and allowed tokens of a stream. Raises ValueError for a named key where the tokens' pitches are not known."""
-    if keys is None:
-        if key in KEYS:
-            raise ValueError(f"the pitches of this model's tokens are not known; it cannot be held to {key}")
-        return None, None
-    signature = keys.signature(key, seed)
-    return signature, None if signature is None else keys.allowed(signature)
+def signature_of(keys: Keys | None, key: str, seed: int) -> int | None:
+    """What a stream is held to. Raises ValueError for a named key where the tokens' pitches are not known."""
+    if keys is None and key in KEYS:
+        raise ValueError(f"the pitches of this model's tokens are not known; it cannot be held to {key}")
+    return None if keys is None else keys.signature(key, seed)
+
+
+def allowed_in(keys: Keys | None, signature: int | None) -> Allowed | None:
+    """The tokens that may be drawn; None: all."""
+    return None if keys is None or signature is None else keys.allowed(signature)

@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.backends.base import F32, I64, U8, Backend
 from engine.generate import Window, generate
-from engine.keys import Keys, held_to
+from engine.keys import Keys, allowed_in, signature_of
 from engine.sampling import sample
 from engine.spec import ModelSpec, StreamPolicy
 
@@ -141,7 +141,7 @@ def compose(
     spec = backend.spec
     condition = backend.new_condition(spec.window_slots)
     codes = np.zeros((spec.decoder.codebooks, 0), np.int64)
-    _, allowed = held_to(keys, policy.key, policy.seed)
+    allowed = allowed_in(keys, signature_of(keys, policy.key, policy.seed))
     for span in spans:
         tokens = backend.fuse(short[span.first_frame : span.first_frame + span.frames], memory)
         backend.write_condition(condition, 0, tokens)

@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.backends.base import F32, I64, Backend
 from engine.generate import pattern_of
-from engine.keys import Keys, held_to
+from engine.keys import Keys, allowed_in, signature_of
 from engine.sampling import sample
 from engine.spec import ModelSpec, StreamPolicy
 
@@ -40,7 +40,7 @@ class Segments:
     def __init__(self, backend: Backend[Any, Any], policy: StreamPolicy, keys: Keys | None = None) -> None:
         """Raises ValueError for a key that the model cannot be held to."""
         self.backend, self.policy, self.keys = backend, policy, keys
-        self.signature, self._allowed = held_to(keys, policy.key, policy.seed)
+        self._hold_to(signature_of(keys, policy.key, policy.seed))
         self.pattern = pattern_of(backend)
         self.length = backend.spec.trained_steps
         self.context = context_steps(backend.spec, policy)
@@ -58,15 +58,18 @@ class Segments:
                 "guidance of 1 needs no null rows and any other does: a running stream cannot go from"
                 f" {self.policy.guidance:g} to {policy.guidance:g}; open a new one"
             )
-        held_to(self.keys, policy.key, policy.seed)
+        signature_of(self.keys, policy.key, policy.seed)
 
     def set_policy(self, policy: StreamPolicy) -> None:
         """Play by another policy from the next column on; a following segment that has begun reads on. Another seed alone
         leaves the key as it is."""
         self.check_change(policy)
         if policy.key != self.policy.key:
-            self.signature, self._allowed = held_to(self.keys, policy.key, policy.seed)
+            self._hold_to(signature_of(self.keys, policy.key, policy.seed))
         self.policy, self.context = policy, context_steps(self.backend.spec, policy)
+
+    def _hold_to(self, signature: int | None) -> None:
+        self.signature, self._allowed = signature, allowed_in(self.keys, signature)
 
     @property
     def known(self) -> int:
@@ -131,10 +134,7 @@ class Segments:
     def restore(self, meta: dict[str, Any], columns: I64) -> None:
         """Take over a state; the caller puts the caches back, or calls `reread`."""
         self.first, self.columns = meta["first"], list(columns)
-        self.signature = meta["signature"]
-        self._allowed = (
-            None if self.signature is None or self.keys is None else self.keys.allowed(self.signature)
-        )
+        self._hold_to(meta["signature"])
         self.leading = Segment(*meta["leading"])
         self.following = Segment(*meta["following"]) if meta["following"] else None
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.hearing import F32, F64, SAMPLE_RATE
+from engine.keys import MAJOR_SCALE
 
-MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 HOP, LOWEST, OCTAVES = 1024, "C2", 5
 
 
