@@ -38,6 +38,8 @@ from server.voices import Voice
 
 logger = logging.getLogger("uvicorn.error")
 IDLE_S = 1.0
+LOOK_ROUND_S = 0.01
+"""Ticks come more often with many sessions; what goes through all of them does not."""
 RETRY_S = 5.0
 DEAD_AFTER_S = 30.0
 """A step that hangs for so long will not end: the process is to be started again."""
@@ -81,6 +83,7 @@ class Host:
         )
         self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom; and max_parked
         self.draining = self._hung = False
+        self._look_round_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
         self._ticker: Ticker | None = None
@@ -267,11 +270,17 @@ class Host:
             self._count(hosted)
         if batch:
             self._runner.order_all(batch, False)
+        if now_s >= self._look_round_s:
+            self._look_round_s = now_s + LOOK_ROUND_S
+            self._look_round()
+        return min((hosted.due_s for hosted in self.sessions.values()), default=now_s + IDLE_S)
+
+    def _look_round(self) -> None:
+        """At what no single session has to do with."""
         self._evict()
         self._watch()
         if self.shelf:
             self.shelf.sweep()
-        return min((hosted.due_s for hosted in self.sessions.values()), default=now_s + IDLE_S)
 
     def _watch(self) -> None:
         """Tell everybody once when a step hangs; what they hear meanwhile is made up."""
@@ -280,9 +289,13 @@ class Host:
             self.metrics.hangs.inc()
             logger.error("a step of the engine does not end")
             said = "the engine does not answer; what is heard is made up until it does"
-            for hosted in self.sessions.values():
-                if hosted.line:
-                    hosted.line.say(m.ErrorMessage(str(ErrorCode.GENERATOR_LATE), said, False))
+            self.tell(m.ErrorMessage(str(ErrorCode.GENERATOR_LATE), said, False))
+
+    def tell(self, message: m.ServerMessage) -> None:
+        """Say it to everybody who is connected."""
+        for hosted in self.sessions.values():
+            if hosted.line:
+                hosted.line.say(message)
 
     def _evict(self) -> None:
         """Of the sessions without a client, those that wait longest end when there are too many."""

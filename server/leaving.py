@@ -9,11 +9,11 @@ from server.host import Host
 from server.hosted import Hosted
 from server.protocol import messages as m
 from server.protocol.errors import ErrorCode
+from server.protocol.values import DAY_MS
 from server.shelf import Shelf
 
 RESTART_S = 2.0
 """How long a restart may take to keep every session."""
-LONGEST_MS = 86_400_000
 POLL_S = 0.01
 
 
@@ -26,7 +26,7 @@ async def leave(host: Host, drain_s: float) -> None:
 
 async def _restart(host: Host, shelf: Shelf) -> None:
     """Keep every session as it is now, then close: whoever comes back to the next server goes on there."""
-    _tell(host, m.GoAway(int(RESTART_S * 1000), "restarting"))
+    host.tell(m.GoAway(int(RESTART_S * 1000), "restarting"))
     before = {hosted: hosted.core.checkpoint for hosted in host.sessions.values()}
     for hosted in before:
         hosted.core.ask_snapshot(host.monotonic())
@@ -44,16 +44,10 @@ def _are_kept(before: dict[Hosted, Checkpoint | None]) -> bool:
 
 async def _drain(host: Host, within_s: float) -> None:
     """Tell everybody, wait until they left or the time is over, then close what is left."""
-    _tell(host, m.GoAway(min(LONGEST_MS, int(within_s * 1000)), "draining"))
+    host.tell(m.GoAway(min(DAY_MS, int(within_s * 1000)), "draining"))
     until_s = host.monotonic() + within_s
     while host.monotonic() < until_s and any(hosted.line for hosted in host.sessions.values()):
         await asyncio.sleep(0.05)
     for hosted in host.sessions.values():
         if hosted.line:
             hosted.line.hang_up(1001)
-
-
-def _tell(host: Host, message: m.GoAway) -> None:
-    for hosted in host.sessions.values():
-        if hosted.line:
-            hosted.line.say(message)

@@ -7,9 +7,8 @@ from typing import Literal
 
 from server.orders import Remembered
 from server.protocol.messages import HELD_CELLS, MemoryCell, MemoryState
+from server.protocol.values import DAY_MS
 from server.seeing import Stamps
-
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,10 @@ ServerMicros = Annotated[
 Sample = Annotated[int, Meta(ge=0, le=SAFE_INTEGER, description="Index of a sample of the music, from 0")]
 Count = Annotated[int, Meta(ge=0, le=SAFE_INTEGER)]
 Revision = Annotated[int, Meta(ge=0, le=U32, description="Counts the changes of the configuration, from 0")]
-Millis = Annotated[int, Meta(ge=0, le=86_400_000, description="Milliseconds")]
-Measured = Annotated[float, Meta(ge=0, le=86_400_000, description="Milliseconds, measured")]
+DAY_MS = 86_400_000
+"""The most milliseconds that a message says."""
+Millis = Annotated[int, Meta(ge=0, le=DAY_MS, description="Milliseconds")]
+Measured = Annotated[float, Meta(ge=0, le=DAY_MS, description="Milliseconds, measured")]
 Ratio = Annotated[float, Meta(ge=0, le=1000)]
 Ppm = Annotated[
     float, Meta(ge=-10_000, le=10_000, description="Parts in a million that the client's sound card is fast")
