@@ -343,14 +343,18 @@ class Hosted:
         for data in made:
             self.line.put(data, max(due_s, self._ticked_s))
         metrics.sent.inc(self.speaker.sent - before)
-        metrics.picture_age.observe(out.age_steps * self.core.config.hop / self.core.config.limits.rate)
+        metrics.picture_age.observe(self._age_s(out))
+
+    def _age_s(self, out: AudioOut) -> float:
+        """Of the newest picture that it knew."""
+        return out.age_steps * self.core.config.hop / self.core.config.limits.rate
 
     def about(self, out: AudioOut) -> dict[str, Any]:
         """What is known of a chunk, for a timeline."""
         return {
             "newest_us": self._stamps.at_us(out.newest_step),
             "newest_step": out.newest_step,
-            "age_s": out.age_steps * self.core.config.hop / self.core.config.limits.rate,
+            "age_s": self._age_s(out),
             "segment": out.segment,
             "seed": out.seed,
             "take": out.take,

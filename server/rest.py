@@ -24,6 +24,7 @@ from server.protocol.config import ConfigPatch
 from server.protocol.control import parse
 from server.protocol.errors import ProtocolError
 from server.secrets import SECRET_S, Anybody, Operator, bearer
+from server.visitors import address_of
 
 MOST_BODY = 64 * 1024
 T = TypeVar("T", bound=Struct)
@@ -55,10 +56,6 @@ async def refused(request: Request, error: Exception) -> Response:
 def host_of(request: Request) -> Host:
     host: Host = request.app.state.host
     return host
-
-
-def address_of(request: Request) -> str | None:
-    return request.client.host if request.client else None
 
 
 def check_key(request: Request) -> None:

@@ -196,13 +196,17 @@ class Shelf:
         others = {name: size for name, size in self._sizes.items() if name != session_id}
         if len(others) >= self._limits.files or sum(others.values()) + len(blob) > self._limits.total_bytes:
             return "no_room"
-        path = self._path(session_id)
-        new = path.with_name(path.name + ".new")
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(blob)
-        os.replace(new, path)
+        _replace(self._path(session_id), blob)
         self._sizes[session_id] = len(blob)
         return "written"
+
+
+def _replace(path: Path, blob: bytes) -> None:
+    """As a whole or not at all; for its owner alone."""
+    new = path.with_name(path.name + ".new")
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(blob)
+    os.replace(new, path)
 
 
 def _locked(path: Path) -> int:
@@ -221,10 +225,7 @@ def _locked(path: Path) -> int:
 def _key(path: Path) -> bytes:
     """The key that is there, or a new one. Raises ShelfError when it is none."""
     if not path.exists():
-        new = path.with_name(path.name + ".new")
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-        os.replace(new, path)
+        _replace(path, secrets.token_bytes(KEY_BYTES))
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise ShelfError(f"{path} is not a key of {KEY_BYTES} bytes; without it a new one is made")

@@ -19,6 +19,7 @@ from server.line import Line, reason_of
 from server.protocol import SUBPROTOCOL
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.secrets import bearer
+from server.visitors import address_of
 
 TOKEN_PREFIX = "cuestream.token."
 CLOSE_S = 2.0
@@ -42,10 +43,6 @@ async def stream(websocket: WebSocket) -> None:
         return
     await websocket.accept(subprotocol=SUBPROTOCOL)
     await Connection(host, websocket).run()
-
-
-def address_of(websocket: WebSocket) -> str | None:
-    return websocket.client.host if websocket.client else None
 
 
 def token_of(websocket: WebSocket) -> str | None:

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import ipaddress
 
+from starlette.requests import HTTPConnection
+
 from server.limiting import MINUTE_S, Bucket
 
 MOST_KNOWN = 4096
 """Addresses; beyond them the one that was away longest is forgotten."""
+
+
+def address_of(connection: HTTPConnection) -> str | None:
+    """Whose a request or a websocket is."""
+    return connection.client.host if connection.client else None
 
 
 class Visitors:

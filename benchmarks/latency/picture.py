@@ -31,7 +31,7 @@ def draw(heard: Sequence[Heard], warm_up_s: float, title: str, path: Path) -> No
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for bound in (40, 50, 100, 200):
+    for bound in figures.LATE_MS:
         left.axvline(bound, color=QUIET, linewidth=0.6)
     _shares(left, late, INK, "chunks")
     left.set_xlabel("lateness of a chunk (ms)")

@@ -13,7 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from engine.errors import CuestreamError
 
@@ -49,7 +49,17 @@ class RecordingLimits:
 
 
 class Full(Exception):
-    """No room for a recording: `quota` or `disk`."""
+    """No room for a recording."""
+
+    def __init__(self, reason: Literal["quota", "disk"]) -> None:
+        super().__init__(FULL[reason])
+        self.reason = reason
+
+
+FULL = {
+    "quota": "the folder of recordings is full",
+    "disk": "too little is free on the disk of the recordings",
+}
 
 
 class NoFolder(CuestreamError):

@@ -123,7 +123,7 @@ class Writer:
             folder.mkdir()
             told = self._write(folder)
         except Full as full:
-            told = Told("failed", full.args[0], error=FULL[full.args[0]])
+            told = Told("failed", full.reason, error=str(full))
         except (OSError, FFmpegError, ValueError) as error:
             told = Told("failed", "failed", self.samples, error=f"{type(error).__name__}: {error}")
         with self._change:
@@ -182,7 +182,7 @@ class Writer:
                 try:
                     self._shelf.check_room()
                 except Full as full:
-                    return "quota" if full.args[0] == "quota" else "disk"
+                    return full.reason
 
     def _fetch(self) -> tuple[list[Heard | Pictured], Reason | None]:
         with self._change:
@@ -191,12 +191,6 @@ class Writer:
             self._waiting.clear()
             self._waiting_samples = self._waiting_pictures = 0
             return items, self._reason
-
-
-FULL = {
-    "quota": "the folder of recordings is full",
-    "disk": "too little is free on the disk of the recordings",
-}
 
 
 def _line(timeline: TextIO, value: dict[str, Any]) -> None:
