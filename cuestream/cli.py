@@ -135,9 +135,7 @@ def score(
     """Write a video back with the music that the engine made for it. What is not chosen is as the model's makers recommend."""
     from cuestream.players import find_player, needs_whole_file
     from cuestream.score import ScoreJob
-    from engine.keys import signature_of
     from engine.media.finish import FinishSettings
-    from engine.player import ModelPlayer
 
     if as_published and live:
         raise MediaError("--as-published reproduces whole-file scoring; add --offline")
@@ -154,8 +152,7 @@ def score(
     try:
         wanted = {name: value for name, value in chosen.items() if value is not None}
         policy = replace(player.defaults, seed=seed, key=key, **wanted)
-        if isinstance(player, ModelPlayer):
-            signature_of(player.keys, key, seed)
+        player.check(policy)
     except ValueError as error:
         raise MediaError(str(error)) from error
     settings = FinishSettings(mix.value, loudness or None, audio_only, gain)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import PackageError
-from engine.spec import KEYS
+from engine.spec import KEYS, StreamPolicy
 
 KEYS_FILE = "keys.npz"
 """Beside a model whose tokens have pitches."""
@@ -62,6 +62,12 @@ class Keys:
             if not keys.allowed(signature).any(1).all():
                 raise PackageError(f"{path}: no token of some codebook is left in {KEYS[signature]}")
         return keys
+
+
+def check_unheld(player: str, policy: StreamPolicy) -> None:
+    """Of a player that chooses its pitches itself. Raises ValueError."""
+    if policy.key in KEYS:
+        raise ValueError(f"{player} chooses its pitches itself; it cannot be held to {policy.key}")
 
 
 def signature_of(keys: Keys | None, key: str, seed: int) -> int | None:

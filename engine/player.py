@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine import codec
 from engine.backends.base import Backend
-from engine.keys import Keys
+from engine.keys import Keys, signature_of
 from engine.spec import StreamPolicy
 from engine.stream import AudioChunk, ScoreStream
 
@@ -100,6 +100,9 @@ class Player(Protocol[S]):
     def fewest_frames(self) -> int:
         """Code frames that must be complete before there is any audio."""
 
+    def check(self, policy: StreamPolicy) -> None:
+        """Raises ValueError for a policy that it cannot play by."""
+
     def open(self, policy: StreamPolicy) -> S: ...
 
     def restore(self, blob: bytes) -> S:
@@ -147,6 +150,9 @@ class ModelPlayer:
     @property
     def fewest_frames(self) -> int:
         return codec.shortest(codec.codec_of(self.backend.spec))
+
+    def check(self, policy: StreamPolicy) -> None:
+        signature_of(self.keys, policy.key, policy.seed)
 
     def open(self, policy: StreamPolicy) -> ScoreStream:
         return ScoreStream(self.backend, policy, keys=self.keys)

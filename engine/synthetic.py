@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from engine.errors import PackageError
 from engine.frames import F32
+from engine.keys import check_unheld
 from engine.player import Held
 from engine.spec import StreamPolicy
 from engine.stream import DAMAGE, MAX_UNTAKEN_STEPS, AudioChunk
@@ -193,6 +194,9 @@ class SyntheticPlayer:
     @property
     def defaults(self) -> StreamPolicy:
         return StreamPolicy()
+
+    def check(self, policy: StreamPolicy) -> None:
+        check_unheld(NAME, policy)
 
     def open(self, policy: StreamPolicy) -> SyntheticStream:
         return SyntheticStream(policy)

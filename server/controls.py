@@ -69,6 +69,13 @@ class Seed:
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """As `StreamPolicy.key`."""
+
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """At most what the session was opened with room for."""
 
@@ -93,7 +100,7 @@ class ChangeNow:
 
 
 MixControl: TypeAlias = Gain | Mute | Fade | Duck
-PolicyControl: TypeAlias = Guidance | Temperature | TopK | TopP | Seed | Window | CutResponse
+PolicyControl: TypeAlias = Guidance | Temperature | TopK | TopP | Seed | Window | Key | CutResponse
 Control: TypeAlias = MixControl | PolicyControl | Hold | ChangeNow
 
 

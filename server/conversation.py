@@ -126,7 +126,7 @@ class Conversation:
         except (Draining, Hanging, NoRoom) as error:
             self._refuse(error)
         except ValueError as error:
-            raise ProtocolError(ErrorCode.BAD_REQUEST, str(error), "config") from None
+            raise ProtocolError(ErrorCode.BAD_REQUEST, str(error), "config", _id_of(message)) from None
         return None
 
     def _find_again(self, session_id: str) -> Hosted | None:
@@ -202,8 +202,7 @@ class Conversation:
         try:
             answer = self._answer(hosted, message, now_s)
         except SessionError as error:
-            event_id = None if message.event_id is UNSET else message.event_id
-            raise ProtocolError(ErrorCode(error.code), str(error), event_id=event_id) from None
+            raise ProtocolError(ErrorCode(error.code), str(error), event_id=_id_of(message)) from None
         if answer is not None:
             self._line.say(msgspec.structs.replace(answer, event_id=message.event_id))
 
@@ -238,4 +237,8 @@ class Conversation:
         else:
             tape = hosted.tape
             tape.end("asked")
-        tape.event_id = None if message.event_id is UNSET else message.event_id
+        tape.event_id = _id_of(message)
+
+
+def _id_of(message: m.Message) -> str | None:
+    return None if message.event_id is UNSET else message.event_id

@@ -71,6 +71,7 @@ class Host:
         about = {"cuestream": __version__, "model": player.name, "label": player.label}
         self.recorder = Recorder(recordings, settings.limits, self.metrics, self.door.downloading, about)
         self._house = House(
+            player,
             settings,
             self._pool,
             self.metrics,
@@ -204,6 +205,7 @@ class Host:
         now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s
         config = merge(self.config, patch) if patch else self.config
         policy = policy_of(config, player.defaults)
+        player.check(policy)
         core = Session(self._config(policy), now_s)
         self._runner.open(session_id, lambda: Voice(player, policy, room_s=room_s))
         hosted = self._take_in(Hosted(session_id, core, config, self._house, now_s))

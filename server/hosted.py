@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from engine.frames import U8
+from engine.player import Player
 from server.controls import ChangeNow, Event, Fade
 from server.delivery import AudioOut
 from server.errors import SessionError
@@ -60,6 +61,7 @@ class House:
     seconds of that clock.
     """
 
+    player: Player[Any]
     settings: Settings
     pool: ThreadPoolExecutor
     metrics: Metrics
@@ -227,7 +229,7 @@ class Hosted:
     def update(self, now_s: float, patch: ConfigPatch) -> m.SessionUpdated:
         """All of the patch, or none of it. Raises SessionError."""
         after = merge(self.config, patch)
-        check(self.config, after, self.core.policy, self.settings.room_s)
+        check(self.config, after, self.core.policy, self.settings.room_s, self._house.player)
         for control in controls(self.config, after):
             self.core.control(now_s, control)
         self.config = after

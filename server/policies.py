@@ -13,6 +13,7 @@ from server.controls import (
     Fade,
     Gain,
     Guidance,
+    Key,
     MixControl,
     Mute,
     PolicyControl,
@@ -80,6 +81,8 @@ def _changed(policy: StreamPolicy, control: PolicyControl) -> StreamPolicy:
             return replace(policy, top_p=top_p)
         case Seed(value=seed):
             return replace(policy, seed=seed)
+        case Key(to=key):
+            return replace(policy, key=key)
         case Window(short_term_s=seconds):
             return replace(policy, short_term_s=seconds)
         case CutResponse(to=to):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+from engine.player import Player
 from engine.spec import StreamPolicy
 from server.controls import (
     Control,
@@ -14,6 +15,7 @@ from server.controls import (
     Gain,
     Guidance,
     Hold,
+    Key,
     MixControl,
     Mute,
     PolicyControl,
@@ -23,10 +25,12 @@ from server.controls import (
     TopP,
     Window,
 )
+from server.errors import SessionError
 from server.mixing import Ducking
 from server.policies import CUTS, changed
 from server.protocol.config import Config, first_config
 from server.protocol.values import SAFE_INTEGER
+from server.protocol.values import Key as KeyName
 
 POLICY: dict[str, Callable[[Any], PolicyControl]] = {
     "guidance": Guidance,
@@ -35,6 +39,7 @@ POLICY: dict[str, Callable[[Any], PolicyControl]] = {
     "top_p": TopP,
     "seed": Seed,
     "short_term_s": Window,
+    "key": Key,
     "cut_response": CutResponse,
 }
 """Fields of the configuration, and the controls that turn them."""
@@ -51,6 +56,7 @@ def config_of(policy: StreamPolicy) -> Config:
         policy.top_p,
         policy.seed & SAFE_INTEGER,
         policy.short_term_s,
+        cast("KeyName", policy.key),
     )
 
 
@@ -64,6 +70,7 @@ def policy_of(config: Config, policy: StreamPolicy) -> StreamPolicy:
         top_p=config.top_p,
         seed=config.seed,
         short_term_s=config.short_term_s,
+        key=config.key,
         on_cut=CUTS[config.cut_response],
     )
 
@@ -77,10 +84,14 @@ def controls(before: Config | None, after: Config) -> list[Control]:
     return [*_policy(before, after), *mixing, *held]
 
 
-def check(before: Config, after: Config, policy: StreamPolicy, room_s: float) -> None:
-    """Raises SessionError when a running stream cannot take it over; nothing was changed then."""
+def check(before: Config, after: Config, policy: StreamPolicy, room_s: float, player: Player[Any]) -> None:
+    """Raises SessionError when a running stream of the player cannot take it over; nothing was changed then."""
     for control in _policy(before, after):
         policy = changed(policy, control, room_s)
+    try:
+        player.check(policy)
+    except ValueError as error:
+        raise SessionError("bad_request", str(error)) from error
 
 
 def _policy(before: Config, after: Config) -> Iterator[PolicyControl]:

@@ -33,6 +33,8 @@ class Config(Struct, frozen=True):
     top_p: v.TopP
     seed: v.Seed
     short_term_s: v.ShortTermS
+    key: v.Key
+    """The key signature that the music is held to, by its major scale. seed: the seed chooses it. free: none."""
     cut_response: v.CutResponse
     """ignore: cuts mean nothing. gentle: the old scene fades out of the window. follow: it leaves the window at once."""
     hold_scene: bool
@@ -69,6 +71,7 @@ class ConfigPatch(Struct, frozen=True):
     top_p: v.TopP | UnsetType = UNSET
     seed: v.Seed | UnsetType = UNSET
     short_term_s: v.ShortTermS | UnsetType = UNSET
+    key: v.Key | UnsetType = UNSET
     cut_response: v.CutResponse | UnsetType = UNSET
     hold_scene: bool | UnsetType = UNSET
     gain_db: v.GainDb | UnsetType = UNSET
@@ -78,7 +81,13 @@ class ConfigPatch(Struct, frozen=True):
 
 
 def first_config(
-    guidance: float, temperature: float, top_k: int, top_p: float, seed: int, short_term_s: float
+    guidance: float,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+    short_term_s: float,
+    key: v.Key = "seed",
 ) -> Config:
     """What holds when a session begins: how the player plays by itself, cuts followed, nothing mixed."""
     return Config(
@@ -88,6 +97,7 @@ def first_config(
         top_p=top_p,
         seed=seed,
         short_term_s=short_term_s,
+        key=key,
         cut_response="follow",
         hold_scene=False,
         gain_db=0.0,

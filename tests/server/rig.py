@@ -75,6 +75,8 @@ class TonePlayer:
     defaults = StreamPolicy()
     side, code_rate, sample_rate, fewest_frames = SIDE, 50, RATE, 1
 
+    def check(self, policy: StreamPolicy) -> None: ...
+
     def open(self, policy: StreamPolicy) -> ToneStream:
         return ToneStream(policy)
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
+from engine.spec import KEYS
 from server.protocol.config import Config
 from server.protocol.errors import CLOSES, FAULTS
 from server.protocol.golden.media import MEDIA
@@ -19,6 +20,7 @@ from server.protocol.media import Flag, Kind, encode_media
 from server.protocol.messages import CLIENT, SERVER
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+WORDS = ("ignore", "gentle", "follow", "seed", "free", *KEYS)
 
 
 def rows(title: str) -> list[list[str]]:
@@ -61,7 +63,7 @@ def span(info: Any) -> str:
     if isinstance(info, inspect.BoolType):
         return "true, false"
     if isinstance(info, inspect.LiteralType):
-        return ", ".join(f"`{value}`" for value in ("ignore", "gentle", "follow") if value in info.values)
+        return ", ".join(f"`{value}`" for value in WORDS if value in info.values)
     return f"{info.ge:g} to " + ("2^53 - 1" if info.le == 2**53 - 1 else f"{info.le:.10g}")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import get_args
 
 import numpy as np
 import pytest
 from shell_client import jpeg
 
-from engine.spec import StreamPolicy
+from engine.spec import KEYS, StreamPolicy
+from engine.synthetic import SyntheticPlayer
 from server.errors import SessionError
 from server.imaging import Eyes, still_size
 from server.limiting import Bucket
@@ -20,6 +22,7 @@ from server.protocol.errors import ProtocolError
 from server.protocol.limits import Limits
 from server.protocol.media import NO_FLAGS, Flag, Kind, Media, StreamId
 from server.protocol.messages import Pong
+from server.protocol.values import Key
 from server.resampling import Resampler, aligned, pcm16
 from server.ring import Ring
 from server.secrets import SECRET_S, Anybody, Door, Invited, Operator
@@ -173,7 +176,7 @@ def test_an_outbox_that_nobody_reads_ends_with_slow_consumer() -> None:
 
 
 def test_the_configuration_of_a_policy_gives_the_policy_again() -> None:
-    policy = StreamPolicy(seed=5, guidance=2.0, short_term_s=6.0)
+    policy = StreamPolicy(seed=5, guidance=2.0, short_term_s=6.0, key="Eb")
     config = config_of(policy)
     assert policy_of(config, policy) == policy
     assert controls(config, config) == []
@@ -182,9 +185,15 @@ def test_the_configuration_of_a_policy_gives_the_policy_again() -> None:
 def test_what_a_running_stream_cannot_take_over_is_refused_before_anything_changes() -> None:
     config = config_of(StreamPolicy())
     with pytest.raises(SessionError, match="guidance"):
-        check(config, merge(config, ConfigPatch(guidance=1.0)), StreamPolicy(), 30)
+        check(config, merge(config, ConfigPatch(guidance=1.0)), StreamPolicy(), 30, SyntheticPlayer())
     with pytest.raises(SessionError, match="room"):
-        check(config, merge(config, ConfigPatch(short_term_s=31.0)), StreamPolicy(), 30)
+        check(config, merge(config, ConfigPatch(short_term_s=31.0)), StreamPolicy(), 30, SyntheticPlayer())
+    with pytest.raises(SessionError, match="cannot be held to D"):
+        check(config, merge(config, ConfigPatch(key="D")), StreamPolicy(), 30, SyntheticPlayer())
+
+
+def test_the_wire_names_the_keys_of_the_engine() -> None:
+    assert get_args(Key) == ("seed", "free", *KEYS)
 
 
 def test_an_age_is_told_in_the_steps_of_the_player() -> None:

@@ -134,6 +134,12 @@ def test_a_refused_update_changes_nothing(served: Served) -> None:
         assert client.until("session.updated")["config"]["gain_db"] == 0
 
 
+def test_a_key_that_the_player_cannot_be_held_to_is_refused_at_the_start_too(served: Served) -> None:
+    with Client(served.ws) as client:
+        client.send("session.start", protocol_minor=0, config={"key": "D"}, event_id="e")
+        assert "cannot be held to D" in client.until("error", code="bad_request", event_id="e")["text"]
+
+
 def test_mute_is_silence_and_the_music_goes_on(served: Served) -> None:
     with Client(served.ws) as client:
         client.start(config={"mute": True, "fade_ms": 0})

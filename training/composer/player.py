@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.keys import check_unheld
 from engine.player import Held
 from engine.spec import StreamPolicy
 from training.composer.soundfont import CODE_RATE, SAMPLE_RATE, digest, ready
@@ -56,6 +57,9 @@ class ProceduralPlayer:
     @property
     def fewest_frames(self) -> int:
         return 1
+
+    def check(self, policy: StreamPolicy) -> None:
+        check_unheld(NAME, policy)
 
     def open(self, policy: StreamPolicy) -> ProceduralStream:
         return ProceduralStream(policy, self.sound_font)

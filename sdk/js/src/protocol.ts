@@ -153,6 +153,7 @@ export interface Config {
   readonly seed: number;
   /** Seconds; how long an old scene keeps sounding [0.5, 3600] */
   readonly short_term_s: number;
+  readonly key: "A" | "Ab" | "B" | "Bb" | "C" | "D" | "Db" | "E" | "Eb" | "F" | "G" | "Gb" | "free" | "seed";
   readonly cut_response: "follow" | "gentle" | "ignore";
   readonly hold_scene: boolean;
   /** dB; -60 is silence [-60, 12] */
@@ -177,6 +178,7 @@ export interface ConfigPatch {
   readonly seed?: number;
   /** Seconds; how long an old scene keeps sounding [0.5, 3600] */
   readonly short_term_s?: number;
+  readonly key?: "A" | "Ab" | "B" | "Bb" | "C" | "D" | "Db" | "E" | "Eb" | "F" | "G" | "Gb" | "free" | "seed";
   readonly cut_response?: "follow" | "gentle" | "ignore";
   readonly hold_scene?: boolean;
   /** dB; -60 is silence [-60, 12] */

@@ -39,13 +39,16 @@ def live(
     seconds: Annotated[float | None, typer.Option(min=0, help="stop after so much music")] = None,
     seed: Annotated[int | None, typer.Option(help="the same seed and pictures give the same music")] = None,
     guidance: Annotated[float | None, typer.Option(help="how firmly the music follows the picture")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="key signature by its major scale: C Db D ... B; seed or free")
+    ] = None,
     gain: Annotated[float | None, typer.Option(help="of the music, in dB")] = None,
     token: Annotated[
         str | None, typer.Option(envvar="CUESTREAM_API_KEY", help="what the server wants to see")
     ] = None,
 ) -> None:
     """Send a camera, the screen, a file or an address to a server, and play its music. Ctrl-C ends it."""
-    wanted = {"seed": seed, "guidance": guidance, "gain_db": gain}
+    wanted = {"seed": seed, "guidance": guidance, "key": key, "gain_db": gain}
     config: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     job = LiveJob(server, _source(camera, screen, file, url), token, output, device, config, seconds)
     show(Live(job))

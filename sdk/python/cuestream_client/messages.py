@@ -39,6 +39,7 @@ ThresholdDb = Annotated[float, Meta(ge=-80, le=0)]
 DepthDb = Annotated[float, Meta(ge=0, le=60)]
 AttackMs = Annotated[int, Meta(ge=1, le=1_000)]
 ReleaseMs = Annotated[int, Meta(ge=1, le=10_000)]
+Key: TypeAlias = Literal["seed", "free", "C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B"]
 CutResponse: TypeAlias = Literal["ignore", "gentle", "follow"]
 AudioCodec: TypeAlias = Literal["pcm_s16", "pcm_f32", "opus", "flac"]
 VideoCodec: TypeAlias = Literal["jpeg", "webp", "png", "h264", "vp8", "i420", "rgb24"]
@@ -93,6 +94,7 @@ class Config(Struct, frozen=True):
     top_p: TopP
     seed: Count
     short_term_s: ShortTermS
+    key: Key
     cut_response: CutResponse
     hold_scene: bool
     gain_db: GainDb
@@ -120,6 +122,7 @@ class ConfigPatch(Struct, frozen=True):
     top_p: TopP | UnsetType = UNSET
     seed: Count | UnsetType = UNSET
     short_term_s: ShortTermS | UnsetType = UNSET
+    key: Key | UnsetType = UNSET
     cut_response: CutResponse | UnsetType = UNSET
     hold_scene: bool | UnsetType = UNSET
     gain_db: GainDb | UnsetType = UNSET

@@ -60,6 +60,7 @@ EVERYTHING = ConfigPatch(
     top_p=0.95,
     seed=0,
     short_term_s=0.5,
+    key="Bb",
     cut_response="gentle",
     hold_scene=True,
     gain_db=-60.0,
