@@ -14,7 +14,7 @@ from engine.errors import PackageError
 from engine.frames import F32
 from engine.spec import StreamPolicy
 from server.mixing import Ducking, Mix, Ramp
-from server.playout import Music, Placed
+from server.playout import NONE, Music, Placed
 
 FORMAT = 2
 
@@ -100,7 +100,7 @@ def _flat(span: Placed) -> dict[str, int]:
 
 
 def _span(meta: dict[str, Any]) -> Placed:
-    about = Music(np.zeros(0, np.float32), **meta.pop("about"))
+    about = Music(NONE, **meta.pop("about"))
     return Placed(about=about, **meta)
 
 

@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from engine.frames import F32
 from server.errors import SessionError
 from server.mixing import crossfade
 from server.playout import Placed, Playout
 
 
-@dataclass(frozen=True, slots=True)
-class AudioOut:
+class AudioOut(msgspec.Struct, frozen=True, gc=False):
     """samples: float32 [n], mono. first_sample: counted from the session's beginning; each is delivered once in an attachment.
 
     music_sample, take: what the first sample is in the music of which stream. newest_step: the newest picture that it knows.

@@ -23,6 +23,7 @@ from server.protocol.limits import DEFAULTS, Limits
 from server.protocol.media import RAW, Kind, Media
 
 T = TypeVar("T")
+MOST_HALVINGS = 3
 
 DECODERS = {
     Kind.JPEG: "mjpeg",
@@ -42,49 +43,58 @@ class Eyes:
 
     def __init__(self, side: int, limits: Limits = DEFAULTS) -> None:
         self._limits = limits
-        self._scaler = Scaler(side)
-        self._chain: tuple[Kind, VideoCodecContext] | None = None
+        self._side, self._scaler = side, Scaler(side)
+        self._open: tuple[Kind, int, VideoCodecContext] | None = (
+            None  # the codec, what it halves, its decoder
+        )
 
     def see(self, media: Media) -> U8 | None:
         """uint8 [S, S, 3], None when the codec needs more first. Raises ProtocolError: decode_failed, frame_too_large."""
-        return self._try(media, self._scaler.square)
+        return self._try(media, self._scaler.square, self._side)
 
     def frame(self, media: Media) -> av.VideoFrame | None:
         """The same before it is a square."""
         return self._try(media, lambda frame: frame)
 
-    def _try(self, media: Media, finish: Callable[[av.VideoFrame], T]) -> T | None:
+    def _try(self, media: Media, finish: Callable[[av.VideoFrame], T], side: int | None = None) -> T | None:
         try:
-            frame = self._decode(media)
+            frame = self._decode(media, side)
             return None if frame is None else finish(frame)
         except (FFmpegError, MediaError, ValueError, struct.error, IndexError) as error:
-            self._chain = None
+            self._open = None
             raise ProtocolError(ErrorCode.DECODE_FAILED, f"{media.kind.name}: {error}") from None
 
-    def _decode(self, media: Media) -> av.VideoFrame | None:
+    def _decode(self, media: Media, side: int | None) -> av.VideoFrame | None:
+        """side: of the square that becomes of it, None when it is wanted whole."""
         if media.kind in RAW:
             return self._raw(media)
+        halvings = 0
         if media.kind not in CHAINED:
-            self._check(*still_size(media.kind, media.payload))
-        decoder = self._decoder(media.kind)
+            width, height = still_size(media.kind, media.payload)
+            self._check(width, height)
+            halvings = halvings_of(media.kind, width, height, side)
+        decoder = self._decoder(media.kind, halvings)
         frames = decoder.decode(av.Packet(media.payload))
-        if media.kind not in CHAINED:
-            frames = frames or decoder.decode(None)
-            if not frames:
-                raise ValueError("no picture in it")
-        if not frames:
+        if not frames and media.kind in CHAINED:
             return None
+        if not frames:  # it is told that nothing follows, and must be opened again then
+            self._open = None
+            frames = decoder.decode(None)
+        if not frames:
+            raise ValueError("no picture in it")
         self._check(frames[-1].width, frames[-1].height)
         return frames[-1]
 
-    def _decoder(self, kind: Kind) -> VideoCodecContext:
-        if self._chain and self._chain[0] is kind:
-            return self._chain[1]
+    def _decoder(self, kind: Kind, halvings: int) -> VideoCodecContext:
+        if self._open and self._open[:2] == (kind, halvings):
+            return self._open[2]
         decoder = av.CodecContext.create(DECODERS[kind], "r")
         assert isinstance(decoder, VideoCodecContext)
         decoder.thread_count = 1
         decoder.options = {"max_pixels": str(self._limits.image_pixels), "flags": "low_delay"}
-        self._chain = (kind, decoder) if kind in CHAINED else None
+        if halvings:
+            decoder.options |= {"lowres": str(halvings)}
+        self._open = kind, halvings, decoder
         return decoder
 
     def _raw(self, media: Media) -> av.VideoFrame:
@@ -100,6 +110,13 @@ class Eyes:
         if not 0 < width * height <= self._limits.image_pixels:
             text = f"a picture has at most {self._limits.image_pixels} pixels, this one {width} x {height}"
             raise ProtocolError(ErrorCode.FRAME_TOO_LARGE, text)
+
+
+def halvings_of(kind: Kind, width: int, height: int, side: int | None) -> int:
+    """How often a JPEG is halved while it is decoded, which costs less than nothing: it stays as large as `side`."""
+    if kind is not Kind.JPEG or side is None:
+        return 0
+    return min(MOST_HALVINGS, max(0, (min(width, height) // side).bit_length() - 1))
 
 
 def still_size(kind: Kind, data: bytes) -> tuple[int, int]:

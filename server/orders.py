@@ -5,7 +5,8 @@ Orders that were not fetched yet are merged, the newer wins, so what waits for t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import msgspec
+from msgspec.structs import replace
 
 from engine.frames import U8
 from engine.spec import StreamPolicy
@@ -15,16 +16,14 @@ FRAMES_AHEAD = 64
 """Of a video that sets the pace; one more and the newest is dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True, gc=False):
     """pixels: [S, S, 3]. step: of the take's music, at which the picture was captured."""
 
     pixels: U8
     step: int
 
 
-@dataclass(frozen=True, slots=True)
-class Orders:
+class Orders(msgspec.Struct, frozen=True, gc=False):
     """None: as before. Followed in the order of the fields.
 
     wanted: samples of the take's music that may be made. reset: begin a new take of this number, with the picture that is known.
@@ -62,8 +61,7 @@ class Orders:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(msgspec.Struct, frozen=True, gc=False):
     """What a take's stream holds of the video. Moments are steps; window: each with the step at which its frame was captured."""
 
     take: int
@@ -72,8 +70,7 @@ class Remembered:
     recalled: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, gc=False):
     """music: in order. now: steps of all takes. counts: what the stream saw. failed: why it plays no more.
 
     take: the one that the stream plays.
@@ -81,7 +78,7 @@ class Report:
 
     music: tuple[Music, ...] = ()
     now: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = {}
     cuts: tuple[int, ...] = ()
     memory: Remembered | None = None
     snapshot: bytes | None = None

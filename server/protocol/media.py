@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import NoReturn, TypeAlias
 
+import msgspec
+
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS, Limits
 from server.protocol.values import SAFE_INTEGER
@@ -81,6 +83,10 @@ class Extension(IntEnum):
 NO_FLAGS = Flag(0)
 KNOWN_FLAGS = Flag(63)
 KINDS = {kind.value: kind for kind in Kind}
+STREAMS = {stream.value: stream for stream in StreamId}
+FLAGS = tuple(Flag(bits) & KNOWN_FLAGS & ~Flag.EXTENDED for bits in range(256))
+"""Of a received byte, those that mean something beyond the header. Looked up: to make enumerations is slow."""
+EXTENDED, END = int(Flag.EXTENDED), int(Flag.END)
 FIRST_AUDIO = 0x10
 PLACES = {
     StreamId.VIDEO: range(0x00, FIRST_AUDIO),
@@ -98,8 +104,7 @@ SAMPLE_BYTES = {Kind.PCM_S16: 2, Kind.PCM_F32: 4}
 CHANNELS = (1, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, gc=False):
     """What made a stretch of music. 32 bytes: Q newest_us, I newest_step, I age_steps, Q seed, I revision, I zero."""
 
     newest_us: int
@@ -113,8 +118,7 @@ class Source:
     """Of the configuration."""
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(msgspec.Struct, frozen=True, gc=False):
     """Of a raw picture, pixels. 4 bytes: H width, H height."""
 
     width: int
@@ -125,8 +129,7 @@ SOURCE = struct.Struct("<QIIQI4x")
 SIZE = struct.Struct("<HH")
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(msgspec.Struct, frozen=True, gc=False):
     """One binary message. `ts`: capture time in microseconds of a picture, index of the first sample of sound.
 
     `window`: the segment that made the music. `dur`: samples of each channel.
@@ -162,15 +165,15 @@ def decode_media(raw: bytes, limits: Limits = DEFAULTS) -> Media | UnknownKind:
     if len(raw) < HEADER.size:
         _refuse(f"a binary message has at least {HEADER.size} bytes, this one {len(raw)}")
     kind, flags, stream, seq, ts, window, dur, ext_len = HEADER.unpack_from(raw)
-    if kind not in KINDS or stream not in PLACES:
+    if kind not in KINDS or stream not in STREAMS:
         return UnknownKind(kind, stream)
-    _check_header(Kind(kind), Flag(flags), StreamId(stream), ts, len(raw), limits)
-    found = _extensions(raw, Flag(flags), ext_len, limits)
+    known, place = KINDS[kind], STREAMS[stream]
+    _check_header(known, place, ts, len(raw), limits)
+    found = _extensions(raw, flags, ext_len, limits)
     source = _source(found[Extension.SOURCE]) if Extension.SOURCE in found else None
     size = _size(found[Extension.SIZE]) if Extension.SIZE in found else None
     payload = bytes(raw[HEADER.size + ext_len :])
-    shown = Flag(flags) & KNOWN_FLAGS & ~Flag.EXTENDED
-    media = Media(Kind(kind), StreamId(stream), seq, ts, payload, shown, window, dur, source, size)
+    media = Media(known, place, seq, ts, payload, FLAGS[flags], window, dur, source, size)
     _check_payload(media)
     return media
 
@@ -178,7 +181,7 @@ def decode_media(raw: bytes, limits: Limits = DEFAULTS) -> Media | UnknownKind:
 def encode_media(media: Media) -> bytes:
     """Raises struct.error when a number does not fit its field."""
     ext = b"".join(_packed(media))
-    flags = int(media.flags) | (int(Flag.EXTENDED) if ext else 0)  # plain: enumerations are slow
+    flags = int(media.flags) | (EXTENDED if ext else 0)
     header = HEADER.pack(
         media.kind, flags, media.stream, media.seq, media.ts, media.window, media.dur, len(ext)
     )
@@ -190,7 +193,7 @@ def newer(seq: int, than: int) -> bool:
     return 0 < (seq - than) % 2**32 < 2**31
 
 
-def _check_header(kind: Kind, flags: Flag, stream: StreamId, ts: int, length: int, limits: Limits) -> None:
+def _check_header(kind: Kind, stream: StreamId, ts: int, length: int, limits: Limits) -> None:
     if kind not in PLACES[stream]:
         _refuse(f"{kind.name} does not travel on stream {stream.value}")
     if length > (limits.audio_bytes if kind >= FIRST_AUDIO else limits.image_bytes):
@@ -201,8 +204,8 @@ def _check_header(kind: Kind, flags: Flag, stream: StreamId, ts: int, length: in
         raise ProtocolError(ErrorCode.UNSUPPORTED_CODEC, "raw pictures are not taken here")
 
 
-def _extensions(raw: bytes, flags: Flag, ext_len: int, limits: Limits) -> Extensions:
-    if (ext_len > 0) != (Flag.EXTENDED in flags):
+def _extensions(raw: bytes, flags: int, ext_len: int, limits: Limits) -> Extensions:
+    if (ext_len > 0) != bool(flags & EXTENDED):
         _refuse("the flag for extensions and their length contradict each other")
     if ext_len > limits.ext_bytes or ext_len % ALIGNMENT or HEADER.size + ext_len > len(raw):
         _refuse(f"extensions of {ext_len} bytes: not a multiple of {ALIGNMENT}, or too long")
@@ -251,7 +254,7 @@ def _packed(media: Media) -> Iterator[bytes]:
 
 def _check_payload(media: Media) -> None:
     if not media.payload:
-        if Flag.END not in media.flags:
+        if not int(media.flags) & END:
             _refuse("a message without a payload")
         return
     if media.kind in SAMPLE_BYTES:

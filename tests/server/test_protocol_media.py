@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from protocol_strategies import media
 
 from server.protocol import messages
@@ -61,7 +62,7 @@ def test_media_survives_the_wire(sent: Media) -> None:
 @given(media(), st.data())
 def test_no_prefix_of_a_source_is_a_message(sent: Media, data: st.DataObject) -> None:
     """Cut inside its header or extensions, a message is refused, not misread."""
-    raw = encode_media(replace(sent, source=Source(1, 2, 3, 4, 5)))
+    raw = encode_media(structs.replace(sent, source=Source(1, 2, 3, 4, 5)))
     at = data.draw(st.integers(0, HEADER.size + 35))
     assert refused(raw[:at]) == "invalid_media"
 
@@ -98,7 +99,7 @@ def test_unknown_kinds_are_values(kind: int) -> None:
 @pytest.mark.parametrize(
     ("field", "raw", "code"),
     [
-        ("image_bytes", encode_media(replace(JPEG, payload=b"\xff" * 77)), "message_too_large"),
+        ("image_bytes", encode_media(structs.replace(JPEG, payload=b"\xff" * 77)), "message_too_large"),
         (
             "audio_bytes",
             encode_media(Media(Kind.OPUS, StreamId.MUSIC, 0, 0, b"x" * 77)),
@@ -120,12 +121,12 @@ def test_raw_pictures_need_the_permission_and_the_size(raw: Media) -> None:
     assert decode_media(encode_media(raw), allowed) == raw
     assert raw.size is not None
     wrong = [
-        replace(raw, size=None),
-        replace(raw, payload=raw.payload[:-1]),
-        replace(raw, payload=raw.payload + b"x"),
-        replace(raw, size=Size(raw.size.width + 1, raw.size.height)),
-        replace(raw, size=Size(0, raw.size.height)),
-        replace(raw, size=Size(65535, 65535)),
+        structs.replace(raw, size=None),
+        structs.replace(raw, payload=raw.payload[:-1]),
+        structs.replace(raw, payload=raw.payload + b"x"),
+        structs.replace(raw, size=Size(raw.size.width + 1, raw.size.height)),
+        structs.replace(raw, size=Size(0, raw.size.height)),
+        structs.replace(raw, size=Size(65535, 65535)),
     ]
     for each in wrong:
         assert refused(encode_media(each), allowed) == "invalid_media", each
@@ -167,7 +168,7 @@ def test_a_reader_remembers_a_bounded_number_of_names() -> None:
 def test_a_reader_drops_what_is_late_and_counts_what_is_lost() -> None:
     reader = server_reader()
     seqs = [2**32 - 2, 2**32 - 1, 1, 1, 0, 2]
-    taken = [reader.media(encode_media(replace(JPEG, seq=seq))) is not None for seq in seqs]
+    taken = [reader.media(encode_media(structs.replace(JPEG, seq=seq))) is not None for seq in seqs]
     assert taken == [True, True, True, False, False, True]
     assert (reader.counts.lost, reader.counts.stale) == (1, 2)
 
