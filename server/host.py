@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +17,7 @@ from cuestream import __version__
 from engine.errors import NoRoom
 from engine.player import Player
 from engine.spec import StreamPolicy
+from server.agenda import Agenda
 from server.config import SessionConfig
 from server.gate import Gate
 from server.hosted import Hosted, House
@@ -38,7 +39,7 @@ from server.voices import Voice
 
 logger = logging.getLogger("uvicorn.error")
 IDLE_S = 1.0
-LOOK_ROUND_S = 0.01
+LOOK_ROUND_S = 0.05
 """Ticks come more often with many sessions; what goes through all of them does not."""
 RETRY_S = 5.0
 DEAD_AFTER_S = 30.0
@@ -80,6 +81,7 @@ class Host:
             self.shelf,
             epoch_s,
             self._wake,
+            self._hurry,
             monotonic,
         )
         self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom; and max_parked
@@ -88,7 +90,10 @@ class Host:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
         self._ticker: Ticker | None = None
+        self._agenda = Agenda()
+        self._hurried: set[str] = set()  # sessions whose orders are not to wait for their next chunk
         self._placed: dict[str, tuple[int, int]] = {}
+        self._step_share = 0.0
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -216,7 +221,7 @@ class Host:
     def _take_in(self, hosted: Hosted) -> Hosted:
         """It is looked after from now on."""
         self.sessions[hosted.id] = hosted
-        self._wake()
+        self._wake(hosted.id)
         return hosted
 
     def _config(self, policy: StreamPolicy) -> SessionConfig:
@@ -251,7 +256,13 @@ class Host:
 
     # --- time
 
-    def _wake(self) -> None:
+    def _wake(self, session_id: str) -> None:
+        self._agenda.put(session_id, 0.0)
+        if self._ticker:
+            self._ticker.wake()
+
+    def _hurry(self, session_id: str) -> None:
+        self._hurried.add(session_id)
         if self._ticker:
             self._ticker.wake()
 
@@ -259,26 +270,45 @@ class Host:
         """Poll who is due; returns when the next one is."""
         assert self._runner is not None
         now_s, batch = self.monotonic(), dict[str, Orders]()
-        for hosted in [hosted for hosted in self.sessions.values() if hosted.due_s <= now_s]:
-            orders = hosted.tick(now_s, lambda: self.step_share)
-            if hosted.gone:
-                del self.sessions[hosted.id]
-                if self.shelf:
-                    self.shelf.drop(hosted.id)
-                later, _ = hosted.core.poll(now_s)
-                orders = orders.then(later, False) if orders and later else later or orders
-            if orders:
+        for hosted in self._known(self._agenda.take(now_s)):
+            if orders := self._poll(hosted, now_s):
                 batch[hosted.id] = orders
-            self._count(hosted)
+        for hosted in self._known(self._hurried - batch.keys()):
+            if orders := hosted.core.orders():
+                batch[hosted.id] = orders
+        self._hurried.clear()
         if batch:
             self._runner.order_all(batch, False)
         if now_s >= self._look_round_s:
             self._look_round_s = now_s + LOOK_ROUND_S
             self._look_round()
-        return min((hosted.due_s for hosted in self.sessions.values()), default=now_s + IDLE_S)
+        next_s = self._agenda.next_s
+        return now_s + IDLE_S if next_s is None else next_s
+
+    def _known(self, session_ids: Iterable[str]) -> list[Hosted]:
+        return [self.sessions[session_id] for session_id in session_ids if session_id in self.sessions]
+
+    def _poll(self, hosted: Hosted, now_s: float) -> Orders | None:
+        try:
+            next_s, orders = hosted.tick(now_s, self._step_share)
+        except Exception:
+            logger.exception("a session broke; the others play on")
+            hosted.break_off("something went wrong here; the session is over")
+            next_s, orders = now_s, None
+        if not hosted.gone:
+            self._agenda.put(hosted.id, next_s)
+            return orders
+        self._count(hosted)
+        del self.sessions[hosted.id], self._placed[hosted.id]
+        self._agenda.drop(hosted.id)
+        if self.shelf:
+            self.shelf.drop(hosted.id)
+        later = hosted.core.orders()
+        return orders.then(later, False) if orders and later else later or orders
 
     def _look_round(self) -> None:
         """At what no single session has to do with."""
+        self._step_share = self.step_share
         self._evict()
         self._watch()
         if self.shelf:
@@ -321,11 +351,11 @@ class Host:
         self.metrics.placed.inc(counts["placed_samples"] - placed)
         self.metrics.concealed.inc(counts["concealed_samples"] - concealed)
         self._placed[hosted.id] = (counts["placed_samples"], counts["concealed_samples"])
-        if hosted.gone:
-            del self._placed[hosted.id]
 
     def measure(self) -> None:
-        """Bring the gauges to what is now."""
+        """Bring the gauges, and what is counted for each session, to what is now."""
+        for hosted in self.sessions.values():
+            self._count(hosted)
         states = [hosted.core.shown_state for hosted in self.sessions.values()]
         for state in STATES:
             self.metrics.sessions.labels(state).set(states.count(state))

@@ -57,8 +57,8 @@ class Listener(Protocol):
 class House:
     """What all sessions of a server share. pool: threads that decode pictures. shelf: where checkpoints are kept, if they are.
 
-    epoch_s: when the clock that gives `now_s` was 0, in seconds since the epoch. wake: look after who is due now. monotonic:
-    seconds of that clock.
+    epoch_s: when the clock that gives `now_s` was 0, in seconds since the epoch. wake: look after a session now. hurry: let its
+    orders not wait for that. monotonic: seconds of that clock.
     """
 
     player: Player[Any]
@@ -69,12 +69,13 @@ class House:
     recorder: Recorder
     shelf: Shelf | None
     epoch_s: float
-    wake: Callable[[], None]
+    wake: Callable[[str], None]
+    hurry: Callable[[str], None]
     monotonic: Callable[[], float]
 
 
-POLL_S = 0.01
-"""How often a session is looked after that does not play by the clock."""
+LISTENED_S, IDLE_S = 0.01, 0.1
+"""How often a session is looked after that others listen to, or that does not play by the clock."""
 HEARD_ALL_S = 0.25
 """A faded session stays so much longer, so that its last samples are placed and sent."""
 KEPT_PICTURES = 64
@@ -94,8 +95,6 @@ class Hosted:
     ) -> None:
         self.id, self.core, self.config, self.settings = session_id, core, config, house.settings
         self.gone = False
-        self.due_s = now_s
-        """When it is to be looked after again."""
         self.line: Line | None = None
         self.speaker: Speaker | None = None
         self.consumed = 0
@@ -217,7 +216,7 @@ class Hosted:
             step = playout.sounding(came_s) // self.core.config.hop
             self._stamps.add(playout.take, step, at_us)
         self.core.frame(came_s, pixels)
-        self.wake()
+        self._house.hurry(self.id)
         self._house.metrics.frames.labels("shown").inc()
 
     def _refuse(self, came_s: float, error: ProtocolError) -> None:
@@ -302,11 +301,13 @@ class Hosted:
 
     def wake(self) -> None:
         """Something happened: look after it now."""
-        self.due_s = 0.0
-        self._house.wake()
+        self._house.wake(self.id)
 
-    def tick(self, now_s: float, step_share: Callable[[], float]) -> Orders | None:
-        """Send what is due; returns what the engine is to do. step_share: gives the time of a step over its music."""
+    def tick(self, now_s: float, step_share: float) -> tuple[float, Orders | None]:
+        """Send what is due; returns when to come again, and what the engine is to do.
+
+        step_share: the time of a step over its music.
+        """
         orders, outputs = self.core.poll(now_s)
         for output in outputs:
             if isinstance(output, AudioOut):
@@ -321,16 +322,16 @@ class Hosted:
         self._tell_memory(now_s)
         if now_s - self._second_s >= 1:
             self._second_s = now_s
-            self._each_second(now_s, step_share())
+            self._each_second(now_s, step_share)
         self._end_in_time(now_s)
         self._ticked_s = now_s
-        self.due_s = self._next_s(now_s)
-        return orders
+        return self._next_s(now_s), orders
 
     def _next_s(self, now_s: float) -> float:
-        """When the next chunk is due; who does not play by the clock is asked often."""
-        chunk_s = None if self.taps else self.core.chunk_due_s
-        return now_s + POLL_S if chunk_s is None else chunk_s
+        """When the next chunk is due, or who listens beside its client is to be served."""
+        chunk_s = self.core.chunk_due_s
+        next_s = now_s + IDLE_S if chunk_s is None else chunk_s
+        return min(next_s, now_s + LISTENED_S) if self.taps else next_s
 
     def _sound(self, out: AudioOut) -> None:
         self.ages.note(out.age_steps)
@@ -374,8 +375,7 @@ class Hosted:
             case "slow_consumer":
                 self._fail(ErrorCode.SLOW_CONSUMER, event.about["message"])
             case "failed":
-                self._fail(ErrorCode.GENERATOR_FAILED, event.about["message"])
-                self.leave()
+                self.break_off(event.about["message"], ErrorCode.GENERATOR_FAILED)
             case "expired":
                 self.leave()
 
@@ -443,6 +443,11 @@ class Hosted:
                 self.line.put(data)
             self._say(m.SessionEnded(reason, self.speaker.next))
             self.line.hang_up(CLOSES[reason])
+        self.leave()
+
+    def break_off(self, text: str, code: ErrorCode = ErrorCode.INTERNAL) -> None:
+        """End it for good, and say why."""
+        self._fail(code, text)
         self.leave()
 
     def leave(self) -> None:

@@ -32,6 +32,7 @@ from server.policies import changed, mixed
 
 State = Literal["created", "waiting", "playing", "paused", "stopped", "expired"]
 MOST_EVENTS = 64
+NOTHING = Orders()
 VERB_FADE_S = 0.05
 MOST_REMADE_S = 2.0
 """Music that a restored session makes again before it sounds; it costs the engine as much as music that is heard."""
@@ -57,7 +58,7 @@ class Session:
         self.counts: Counter[str] = Counter()
         self.intake = Intake(config.side, config.waits_for_video, self.counts)
         self._events: deque[Event] = deque(maxlen=MOST_EVENTS)  # full: the oldest is dropped
-        self._orders = Orders()  # bound: one record, merged
+        self._orders = NOTHING  # bound: one record, merged
         self.left_s: float | None = now_s  # when the client left; None while it is here
         self._frozen = False
         self._stop_at: tuple[int, State] | None = None  # where the fade of a verb ends, and what is then
@@ -316,8 +317,8 @@ class Session:
         """To be called each chunk or so: what the engine is to do, and what the client is to be sent, in order."""
         self._expire(now_s)
         if self.state == "expired":
-            orders, self._orders = self._orders, Orders()
-            return (orders if orders.leave else None), self._drain(now_s)
+            orders = self.orders()
+            return (orders if orders and orders.leave else None), self._drain(now_s)
         self._leave_alone(now_s)
         self._catch_up()
         self._begin(now_s)
@@ -325,8 +326,12 @@ class Session:
         self._degrade(now_s)
         self._want(now_s)
         self._snapshot(now_s)
-        orders, self._orders = self._orders, Orders()
-        return (None if orders == Orders() else orders), self._drain(now_s)
+        return self.orders(), self._drain(now_s)
+
+    def orders(self) -> Orders | None:
+        """What the engine is to do; `poll` says it too, each is said once."""
+        orders, self._orders = self._orders, NOTHING
+        return None if orders == NOTHING else orders
 
     def _expire(self, now_s: float) -> None:
         if self.state == "expired" or self.left_s is None or now_s - self.left_s <= self.config.resume_s:
