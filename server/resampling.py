@@ -108,6 +108,8 @@ def pcm16(samples: F32, channels: int) -> PCM16:
     """[n] float32 to [n, channels] int16; every channel the same, what is louder than full scale clipped."""
     scaled = samples * np.float32(FULL_SCALE)
     np.rint(scaled, out=scaled)
-    np.minimum(scaled, FULL_SCALE, out=scaled)
-    np.maximum(scaled, -FULL_SCALE - 1, out=scaled)
-    return np.repeat(scaled.astype(np.int16), channels).reshape(-1, channels)
+    np.clip(scaled, -FULL_SCALE - 1, FULL_SCALE, out=scaled)
+    mono, whole = scaled.astype(np.int16), np.empty((len(samples), channels), np.int16)
+    for channel in range(channels):
+        whole[:, channel] = mono
+    return whole

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -12,10 +14,11 @@ from engine.frames import U8
 from server.imaging import Eyes
 from server.limiting import Bucket
 from server.mailbox import Mailbox
-from server.protocol.errors import ProtocolError
+from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 
+logger = logging.getLogger("uvicorn.error")
 MOST_STAMPS = 2048
 
 
@@ -37,7 +40,8 @@ class Watching:
         self._eyes, self._mailbox, self._pool = Eyes(side, limits), Mailbox(), pool
         self._rate = Bucket(limits.fps, limits.fps)
         self._show, self._refuse = show, refuse
-        self._work: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._busy = False  # one is in the pool
 
     def picture(self, now_s: float, media: Media) -> None:
         """To be decoded when its turn comes, if no newer one comes before."""
@@ -46,27 +50,46 @@ class Watching:
             return
         self._mailbox.put(now_s, media)
         self.counts["dropped"] = self._mailbox.dropped
-        if self._work is None or self._work.done():
-            self._work = asyncio.create_task(self._decode())
+        if not self._busy:
+            self._next(asyncio.get_running_loop())
 
     def stop(self) -> None:
-        if self._work:
-            self._work.cancel()
+        """What is in the pool is shown to nobody."""
+        self._stopped = True
 
-    async def _decode(self) -> None:
-        loop = asyncio.get_running_loop()
-        while (item := self._mailbox.take()) is not None:
-            came_s, media = item
-            try:
-                pixels = await loop.run_in_executor(self._pool, self._eyes.see, media)
-            except ProtocolError as error:
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The next one into the pool; its answer comes back by a plain call, since futures cost more than small pictures do."""
+        item = None if self._stopped else self._mailbox.take()
+        self._busy = item is not None
+        if item:
+            self._pool.submit(self._decode, loop, *item)
+
+    def _decode(self, loop: asyncio.AbstractEventLoop, came_s: float, media: Media) -> None:
+        """On a thread of the pool."""
+        seen: U8 | ProtocolError | None
+        try:
+            seen = self._eyes.see(media)
+        except ProtocolError as error:
+            seen = error
+        except Exception as error:
+            logger.exception("a picture broke its decoder")
+            seen = ProtocolError(ErrorCode.DECODE_FAILED, f"{media.kind.name}: {type(error).__name__}")
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(self._decoded, loop, came_s, media.ts, seen)
+
+    def _decoded(
+        self, loop: asyncio.AbstractEventLoop, came_s: float, at_us: int, seen: U8 | ProtocolError | None
+    ) -> None:
+        try:
+            if isinstance(seen, ProtocolError):
                 self._mailbox.broken()
                 self.counts["refused"] += 1
-                self._refuse(came_s, error)
-                continue
-            if pixels is not None:
+                self._refuse(came_s, seen)
+            elif seen is not None and not self._stopped:
                 self.counts["shown"] += 1
-                self._show(came_s, pixels, media.ts)
+                self._show(came_s, seen, at_us)
+        finally:
+            self._next(loop)
 
 
 class Stamps:
