@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -277,7 +278,9 @@ def serve(
             help="a folder where sessions are kept, so that they go on when the server is started again"
         ),
     ] = None,
-    threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
+    threads: Annotated[
+        int, typer.Option(help="cores of the engine; 0 takes all but one, which sends what is made")
+    ] = 0,
     raw_video: Annotated[
         bool, typer.Option("--raw-video", help="also take pictures without a codec: RGB24, I420")
     ] = False,
@@ -319,7 +322,7 @@ def serve(
     except ValueError as error:
         raise CuestreamError(str(error)) from error
     with err.status("loading the model"):
-        player = find_player(model, threads)
+        player = find_player(model, threads or max(1, (os.cpu_count() or 1) - 1))
         application = make_app(player, settings, local=is_loopback(host))
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
 

@@ -129,7 +129,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--format", default="pcm_s16", choices=("pcm_s16", "pcm_f32", "opus", "flac"))
     parser.add_argument("--buffer", type=float, default=60, help="milliseconds that a listener holds back")
     parser.add_argument("--processes", type=int, default=2, help="that the listeners are spread over")
-    parser.add_argument("--threads", type=int, default=0, help="of the engine; 0 takes all cores")
+    parser.add_argument("--threads", type=int, default=0, help="of the engine, as for cuestream serve")
     parser.add_argument("--chunk-ms", type=int, default=20, help="as for cuestream serve")
     parser.add_argument("--name", help="name of the result file")
     return parser.parse_args()

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from shell_client import jpeg
 
+from engine.media.pixels import Scaler
 from engine.spec import KEYS, StreamPolicy
 from engine.synthetic import SyntheticPlayer
 from server.errors import SessionError
-from server.imaging import Eyes, still_size
+from server.imaging import Eyes, halvings_of, still_size
 from server.limiting import Bucket
 from server.line import MOST_WAITING, Line
 from server.mailbox import Mailbox
@@ -130,6 +131,40 @@ def test_a_picture_is_measured_by_its_header_and_decoded(kind: Kind, codec: str)
     assert pixels.shape == (56, 56, 3)
     with pytest.raises(ProtocolError, match="frame_too_large"):
         Eyes(56, Limits(image_pixels=96 * 64 - 1)).see(media(kind, 0, data))
+
+
+def test_a_large_jpeg_is_halved_and_looks_the_same() -> None:
+    data = jpeg(3, "mjpeg", (640, 360))
+    whole = Eyes(56).frame(media(Kind.JPEG, 0, data))
+    seen = Eyes(56).see(media(Kind.JPEG, 0, data))
+    assert whole is not None
+    assert seen is not None
+    assert (whole.width, whole.height) == (640, 360)
+    apart = np.abs(Scaler(56).square(whole).astype(int) - seen)
+    assert apart.mean() < 1
+    assert not np.array_equal(Eyes(56).see(media(Kind.JPEG, 0, jpeg(4, "mjpeg", (640, 360)))), seen)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "side", "halvings"),
+    [(64, 48, 56, 0), (640, 360, 224, 0), (1280, 720, 224, 1), (4000, 4000, 8, 3)],
+)
+def test_a_jpeg_is_halved_as_often_as_it_stays_large_enough(
+    width: int, height: int, side: int, halvings: int
+) -> None:
+    assert halvings_of(Kind.JPEG, width, height, side) == halvings
+    assert halvings_of(Kind.PNG, width, height, side) == halvings_of(Kind.JPEG, width, height, None) == 0
+
+
+def test_eyes_that_saw_other_pictures_see_the_same() -> None:
+    pictures = [
+        media(kind, 0, jpeg(seed, codec, side))
+        for seed, (kind, codec) in enumerate(((Kind.JPEG, "mjpeg"), (Kind.PNG, "png"), (Kind.JPEG, "mjpeg")))
+        for side in ((96, 64), (320, 180))
+    ]
+    eyes = Eyes(56)
+    for picture in [*pictures, *reversed(pictures)]:
+        np.testing.assert_array_equal(eyes.see(picture), Eyes(56).see(picture))
 
 
 @pytest.mark.parametrize("kind", [Kind.JPEG, Kind.PNG, Kind.WEBP, Kind.H264, Kind.VP8])

@@ -140,6 +140,25 @@ def test_a_key_that_the_player_cannot_be_held_to_is_refused_at_the_start_too(ser
         assert "cannot be held to D" in client.until("error", code="bad_request", event_id="e")["text"]
 
 
+def test_a_session_that_breaks_is_told_and_the_others_play_on(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Client(served.ws) as one, Client(served.ws) as two:
+        broken = served.host.find(one.start()["session_id"])
+        two.start()
+        two.play()
+        two.hear(SECOND // 4)
+
+        def breaks(*_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(broken, "tick", breaks)
+        assert one.until("error", code="internal")["fatal"]
+        assert one.closed() == 1011
+        two.hear(two.at + SECOND // 2)
+        assert served.host.find(broken.id) is None
+
+
 def test_mute_is_silence_and_the_music_goes_on(served: Served) -> None:
     with Client(served.ws) as client:
         client.start(config={"mute": True, "fade_ms": 0})
