@@ -13,8 +13,11 @@ demo: $(VENV)/.demo
 	mkdir -p out
 	$(BIN)/cuestream score examples/big-buck-bunny.mp4 -o out/demo.mp4 --timeline out/demo.jsonl --plot out/demo.png
 
+# What plays in real time is not to share its cores; everything else takes all of them.
+REAL_TIME := tests/server tests/sdk tests/benchmarks/test_latency.py
 test: $(VENV)/.dev sound-font
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(REAL_TIME:%=--ignore=%)
+	$(BIN)/python -m pytest $(REAL_TIME)
 
 # Everything that CI checks: format, lint, types, tests.
 check: lint test

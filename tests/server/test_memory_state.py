@@ -51,10 +51,7 @@ def test_who_comes_back_is_told_again(served: Served) -> None:
     handle = client.until("resume.handle")["handle"]
     client.drop()
     with Client(served.ws) as again:
-        again.send(
-            "session.resume", protocol_minor=0, handle=handle,
-            received_through_sample=client.at, played_through_sample=client.at,
-        )  # fmt: skip
+        again.resume(handle, client.at)
         assert again.until("memory.state")["cells"]
 
 

@@ -366,10 +366,7 @@ def test_a_session_that_is_lost_finishes_its_recording_and_one_that_comes_back_g
         handle = client.until("resume.handle")["handle"]
         client.drop()
         with Client(served.ws) as again:
-            again.send(
-                "session.resume", protocol_minor=0, handle=handle,
-                received_through_sample=client.at, played_through_sample=client.at,
-            )  # fmt: skip
+            again.resume(handle, client.at)
             assert again.until("recording.state")["recording_id"] == begun["recording_id"]
             again.drop()
         assert ended(served, begun["recording_id"])["reason"] == "session_ended"
