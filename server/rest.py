@@ -145,6 +145,7 @@ async def version(request: Request) -> Response:
         "label": player.label,
         "config": msgspec.to_builtins(host_of(request).config),
         "asks_for_a_key": host_of(request).door.asks_for_a_key,
+        "webrtc": request.app.state.peers is not None,
         "records": host_of(request).recorder.shelf is not None,
     }
     return JSONResponse(about)
@@ -175,7 +176,11 @@ def urls(request: Request, session_id: str) -> dict[str, Any]:
     base = str(request.base_url).rstrip("/")
     token = f"?token={host.door.listening(session_id)}" if host.door.asks_for_a_key else ""
     sounds = {ending: f"{base}/v1/sessions/{session_id}/audio.{ending}{token}" for ending in ENDINGS}
-    return {"ws": f"ws{base.removeprefix('http')}/v1/stream", "audio": sounds}
+    found: dict[str, Any] = {"ws": f"ws{base.removeprefix('http')}/v1/stream", "audio": sounds}
+    if request.app.state.peers:
+        found |= {"offer": f"{base}/v1/offer", "whip": f"{base}/v1/whip/{session_id}"}
+        found |= {"whep": f"{base}/v1/whep/{session_id}{token}"}
+    return found
 
 
 def _shown(request: Request, hosted: Hosted) -> dict[str, Any]:
@@ -196,13 +201,19 @@ def _shown(request: Request, hosted: Hosted) -> dict[str, Any]:
     }
 
 
-async def body(request: Request, kind: type[T]) -> T:
+async def read_body(request: Request, most: int) -> bytes:
     """Raises Refused."""
     read = b""
     async for part in request.stream():
         read += part
-        if len(read) > MOST_BODY:
-            raise Refused(413, "message_too_large", f"a body has at most {MOST_BODY} bytes")
+        if len(read) > most:
+            raise Refused(413, "message_too_large", f"a body has at most {most} bytes")
+    return read
+
+
+async def body(request: Request, kind: type[T], most: int = MOST_BODY) -> T:
+    """Raises Refused."""
+    read = await read_body(request, most)
     try:
         return msgspec.convert(parse(read or b"{}"), kind)
     except (ProtocolError, msgspec.ValidationError) as error:
