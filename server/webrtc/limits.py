@@ -13,6 +13,8 @@ class PeerLimits:
     """Peers of all sessions; each has two sockets at least, and up to two threads that decode. One more gets 503."""
     connect_s: float = 15.0
     """From the offer to the first encrypted packet; ICE alone waits for an offer without candidates for ever."""
+    gather_s: float = 2.0
+    """How long an answer may wait for the servers of ICE; OBS waits 8 s for it."""
     lost_s: float = 4.5
     """Without a packet and without an answer to a consent check, then the peer is lost; half a second more to notice it."""
     sdp_bytes: int = 64 * 1024

@@ -74,7 +74,7 @@ class Peer:
             await self.connection.setRemoteDescription(RTCSessionDescription(self.offer.sdp, "offer"))
             if music:
                 self._send(music)
-            listen_at(self.connection, addresses)
+            listen_at(self.connection, addresses, self._limits.gather_s)
             await self.connection.setLocalDescription()
         except UNFIT as error:
             raise Unfit(422, f"this offer cannot be answered: {error}"[:200]) from None

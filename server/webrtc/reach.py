@@ -35,17 +35,17 @@ def connections(peer: RTCPeerConnection) -> Iterator[Connection]:
             yield connection
 
 
-def listen_at(peer: RTCPeerConnection, chosen: list[str]) -> None:
+def listen_at(peer: RTCPeerConnection, chosen: list[str], gather_s: float) -> None:
     """Let a peer that has not gathered yet take these addresses. aioice has no option for it, only a method."""
     for connection in connections(peer):
-        _limit(connection, chosen)
+        _limit(connection, chosen, gather_s)
 
 
-def _limit(connection: Connection, chosen: list[str]) -> None:
+def _limit(connection: Connection, chosen: list[str], gather_s: float) -> None:
     gather = connection.get_component_candidates
 
     async def gather_there(component: int, addresses: list[str], timeout: int = 5) -> list[Candidate]:
-        return await gather(component, chosen, timeout)
+        return await gather(component, chosen, gather_s)  # type: ignore[arg-type]  # for asyncio.wait
 
     replaced: Any = connection
     replaced.get_component_candidates = gather_there
