@@ -6,4 +6,5 @@ receiving, incoming   video and sound that come in, bounded                music
 whip, publisher       OBS and others show pictures                         whep     players hear
 browser, channel      both at once, and the protocol's messages            resource PATCH and DELETE of a peer
 routes                their addresses                                      asking   what they have in common
+    bodies                what JSON is sent to them
 """

@@ -6,10 +6,8 @@ channel, as there.
 
 from __future__ import annotations
 
-from typing import Literal
-
+import msgspec
 from aiortc import MediaStreamTrack
-from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -21,19 +19,13 @@ from server.rest import Refused, body
 from server.secrets import Anybody, Hearing, bearer
 from server.visitors import address_of
 from server.webrtc.asking import check_rate, headers, offer_of, peers_of
+from server.webrtc.bodies import Answered, Offered
 from server.webrtc.channel import Channel
 from server.webrtc.incoming import Incoming
 from server.webrtc.music import Airing
 from server.webrtc.offers import BROWSER
 from server.webrtc.peer import Peer
 from server.webrtc.peers import Peers
-
-
-class Offered(Struct, frozen=True):
-    """Body of POST /v1/offer, and of its answer with the type `answer`: what RTCPeerConnection gives and takes."""
-
-    type: Literal["offer"]
-    sdp: str
 
 
 async def meet(request: Request) -> Response:
@@ -46,8 +38,8 @@ async def meet(request: Request) -> Response:
     browser = Browser(peers, token, address_of(request))
     peer, answer = await peers.answer(offer, token, browser.music, browser.take)
     browser.live_on(peer)
-    said = {"type": "answer", "sdp": answer, "ice_servers": list(peers.host.settings.ice_servers)}
-    return JSONResponse(said, 201, headers(peers.host, peer))
+    said = Answered("answer", answer, peers.host.settings.ice_servers)
+    return JSONResponse(msgspec.to_builtins(said), 201, headers(peers.host, peer))
 
 
 def _check(request: Request, token: str | None) -> None:

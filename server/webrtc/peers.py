@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from aiortc import MediaStreamTrack
@@ -23,6 +24,7 @@ class Peers:
 
     def __init__(self, host: Host) -> None:
         know_profiles()
+        logging.getLogger("aiortc").setLevel(logging.ERROR)  # it warns of every frame that cannot be decoded
         self.host = host
         self.publishing: dict[str, Peer] = {}  # bound: as `_open`
         self.spent: dict[bytes, str] = {}  # bound: MOST_SPENT, then the oldest is forgotten

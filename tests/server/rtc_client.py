@@ -11,7 +11,6 @@ from typing import Any
 
 import av
 import numpy as np
-import pytest
 from aiortc import (
     MediaStreamTrack,
     RTCConfiguration,
@@ -26,12 +25,6 @@ from numpy.typing import NDArray
 PATIENCE_S = 10.0
 SDP = "application/sdp"
 F32 = NDArray[np.float32]
-
-
-@pytest.fixture
-def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """aioice leaves 127.0.0.1 out; here it is the only address of servers and clients."""
-    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"])
 
 
 class Lamp(VideoStreamTrack):
@@ -214,7 +207,12 @@ async def eventually(holds: Callable[[], Any]) -> None:
 
 
 def send(
-    method: str, url: str, body: str | None = None, kind: str | None = None, key: str | None = None, **more: str
+    method: str,
+    url: str,
+    body: str | None = None,
+    kind: str | None = None,
+    key: str | None = None,
+    **more: str,
 ) -> tuple[int, str, Any]:
     """A request without redirects; status, body, headers."""
     import http.client

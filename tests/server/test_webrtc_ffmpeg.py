@@ -1,4 +1,4 @@
-"""A publisher that is not ours: FFmpeg's WHIP muxer, in a process of its own, shows H.264 and Opus; its music is heard by WHEP."""
+"""A publisher that is not ours: FFmpeg's WHIP muxer, in its own process, shows H.264 and Opus; the music is heard by WHEP."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pathlib import Path
 import av
 import pytest
 from conftest import Serve
-from rtc_client import closing, eventually, loopback, player
+from rtc_client import closing, eventually, player
 from test_webrtc_session import ended, hears
 from whip_muxer import __file__ as muxer
 
 from cuestream.players import find_player
 from engine.synthetic import tone_hz
 
-__all__ = ["loopback"]
 pytestmark = pytest.mark.usefixtures("loopback")
 KEY = "a key for tests"
 

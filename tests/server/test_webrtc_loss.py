@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from conftest import Serve, Served
 from impairment import Impairment, Proxy, candidate_of, moved, without_candidates
-from rtc_client import Lamp, RtcClient, browser, closing, eventually, loopback, send
+from rtc_client import Lamp, RtcClient, browser, closing, eventually, send
 
 from cuestream.players import find_player
 from server.webrtc.limits import PeerLimits
 
-__all__ = ["loopback"]
 pytestmark = pytest.mark.usefixtures("loopback")
 BAD = Impairment(loss=0.2, jitter_s=0.2)
 LIMITS = PeerLimits()
@@ -23,7 +22,9 @@ LIMITS = PeerLimits()
 
 async def meet(client: RtcClient, served: Served, proxy: Proxy) -> None:
     offer = json.dumps({"type": "offer", "sdp": without_candidates(await client.offer())})
-    _, body, headers = await asyncio.to_thread(send, "POST", served.http + "/v1/offer", offer, "application/json")
+    _, body, headers = await asyncio.to_thread(
+        send, "POST", served.http + "/v1/offer", offer, "application/json"
+    )
     answer = json.loads(body)["sdp"]
     await client.take(moved(answer, await proxy.open(candidate_of(answer))), headers)
 

@@ -1,4 +1,4 @@
-"""The music's track: made for music, two channels that stay apart, in time, silent while nothing plays, and never ahead of a bound."""
+"""The music's track: made for music, two channels that stay apart, in time, silent while nothing plays, and bounded."""
 
 from __future__ import annotations
 
@@ -106,7 +106,9 @@ def test_the_encoded_music_is_music_and_not_a_telephones() -> None:
     telephone = OpusEncoder()
     theirs = []
     for at in range(0, len(sent), FRAME):
-        frame = av.AudioFrame.from_ndarray(sent[at : at + FRAME].reshape(1, -1), format="s16", layout="stereo")
+        frame = av.AudioFrame.from_ndarray(
+            sent[at : at + FRAME].reshape(1, -1), format="s16", layout="stereo"
+        )
         frame.sample_rate, frame.pts = RATE, at
         theirs += telephone.encode(frame)[0]
     assert likeness(sent, decode(ours)) > 0.99
@@ -164,14 +166,18 @@ def test_music_leaves_as_it_comes_and_each_packet_once() -> None:
 
 def test_what_comes_in_a_heap_leaves_apart() -> None:
     """Chunks of 100 ms: five packets each, sent 20 ms apart."""
-    left = [at for at, music, _ in sent_at([(0.05 + n * 0.1, 5) for n in range(10)], 1.0, chunk_ms=100) if music]
+    left = [
+        at for at, music, _ in sent_at([(0.05 + n * 0.1, 5) for n in range(10)], 1.0, chunk_ms=100) if music
+    ]
     assert np.diff(left) == pytest.approx([PACKET_S] * (len(left) - 1), abs=1e-6)
 
 
 def test_lateness_is_made_up_for_once_and_adds_nothing_later() -> None:
     """Each chunk up to 15 ms late, as on a busy loop: after the latest of them everything leaves in even time."""
     late = np.random.default_rng(0).uniform(0, 0.015, 300)
-    left = [at for at, music, _ in sent_at([(0.05 + n * PACKET_S + late[n], 1) for n in range(300)], 6.0) if music]
+    left = [
+        at for at, music, _ in sent_at([(0.05 + n * PACKET_S + late[n], 1) for n in range(300)], 6.0) if music
+    ]
     assert np.diff(left)[150:] == pytest.approx([PACKET_S] * (len(left) - 151), abs=1e-6)
     assert left[-1] - (0.05 + (len(left) - 1) * PACKET_S) < 0.016
 

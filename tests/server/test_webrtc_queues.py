@@ -1,4 +1,4 @@
-"""What lies between the network and the eyes cannot grow: laws of the queues, and that aiortc still uses those that it is given."""
+"""What lies between the network and the eyes cannot grow: laws of the queues, and that aiortc still uses those it is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WHIP (RFC 9725), WHEP and the browser's offer as plain HTTP: every status, who may, and where one is sent when there is no room."""
+"""WHIP (RFC 9725), WHEP and the browser's offer as plain HTTP: every status, who may, and where one is sent without room."""
 
 from __future__ import annotations
 
@@ -212,6 +212,13 @@ def test_a_page_that_holds_the_session_keeps_it(opened: Served) -> None:
         assert client.until("pong")["t_us"] == 1
 
 
+def test_the_description_names_every_address(opened: Served) -> None:
+    paths = ask("GET", f"{opened.http}/openapi.json")[1]["paths"]
+    for path in ("/v1/whip", "/v1/whip/{session_id}", "/v1/whep/{session_id}", "/v1/offer"):
+        assert {"post", "options"} <= paths[path].keys()
+    assert {"patch", "delete"} <= paths["/v1/peers/{peer_id}"].keys()
+
+
 # --- who may listen
 
 
@@ -282,8 +289,12 @@ def test_no_more_peers_than_may_be(serve: Serve) -> None:
 
 
 def test_what_webrtc_is_told_at_the_start_is_checked() -> None:
-    for wrong in ({"ice_addresses": ("nowhere",)}, {"ice_servers": ("turn:x",)}, {"redirect": "other.example"}):
-        with pytest.raises(ValueError, match="expected|appear"):
+    for wrong in (
+        {"ice_addresses": ("nowhere",)},
+        {"ice_servers": ("turn:x",)},
+        {"redirect": "other.example"},
+    ):
+        with pytest.raises(ValueError, match=r"expected|appear"):
             Settings(**wrong)  # type: ignore[arg-type]
 
 
@@ -313,7 +324,9 @@ for path in ("/v1/whip", "/v1/whip/x", "/v1/whep/x", "/v1/offer"):
 served.stop()
 """
     root = Path(__file__).parents[2]
-    told = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=60)
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=60
+    )
     assert told.returncode == 0, told.stderr
     assert set(told.stdout.splitlines()) == {
         "WebRTC needs aiortc; install the extra: pip install 'cuestream[webrtc]'"

@@ -1,7 +1,7 @@
-"""FFmpeg's own WHIP publisher, as a process of its own: python whip_muxer.py URL KEY FOLDER SECONDS. The folder gets its certificate.
+"""FFmpeg's own WHIP publisher, as a process: python whip_muxer.py URL KEY FOLDER SECONDS. The folder gets its certificate.
 
-It shows a picture that is dark for a second, then bright, with a tone, and sends DELETE at its end. FFmpeg's default certificate is one
-that aiortc's DTLS does not take; one of its own with a P-256 key is.
+It shows a picture that is dark for a second, then bright, with a tone, and sends DELETE at its end. FFmpeg's default certificate
+is none that aiortc's DTLS takes; one with a P-256 key is.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def publish(url: str, key: str, folder: Path, seconds: float) -> None:
             whip.mux(video.encode(picture))
             at = np.arange(RATE // FPS) + n * RATE // FPS
             tone = (3000 * np.sin(2 * np.pi * 440 * at / RATE)).astype(np.int16)
-            heard = av.AudioFrame.from_ndarray(np.repeat(tone, 2).reshape(1, -1), format="s16", layout="stereo")
+            heard = av.AudioFrame.from_ndarray(
+                np.repeat(tone, 2).reshape(1, -1), format="s16", layout="stereo"
+            )
             heard.sample_rate, heard.pts, heard.time_base = RATE, int(at[0]), Fraction(1, RATE)
             whip.mux(sound.encode(heard))
             time.sleep(max(0.0, began_s + (n + 1) / FPS - time.monotonic()))
