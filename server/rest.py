@@ -84,14 +84,8 @@ async def create(request: Request) -> Response:
         session_id, secret = host.invite()
     except TooOften as error:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
-    except Draining:
-        raise Refused(503, "draining", "the server is going away") from None
-    except Hanging:
-        host.metrics.refused.labels("hanging").inc()
-        raise Refused(503, "model_unavailable", "the engine does not answer", RETRY_S) from None
-    except NoRoom as full:
-        host.metrics.refused.labels("capacity").inc()
-        raise Refused(503, "capacity", str(full), full.retry_s) from None
+    except (Draining, Hanging, NoRoom) as error:
+        raise no_session(host, error) from None
     made = {
         "session_id": session_id,
         "client_secret": {"value": secret, "expires_s": SECRET_S},
@@ -103,6 +97,18 @@ async def create(request: Request) -> Response:
         "label": host.player.label,
     }
     return JSONResponse(made, 201, {"location": f"/v1/sessions/{session_id}", "cache-control": "no-store"})
+
+
+def no_session(host: Host, error: Draining | Hanging | NoRoom) -> Refused:
+    """Why nobody new is let in."""
+    if isinstance(error, Draining):
+        host.metrics.refused.labels("draining").inc()
+        return Refused(503, "draining", "the server is going away", RETRY_S)
+    if isinstance(error, Hanging):
+        host.metrics.refused.labels("hanging").inc()
+        return Refused(503, "model_unavailable", "the engine does not answer", RETRY_S)
+    host.metrics.refused.labels("capacity").inc()
+    return Refused(503, "capacity", str(error), error.retry_s)
 
 
 async def look(request: Request) -> Response:

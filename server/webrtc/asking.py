@@ -8,13 +8,14 @@ from starlette.responses import Response
 from server.gate import TooOften
 from server.host import Host
 from server.rest import Refused, read_body
+from server.secrets import Caller
 from server.visitors import address_of
 from server.webrtc.offers import Offer, Purpose, Unfit, read
 from server.webrtc.peer import Peer
 from server.webrtc.peers import Peers
+from server.webrtc.routes import RESOURCE
 
 SDP = "application/sdp"
-RESOURCE = "/v1/peers/{peer_id}"
 
 
 def peers_of(request: Request) -> Peers:
@@ -36,6 +37,14 @@ def check_rate(request: Request) -> None:
     """Offers count as connections. Raises Refused."""
     try:
         peers_of(request).host.gate.check_connect(address_of(request))
+    except TooOften as error:
+        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
+
+
+def caller_of(request: Request, token: str | None) -> Caller:
+    """Who asks with this token. Raises Refused."""
+    try:
+        return peers_of(request).host.gate.caller(token, address_of(request))
     except TooOften as error:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
 

@@ -12,13 +12,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from server.conversation import Conversation
-from server.gate import TooOften
 from server.hosted import Hosted
 from server.line import Line
 from server.rest import Refused, body
 from server.secrets import Anybody, Hearing, bearer
 from server.visitors import address_of
-from server.webrtc.asking import check_rate, headers, offer_of, peers_of
+from server.webrtc.asking import caller_of, check_rate, headers, offer_of, peers_of
 from server.webrtc.bodies import Answered, Offered
 from server.webrtc.channel import Channel
 from server.webrtc.incoming import Incoming
@@ -47,10 +46,7 @@ def _check(request: Request, token: str | None) -> None:
     host = peers_of(request).host
     if token and host.door.session_of(token, host.monotonic())[1]:
         return
-    try:
-        caller = host.gate.caller(token, address_of(request))
-    except TooOften as error:
-        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
+    caller = caller_of(request, token)
     if isinstance(caller, Anybody):
         said = "a key, a client secret or a resume handle is needed: Authorization: Bearer TOKEN"
         raise Refused(401, "unauthorized", said)

@@ -47,15 +47,14 @@ class Peer:
     ) -> None:
         """undecoded: told how many frames the decoder was too slow for."""
         self.id, self.etag = secrets.token_urlsafe(16), f'"{secrets.token_hex(8)}"'
-        self.offer, self.ended = offer, ""
+        self.offer, self.ended, self._left = offer, "", False
         servers = [RTCIceServer(uri) for uri in ice_servers]
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._bearer, self._limits, self._monotonic = _digest(bearer), limits, monotonic
         self._candidates = offer.candidates
         self._connected, self._over = asyncio.Event(), asyncio.Event()
-        self._work: set[asyncio.Task[None]] = (
-            set()
-        )  # bound: what its owner began, and one request a second that ends
+        # bound: what its owner began, and one request a second that ends
+        self._work: set[asyncio.Task[None]] = set()
         self._at_end: list[Callable[[str], object]] = []
         self._undecoded, self._asked_s = undecoded, -math.inf
         self.connection.on("connectionstatechange", self._changed)
@@ -100,12 +99,16 @@ class Peer:
 
     def work(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Do it until the end; what goes wrong ends the peer."""
+        if self._left:
+            coroutine.close()
+            return
         task = asyncio.create_task(self._do(coroutine))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
     def at_end(self, call: Callable[[str], object]) -> None:
-        self._at_end.append(call)
+        """Call it with the reason; now, when the end is past."""
+        call(self.ended) if self._left else self._at_end.append(call)
 
     def end(self, reason: str) -> None:
         """Its sockets close soon after; the first reason counts."""
@@ -119,7 +122,7 @@ class Peer:
         try:
             await self._over.wait()
         finally:
-            self.ended = self.ended or "stopped"
+            self.ended, self._left = self.ended or "stopped", True
             for task in [watch, *self._work]:
                 task.cancel()
             for call in self._at_end:

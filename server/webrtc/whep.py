@@ -8,13 +8,11 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.gate import TooOften
 from server.host import RETRY_S
 from server.http_audio import MOST_LISTENERS
 from server.rest import Refused, find
 from server.secrets import Hearing, Invited, Operator, bearer
-from server.visitors import address_of
-from server.webrtc.asking import SDP, check_rate, created, offer_of, peers_of, text_of
+from server.webrtc.asking import SDP, caller_of, check_rate, created, offer_of, peers_of, text_of
 from server.webrtc.music import Playing
 from server.webrtc.offers import WHEP
 
@@ -55,11 +53,7 @@ def _check(request: Request, token: str | None) -> None:
     host, session_id = peers_of(request).host, request.path_params["session_id"]
     if not host.door.asks_for_a_key:
         return
-    try:
-        caller = host.gate.caller(token, address_of(request))
-    except TooOften as error:
-        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
-    match caller:
+    match caller_of(request, token):
         case Operator():
             return
         case Hearing(heard) | Invited(heard):

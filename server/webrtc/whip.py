@@ -16,12 +16,12 @@ from starlette.responses import Response
 
 from engine.errors import NoRoom
 from server.gate import TooOften
-from server.host import RETRY_S, Draining, Hanging, Host
+from server.host import Draining, Hanging, Host
 from server.hosted import Hosted
-from server.rest import Refused
+from server.rest import Refused, no_session
 from server.secrets import Anybody, Caller, Hearing, Invited, Operator, bearer, new_session_id
 from server.visitors import address_of
-from server.webrtc.asking import SDP, check_rate, created, offer_of, peers_of, text_of
+from server.webrtc.asking import SDP, caller_of, check_rate, created, offer_of, peers_of, text_of
 from server.webrtc.offers import WHIP
 from server.webrtc.peers import Peers
 from server.webrtc.publisher import Publisher
@@ -38,7 +38,17 @@ class Wanted:
 
 
 async def publish(request: Request) -> Response:
-    """The route."""
+    """The route. Who finds no room here is sent to the server that takes over, if there is one."""
+    try:
+        return await _publish(request)
+    except Refused as error:
+        redirect = peers_of(request).host.settings.redirect
+        if error.status != 503 or not redirect:
+            raise
+        return Response(status_code=307, headers={"location": redirect.rstrip("/") + request.url.path})
+
+
+async def _publish(request: Request) -> Response:
     check_rate(request)
     peers, token = peers_of(request), bearer(request.headers)
     text = await text_of(request, SDP, peers.host.settings.peers.sdp_bytes)
@@ -47,14 +57,10 @@ async def publish(request: Request) -> Response:
     peer, answer = await peers.answer(offer_of(request, text, WHIP), token, None, publisher.take)
     try:
         hosted = await _session(peers.host, wanted, address_of(request))
-    except (Draining, Hanging, NoRoom) as error:
-        peer.end("refused")
-        return _elsewhere(peers.host, request, error)
     except Refused:
         peer.end("refused")
         raise
     if wanted.invited and token:
-        peers.host.door.use_up(token)
         peers.spend(_digest(token), hosted.id)
     publisher.hold(hosted, peer)
     return created(peers.host, peer, answer, hosted.id)
@@ -86,10 +92,7 @@ def _caller(host: Host, token: str | None, request: Request) -> Caller:
     if not host.door.asks_for_a_key:
         caller = host.door.caller(token, host.monotonic())
         return Operator() if isinstance(caller, Anybody) else caller
-    try:
-        return host.gate.caller(token, address_of(request))
-    except TooOften as error:
-        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
+    return caller_of(request, token)
 
 
 def _the_same(session_id: str, name: str | None) -> str:
@@ -99,34 +102,19 @@ def _the_same(session_id: str, name: str | None) -> str:
 
 
 async def _session(host: Host, wanted: Wanted, address: str | None) -> Hosted:
-    """The one that waits, or a new one. Raises Draining, Hanging, NoRoom, Refused."""
-    if hosted := host.find_again(wanted.session_id):
-        return hosted
-    if not wanted.invited:  # else it was counted when it was invited
-        try:
+    """The one that waits, or a new one. Raises Refused."""
+    try:
+        if hosted := host.find_again(wanted.session_id):
+            return hosted
+        if not wanted.invited:  # else it was counted when it was invited
             host.gate.check_start(address)
-        except TooOften as error:
-            raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
-    await host.vacate(wanted.session_id)
-    if hosted := host.find_again(wanted.session_id):
-        return hosted
-    host.door.withdraw(wanted.session_id)
-    return host.open(wanted.session_id, None)
-
-
-def _elsewhere(host: Host, request: Request, error: Exception) -> Response:
-    """To the server that takes over when this one is full, if there is one. Raises Refused otherwise."""
-    reason = (
-        "capacity" if isinstance(error, NoRoom) else "hanging" if isinstance(error, Hanging) else "draining"
-    )
-    host.metrics.refused.labels(reason).inc()
-    if host.settings.redirect:
-        return Response(
-            status_code=307, headers={"location": host.settings.redirect.rstrip("/") + request.url.path}
-        )
-    code = "model_unavailable" if reason == "hanging" else reason
-    text = str(error) or {"hanging": "the engine does not answer"}.get(reason, "the server is going away")
-    raise Refused(503, code, text, RETRY_S)
+        await host.vacate(wanted.session_id)
+        host.door.withdraw(wanted.session_id)
+        return host.find_again(wanted.session_id) or host.open(wanted.session_id, None)
+    except TooOften as error:
+        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
+    except (Draining, Hanging, NoRoom) as error:
+        raise no_session(host, error) from None
 
 
 def _digest(token: str) -> bytes:

@@ -286,6 +286,9 @@ def test_no_more_peers_than_may_be(serve: Serve) -> None:
         assert publish(served)[0] == 201
         status, body, headers = publish(served)
         assert (status, code(body), headers["retry-after"]) == (503, "capacity", "5")
+    with serve(peers=PeerLimits(at_once=1), redirect="https://other.example", **HERE) as served:
+        assert publish(served)[0] == 201
+        assert publish(served)[0] == 307
 
 
 def test_what_webrtc_is_told_at_the_start_is_checked() -> None:
