@@ -58,13 +58,13 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP_INSTALL) -e '.[cpu,plot,export,dev,quality,serve]'
+	$(PIP_INSTALL) -e '.[cpu,plot,export,dev,quality,serve,webrtc]'
 	$(PIP_INSTALL) $(TINYSOUNDFONT)
 	touch $@ $(VENV)/.demo
 
 # The newest versions that pyproject.toml allows; local build tags are cut off.
 lock: $(BIN)/python
-	$(BIN)/python -m pip install --quiet --upgrade -e '.[cpu,plot,export,dev,quality,serve]'
+	$(BIN)/python -m pip install --quiet --upgrade -e '.[cpu,plot,export,dev,quality,serve,webrtc]'
 	$(BIN)/python -m pip install --quiet --upgrade $(TINYSOUNDFONT)
 	(head -n 1 constraints.txt; $(BIN)/python -m pip list --format=freeze \
 	    | sed 's/+cpu//' | grep -viE '^(pip|cuestream|setuptools)=' | sort -f) > constraints.new

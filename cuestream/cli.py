@@ -290,6 +290,18 @@ def serve(
     recordings_gb: Annotated[
         float, typer.Option(min=0.001, help="when so much lies in that folder, nothing more is recorded")
     ] = 20.0,
+    ice_address: Annotated[
+        list[str] | None,
+        typer.Option(help="an address of this machine where WebRTC is listened for; default: all"),
+    ] = None,
+    ice_server: Annotated[
+        list[str] | None,
+        typer.Option(help="stun:HOST:PORT, which tells a server behind an address translation its address"),
+    ] = None,
+    redirect: Annotated[
+        str | None,
+        typer.Option(help="base URL of another server, for WHIP publishers when this one has no room"),
+    ] = None,
 ) -> None:
     """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
     _need_serve()
@@ -300,6 +312,7 @@ def serve(
     from server.serving import check_address, is_loopback, make_server
     from server.settings import Settings
     from server.tls import Certificate, TlsError
+    from server.webrtc.routes import missing
 
     check_address(host, api_key, insecure)
     if tls_key and not tls_cert:
@@ -318,6 +331,9 @@ def serve(
             limits=Limits(raw_video=raw_video),
             recordings=recordings,
             recording=room,
+            ice_addresses=tuple(ice_address or ()),
+            ice_servers=tuple(ice_server or ()),
+            redirect=redirect,
         )
     except ValueError as error:
         raise CuestreamError(str(error)) from error
@@ -332,6 +348,8 @@ def serve(
             highlight=False,
         )
 
+    if without := missing():
+        err.print(without, style="yellow", highlight=False, markup=False)
     if player.label:
         err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
     make_server(application, host, port, drain, ready, certificate).run()

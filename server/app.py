@@ -24,6 +24,7 @@ from server.protocol.asyncapi import asyncapi
 from server.recording import rest as recordings
 from server.settings import Settings
 from server.stream_socket import stream
+from server.webrtc import routes as webrtc
 
 STATIC = Path(__file__).parent / "static"
 POLICY = "; ".join(
@@ -48,6 +49,8 @@ def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Sta
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await host.start()
         yield
+        if app.state.peers:
+            await app.state.peers.stop()
         await host.stop()
 
     routes = [
@@ -62,6 +65,7 @@ def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Sta
         Route(RECORDING, recordings.look, methods=["GET"]),
         Route(RECORDING + "/{name}", recordings.fetch, methods=["GET"]),
         WebSocketRoute("/v1/stream", stream),
+        *webrtc.routes(),
         Route("/v1/version", rest.version),
         Route("/healthz", rest.live),
         Route("/readyz", rest.ready),
@@ -76,7 +80,7 @@ def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Sta
         exception_handlers={rest.Refused: rest.refused},
         lifespan=lifespan,
     )
-    app.state.host = host
+    app.state.host, app.state.peers = host, webrtc.peers_of(host)
     return app
 
 

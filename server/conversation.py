@@ -1,15 +1,18 @@
 """What is said on one connection: the first message, those that follow, pictures and sound. It knows no websocket.
 
-Everything that a client gets wrong is a ProtocolError; answers go to the line.
+Everything that a client gets wrong is a ProtocolError, which `receive` tells it; answers go to the line.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import msgspec
 from msgspec import UNSET
 
 from engine.errors import NoRoom
 from server.errors import SessionError
+from server.feed import Feed
 from server.gate import TooOften
 from server.hearing import check_original, level_db
 from server.host import RETRY_S, Draining, Hanging, Host
@@ -23,22 +26,48 @@ from server.protocol.errors import FAULTS, ErrorCode, ProtocolError
 from server.protocol.media import UP, StreamId
 from server.protocol.reader import Reader
 from server.secrets import Anybody, Caller, Hearing, Invited, new_session_id
-from server.speaker import DEFAULT, settled
+from server.speaker import DEFAULT, Outlet, settled
 
 NAME = "cuestream"
 
 
 class Conversation:
-    """token: what the client brought. address: from where. `hosted`: the session, once it was started or resumed."""
+    """token: what the client brought. address: from where. `hosted`: the session, once it was started or resumed.
 
-    def __init__(self, host: Host, line: Line, token: str | None, address: str | None) -> None:
+    track: where pictures and music have tracks of their own, makes the music's from a feed; there is only talk here then.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        line: Line,
+        token: str | None,
+        address: str | None,
+        track: Callable[[Feed], Outlet] | None = None,
+    ) -> None:
         self._host, self._line, self._token, self._address = host, line, token, address
+        self._track = track
         self._limits = host.settings.limits
         self._reader = Reader(decode_client, UP, self._limits)
         self._rate = Bucket(self._limits.messages_per_s, self._limits.messages_per_s)
         self.hosted: Hosted | None = None
 
+    def receive(self, data: str | bytes) -> None:
+        """One message; what is wrong with it is told. Nothing is heard any more once the line is closing."""
+        if self._line.closing is not None:
+            return
+        try:
+            self.text(data) if isinstance(data, str) else self.binary(data)
+        except ProtocolError as error:
+            self._host.metrics.errors.labels(str(error.code)).inc()
+            self._line.refuse(error, self._host.monotonic())
+        except Exception:
+            self._line.fail(ErrorCode.INTERNAL, "something went wrong here; the session may still be there")
+            raise
+
     def binary(self, data: bytes) -> None:
+        if self._track:
+            raise ProtocolError(ErrorCode.BAD_REQUEST, "pictures and sound go over their tracks here")
         if self.hosted is None:
             raise ProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "media before the session")
         media = self._reader.media(data)
@@ -87,8 +116,8 @@ class Conversation:
             raise ProtocolError(
                 ErrorCode.UNAUTHORIZED, "a client secret or the key is needed, and not used before"
             )
-        form = settled(DEFAULT if message.audio is UNSET else message.audio)
-        if message.original is not UNSET:
+        form = settled(DEFAULT if message.audio is UNSET or self._track else message.audio)
+        if message.original is not UNSET and not self._track:
             check_original(message.original)
         if isinstance(caller, Invited):
             session_id = caller.session_id  # counted when it was invited
@@ -100,8 +129,12 @@ class Conversation:
         if hosted is None:
             return
         hosted.consumed = 1
-        hosted.attach(self._host.monotonic(), self._line, form)
+        if self._track:
+            hosted.join(self._host.monotonic(), self._line, self._track)
+        else:
+            hosted.attach(self._host.monotonic(), self._line, form)
         self.hosted = hosted
+        assert hosted.speaker is not None
         self._line.say(
             m.SessionCreated(
                 protocol_minor=min(PROTOCOL_MINOR, message.protocol_minor),
@@ -110,7 +143,7 @@ class Conversation:
                 model=self._host.player.name[:128],
                 label=self._host.player.label,
                 steps_per_s=self._host.player.code_rate,
-                audio=form,
+                audio=hosted.speaker.form,
                 video=self._host.settings.video,
                 limits=self._host.settings.told,
                 revision=hosted.revisions.newest,
@@ -166,12 +199,7 @@ class Conversation:
             self._host.metrics.resumes.labels(str(code)).inc()
             raise ProtocolError(code, "no such session here, or it is over")
         try:
-            first = hosted.resume(
-                self._host.monotonic(),
-                self._line,
-                message.received_through_sample,
-                message.played_through_sample,
-            )
+            first = self._come_back(hosted, message)
         except SessionError as error:
             self._host.metrics.resumes.labels(error.code).inc()
             raise ProtocolError(ErrorCode(error.code), str(error)) from None
@@ -194,6 +222,14 @@ class Conversation:
         )
         if hosted.tape:
             self._line.say(hosted.tape.state)
+
+    def _come_back(self, hosted: Hosted, message: m.SessionResume) -> int:
+        """The first sample that it will get. Raises SessionError."""
+        now_s = self._host.monotonic()
+        if self._track:
+            return hosted.join(now_s, self._line, self._track)
+        heard, played = message.received_through_sample, message.played_through_sample
+        return hosted.resume(now_s, self._line, heard, played)
 
     # --- the others
 

@@ -42,6 +42,8 @@ IDLE_S = 1.0
 LOOK_ROUND_S = 0.05
 """Ticks come more often with many sessions; what goes through all of them does not."""
 RETRY_S = 5.0
+VACATE_S = 2.0
+"""How long the engine may take to forget a session."""
 DEAD_AFTER_S = 30.0
 """A step that hangs for so long will not end: the process is to be started again."""
 STATES = ("created", "waiting", "playing", "paused", "stopped", "detached", "expired")
@@ -67,14 +69,14 @@ class Host:
         self.shelf, signing = self._open_shelf()
         self.door = Door(settings.api_key, settings.limits.resume_window_s, signing, epoch_s)
         self.gate = Gate(self.door, settings.limits, self.metrics, monotonic)
-        self._pool = ThreadPoolExecutor(settings.decoders, "pictures")
+        self.pool = ThreadPoolExecutor(settings.decoders, "pictures")
         recordings = Recordings(settings.recordings, settings.recording) if settings.recordings else None
         about = {"cuestream": __version__, "model": player.name, "label": player.label}
         self.recorder = Recorder(recordings, settings.limits, self.metrics, self.door.downloading, about)
         self._house = House(
             player,
             settings,
-            self._pool,
+            self.pool,
             self.metrics,
             self.door,
             self.recorder,
@@ -111,7 +113,7 @@ class Host:
             logger.error("%s; it is left behind", error)
         if self.shelf:
             await asyncio.to_thread(self.shelf.close)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def config(self) -> Config:
@@ -196,6 +198,15 @@ class Host:
         """A session that is open."""
         hosted = self.sessions.get(session_id)
         return None if hosted is None or hosted.gone else hosted
+
+    async def vacate(self, session_id: str) -> None:
+        """Until a session of this id that ended is forgotten, here and by the engine, and another may have it. Raises Hanging."""
+        assert self._runner is not None
+        until_s = self.monotonic() + VACATE_S
+        while session_id in self.sessions or self._runner.knows(session_id):
+            if self.monotonic() >= until_s:
+                raise Hanging
+            await asyncio.sleep(LOOK_ROUND_S)
 
     def invite(self) -> tuple[str, str]:
         """A session's id and the secret that opens it. Raises what `admit` raises."""

@@ -39,7 +39,7 @@ from server.seeing import Stamps, Watching
 from server.session import Session
 from server.settings import Settings
 from server.shelf import Shelf
-from server.speaker import DEFAULT, Speaker
+from server.speaker import DEFAULT, Outlet, Speaker
 from server.telling import Ages, Revisions, health_of, playback_of
 from server.turning import check, controls
 
@@ -83,7 +83,7 @@ KEPT_PICTURES = 64
 
 
 class Hosted:
-    """`gone`: it ended, and the host may forget it. `line`, `speaker`: the websocket that is connected, if one is."""
+    """`gone`: it ended, and the host may forget it. `line`, `speaker`: the client that is connected, if one is."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Hosted:
         self.id, self.core, self.config, self.settings = session_id, core, config, house.settings
         self.gone = False
         self.line: Line | None = None
-        self.speaker: Speaker | None = None
+        self.speaker: Outlet | None = None
         self.consumed = 0
         """Control messages that the session has seen."""
         self.kept_consumed = 0
@@ -177,10 +177,21 @@ class Hosted:
         speaker = Speaker(Feed(self.core.playout.ring, rate, received), self.form)
         if delivery.cursor != heard:
             speaker.feed.jump(delivery.cursor)
-        if self.line:
-            self.line.fail(ErrorCode.SESSION_SUPERSEDED, "another connection resumed this session")
         self._connect(line, speaker)
         return speaker.feed.next
+
+    def join(self, now_s: float, line: Line, outlet: Callable[[Feed], Outlet]) -> int:
+        """A client that hears what comes from now on at its transport's own pace, without credit: the first one, or one that
+        was here before. Returns the first sample that it will get. Raises SessionError."""
+        if self.core.state == "created":
+            self.core.attach(now_s)
+        else:
+            self.core.resume(now_s, self.core.playout.ring.end)
+        delivery = self.core.delivery
+        assert delivery is not None
+        delivery.patience = replace(delivery.patience, credit=None)
+        self._connect(line, outlet(self.feed(delivery.cursor)))
+        return self.wire_samples(delivery.cursor)
 
     def detach(self, now_s: float, line: Line, left: bool) -> None:
         """This connection is over; another one may have the session already. left: the client said that it goes for good."""
@@ -198,7 +209,9 @@ class Hosted:
     def wire_samples(self, cursor: int) -> int:
         return cursor * WIRE_RATE // self.core.config.limits.rate
 
-    def _connect(self, line: Line, speaker: Speaker) -> None:
+    def _connect(self, line: Line, speaker: Outlet) -> None:
+        if self.line:
+            self.line.fail(ErrorCode.SESSION_SUPERSEDED, "another connection resumed this session")
         self.line, self.speaker, self._told = line, speaker, None
         self._remembering.forget_told()
 
@@ -269,7 +282,8 @@ class Hosted:
         self.core.report(aligned(report.played_through_sample, self.core.config.limits.rate))
 
     def credit(self, credit_ms: int) -> None:
-        if self.core.delivery:
+        """Where there is credit at all."""
+        if self.core.delivery and self.core.delivery.patience.credit is not None:
             credit = credit_ms * self.core.config.limits.rate // 1000
             self.core.delivery.patience = replace(self.core.delivery.patience, credit=credit)
 

@@ -37,7 +37,7 @@ class Metrics:
             "cuestream_inbound_frames", "Pictures that came in", ["result"], registry=registry
         )
         self.sent = Counter(
-            "cuestream_audio_sent_samples", "Samples given to websockets, at 48 kHz", registry=registry
+            "cuestream_audio_sent_samples", "Samples given to clients, at 48 kHz", registry=registry
         )
         self.concealed = Counter(
             "cuestream_concealed_samples", "Samples placed that were looped, 32 kHz", registry=registry
@@ -89,6 +89,22 @@ class Metrics:
             registry=registry,
         )
         self.listeners = Gauge("cuestream_http_listeners", "Endless HTTP sounds", registry=registry)
+        self.players = Gauge("cuestream_whep_listeners", "Players by WHEP", registry=registry)
+        self.peers = Gauge("cuestream_webrtc_peers", "Peer connections", ["kind"], registry=registry)
+        self.peers_ended = Counter(
+            "cuestream_webrtc_peers_ended",
+            "Peer connections by why they ended",
+            ["reason"],
+            registry=registry,
+        )
+        self.peers_refused = Counter(
+            "cuestream_webrtc_offers_refused", "Offers that were not answered", ["status"], registry=registry
+        )
+        self.undecoded = Counter(
+            "cuestream_webrtc_undecoded_frames",
+            "Frames that were left out since the decoder was slower than the video",
+            registry=registry,
+        )
         self.recordings = Gauge("cuestream_recordings", "Recordings that run", registry=registry)
         self.recordings_ended = Counter(
             "cuestream_recordings_ended", "Recordings by why they ended", ["reason"], registry=registry
@@ -104,7 +120,7 @@ class Metrics:
         )
         self.skipped = Counter(
             "cuestream_http_skipped_samples",
-            "Samples that a slow HTTP listener missed, 48 kHz",
+            "Samples that a slow HTTP listener or a WebRTC track missed, 48 kHz",
             registry=registry,
         )
 

@@ -12,8 +12,10 @@ from server.protocol.config import Config
 from server.protocol.messages import RecordingState, SessionLimits
 from server.recording.rest import Begin
 from server.rest import Change
+from server.webrtc.bodies import Answered, Offered
 
-KINDS = (Begin, Change, Config, RecordingState, SessionLimits)
+KINDS = (Answered, Begin, Change, Config, Offered, RecordingState, SessionLimits)
+SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
 
 
 def description() -> dict[str, Any]:
@@ -51,6 +53,7 @@ def description() -> dict[str, Any]:
             "parameters": [*recording, _path("name")],
             "get": _operation("Fetch one of its files", "200", key),
         },
+        **_webrtc(key),
         "/v1/version": {"get": _operation("What this server is", "200")},
         "/healthz": {"get": _operation("Whether it lives", "200")},
         "/readyz": {"get": _operation("Whether it takes a new session; 503 when not", "200")},
@@ -65,6 +68,36 @@ def description() -> dict[str, Any]:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _webrtc(key: list[dict[str, list[str]]]) -> dict[str, Any]:
+    """Without the extra, all of them answer 501."""
+    session, peer = [_path("session_id")], [_path("peer_id")]
+    offers = {"options": _operation("What is taken here", "200")}
+    publish = _operation("Show a session pictures, by WHIP", "201", key) | _text(SDP)
+    talk = _operation("Pictures, music and messages over one peer connection", "201", key)
+    talk |= {"requestBody": {"content": {"application/json": {"schema": _ref("Offered")}}}}
+    talk["responses"]["201"]["content"] = {"application/json": {"schema": _ref("Answered")}}
+    return {
+        "/v1/whip": {"post": publish, **offers},
+        "/v1/whip/{session_id}": {"parameters": session, "post": publish, **offers},
+        "/v1/whep/{session_id}": {
+            "parameters": session,
+            "post": _operation("Hear a session's music, by WHEP", "201", key) | _text(SDP),
+            **offers,
+        },
+        "/v1/offer": {"post": talk, **offers},
+        "/v1/peers/{peer_id}": {
+            "parameters": peer,
+            "patch": _operation("Trickle candidates", "204", key) | _text(FRAGMENT),
+            "delete": _operation("End a peer; its session waits for another", "200", key),
+            "options": _operation("What is taken here", "200"),
+        },
+    }
+
+
+def _text(kind: str) -> dict[str, Any]:
+    return {"requestBody": {"content": {kind: {"schema": {"type": "string"}}}}}
 
 
 def _operation(

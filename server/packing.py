@@ -67,14 +67,7 @@ class Coded:
     """Through an encoder of FFmpeg that gives one packet for each frame."""
 
     def __init__(self, kind: Kind, channels: int) -> None:
-        name, options = CODED[kind]
-        encoder = av.CodecContext.create(name, "w")
-        assert isinstance(encoder, AudioCodecContext)
-        encoder.sample_rate, encoder.layout, encoder.format = WIRE_RATE, LAYOUTS[channels], "s16"
-        encoder.options = options
-        if kind is Kind.OPUS:
-            encoder.bit_rate = OPUS_BITS_PER_S
-        self._kind, self._encoder, self._channels = kind, encoder, channels
+        self._kind, self._encoder, self._channels = kind, encoder_of(kind, channels), channels
         self._waiting: F32 = np.zeros(0, np.float32)  # bound: less than a frame
         self._at = 0
 
@@ -102,3 +95,15 @@ class Coded:
         frame.sample_rate, frame.pts, frame.time_base = WIRE_RATE, self._at, Fraction(1, WIRE_RATE)
         self._at += len(samples)
         return count, b"".join(bytes(packet) for packet in self._encoder.encode(frame))
+
+
+def encoder_of(kind: Kind, channels: int) -> AudioCodecContext:
+    """Takes frames of `FRAME` samples of 16 bits and gives a packet for each."""
+    name, options = CODED[kind]
+    encoder = av.CodecContext.create(name, "w")
+    assert isinstance(encoder, AudioCodecContext)
+    encoder.sample_rate, encoder.layout, encoder.format = WIRE_RATE, LAYOUTS[channels], "s16"
+    encoder.options = options
+    if kind is Kind.OPUS:
+        encoder.bit_rate = OPUS_BITS_PER_S
+    return encoder

@@ -84,14 +84,8 @@ async def create(request: Request) -> Response:
         session_id, secret = host.invite()
     except TooOften as error:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
-    except Draining:
-        raise Refused(503, "draining", "the server is going away") from None
-    except Hanging:
-        host.metrics.refused.labels("hanging").inc()
-        raise Refused(503, "model_unavailable", "the engine does not answer", RETRY_S) from None
-    except NoRoom as full:
-        host.metrics.refused.labels("capacity").inc()
-        raise Refused(503, "capacity", str(full), full.retry_s) from None
+    except (Draining, Hanging, NoRoom) as error:
+        raise no_session(host, error) from None
     made = {
         "session_id": session_id,
         "client_secret": {"value": secret, "expires_s": SECRET_S},
@@ -103,6 +97,18 @@ async def create(request: Request) -> Response:
         "label": host.player.label,
     }
     return JSONResponse(made, 201, {"location": f"/v1/sessions/{session_id}", "cache-control": "no-store"})
+
+
+def no_session(host: Host, error: Draining | Hanging | NoRoom) -> Refused:
+    """Why nobody new is let in."""
+    if isinstance(error, Draining):
+        host.metrics.refused.labels("draining").inc()
+        return Refused(503, "draining", "the server is going away", RETRY_S)
+    if isinstance(error, Hanging):
+        host.metrics.refused.labels("hanging").inc()
+        return Refused(503, "model_unavailable", "the engine does not answer", RETRY_S)
+    host.metrics.refused.labels("capacity").inc()
+    return Refused(503, "capacity", str(error), error.retry_s)
 
 
 async def look(request: Request) -> Response:
@@ -145,6 +151,7 @@ async def version(request: Request) -> Response:
         "label": player.label,
         "config": msgspec.to_builtins(host_of(request).config),
         "asks_for_a_key": host_of(request).door.asks_for_a_key,
+        "webrtc": request.app.state.peers is not None,
         "records": host_of(request).recorder.shelf is not None,
     }
     return JSONResponse(about)
@@ -175,7 +182,11 @@ def urls(request: Request, session_id: str) -> dict[str, Any]:
     base = str(request.base_url).rstrip("/")
     token = f"?token={host.door.listening(session_id)}" if host.door.asks_for_a_key else ""
     sounds = {ending: f"{base}/v1/sessions/{session_id}/audio.{ending}{token}" for ending in ENDINGS}
-    return {"ws": f"ws{base.removeprefix('http')}/v1/stream", "audio": sounds}
+    found: dict[str, Any] = {"ws": f"ws{base.removeprefix('http')}/v1/stream", "audio": sounds}
+    if request.app.state.peers:
+        found |= {"offer": f"{base}/v1/offer", "whip": f"{base}/v1/whip/{session_id}"}
+        found |= {"whep": f"{base}/v1/whep/{session_id}{token}"}
+    return found
 
 
 def _shown(request: Request, hosted: Hosted) -> dict[str, Any]:
@@ -196,13 +207,19 @@ def _shown(request: Request, hosted: Hosted) -> dict[str, Any]:
     }
 
 
-async def body(request: Request, kind: type[T]) -> T:
+async def read_body(request: Request, most: int) -> bytes:
     """Raises Refused."""
     read = b""
     async for part in request.stream():
         read += part
-        if len(read) > MOST_BODY:
-            raise Refused(413, "message_too_large", f"a body has at most {MOST_BODY} bytes")
+        if len(read) > most:
+            raise Refused(413, "message_too_large", f"a body has at most {most} bytes")
+    return read
+
+
+async def body(request: Request, kind: type[T], most: int = MOST_BODY) -> T:
+    """Raises Refused."""
+    read = await read_body(request, most)
     try:
         return msgspec.convert(parse(read or b"{}"), kind)
     except (ProtocolError, msgspec.ValidationError) as error:

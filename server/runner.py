@@ -67,6 +67,12 @@ class Runner:
             self._openings.append((key, make))
             self._change.notify()
 
+    def knows(self, key: str) -> bool:
+        """Whether there is a voice of this key, or will be, or orders for one. From any thread."""
+        with self._change:
+            known = {*self._orders, *self.voices.keys(), *dict(self._openings)}
+            return key in known
+
     def hangs_s(self, now_s: float) -> float:
         """For how long the work at hand has been taking too long; 0 when all is well. From any thread."""
         limit_s = self._limit_s

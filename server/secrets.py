@@ -100,6 +100,14 @@ class Door:
         if token is not None:
             self._unused.pop(token, None)
 
+    def withdraw(self, session_id: str) -> None:
+        """Somebody else opened it; its secret opens nothing any more."""
+        self._unused = {s: held for s, held in self._unused.items() if held[0] != session_id}
+
+    def stream_of(self, bearer: str) -> str:
+        """The session of a stream key: always the same, also in a server after this one that signs with the same key."""
+        return f"s-{self._sign('stream', bearer)[:16]}"
+
     def invited_ids(self, now_s: float) -> set[str]:
         """Sessions that somebody may still open."""
         return {session_id for session_id, until_s in self._unused.values() if until_s > now_s}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from server.config import SessionConfig
 from server.delivery import Patience
@@ -13,6 +15,7 @@ from server.protocol.limits import Limits
 from server.protocol.messages import SessionLimits, VideoFormat
 from server.protocol.values import VideoCodec
 from server.recording.shelf import RecordingLimits
+from server.webrtc.limits import PeerLimits
 
 SNAPSHOT_EVERY_S = 1.0
 """So much music is lost at most when the server is killed; it is made again. A checkpoint costs the engine 1 to 2 ms."""
@@ -47,10 +50,23 @@ class Settings:
     recordings: Path | None = None
     """The folder that sessions may be recorded into; None: none is."""
     recording: RecordingLimits = field(default_factory=RecordingLimits)
+    peers: PeerLimits = field(default_factory=PeerLimits)
+    ice_addresses: tuple[str, ...] = ()
+    """Where WebRTC is listened for; none: at all of this machine's addresses that others can reach."""
+    ice_servers: tuple[str, ...] = ()
+    """STUN servers, that a server behind an address translation is told its own address by: `stun:host:port`."""
+    redirect: str | None = None
+    """Base URL of another server, that publishers are sent to when this one has no room."""
 
     def __post_init__(self) -> None:
         if self.chunk_ms not in CHUNKS_MS:
             raise ValueError(f"chunks are of {', '.join(map(str, CHUNKS_MS))} ms, not {self.chunk_ms}")
+        for address in self.ice_addresses:
+            ipaddress.ip_address(address)
+        if wrong := [server for server in self.ice_servers if not server.startswith("stun:")]:
+            raise ValueError(f"expected stun:HOST or stun:HOST:PORT, found {wrong[0]}")
+        if self.redirect is not None and urlsplit(self.redirect).scheme not in ("http", "https"):
+            raise ValueError(f"expected http://... or https://... to redirect to, found {self.redirect}")
 
     @property
     def video(self) -> VideoFormat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from server.delivery import AudioOut
 from server.feed import Feed
@@ -23,6 +24,21 @@ def settled(wanted: AudioFormat) -> AudioFormat:
         said = f"this server sends {', '.join(KINDS)}, not {wanted.codec}"
         raise ProtocolError(ErrorCode.UNSUPPORTED_CODEC, said, "audio.codec")
     return AudioFormat(wanted.codec, WIRE_RATE, wanted.channels)
+
+
+class Outlet(Protocol):
+    """Where one attachment's music goes. sent: samples. next: one after the last sample that was sent."""
+
+    feed: Feed
+    form: AudioFormat
+    sent: int
+    next: int
+
+    def say(self, out: AudioOut, newest_us: int, revision: int) -> Iterator[bytes]:
+        """What is to be put on the line for this chunk."""
+
+    def end(self) -> Iterator[bytes]:
+        """The same for what was held back."""
 
 
 class Speaker:

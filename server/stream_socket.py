@@ -17,7 +17,7 @@ from server.gate import TooOften
 from server.host import Host
 from server.line import Line, reason_of
 from server.protocol import SUBPROTOCOL
-from server.protocol.errors import ErrorCode, ProtocolError
+from server.protocol.errors import ErrorCode
 from server.secrets import bearer
 from server.visitors import address_of
 
@@ -107,29 +107,14 @@ class Connection:
         try:
             async with asyncio.timeout(self._limits.handshake_s) as handshake:
                 while (received := await self._websocket.receive())["type"] == "websocket.receive":
-                    self._take(received)
+                    self._conversation.receive(_data_of(received))
                     if self._conversation.hosted:
                         handshake.reschedule(None)
             self._code = received.get("code", 1006)
         except TimeoutError:
             self._line.fail(ErrorCode.BAD_HANDSHAKE, f"nothing began within {self._limits.handshake_s} s")
 
-    def _take(self, received: Any) -> None:
-        """One message; what is wrong with it is told."""
-        if self._line.closing is not None:
-            return
-        try:
-            text, data = received.get("text"), received.get("bytes")
-            if text is not None:
-                self._conversation.text(text)
-            elif data is not None:
-                self._conversation.binary(data)
-        except ProtocolError as error:
-            self._refuse(error)
-        except Exception:
-            self._line.fail(ErrorCode.INTERNAL, "something went wrong here; the session may still be there")
-            raise
 
-    def _refuse(self, error: ProtocolError) -> None:
-        self._host.metrics.errors.labels(str(error.code)).inc()
-        self._line.refuse(error, self._host.monotonic())
+def _data_of(received: Any) -> str | bytes:
+    text = received.get("text")
+    return received.get("bytes") or b"" if text is None else str(text)

@@ -114,3 +114,9 @@ def served(serve: Serve) -> Iterator[Served]:
     """One server for every test that needs nothing special."""
     with serve(raw_video=True, max_sessions=64, resume_window_s=3) as shared:
         yield shared
+
+
+@pytest.fixture
+def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aioice leaves 127.0.0.1 out; here it is the only address of servers and clients."""
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"])

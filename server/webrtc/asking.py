@@ -1,0 +1,69 @@
+"""What the routes of WebRTC have in common: the body of an offer, and the answer to one."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.gate import TooOften
+from server.host import Host
+from server.rest import Refused, read_body
+from server.secrets import Caller
+from server.visitors import address_of
+from server.webrtc.offers import Offer, Purpose, Unfit, read
+from server.webrtc.peer import Peer
+from server.webrtc.peers import Peers
+from server.webrtc.routes import RESOURCE
+
+SDP = "application/sdp"
+
+
+def peers_of(request: Request) -> Peers:
+    peers: Peers = request.app.state.peers
+    return peers
+
+
+async def text_of(request: Request, media_type: str, most: int) -> str:
+    """The body of this type. Raises Refused: 413, 415, 400."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != media_type:
+        raise Refused(415, "bad_request", f"the body is to be {media_type}")
+    try:
+        return (await read_body(request, most)).decode()
+    except UnicodeDecodeError:
+        raise Refused(400, "bad_request", "the body is not UTF-8") from None
+
+
+def check_rate(request: Request) -> None:
+    """Offers count as connections. Raises Refused."""
+    try:
+        peers_of(request).host.gate.check_connect(address_of(request))
+    except TooOften as error:
+        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
+
+
+def caller_of(request: Request, token: str | None) -> Caller:
+    """Who asks with this token. Raises Refused."""
+    try:
+        return peers_of(request).host.gate.caller(token, address_of(request))
+    except TooOften as error:
+        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
+
+
+def offer_of(request: Request, text: str, purpose: Purpose) -> Offer:
+    """Raises Refused."""
+    peers = peers_of(request)
+    try:
+        return read(text, purpose, peers.host.settings.peers)
+    except Unfit as error:
+        raise peers.unfit(error) from None
+
+
+def created(host: Host, peer: Peer, sdp: str, session_id: str) -> Response:
+    """201 as RFC 9725 has it, for players too. The session's id tells where its music is."""
+    return Response(sdp, 201, headers(host, peer) | {"cuestream-session": session_id}, SDP)
+
+
+def headers(host: Host, peer: Peer) -> dict[str, str]:
+    said = {"location": RESOURCE.format(peer_id=peer.id), "etag": peer.etag, "cache-control": "no-store"}
+    links = ", ".join(f'<{uri}>; rel="ice-server"' for uri in host.settings.ice_servers)
+    return said | ({"link": links} if links else {})

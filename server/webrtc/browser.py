@@ -1,0 +1,94 @@
+"""One offer for browsers: video up, music down, and a data channel with the messages of the websocket. /v1/offer.
+
+Its bearer is what a websocket would bring, or a resume handle. The session is begun or resumed by the first message on the
+channel, as there.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from aiortc import MediaStreamTrack
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from server.conversation import Conversation
+from server.hosted import Hosted
+from server.line import Line
+from server.rest import Refused, body
+from server.secrets import Anybody, Hearing, bearer
+from server.visitors import address_of
+from server.webrtc.asking import caller_of, check_rate, headers, offer_of, peers_of
+from server.webrtc.bodies import Answered, Offered
+from server.webrtc.channel import Channel
+from server.webrtc.incoming import Incoming
+from server.webrtc.music import Airing
+from server.webrtc.offers import BROWSER
+from server.webrtc.peer import Peer
+from server.webrtc.peers import Peers
+
+
+async def meet(request: Request) -> Response:
+    """The route."""
+    check_rate(request)
+    peers, token = peers_of(request), bearer(request.headers)
+    offered = await body(request, Offered, peers.host.settings.peers.sdp_bytes)
+    _check(request, token)
+    offer = offer_of(request, offered.sdp, BROWSER)
+    browser = Browser(peers, token, address_of(request))
+    peer, answer = await peers.answer(offer, token, browser.music, browser.take)
+    browser.live_on(peer)
+    said = Answered("answer", answer, peers.host.settings.ice_servers)
+    return JSONResponse(msgspec.to_builtins(said), 201, headers(peers.host, peer))
+
+
+def _check(request: Request, token: str | None) -> None:
+    """Raises Refused."""
+    host = peers_of(request).host
+    if token and host.door.session_of(token, host.monotonic())[1]:
+        return
+    caller = caller_of(request, token)
+    if isinstance(caller, Anybody):
+        said = "a key, a client secret or a resume handle is needed: Authorization: Bearer TOKEN"
+        raise Refused(401, "unauthorized", said)
+    if isinstance(caller, Hearing):
+        raise Refused(403, "forbidden", "this token lets its bearer hear a session, and no more")
+
+
+class Browser:
+    """A client over WebRTC: what `stream_socket.Connection` is for a websocket."""
+
+    def __init__(self, peers: Peers, token: str | None, address: str | None) -> None:
+        host = self._host = peers.host
+        self.music = peers.music()
+        self._line = Line(host.settings.limits)
+        self._conversation = Conversation(
+            host, self._line, token, address, lambda feed: Airing(feed, self.music)
+        )
+        self._channel = Channel(self._line, self._conversation, host.settings.peers.channel_bytes)
+        self._incoming = Incoming(host, self._shown)
+
+    def take(self, peer: Peer, track: MediaStreamTrack) -> None:
+        peer.work(self._incoming.take(track))
+
+    def live_on(self, peer: Peer) -> None:
+        """The peer waits to be connected, and nothing was received yet."""
+        peer.connection.on("datachannel", lambda come: self._channel.take(come, lambda: peer.end("left")))
+        peer.at_end(self._end)
+        peer.work(self._greet(peer))
+        peer.work(self._talk(peer))
+
+    def _shown(self) -> Hosted | None:
+        hosted = self._conversation.hosted
+        return hosted if hosted and hosted.line is self._line else None
+
+    async def _greet(self, peer: Peer) -> None:
+        await peer.connected()
+        await self._channel.begin(self._host.settings.limits.handshake_s)
+
+    async def _talk(self, peer: Peer) -> None:
+        await self._channel.carry()
+        peer.end("over")
+
+    def _end(self, reason: str) -> None:
+        if hosted := self._conversation.hosted:
+            hosted.detach(self._host.monotonic(), self._line, left=False)

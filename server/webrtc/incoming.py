@@ -1,0 +1,94 @@
+"""What comes in on the tracks of a peer: pictures for the session's eyes, and how loud the original sound is.
+
+aiortc decodes every frame, since each needs the ones before it. Of those only so many are looked at as the player wants, the
+newest each time: it is made small in a thread of the pool and then goes the way of every picture, through the session's mailbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import av
+from aiortc import MediaStreamTrack
+from aiortc.mediastreams import MediaStreamError
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from server.hearing import level_db
+from server.host import Host
+from server.hosted import Hosted
+from server.protocol.errors import ErrorCode, ProtocolError
+from server.protocol.media import Kind, Media, Size, StreamId
+from server.protocol.values import U32
+
+Where = Callable[[], Hosted | None]
+"""Gives the session that the peer belongs to now, None while or when it has none."""
+
+
+class Incoming:
+    """The tracks of one peer."""
+
+    def __init__(self, host: Host, where: Where) -> None:
+        self._host, self._where = host, where
+        self._smaller = Smaller(host.settings.video_edge)
+        self._seq = 0
+
+    async def take(self, track: MediaStreamTrack) -> None:
+        """Until it ends."""
+        work = self._pictures if track.kind == "video" else self._sound
+        try:
+            await work(track)
+        except MediaStreamError:
+            return
+
+    async def _pictures(self, track: MediaStreamTrack) -> None:
+        """Each one at a time of its own, so that it does not matter how many come."""
+        apart_s, due_s = 1 / self._host.settings.video_fps, self._host.monotonic()
+        while True:
+            await asyncio.sleep(due_s - self._host.monotonic())
+            frame = await track.recv()
+            due_s = max(due_s + apart_s, self._host.monotonic())
+            if (hosted := self._where()) and isinstance(frame, av.VideoFrame):
+                await self._show(hosted, frame)
+
+    async def _show(self, hosted: Hosted, frame: av.VideoFrame) -> None:
+        came_s, most = self._host.monotonic(), self._host.settings.limits.image_pixels
+        if frame.width * frame.height > most:
+            self._host.metrics.frames.labels("refused").inc()
+            if hosted.line:
+                text = f"a picture has at most {most} pixels, this one {frame.width} x {frame.height}"
+                hosted.line.refuse(ProtocolError(ErrorCode.FRAME_TOO_LARGE, text), came_s)
+            return
+        media = await self._smaller.media(self._host.pool, frame, self._seq & U32)
+        self._seq += 1
+        self._host.metrics.frames.labels("taken").inc()
+        hosted.picture(came_s, media)
+
+    async def _sound(self, track: MediaStreamTrack) -> None:
+        while True:
+            frame = await track.recv()
+            if (hosted := self._where()) and isinstance(frame, av.AudioFrame):
+                samples = frame.to_ndarray().tobytes()
+                hosted.core.original_level(level_db(Media(Kind.PCM_S16, StreamId.ORIGINAL, 0, 0, samples)))
+
+
+class Smaller:
+    """Frames of any size and form as pictures without a codec, the longer edge `edge` at most."""
+
+    def __init__(self, edge: int) -> None:
+        self._edge, self._reformatter = edge, VideoReformatter()
+
+    async def media(self, pool: ThreadPoolExecutor, frame: av.VideoFrame, seq: int) -> Media:
+        """Times are those of the track, in microseconds from its first frame on."""
+        return await asyncio.get_running_loop().run_in_executor(pool, self._media, frame, seq)
+
+    def _media(self, frame: av.VideoFrame, seq: int) -> Media:
+        share = min(1.0, self._edge / max(frame.width, frame.height))
+        width, height = max(1, round(frame.width * share)), max(1, round(frame.height * share))
+        small = self._reformatter.reformat(
+            frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
+        )
+        at_us = 0 if frame.time is None else max(0, int(frame.time * 1_000_000))
+        data, size = small.to_ndarray().tobytes(), Size(width, height)
+        return Media(Kind.RGB24, StreamId.VIDEO, seq, at_us, data, size=size)

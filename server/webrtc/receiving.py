@@ -1,0 +1,96 @@
+"""What aiortc's receivers are given before they begin: every profile of H.264, and queues that cannot grow.
+
+aiortc offers two profiles and decodes all of them, for its decoder is FFmpeg's; FFmpeg's own publisher names the profile that it
+encodes. Its queues, from the network to the decoder and from there to the track, have no bound: a decoder that is slower than the
+video, or a loop that is late, would fill the memory. Those put here instead forget, and ask for a keyframe where that is needed.
+The two attributes that they replace are private; `tests/server/test_webrtc_queues.py` says what is expected of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import Callable
+from typing import Any
+
+from aiortc import RTCRtpCodecParameters, RTCRtpReceiver
+from aiortc.codecs import CODECS
+
+PROFILES = {110: "4d001f", 112: "64001f", 114: "640c1f"}
+"""Main, high and constrained high, by the payload types that nothing else has; an answer uses those of its offer."""
+START_CODE = b"\x00\x00\x00\x01"
+IDR = 5
+NAL_TYPE = 0x1F
+VP8_INTER = 1
+
+
+def know_profiles() -> None:
+    """Let offers of H.264 in every usual profile be answered. Once for the process; a second call changes nothing."""
+    plain = next(c for c in CODECS["video"] if c.name == "H264")
+    known = {codec.parameters.get("profile-level-id") for codec in CODECS["video"]}
+    for payload_type, profile in PROFILES.items():
+        if profile not in known:
+            CODECS["video"].append(
+                RTCRtpCodecParameters(
+                    mimeType=plain.mimeType,
+                    clockRate=plain.clockRate,
+                    payloadType=payload_type,
+                    rtcpFeedback=list(plain.rtcpFeedback),
+                    parameters=plain.parameters | {"profile-level-id": profile},
+                )
+            )
+
+
+def bound(receiver: RTCRtpReceiver, most: int, lost: Callable[[int], object]) -> None:
+    """Give a receiver that has its track, and has not begun, its queues. lost: see `Backlog`."""
+    receiver._RTCRtpReceiver__decoder_queue = Backlog(most, lost)  # type: ignore[attr-defined]
+    receiver.track._queue = Newest()  # type: ignore[attr-defined]
+
+
+class Backlog(queue.Queue[Any]):
+    """Encoded frames before the decoder: when `most` wait, all go, and those of a video that follow until a keyframe.
+
+    lost: told how many went. The end, None, goes ahead of what waits, for the loop waits until the decoder has met it.
+    """
+
+    def __init__(self, most: int, lost: Callable[[int], object]) -> None:
+        super().__init__()  # bound: most
+        self._most, self._lost = most, lost
+        self._needs_key = False
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        if item is None:
+            self._forget()
+        elif not self._takes(*item):
+            self._lost(1)
+            return
+        super().put(item)
+
+    def _takes(self, codec: RTCRtpCodecParameters, frame: Any) -> bool:
+        if self.qsize() >= self._most:
+            self._lost(self._forget())
+            self._needs_key = codec.mimeType.startswith("video/")
+        self._needs_key = self._needs_key and not is_key(codec.name, frame.data)
+        return not self._needs_key
+
+    def _forget(self) -> int:
+        with self.mutex:
+            count = len(self.queue)
+            self.queue.clear()
+        return count
+
+
+class Newest(asyncio.Queue[Any]):
+    """Decoded frames before whoever looks at them: one, the newest."""
+
+    async def put(self, item: Any) -> None:
+        while not self.empty():  # bound: 1, then the older one goes
+            self.get_nowait()
+        self.put_nowait(item)
+
+
+def is_key(codec: str, data: bytes) -> bool:
+    """Whether a frame can be decoded without the ones before it. H.264 as Annex B."""
+    if codec.upper() == "VP8":
+        return bool(data) and not data[0] & VP8_INTER
+    return any(unit[:1] and unit[0] & NAL_TYPE == IDR for unit in data.split(START_CODE))
