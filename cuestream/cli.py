@@ -290,6 +290,14 @@ def serve(
     recordings_gb: Annotated[
         float, typer.Option(min=0.001, help="when so much lies in that folder, nothing more is recorded")
     ] = 20.0,
+    outputs: Annotated[
+        Path | None,
+        typer.Option(help="folder that sessions may be written to while they play; without it none is"),
+    ] = None,
+    push: Annotated[
+        list[str] | None,
+        typer.Option(help="a host that sessions may be pushed to by RTMP and SRT; '*' is all of them"),
+    ] = None,
     ice_address: Annotated[
         list[str] | None,
         typer.Option(help="an address of this machine where WebRTC is listened for; default: all"),
@@ -331,6 +339,8 @@ def serve(
             limits=Limits(raw_video=raw_video),
             recordings=recordings,
             recording=room,
+            outputs=outputs,
+            push_hosts=tuple(push or ()),
             ice_addresses=tuple(ice_address or ()),
             ice_servers=tuple(ice_server or ()),
             redirect=redirect,

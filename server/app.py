@@ -20,6 +20,7 @@ from server.guard import Guard
 from server.host import Host
 from server.metrics import CONTENT_TYPE
 from server.openapi import description
+from server.output import rest as outputs
 from server.protocol.asyncapi import asyncapi
 from server.recording import rest as recordings
 from server.settings import Settings
@@ -62,6 +63,9 @@ def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Sta
         Route(SESSION + "/audio.{ending}", http_audio.listen, methods=["GET"]),
         Route(SESSION + "/recording", recordings.begin, methods=["POST"]),
         Route(SESSION + "/recording", recordings.end, methods=["DELETE"]),
+        Route(SESSION + "/output", outputs.begin, methods=["POST"]),
+        Route(SESSION + "/output", outputs.look, methods=["GET"]),
+        Route(SESSION + "/output", outputs.end, methods=["DELETE"]),
         Route(RECORDING, recordings.look, methods=["GET"]),
         Route(RECORDING + "/{name}", recordings.fetch, methods=["GET"]),
         WebSocketRoute("/v1/stream", stream),

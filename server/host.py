@@ -23,6 +23,8 @@ from server.gate import Gate
 from server.hosted import Hosted, House
 from server.metrics import Metrics
 from server.orders import Orders, Report
+from server.output.folder import Folder
+from server.output.outputs import Outputs
 from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
 from server.protocol.errors import ErrorCode
@@ -73,6 +75,8 @@ class Host:
         recordings = Recordings(settings.recordings, settings.recording) if settings.recordings else None
         about = {"cuestream": __version__, "model": player.name, "label": player.label}
         self.recorder = Recorder(recordings, settings.limits, self.metrics, self.door.downloading, about)
+        folder = Folder(settings.outputs, settings.output) if settings.outputs else None
+        self.outputs = Outputs(folder, settings.push_hosts, settings.output, settings.limits, self.metrics)
         self._house = House(
             player,
             settings,
@@ -106,7 +110,7 @@ class Host:
     async def stop(self) -> None:
         assert self._runner is not None
         self.end_all()
-        await self.recorder.stop()
+        await asyncio.gather(self.recorder.stop(), self.outputs.stop())
         try:
             await asyncio.to_thread(self._runner.stop)
         except TimeoutError as error:

@@ -26,6 +26,7 @@ from server.lifetime import CLOSES, Lifetime, Reason
 from server.line import Line
 from server.metrics import Metrics
 from server.orders import Orders
+from server.output.outputs import Output
 from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
 from server.protocol.errors import ErrorCode, ProtocolError
@@ -111,6 +112,8 @@ class Hosted:
         self.taps: list[Listener] = []  # bound: http_audio.MOST_LISTENERS
         self.tape: Tape | None = None
         """What records it."""
+        self.output: Output | None = None
+        """What sends it on, or did."""
         self._house, self._stamps = house, Stamps()
         self._life = Lifetime.begin(house.settings.limits, now_s)
         self._second_s = self._ticked_s = now_s
@@ -222,6 +225,8 @@ class Hosted:
         self.watching.picture(now_s, media)
         if self.tape:
             self.tape.picture(now_s, media)
+        if self.output:
+            self.output.picture(now_s, media)
 
     def _show(self, came_s: float, pixels: U8, at_us: int) -> None:
         playout = self.core.playout

@@ -118,6 +118,26 @@ class Metrics:
         self.recording_left_out = Counter(
             "cuestream_recording_left_out_pictures", "Pictures that a recording left out", registry=registry
         )
+        self.outputs = Gauge("cuestream_outputs", "Outputs that run", registry=registry)
+        self.outputs_ended = Counter(
+            "cuestream_outputs_ended", "Outputs by why they ended", ["reason"], registry=registry
+        )
+        self.outputs_refused = Counter(
+            "cuestream_outputs_refused", "Outputs that did not begin", ["code"], registry=registry
+        )
+        self.output_reconnects = Counter(
+            "cuestream_output_reconnects", "Connections made anew, of outputs that ended", registry=registry
+        )
+        self.output_lost = Counter(
+            "cuestream_output_lost_samples",
+            "Samples that outputs that ended sent to nobody, 48 kHz",
+            registry=registry,
+        )
+        self.output_left_out = Counter(
+            "cuestream_output_left_out_pictures",
+            "Pictures left out of outputs that ended",
+            registry=registry,
+        )
         self.skipped = Counter(
             "cuestream_http_skipped_samples",
             "Samples that a slow HTTP listener or a WebRTC track missed, 48 kHz",

@@ -8,13 +8,15 @@ import msgspec
 
 from cuestream import __version__
 from server.http_audio import ENDINGS
+from server.output.outputs import OutputState
+from server.output.rest import Push
 from server.protocol.config import Config
 from server.protocol.messages import RecordingState, SessionLimits
 from server.recording.rest import Begin
 from server.rest import Change
 from server.webrtc.bodies import Answered, Offered
 
-KINDS = (Answered, Begin, Change, Config, Offered, RecordingState, SessionLimits)
+KINDS = (Answered, Begin, Change, Config, Offered, OutputState, Push, RecordingState, SessionLimits)
 SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
 
 
@@ -44,6 +46,13 @@ def description() -> dict[str, Any]:
             "post": _operation("Begin to record it", "201", key)
             | {"requestBody": {"content": {"application/json": {"schema": _ref("Begin")}}}},
             "delete": _operation("Finish its recording", "200", key),
+        },
+        f"{one}/output": {
+            "parameters": session,
+            "post": _operation("Push it to a server, or write it to a file, while it plays", "201", key)
+            | {"requestBody": {"content": {"application/json": {"schema": _ref("Push")}}}},
+            "get": _operation("Look at its output", "200", key),
+            "delete": _operation("Finish its output", "200", key),
         },
         "/v1/recordings/{recording_id}": {
             "parameters": recording,

@@ -153,6 +153,7 @@ async def version(request: Request) -> Response:
         "asks_for_a_key": host_of(request).door.asks_for_a_key,
         "webrtc": request.app.state.peers is not None,
         "records": host_of(request).recorder.shelf is not None,
+        "outputs": host_of(request).outputs.kinds,
     }
     return JSONResponse(about)
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from server.config import SessionConfig
 from server.delivery import Patience
 from server.doorstep import DoorLimits
+from server.output.limits import OutputLimits
 from server.playout import Limits as PlayoutLimits
 from server.protocol.limits import Limits
 from server.protocol.messages import SessionLimits, VideoFormat
@@ -50,6 +51,11 @@ class Settings:
     recordings: Path | None = None
     """The folder that sessions may be recorded into; None: none is."""
     recording: RecordingLimits = field(default_factory=RecordingLimits)
+    outputs: Path | None = None
+    """The folder that sessions may be written to while they play, as files and as HLS; None: none is."""
+    push_hosts: tuple[str, ...] = ()
+    """Servers that sessions may be pushed to by RTMP and SRT, `*` for all of them."""
+    output: OutputLimits = field(default_factory=OutputLimits)
     peers: PeerLimits = field(default_factory=PeerLimits)
     ice_addresses: tuple[str, ...] = ()
     """Where WebRTC is listened for; none: at all of this machine's addresses that others can reach."""

@@ -1,0 +1,43 @@
+"""The limits of outputs. An operator may change each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GB = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLimits:
+    at_once: int = 4
+    """Outputs of all sessions; each has a process of its own."""
+    length_s: float = 12 * 3600.0
+    """Of one output; then it is finished."""
+    folder_bytes: int = 20 * GB
+    """All that lies in the folder; when it is full, no file begins and what runs is finished."""
+    free_bytes: int = GB // 2
+    """What stays free on the disk, the same."""
+    delay_ms: int = 5_000
+    """The longest that pictures may be held back."""
+    waiting_s: float = 10.0
+    """Music that may wait for a slow target; then a connection is made anew, and a file has failed."""
+    waiting_pictures: int = 128
+    """Pictures that may wait for it; then the oldest goes and is counted."""
+    held_pictures: int = 512
+    held_bytes: int = 64 * 1024 * 1024
+    """Pictures that are held back for the delay; then the oldest goes and is counted."""
+    connect_s: float = 10.0
+    """For a target to answer."""
+    stall_s: float = 10.0
+    """For a target to take anything at all."""
+    finish_s: float = 10.0
+    """For what waits to be sent at the end; then it is cut off."""
+    retry_s: float = 1.0
+    """Before the second try to connect; twice as long each time."""
+    retry_most_s: float = 30.0
+    give_up_s: float = 600.0
+    """Without a connection; then the output has failed."""
+    fps: int = 25
+    """Of pictures that are encoded here."""
+    video_kbps: int = 3_000
+    """Of them, at most."""

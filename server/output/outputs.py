@@ -1,0 +1,243 @@
+"""The loop's side of outputs: which there are, and what each is to be told of its session. It touches no file and no network.
+
+An output listens to its session as an endless sound does, and hears silence while nothing plays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections import Counter
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from engine.frames import F32
+from server.delivery import Delivery
+from server.errors import SessionError
+from server.metrics import Metrics
+from server.output.folder import Folder
+from server.output.limits import OutputLimits
+from server.output.sender import Reason, Sender, State, Told
+from server.output.targets import Allowed, Target, What, target_of
+from server.output.wire import Heard, Job, Pictured
+from server.protocol.limits import Limits
+from server.protocol.media import Media
+from server.recording.tape import EVERYTHING
+from server.resampling import WIRE_RATE
+
+if TYPE_CHECKING:
+    from server.hosted import Hosted
+
+SILENT_AFTER_S = 0.1
+STOP_SPARE_S = 5.0
+"""How much longer than `finish_s` a server that ends waits for its outputs."""
+NO_SRT = "SRT needs the program ffmpeg on the server's machine: apt-get install ffmpeg"
+
+
+class OutputState(Struct, frozen=True):
+    """How an output stands. url: without keys. delay_ms: how long the pictures wait, null for music alone."""
+
+    url: str
+    what: What
+    delay_ms: int | None
+    state: State
+    reason: Reason | None
+    samples: int
+    lost_samples: int
+    left_out_pictures: int
+    reconnects: int
+    error: str
+
+
+class Outputs:
+    """folder: None where no files are written. hosts: that may be pushed to."""
+
+    def __init__(
+        self,
+        folder: Folder | None,
+        hosts: tuple[str, ...],
+        limits: OutputLimits,
+        pictures: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self.limits, self._folder, self._pictures, self._metrics = limits, folder, pictures, metrics
+        self._allowed = Allowed(hosts, folder.root if folder else None)
+        self.running: set[Output] = set()  # bound: at_once, then SessionError
+
+    @property
+    def kinds(self) -> list[str]:
+        """What may be done here."""
+        return ["file", "hls"] * bool(self._allowed.folder) + ["rtmp", "srt"] * bool(self._allowed.hosts)
+
+    def begin(self, hosted: Hosted, url: str, what: What, delay_ms: int | None) -> Output:
+        """delay_ms: None takes the one after which music knows a picture. Raises SessionError."""
+        if len(self.running) >= self.limits.at_once:
+            self._refuse("output_refused", f"{self.limits.at_once} outputs are running, as many as may")
+        if hosted.output in self.running:
+            self._refuse("output_refused", "this session has an output already")
+        try:
+            target = target_of(url, what, self._allowed)
+            delay = delay_of(hosted, what, delay_ms, self.limits.delay_ms)
+        except SessionError as error:
+            self._refuse(error.code, str(error))
+        if target.srt and shutil.which("ffmpeg") is None:
+            self._refuse("output_off", NO_SRT)
+        output = Output(self, hosted, target, what, delay)
+        self.running.add(output)
+        self._metrics.outputs.set(len(self.running))
+        output.start()
+        return output
+
+    def sender(self, output: Output) -> Sender:
+        limits, pictures, delay_ms = self.limits, self._pictures, output.delay_ms
+        job = Job(
+            output.target,
+            None if delay_ms is None else delay_ms * WIRE_RATE // 1000,
+            limits.fps,
+            limits.video_kbps,
+            limits.held_pictures,
+            limits.held_bytes,
+            pictures.image_pixels,
+            pictures.raw_video,
+        )
+        loop = asyncio.get_running_loop()
+
+        def tell(told: Told) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._ended, output, told)
+
+        return Sender(job, limits, None if output.target.stays else self._folder, tell)
+
+    def _refuse(self, code: str, text: str) -> NoReturn:
+        self._metrics.outputs_refused.labels(code).inc()
+        raise SessionError(code, text)
+
+    def _ended(self, output: Output, told: Told) -> None:
+        self.running.discard(output)
+        output.ended.set()
+        output.leave()
+        self._metrics.outputs.set(len(self.running))
+        self._metrics.outputs_ended.labels(told.reason or "failed").inc()
+        self._metrics.output_reconnects.inc(told.reconnects)
+        self._metrics.output_lost.inc(told.lost_samples)
+        self._metrics.output_left_out.inc(told.left_out_pictures)
+
+    async def stop(self) -> None:
+        """Finish all of them."""
+        for output in list(self.running):
+            output.finish("session_ended")
+        most_s = self.limits.finish_s + STOP_SPARE_S
+        await asyncio.gather(*(asyncio.to_thread(output.join, most_s) for output in self.running))
+
+
+class Output:
+    """One output of one session: a listener that has a turn in each tick. `ended`: set when everything is sent."""
+
+    def __init__(
+        self, outputs: Outputs, hosted: Hosted, target: Target, what: What, delay_ms: int | None
+    ) -> None:
+        self.hosted, self.target, self.what, self.delay_ms = hosted, target, what, delay_ms
+        self.ended = asyncio.Event()
+        ring = hosted.core.playout.ring
+        self._delivery = Delivery(EVERYTHING, ring.end, Counter())
+        self._feed = hosted.feed(ring.end)
+        self._expected = self._feed.next  # the wire's sample that comes next
+        self._at = 0  # the output's sample that comes next
+        self._heard_s: float | None = None
+        self._sender = outputs.sender(self)
+
+    def start(self) -> None:
+        self.hosted.taps.append(self)
+        self.hosted.output = self
+        self._sender.start()
+        self.hosted.wake()
+
+    def tick(self, now_s: float) -> None:
+        self._heard_s = now_s if self._heard_s is None else self._heard_s
+        for out in self._delivery.take(self.hosted.core.playout, now_s):
+            self._music(*self._feed.push(out))
+            self._heard_s = now_s
+        if (missing_s := now_s - self._heard_s) > SILENT_AFTER_S:
+            self._heard_s = now_s
+            self._put(np.zeros(int(missing_s * WIRE_RATE), np.float32))
+
+    def picture(self, now_s: float, media: Media) -> None:
+        if self.delay_ms is None:
+            return
+        playout = self.hosted.core.playout
+        sample = self._at
+        if playout.clock:
+            sample += self.hosted.wire_samples(playout.position(now_s)) - self._expected
+        self._sender.put(Pictured(max(0, sample), media))
+
+    def end(self) -> None:
+        """Its session is over."""
+        self._music(*self._feed.flush())
+        self.finish("session_ended")
+
+    def finish(self, reason: Reason) -> None:
+        """Once; later calls change nothing."""
+        self._sender.finish(reason)
+
+    def leave(self) -> None:
+        """Its session hears no more of it."""
+        if self in self.hosted.taps:
+            self.hosted.taps.remove(self)
+
+    def join(self, timeout_s: float) -> bool:
+        return self._sender.join(timeout_s)
+
+    @property
+    def state(self) -> OutputState:
+        told = self._sender.told
+        return OutputState(
+            self.target.shown,
+            self.what,
+            self.delay_ms,
+            told.state,
+            told.reason,
+            told.samples,
+            told.lost_samples,
+            told.left_out_pictures,
+            told.reconnects,
+            told.error,
+        )
+
+    def _music(self, first: int, samples: F32) -> None:
+        samples = samples[max(0, self._expected - first) :]
+        if first > self._expected:  # what was lost is silence
+            samples = np.concatenate((np.zeros(first - self._expected, np.float32), samples))
+        self._expected += len(samples)
+        self._put(samples)
+
+    def _put(self, samples: F32) -> None:
+        if len(samples):
+            self._sender.put(Heard(self._at, samples.tobytes()))
+            self._at += len(samples)
+
+
+def delay_of(hosted: Hosted, what: What, delay_ms: int | None, most: int) -> int | None:
+    """Milliseconds, None for music alone. Raises SessionError."""
+    if what == "music":
+        if delay_ms is not None:
+            raise SessionError("bad_request", "delay_ms is for pictures: what is 'mixed' then")
+        return None
+    wanted = answer_ms(hosted) if delay_ms is None else delay_ms
+    if not 0 <= wanted <= most:
+        raise SessionError("bad_request", f"expected delay_ms from 0 to {most}, found {wanted}")
+    return wanted
+
+
+def answer_ms(hosted: Hosted) -> int:
+    """After which music that knows a picture sounds, when the engine keeps up: all that is made ahead, and a piece."""
+    config = hosted.core.config
+    return 1000 * (config.limits.high + config.policy.chunk_steps * config.hop) // config.limits.rate
+
+
+def shown(output: Output) -> dict[str, object]:
+    told: dict[str, object] = msgspec.to_builtins(output.state)
+    return told

@@ -1,0 +1,115 @@
+"""The process of one output: takes messages from its standard input, opens the target once, writes, and says how it goes.
+
+It may hang in FFmpeg for as long as it likes; whoever started it ends it. When nobody does it ends by itself.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import msgspec
+from av.error import FFmpegError
+
+from server.output.reel import Reel, samples_of
+from server.output.targets import HLS, Target
+from server.output.wire import Heard, Job, Pictured, Report, read
+
+ALONE_S = 60
+"""A step may take so long; then nobody looks after this process any more."""
+INTERLEAVE_US = "500000"
+"""Sound is not held back for longer to wait for pictures."""
+SRT_SENDER = (
+    "ffmpeg",
+    "-nostdin",
+    "-loglevel",
+    "quiet",
+    "-probesize",
+    "65536",
+    "-f",
+    "mpegts",
+    "-i",
+    "pipe:0",
+)
+
+
+class Process:
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._srt: subprocess.Popen[bytes] | None = None
+        self._reel = Reel(job, self._open)
+        self._told = Report("starting")
+
+    def run(self, source: BinaryIO) -> None:
+        opened = False
+        while True:
+            _alarm()
+            message = read(source)
+            if isinstance(message, Heard):
+                self._reel.heard(message.first, samples_of(message.samples))
+            elif isinstance(message, Pictured):
+                self._reel.pictured(message.sample, message.media)
+            else:
+                break
+            opened = opened or self._told.state == "opening"
+            if opened:
+                self._tell("open")
+        self._reel.close()
+        if self._srt and self._srt.stdin:
+            self._srt.stdin.close()
+            if self._srt.wait():
+                raise ConnectionError("the SRT sender failed")
+        self._tell("done")
+
+    def _open(self) -> Any:
+        self._tell("opening")
+        target = self._job.target
+        if target.form == HLS:
+            Path(target.address).parent.mkdir()
+        options = {"flush_packets": "1", "max_interleave_delta": INTERLEAVE_US} | target.options
+        sink: Any = self._srt_sender(target) if target.srt else target.address
+        return av.open(sink, "w", format=target.form, options=options)
+
+    def _srt_sender(self, target: Target) -> Any:
+        """FFmpeg's own program, since PyAV's libraries come without SRT."""
+        command = [*SRT_SENDER, "-c", "copy", "-f", "mpegts", target.address]
+        self._srt = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        return self._srt.stdin
+
+    def _tell(self, state: str) -> None:
+        report = Report(state, self._reel.left_out)
+        if report != self._told:
+            self._told = report
+            tell(report)
+
+
+def tell(report: Report) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _alarm() -> None:
+    if hasattr(signal, "alarm"):
+        signal.alarm(ALONE_S)
+
+
+def main() -> int:
+    job = read(sys.stdin.buffer)
+    assert isinstance(job, Job)
+    try:
+        Process(job).run(sys.stdin.buffer)
+    except (FFmpegError, OSError, ValueError) as error:
+        said = (
+            getattr(error, "strerror", None) or type(error).__name__
+        )  # the address, with its keys, is not for others
+        tell(Report("error", error=said))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

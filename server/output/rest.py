@@ -1,0 +1,63 @@
+"""REST of outputs: begin one of a session, look at it, end it. The key is asked for, where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from server.errors import SessionError
+from server.http_audio import MOST_LISTENERS
+from server.output.outputs import STOP_SPARE_S, Output, shown
+from server.output.targets import What
+from server.rest import Refused, body, check_key, find, host_of
+
+STATUS = {"bad_request": 400, "output_forbidden": 403}
+
+
+class Push(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /v1/sessions/{id}/output. delay_ms: how long pictures wait; left out, until music knows them."""
+
+    url: str
+    what: What = "music"
+    delay_ms: int | None = None
+
+
+async def begin(request: Request) -> Response:
+    """It is answered at once; whether the target is there is seen by looking."""
+    check_key(request)
+    hosted, wanted = find(request), await body(request, Push)
+    if len(hosted.taps) >= MOST_LISTENERS:
+        raise Refused(409, "output_refused", f"{MOST_LISTENERS} listeners are here already")
+    try:
+        output = host_of(request).outputs.begin(hosted, wanted.url, wanted.what, wanted.delay_ms)
+    except SessionError as error:
+        raise Refused(STATUS.get(error.code, 409), error.code, str(error)) from None
+    return JSONResponse(shown(output), 201, {"cache-control": "no-store"})
+
+
+async def look(request: Request) -> Response:
+    check_key(request)
+    return JSONResponse(shown(_output(request)))
+
+
+async def end(request: Request) -> Response:
+    """Answered when everything is sent, or cut off."""
+    check_key(request)
+    output = _output(request)
+    output.finish("asked")
+    try:
+        async with asyncio.timeout(host_of(request).outputs.limits.finish_s + STOP_SPARE_S):
+            await output.ended.wait()
+    except TimeoutError:
+        raise Refused(503, "internal", "the output does not end") from None
+    return JSONResponse(shown(output))
+
+
+def _output(request: Request) -> Output:
+    output = find(request).output
+    if output is None:
+        raise Refused(404, "not_found", "this session has had no output; POST begins one")
+    return output

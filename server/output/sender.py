@@ -1,0 +1,224 @@
+"""One output in a thread of its own: it takes what the loop puts, feeds the process, connects again and keeps the limits.
+
+`put` never waits. A connection that breaks is made anew with growing pauses, and begins with what is new then; what was lost
+meanwhile is counted. A file that breaks has failed, with what was written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from threading import Condition, Thread
+from typing import Any, Literal, TypeAlias
+
+from server.output.child import Broken, Child
+from server.output.folder import Folder
+from server.output.limits import OutputLimits
+from server.output.wire import Heard, Job, Pictured
+from server.resampling import WIRE_RATE
+
+Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
+State: TypeAlias = Literal["connecting", "sending", "waiting", "finished", "failed"]
+BYTES = 4
+"""Of a sample in the pipe."""
+FULL = {
+    "quota": "the folder of outputs is full",
+    "disk": "too little is free on the disk of the outputs",
+}
+FETCH_S = 0.2
+"""How often the process is heard when there is nothing to say to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How an output stands. samples: given to the process. lost_samples: not sent to anybody, at least. error: the newest."""
+
+    state: State = "connecting"
+    reason: Reason | None = None
+    samples: int = 0
+    lost_samples: int = 0
+    left_out_pictures: int = 0
+    reconnects: int = 0
+    error: str = ""
+
+
+class Sender:
+    """folder: of a file, None for a server. tell: called in the thread, once at the end."""
+
+    def __init__(
+        self, job: Job, limits: OutputLimits, folder: Folder | None, tell: Callable[[Told], None]
+    ) -> None:
+        self._job, self._limits, self._folder, self._tell = job, limits, folder, tell
+        self._waiting: deque[Heard | Pictured] = deque()  # bound: waiting_s of music, waiting_pictures
+        self._waiting_samples = self._waiting_pictures = 0
+        self._change = Condition()
+        self._takes, self._slow = True, False
+        self._reason: Reason | None = None
+        self._due_s = float("inf")
+        self._told = Told()
+        self._taken: deque[Heard | Pictured] = deque()  # out of it, not yet sent
+        self._left_out = 0  # here, beside what processes left out
+        self._left_out_before = 0  # by processes that are gone
+        self._thread = Thread(target=self._run, name="output", daemon=True)
+
+    @property
+    def told(self) -> Told:
+        """How it stands now."""
+        with self._change:
+            return self._told
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, item: Heard | Pictured) -> None:
+        """Nothing is taken any more once it is finishing, or while there is no connection."""
+        with self._change:
+            if self._reason is not None:
+                return
+            if not self._takes:
+                self._lose((item,))
+                return
+            self._waiting.append(item)
+            if isinstance(item, Heard):
+                self._waiting_samples += len(item.samples) // BYTES
+                self._slow = self._slow or self._waiting_samples > self._limits.waiting_s * WIRE_RATE
+            else:
+                self._waiting_pictures += 1
+                if self._waiting_pictures > self._limits.waiting_pictures:
+                    self._drop_picture()
+            self._change.notify()
+
+    def finish(self, reason: Reason) -> None:
+        """Send what waits, then end."""
+        with self._change:
+            if self._reason is None:
+                self._reason, self._due_s = reason, time.monotonic() + self._limits.finish_s
+            self._change.notify()
+
+    def join(self, timeout_s: float) -> bool:
+        """Whether it ended."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # --- the thread
+
+    def _run(self) -> None:
+        try:
+            reason, error = self._work()
+        except Exception as broken:
+            reason, error = "failed", type(broken).__name__
+            raise
+        finally:
+            with self._change:
+                self._reason = self._reason or reason
+                self._waiting.clear()
+            self._note(state="failed" if error else "finished", reason=reason, error=error)
+            self._tell(self.told)
+
+    def _work(self) -> tuple[Reason, str]:
+        """Connect until it is to end: why, and what went wrong."""
+        pause_s, well_s = self._limits.retry_s, time.monotonic()
+        if self._folder and (full := self._full()):
+            return full, FULL[full]
+        while True:
+            child: Child | None = None
+            try:
+                child = Child(self._job, self._limits, lambda: self._due_s)
+                return self._feed(child), ""
+            except (Broken, OSError) as broken:
+                error = str(broken)
+            finally:
+                if child:
+                    child.end()
+            if child and child.opened:
+                pause_s, well_s = self._limits.retry_s, time.monotonic()
+            if child:
+                self._left_out_before += child.told.left_out
+            if not self._job.target.stays or time.monotonic() - well_s > self._limits.give_up_s:
+                return "failed", error
+            if reason := self._pause(pause_s, error):
+                return reason, ""
+            pause_s = min(2 * pause_s, self._limits.retry_most_s)
+
+    def _feed(self, child: Child) -> Reason:
+        """Until it is to end. Raises Broken."""
+        looked = self._told.samples
+        while True:
+            reason = self._fetch()
+            while self._taken:
+                item = self._taken[0]
+                if self._told.samples >= self._limits.length_s * WIRE_RATE:
+                    reason = "length"
+                    break
+                child.send(item)
+                self._taken.popleft()
+                self._count(item, child)
+            child.look()
+            self._count(None, child)
+            if self._folder and not reason and self._told.samples - looked >= WIRE_RATE:
+                looked, reason = self._told.samples, self._full()
+            if reason:
+                self.finish(reason)
+                child.finish()
+                self._count(None, child)
+                return reason
+
+    def _fetch(self) -> Reason | None:
+        """Take what waits, and say whether it is to end. Raises Broken when too much waits."""
+        with self._change:
+            self._change.wait_for(lambda: self._waiting or self._reason, FETCH_S)
+            if self._slow:
+                raise Broken(f"the target is more than {self._limits.waiting_s:g} s behind the music")
+            self._empty_into(self._taken)
+            return self._reason
+
+    def _empty_into(self, taken: deque[Heard | Pictured]) -> None:
+        """Called with the lock."""
+        taken.extend(self._waiting)
+        self._waiting.clear()
+        self._waiting_samples = self._waiting_pictures = 0
+
+    def _pause(self, pause_s: float, error: str) -> Reason | None:
+        """Wait for the next try; the reason to end instead."""
+        with self._change:
+            self._empty_into(self._taken)
+            self._lose(self._taken)
+            self._taken.clear()
+            self._takes = self._slow = False
+        self._note(state="waiting", error=error)
+        with self._change:
+            self._change.wait_for(lambda: self._reason, pause_s)
+            self._takes = True
+        self._note(state="connecting", reconnects=self._told.reconnects + 1)
+        return self._reason
+
+    def _full(self) -> Reason | None:
+        full = self._folder.full() if self._folder else ""
+        return "quota" if full == "quota" else "disk" if full else None
+
+    def _count(self, item: Heard | Pictured | None, child: Child) -> None:
+        samples = len(item.samples) // BYTES if isinstance(item, Heard) else 0
+        left_out = self._left_out + self._left_out_before + child.told.left_out
+        state: State = "sending" if child.opened else "connecting"
+        self._note(state=state, samples=self._told.samples + samples, left_out_pictures=left_out)
+
+    def _lose(self, items: Iterable[Heard | Pictured]) -> None:
+        """They are sent to nobody. Called with the lock."""
+        samples = 0
+        for item in items:
+            samples += len(item.samples) // BYTES if isinstance(item, Heard) else 0
+            self._left_out += isinstance(item, Pictured)
+        self._told = replace(self._told, lost_samples=self._told.lost_samples + samples)
+
+    def _drop_picture(self) -> None:
+        """The oldest one. Called with the lock."""
+        place = next(n for n, item in enumerate(self._waiting) if isinstance(item, Pictured))
+        del self._waiting[place]
+        self._waiting_pictures -= 1
+        self._left_out += 1
+
+    def _note(self, **changes: Any) -> None:
+        with self._change:
+            self._told = replace(self._told, **changes)

@@ -1,0 +1,71 @@
+"""What goes through the pipe to an output's process: its length, then MessagePack. Reports come back as lines of JSON."""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+import msgspec
+
+from server.output.targets import Target
+from server.protocol.media import Media
+
+LENGTH = struct.Struct("<I")
+
+
+class Job(msgspec.Struct, frozen=True, tag="job"):
+    """The first message. delay: samples that pictures are held back, None for music alone."""
+
+    target: Target
+    delay: int | None
+    fps: int
+    video_kbps: int
+    held_pictures: int
+    held_bytes: int
+    image_pixels: int
+    raw_video: bool
+
+
+class Heard(msgspec.Struct, frozen=True, tag="heard"):
+    """samples: float32, mono, 48 kHz. first: index of the output's sample that is the first of them."""
+
+    first: int
+    samples: bytes
+
+
+class Pictured(msgspec.Struct, frozen=True, tag="pictured"):
+    """sample: of the output, that sounded when it came."""
+
+    sample: int
+    media: Media
+
+
+class End(msgspec.Struct, frozen=True, tag="end"):
+    """Nothing follows: finish."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """opened: whether the target has answered. error: why it is over; empty while it is not."""
+
+    state: str
+    """opening, open, done, error."""
+    left_out: int = 0
+    error: str = ""
+
+
+Sent = Job | Heard | Pictured | End
+_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Sent)
+
+
+def pack(message: Sent) -> bytes:
+    body = _encoder.encode(message)
+    return LENGTH.pack(len(body)) + body
+
+
+def read(source: BinaryIO) -> Sent:
+    """The next message; End when the other side has gone."""
+    head = source.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return End()
+    body = source.read(LENGTH.unpack(head)[0])
+    return _decoder.decode(body)

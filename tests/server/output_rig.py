@@ -1,0 +1,96 @@
+"""What the tests of outputs share: jobs, pictures, and what is in the result."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from shell_client import PATIENCE_S, ask
+
+from server.output.limits import OutputLimits
+from server.output.targets import Allowed, What, target_of
+from server.output.wire import Job
+from server.protocol.media import NO_FLAGS, Flag, Kind, Media, StreamId
+
+RATE = 48_000
+F32 = NDArray[np.float32]
+
+
+def job_of(url: str, what: What, allowed: Allowed, delay: int = 0, **limits: Any) -> Job:
+    chosen = OutputLimits(**limits)
+    return Job(
+        target_of(url, what, allowed),
+        delay if what == "mixed" else None,
+        chosen.fps,
+        chosen.video_kbps,
+        chosen.held_pictures,
+        chosen.held_bytes,
+        10**6,
+        False,
+    )
+
+
+def picture(number: int, level: int, codec: str = "mjpeg", side: tuple[int, int] = (64, 48)) -> Media:
+    """A JPEG of one brightness."""
+    encoder: Any = av.CodecContext.create(codec, "w")
+    encoder.width, encoder.height, encoder.pix_fmt = *side, "yuvj420p"
+    encoder.time_base = Fraction(1, 25)
+    frame = av.VideoFrame.from_ndarray(np.full((side[1], side[0], 3), level, np.uint8), format="rgb24")
+    packets = [*encoder.encode(frame.reformat(format="yuvj420p")), *encoder.encode(None)]
+    return Media(Kind.JPEG, StreamId.VIDEO, number, 0, b"".join(map(bytes, packets)))
+
+
+def h264(levels: list[int], side: tuple[int, int] = (64, 48)) -> list[Media]:
+    """A video of pictures of one brightness each, the first one a keyframe."""
+    encoder: Any = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = *side, "yuv420p", Fraction(1, 25)
+    encoder.options = {"tune": "zerolatency", "preset": "ultrafast"}
+    packets = []
+    for number, level in enumerate(levels):
+        frame = av.VideoFrame.from_ndarray(np.full((side[1], side[0], 3), level, np.uint8), format="rgb24")
+        frame = frame.reformat(format="yuv420p")
+        frame.pts = number
+        packets += encoder.encode(frame)
+    return [
+        Media(Kind.H264, StreamId.VIDEO, n, 0, bytes(p), Flag.KEYFRAME if p.is_keyframe else NO_FLAGS)
+        for n, p in enumerate(packets)
+    ]
+
+
+def music_of(path: Path | str, **choices: Any) -> tuple[float, F32]:
+    """When the sound begins in seconds, and its left channel, -1 to 1."""
+    with av.open(str(path), **choices) as container:
+        frames = list(container.decode(audio=0))
+    parts = [frame.to_ndarray() for frame in frames]
+    scale = 32768 if frames[0].format.name.startswith("s16") else 1
+    planar = frames[0].format.is_planar
+    left = [part[0] if planar else part.reshape(-1, 2)[:, 0] for part in parts]
+    assert frames[0].time is not None
+    return frames[0].time, (np.concatenate(left) / scale).astype(np.float32)
+
+
+def shown_in(path: Path | str, **choices: Any) -> list[tuple[float, float]]:
+    """Time and brightness of each picture."""
+    with av.open(str(path), **choices) as container:
+        return [(frame.time, float(frame.to_ndarray(format="gray").mean())) for frame in container.decode(video=0)]
+
+
+def jump_of(shown: list[tuple[float, float]]) -> float:
+    """When it becomes bright."""
+    return next(time_s for time_s, level in shown if level > 128)
+
+
+def look_until(url: str, key: str | None = None, **fields: Any) -> dict[str, Any]:
+    """The state of an output once it has these fields."""
+    end_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end_s:
+        status, state = ask("GET", url, key=key)
+        if status == 200 and fields.items() <= state.items():
+            return dict(state)
+        time.sleep(0.02)
+    raise TimeoutError(f"waited for {fields}; it is {state}")

@@ -1,0 +1,145 @@
+"""Reels: what is seen is what was shown, later by exactly the delay; what is heard is what was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from output_rig import RATE, F32, h264, job_of, jump_of, music_of, picture, shown_in
+
+from server.output.process import Process
+from server.output.reel import Reel
+from server.output.targets import Allowed
+from server.output.wire import Job, Report
+from server.protocol.media import Media
+
+BLOCK = 960
+DELAY = 21_600
+CLICK_S = 1.5
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
+    """What the process would have said."""
+    told: list[Report] = []
+    monkeypatch.setattr("server.output.process.tell", told.append)
+    return told
+
+
+def reel_of(job: Job) -> Reel:
+    return Process(job)._reel
+
+
+def click(seconds: float) -> F32:
+    """Silence with a tone from CLICK_S on."""
+    at = np.arange(int(seconds * RATE))
+    return (0.5 * np.sin(2 * np.pi * 1000 * at / RATE) * (at >= CLICK_S * RATE)).astype(np.float32)
+
+
+def run(reel: Reel, music: F32, pictures: dict[int, Media]) -> None:
+    """pictures: by the block before which each came."""
+    for number in range(len(music) // BLOCK):
+        if number in pictures:
+            reel.pictured(number * BLOCK, pictures[number])
+        reel.heard(number * BLOCK, music[number * BLOCK : (number + 1) * BLOCK])
+    reel.close()
+
+
+def sounds_from(path: Path) -> float:
+    """When the tone begins, in seconds."""
+    began_s, samples = music_of(path)
+    return began_s + int(np.argmax(np.abs(samples) > 0.2)) / RATE
+
+
+def flashes(kind: str) -> dict[int, Media]:
+    """Pictures each 80 ms, bright from CLICK_S less DELAY on: its music knows them as they are shown."""
+    bright = int((CLICK_S - DELAY / RATE) * RATE / BLOCK)
+    blocks = range(bright % 4, 120, 4)
+    levels = [240 if block >= bright else 16 for block in blocks]
+    made = h264(levels) if kind == "h264" else [picture(n, level) for n, level in enumerate(levels)]
+    return dict(zip(blocks, made, strict=True))
+
+
+@pytest.mark.parametrize("url", ["file:a.mkv", "file:a.mp4", "hls:a"])
+@pytest.mark.parametrize("kind", ["jpeg", "h264"])
+def test_a_flash_is_seen_with_the_sound_that_the_delay_waits_for(tmp_path: Path, url: str, kind: str) -> None:
+    run(reel_of(job_of(url, "mixed", Allowed(folder=tmp_path), DELAY)), click(2.4), flashes(kind))
+    path = tmp_path / "a" / "index.m3u8" if url == "hls:a" else tmp_path / url.removeprefix("file:")
+    assert jump_of(shown_in(path)) == pytest.approx(sounds_from(path), abs=1 / 25)
+
+
+@pytest.mark.parametrize("ending", ["flac", "wav"])
+def test_music_alone_is_the_samples_that_were_given(tmp_path: Path, ending: str) -> None:
+    music = (np.random.default_rng(0).uniform(-0.5, 0.5, RATE)).astype(np.float32)
+    run(reel_of(job_of(f"file:a.{ending}", "music", Allowed(folder=tmp_path))), music, {})
+    np.testing.assert_allclose(music_of(tmp_path / f"a.{ending}")[1], music, atol=1 / 32767)
+
+
+@pytest.mark.parametrize("url", ["file:a.ogg", "file:a.mp3", "file:a.m4a", "file:a.opus", "hls:a"])
+def test_music_alone_in_a_lossy_codec_is_the_same_music(tmp_path: Path, url: str) -> None:
+    run(reel_of(job_of(url, "music", Allowed(folder=tmp_path))), click(2.0), {0: picture(0, 0)})
+    path = tmp_path / "a" / "index.m3u8" if url == "hls:a" else tmp_path / url.removeprefix("file:")
+    began_s, heard = music_of(path)
+    assert sounds_from(path) - max(0.0, began_s) == pytest.approx(CLICK_S, abs=0.04)
+    assert np.abs(np.fft.rfft(heard[-RATE // 4 :])).argmax() * 4 == pytest.approx(1000, abs=8)
+
+
+def test_pictures_go_on_at_a_constant_rate_when_none_comes(tmp_path: Path) -> None:
+    run(reel_of(job_of("file:a.mkv", "mixed", Allowed(folder=tmp_path))), click(2.0), {0: picture(0, 16)})
+    times = [time_s for time_s, _ in shown_in(tmp_path / "a.mkv")]
+    assert len(times) == 50
+    assert np.diff(times) == pytest.approx(1 / 25, abs=0.0011)
+
+
+def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
+    reel = reel_of(job_of("file:a.mkv", "mixed", Allowed(folder=tmp_path)))
+    good, broken = picture(0, 16), picture(1, 16)
+    broken = Media(broken.kind, broken.stream, 1, 0, b"no picture")
+    late = h264([10, 10, 10])[1]
+    run(reel, click(1.0), {0: broken, 1: late, 4: good, 8: broken})
+    assert reel.left_out == 3
+    assert len(shown_in(tmp_path / "a.mkv")) == 23
+
+
+def test_pictures_that_are_held_back_are_bounded(tmp_path: Path) -> None:
+    reel = reel_of(job_of("file:a.mkv", "mixed", Allowed(folder=tmp_path), RATE, held_pictures=5))
+    for number in range(9):
+        reel.pictured(number * BLOCK, picture(number, 16))
+    assert reel.left_out == 4
+    reel.close()
+    size = len(picture(0, 16).payload)
+    reel = reel_of(job_of("file:b.mkv", "mixed", Allowed(folder=tmp_path), RATE, held_bytes=3 * size))
+    for number in range(9):
+        reel.pictured(number * BLOCK, picture(number, 16))
+    assert reel.left_out == 6
+    reel.close()
+
+
+def test_a_playlist_can_be_read_while_it_grows(tmp_path: Path) -> None:
+    reel = reel_of(job_of("hls:a", "mixed", Allowed(folder=tmp_path)))
+    music = click(5.0)
+    reel.pictured(0, picture(0, 16))
+    for number in range(len(music) // BLOCK):
+        reel.heard(number * BLOCK, music[number * BLOCK : (number + 1) * BLOCK])
+    text = (tmp_path / "a" / "index.m3u8").read_text()
+    assert "EVENT" in text
+    assert "000000.ts" in text
+    assert "ENDLIST" not in text
+    reel.close()
+    assert "ENDLIST" in (tmp_path / "a" / "index.m3u8").read_text()
+
+
+def test_the_process_says_how_it_goes(tmp_path: Path, quiet: list[Report]) -> None:
+    import io
+
+    from server.output.wire import End, Heard, pack
+
+    process: Any = Process(job_of("file:a.flac", "music", Allowed(folder=tmp_path)))
+    samples = np.zeros(BLOCK, np.float32).tobytes()
+    process.run(io.BytesIO(pack(Heard(0, samples)) + pack(End())))
+    assert [report.state for report in quiet] == ["opening", "open", "done"]
+    with av.open(str(tmp_path / "a.flac")) as container:
+        assert container.streams.audio[0].codec_context.name == "flac"

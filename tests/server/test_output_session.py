@@ -1,0 +1,236 @@
+"""Outputs of sessions: files and HLS hold the music that was placed; what is refused; how each one ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Serve, Served
+from output_rig import RATE, jump_of, look_until, music_of, picture, shown_in
+from shell_client import Client, ask, jpeg
+
+from engine.synthetic import SyntheticPlayer, tone_hz
+from server.output.limits import OutputLimits
+
+KEY = "a key for tests"
+
+
+def one_of(served: Served, client: Client, **start: Any) -> str:
+    """Begin a session; its address."""
+    return f"{served.http}/v1/sessions/{client.start(**start)['session_id']}"
+
+
+def placed(client: Client) -> np.ndarray:
+    """The left channel that was sent, -1 to 1."""
+    return client.pcm[:, 0].astype(np.float32) / 32768
+
+
+def lies_in(wanted: np.ndarray, heard: np.ndarray) -> tuple[int, float]:
+    """Where a piece of music is in another, and how much it looks like it there, 1 being the same."""
+    size = len(heard) + len(wanted)
+    found = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(wanted, size)), size)
+    at = int(found[: len(heard) - len(wanted)].argmax())
+    piece = heard[at : at + len(wanted)]
+    return at, float(piece @ wanted / np.sqrt((piece @ piece) * (wanted @ wanted)))
+
+
+def test_a_flac_holds_the_samples_that_were_sent(serve: Serve, tmp_path: Path) -> None:
+    with serve(outputs=tmp_path) as served, Client(served.ws) as client:
+        one = one_of(served, client)
+        client.play()
+        status, state = ask("POST", f"{one}/output", {"url": "file:show.flac"})
+        assert (status, state["url"], state["delay_ms"]) == (201, "file:show.flac", None)
+        client.hear(client.at + 2 * RATE)
+        status, state = ask("DELETE", f"{one}/output")
+        assert (status, state["state"], state["reason"], state["error"]) == (200, "finished", "asked", "")
+        client.hear(client.at + RATE // 2)
+        heard = music_of(tmp_path / "show.flac")[1]
+        assert len(heard) == state["samples"]
+        at, likeness = lies_in(heard[:RATE], placed(client))
+        assert likeness > 0.9999
+        np.testing.assert_allclose(heard[:RATE], placed(client)[at : at + RATE], atol=1 / 32767)
+        assert ask("GET", f"{one}/output")[1] == state
+
+
+def test_hls_holds_the_music_within_its_codec_and_ends_with_the_session(serve: Serve, tmp_path: Path) -> None:
+    with serve(outputs=tmp_path, player=SyntheticPlayer()) as served, Client(served.ws) as client:
+        one = one_of(served, client)
+        client.play()
+        assert ask("POST", f"{one}/output", {"url": "hls:show", "what": "mixed"})[0] == 201
+        client.show()
+        client.hear(client.at + 2 * RATE)
+        client.send("session.end")
+        client.hear_the_rest()
+        served.host.outputs.running and client.wait_for(lambda: not served.host.outputs.running)
+        heard = music_of(tmp_path / "show" / "index.m3u8")[1]
+        assert lies_in(placed(client)[RATE : 3 * RATE // 2], heard)[1] > 0.99
+        assert "ENDLIST" in (tmp_path / "show" / "index.m3u8").read_text()
+        metrics = ask("GET", f"{served.http}/metrics")[1]
+        assert 'cuestream_outputs_ended_total{reason="session_ended"} 1.0' in metrics
+        assert "cuestream_outputs 0.0" in metrics
+
+
+def test_what_is_seen_is_what_is_heard(serve: Serve, tmp_path: Path) -> None:
+    """The synthetic player plays another tone once it has seen a bright picture; its answer never comes after the flash."""
+    with serve(outputs=tmp_path, player=SyntheticPlayer()) as served, Client(served.ws) as client:
+        one = one_of(served, client, config={"seed": 0})
+        client.show(picture(0, 16).payload)
+        client.send("playback", action="play")
+        client.hear(1)
+        state = ask("POST", f"{one}/output", {"url": "file:show.mkv", "what": "mixed"})[1]
+        assert 200 < state["delay_ms"] < 1000
+        for number in range(24):
+            client.show(picture(number, 16 if number < 12 else 240).payload)
+            client.hear(client.at + RATE // 10)
+        assert ask("DELETE", f"{one}/output")[1]["state"] == "finished"
+    path = tmp_path / "show.mkv"
+    began_s, heard = music_of(path)
+    seen_s = jump_of(shown_in(path))
+    heard_s = began_s + bright_from(heard)
+    late_s = heard_s - seen_s
+    assert -(state["delay_ms"] / 1000) < late_s < 0.06
+    assert late_s > -0.2  # a piece of music, and what the step waited
+
+
+def bright_from(samples: np.ndarray) -> float:
+    """When the tone of a bright picture begins, in seconds."""
+    block = RATE // 50
+    at = np.arange(block) / RATE
+    wave = np.exp(-2j * np.pi * tone_hz(0, True) * at)
+    levels = [abs(samples[n : n + block] @ wave) for n in range(0, len(samples) - block, block)]
+    return int(np.argmax(np.array(levels) > max(levels) / 2)) * block / RATE
+
+
+def test_a_pause_is_silence_and_a_mixed_output_waits_for_a_picture(serve: Serve, tmp_path: Path) -> None:
+    with serve(outputs=tmp_path) as served, Client(served.ws) as client:
+        one = one_of(served, client)
+        client.play()
+        ask("POST", f"{one}/output", {"url": "file:show.wav"})
+        client.hear(client.at + RATE // 2)
+        client.send("playback", action="pause")
+        client.until("state", playback="paused")
+        before = ask("GET", f"{one}/output")[1]["samples"]
+        client.wait_for(lambda: ask("GET", f"{one}/output")[1]["samples"] > before + RATE)
+        ask("DELETE", f"{one}/output")
+        assert not music_of(tmp_path / "show.wav")[1][-RATE // 2 :].any()
+        ask("POST", f"{one}/output", {"url": "file:show.mp4", "what": "mixed", "delay_ms": 0})
+        look_until(f"{one}/output", state="connecting")
+        client.show(jpeg(1))
+        look_until(f"{one}/output", state="sending")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"url": "file:../x.wav"}, 400, "bad_request"),
+        ({"url": "file:/etc/x.wav"}, 400, "bad_request"),
+        ({"url": "file:.hidden.wav"}, 400, "bad_request"),
+        ({"url": "file:x.mkv"}, 400, "bad_request"),
+        ({"url": "file:x.flac", "what": "mixed"}, 400, "bad_request"),
+        ({"url": "file:x"}, 400, "bad_request"),
+        ({"url": "hls:a/b"}, 400, "bad_request"),
+        ({"url": "http://127.0.0.1/x"}, 400, "bad_request"),
+        ({"url": "concat:a|b"}, 400, "bad_request"),
+        ({"url": "rtmp:///live/x"}, 400, "bad_request"),
+        ({"url": "rtmp://127.0.0.1:99999/live/x"}, 400, "bad_request"),
+        ({"url": "rtmp://127.0.0.1/live x"}, 400, "bad_request"),
+        ({"url": "rtmp://127.0.0.2/live/x"}, 403, "output_forbidden"),
+        ({"url": "rtmp://here.example@127.0.0.2/live/x"}, 403, "output_forbidden"),
+        ({"url": "srt://here.example"}, 400, "bad_request"),
+        ({"url": "srt://here.example:9?mode=listener"}, 400, "bad_request"),
+        ({"url": "file:x.wav", "delay_ms": 5}, 400, "bad_request"),
+        ({"url": "file:x.mkv", "what": "mixed", "delay_ms": 5001}, 400, "bad_request"),
+        ({"url": "file:x.mkv", "what": "stems"}, 400, "bad_request"),
+        ({"url": "file:there.wav"}, 409, "output_refused"),
+        ({}, 400, "bad_request"),
+    ],
+)
+def test_what_is_refused(refusing: tuple[str, Path], body: dict[str, Any], status: int, code: str) -> None:
+    one, folder = refusing
+    assert ask("POST", f"{one}/output", body)[0::1] == (status, ask("POST", f"{one}/output", body)[1])
+    assert ask("POST", f"{one}/output", body)[1]["error"]["code"] == code
+    assert [path.name for path in folder.iterdir()] == ["there.wav"]
+
+
+@pytest.fixture(scope="module")
+def refusing(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("outputs")
+    (folder / "there.wav").write_bytes(b"")
+    hosts = ("127.0.0.1", "here.example")
+    with serve(outputs=folder, push_hosts=hosts) as served, Client(served.ws) as client:
+        yield one_of(served, client), folder
+
+
+def test_a_server_that_was_told_nothing_sends_nothing_on(served: Served) -> None:
+    with Client(served.ws) as client:
+        one = one_of(served, client)
+        for url, option in (("file:x.wav", "--outputs"), ("hls:x", "--outputs"), ("rtmp://127.0.0.1/a", "--push")):
+            status, answer = ask("POST", f"{one}/output", {"url": url})
+            assert (status, answer["error"]["code"]) == (409, "output_off")
+            assert option in answer["error"]["text"]
+        assert ask("GET", f"{one}/output")[0] == ask("DELETE", f"{one}/output")[0] == 404
+        assert ask("GET", f"{served.http}/v1/version")[1]["outputs"] == []
+
+
+def test_the_key_is_asked_for(serve: Serve, tmp_path: Path) -> None:
+    with serve(outputs=tmp_path, api_key=KEY) as served, Client(served.ws, KEY) as client:
+        one = one_of(served, client)
+        for method in ("POST", "GET", "DELETE"):
+            assert ask(method, f"{one}/output", {"url": "file:x.wav"} if method == "POST" else None)[0] == 401
+        assert ask("POST", f"{one}/output", {"url": "file:x.wav"}, KEY)[0] == 201
+
+
+def test_limits_are_kept(serve: Serve, tmp_path: Path) -> None:
+    limits = OutputLimits(at_once=1, length_s=0.25)
+    with serve(outputs=tmp_path, output=limits) as served, Client(served.ws) as one, Client(served.ws) as two:
+        first, second = one_of(served, one), one_of(served, two)
+        assert ask("POST", f"{first}/output", {"url": "file:a.wav"})[0] == 201
+        for address in (first, second):
+            status, answer = ask("POST", f"{address}/output", {"url": "file:b.wav"})
+            assert (status, answer["error"]["code"]) == (409, "output_refused")
+        one.play()
+        state = look_until(f"{first}/output", state="finished")
+        assert state["reason"] == "length"
+        assert 12_000 <= state["samples"] < 12_000 + RATE
+        assert len(music_of(tmp_path / "a.wav")[1]) == state["samples"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [(OutputLimits(folder_bytes=1), "quota"), (OutputLimits(free_bytes=2**62), "disk")],
+)
+def test_a_full_folder_or_disk_is_said(
+    serve: Serve, tmp_path: Path, limits: OutputLimits, reason: str
+) -> None:
+    (tmp_path / "older.wav").write_bytes(b"12")
+    with serve(outputs=tmp_path, output=limits) as served, Client(served.ws) as client:
+        one = one_of(served, client)
+        ask("POST", f"{one}/output", {"url": "file:a.wav"})
+        state = look_until(f"{one}/output", state="failed")
+        assert state["reason"] == reason
+        assert state["error"]
+
+
+def test_a_folder_that_fills_up_finishes_the_file(serve: Serve, tmp_path: Path) -> None:
+    with serve(outputs=tmp_path, output=OutputLimits(folder_bytes=200_000)) as served, Client(served.ws) as client:
+        one = one_of(served, client)
+        client.play()
+        ask("POST", f"{one}/output", {"url": "file:a.wav"})
+        client.hear(client.at + 3 * RATE // 2)
+        assert look_until(f"{one}/output", state="finished")["reason"] == "quota"
+        assert len(music_of(tmp_path / "a.wav")[1]) > RATE
+
+
+def test_a_server_that_stops_finishes_the_file(serve: Serve, tmp_path: Path) -> None:
+    with serve(outputs=tmp_path) as served, Client(served.ws) as client:
+        one = one_of(served, client)
+        client.play()
+        ask("POST", f"{one}/output", {"url": "file:a.mp4", "what": "mixed"})
+        client.show()
+        client.hear(client.at + RATE)
+        look_until(f"{one}/output", state="sending")
+        client.drop()
+    assert len(music_of(tmp_path / "a.mp4")[1]) > RATE // 2
+    assert shown_in(tmp_path / "a.mp4")
