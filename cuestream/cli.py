@@ -294,6 +294,9 @@ def serve(
         Path | None,
         typer.Option(help="folder that sessions may be written to while they play; without it none is"),
     ] = None,
+    outputs_gb: Annotated[
+        float, typer.Option(min=0.001, help="when so much lies in that folder, nothing more is written to it")
+    ] = 20.0,
     push: Annotated[
         list[str] | None,
         typer.Option(help="a host that sessions may be pushed to by RTMP and SRT; '*' is all of them"),
@@ -315,6 +318,7 @@ def serve(
     _need_serve()
     from cuestream.players import find_player
     from server.app import make_app
+    from server.output.limits import OutputLimits
     from server.protocol.limits import Limits
     from server.recording.shelf import GB, RecordingLimits
     from server.serving import check_address, is_loopback, make_server
@@ -340,6 +344,7 @@ def serve(
             recordings=recordings,
             recording=room,
             outputs=outputs,
+            output=OutputLimits(folder_bytes=int(outputs_gb * GB)),
             push_hosts=tuple(push or ()),
             ice_addresses=tuple(ice_address or ()),
             ice_servers=tuple(ice_server or ()),

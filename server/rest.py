@@ -204,6 +204,7 @@ def _shown(request: Request, hosted: Hosted) -> dict[str, Any]:
         "revision": hosted.revisions.newest,
         "config": msgspec.to_builtins(hosted.config),
         "recording": hosted.tape.id if hosted.tape else None,
+        "output": msgspec.to_builtins(hosted.output.state) if hosted.output else None,
         "urls": urls(request, hosted.id),
     }
 

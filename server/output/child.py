@@ -74,6 +74,8 @@ class Child:
                 continue
             self._wait(LOOK_S)
             now_s = time.monotonic()
+            if self.told.state == "opening":  # which has a limit of its own
+                moved_s = now_s
             if now_s - moved_s > self._limits.stall_s:
                 raise Broken(f"the target took nothing for {self._limits.stall_s:g} s")
             if now_s > self._due_s():

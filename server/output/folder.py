@@ -23,7 +23,7 @@ class Folder:
             tempfile.TemporaryFile(dir=root).close()
         except OSError as error:
             raise NoFolder(f"outputs cannot be written to {root}: {error.strerror}") from None
-        self.root, self._limits = root, limits
+        self.root, self._limits = root.resolve(), limits
 
     def full(self) -> str:
         """Why nothing more is written, empty when there is room."""

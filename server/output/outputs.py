@@ -11,7 +11,6 @@ import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -26,6 +25,7 @@ from server.output.targets import Allowed, Target, What, target_of
 from server.output.wire import Heard, Job, Pictured
 from server.protocol.limits import Limits
 from server.protocol.media import Media
+from server.protocol.messages import WarningMessage
 from server.recording.tape import EVERYTHING
 from server.resampling import WIRE_RATE
 
@@ -120,6 +120,8 @@ class Outputs:
         self.running.discard(output)
         output.ended.set()
         output.leave()
+        if told.state == "failed" and output.hosted.line:
+            output.hosted.line.say(WarningMessage("output", f"the output has failed: {told.error}"))
         self._metrics.outputs.set(len(self.running))
         self._metrics.outputs_ended.labels(told.reason or "failed").inc()
         self._metrics.output_reconnects.inc(told.reconnects)
@@ -236,8 +238,3 @@ def answer_ms(hosted: Hosted) -> int:
     """After which music that knows a picture sounds, when the engine keeps up: all that is made ahead, and a piece."""
     config = hosted.core.config
     return 1000 * (config.limits.high + config.policy.chunk_steps * config.hop) // config.limits.rate
-
-
-def shown(output: Output) -> dict[str, object]:
-    told: dict[str, object] = msgspec.to_builtins(output.state)
-    return told

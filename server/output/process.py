@@ -5,6 +5,7 @@ It may hang in FFmpeg for as long as it likes; whoever started it ends it. When 
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from server.output.reel import Reel, samples_of
 from server.output.targets import HLS, Target
 from server.output.wire import Heard, Job, Pictured, Report, read
 
+NICE = 5
+"""The engine comes first."""
 ALONE_S = 60
 """A step may take so long; then nobody looks after this process any more."""
 INTERLEAVE_US = "500000"
@@ -98,6 +101,7 @@ def _alarm() -> None:
 
 
 def main() -> int:
+    os.nice(NICE)
     job = read(sys.stdin.buffer)
     assert isinstance(job, Job)
     try:

@@ -174,6 +174,7 @@ class Painted:
         stream.width, stream.height = self._size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, self._fps)
+        stream.codec_context.thread_count = 1  # the other cores are the engine's
         self._stream = stream
 
     def takes(self, media: Media) -> bool:

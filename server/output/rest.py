@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from server.errors import SessionError
 from server.http_audio import MOST_LISTENERS
-from server.output.outputs import STOP_SPARE_S, Output, shown
+from server.output.outputs import STOP_SPARE_S, Output
 from server.output.targets import What
 from server.rest import Refused, body, check_key, find, host_of
 
@@ -35,12 +36,12 @@ async def begin(request: Request) -> Response:
         output = host_of(request).outputs.begin(hosted, wanted.url, wanted.what, wanted.delay_ms)
     except SessionError as error:
         raise Refused(STATUS.get(error.code, 409), error.code, str(error)) from None
-    return JSONResponse(shown(output), 201, {"cache-control": "no-store"})
+    return JSONResponse(msgspec.to_builtins(output.state), 201, {"cache-control": "no-store"})
 
 
 async def look(request: Request) -> Response:
     check_key(request)
-    return JSONResponse(shown(_output(request)))
+    return JSONResponse(msgspec.to_builtins(_output(request).state))
 
 
 async def end(request: Request) -> Response:
@@ -53,7 +54,7 @@ async def end(request: Request) -> Response:
             await output.ended.wait()
     except TimeoutError:
         raise Refused(503, "internal", "the output does not end") from None
-    return JSONResponse(shown(output))
+    return JSONResponse(msgspec.to_builtins(output.state))
 
 
 def _output(request: Request) -> Output:

@@ -136,6 +136,7 @@ class Sender:
                 pause_s, well_s = self._limits.retry_s, time.monotonic()
             if child:
                 self._left_out_before += child.told.left_out
+            self._break_off()
             if not self._job.target.stays or time.monotonic() - well_s > self._limits.give_up_s:
                 return "failed", error
             if reason := self._pause(pause_s, error):
@@ -180,13 +181,16 @@ class Sender:
         self._waiting.clear()
         self._waiting_samples = self._waiting_pictures = 0
 
-    def _pause(self, pause_s: float, error: str) -> Reason | None:
-        """Wait for the next try; the reason to end instead."""
+    def _break_off(self) -> None:
+        """Nothing is taken until the next try."""
         with self._change:
             self._empty_into(self._taken)
             self._lose(self._taken)
             self._taken.clear()
             self._takes = self._slow = False
+
+    def _pause(self, pause_s: float, error: str) -> Reason | None:
+        """Wait for the next try; the reason to end instead."""
         self._note(state="waiting", error=error)
         with self._change:
             self._change.wait_for(lambda: self._reason, pause_s)

@@ -21,6 +21,8 @@ What: TypeAlias = Literal["music", "mixed"]
 LONGEST_URL = 1024
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 PRINTED = re.compile(r"[!-~]+")
+AUTHORITY = re.compile(r"(?:[^@/\\?#]*@)?(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
+"""Of which FFmpeg takes the same host as we do."""
 ANY_HOST = "*"
 SRT_OPTIONS = frozenset({"streamid", "passphrase", "pbkeylen", "latency"})
 """Those that do not turn a caller into a listener or say how the line is opened."""
@@ -76,7 +78,7 @@ def _server(url: str, hosts: tuple[str, ...]) -> Target:
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-    if not host:
+    if not host or not AUTHORITY.fullmatch(parts.netloc):
         raise SessionError(
             "bad_request", "expected a host, and a port from 1 to 65535 or none, in the address"
         )
@@ -121,7 +123,7 @@ def _playlist(folder: Path, name: str) -> Target:
         "hls_time": str(SEGMENT_S),
         "hls_list_size": "0",
         "hls_playlist_type": "event",
-        "hls_segment_filename": str(folder / "%06d.ts"),
+        "hls_segment_filename": str(folder).replace("%", "%%") + "/%06d.ts",
         "hls_flags": "temp_file+independent_segments",
     }
     address = str(folder / PLAYLIST)

@@ -6,21 +6,25 @@ python output_listener.py URL FILE [PACKETS]   ends after so many packets, as a 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from itertools import islice
 
 import av
 
 
-def main(url: str, path: str, most: int) -> None:
+def main(url: str, path: str, most: int | None) -> None:
     print("ready", flush=True)
-    with av.open(url, options={"listen": "1"}) as source, av.open(path, "w", format="matroska") as copy:
+    with (
+        av.open(url, options={"listen": "1", "analyzeduration": "300000"}) as source,
+        av.open(path, "w", format="matroska") as copy,
+    ):
         streams = {stream.index: copy.add_stream_from_template(stream) for stream in source.streams}
-        for count, packet in enumerate(source.demux()):
-            if count == most:
-                return
-            if packet.dts is not None:
-                packet.stream = streams[packet.stream.index]
-                copy.mux(packet)
+        with suppress(OSError):  # so FFmpeg says that the publisher has left
+            for packet in islice(source.demux(), most):
+                if packet.dts is not None:
+                    packet.stream = streams[packet.stream.index]
+                    copy.mux(packet)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else -1)
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None)

@@ -77,7 +77,9 @@ def music_of(path: Path | str, **choices: Any) -> tuple[float, F32]:
 def shown_in(path: Path | str, **choices: Any) -> list[tuple[float, float]]:
     """Time and brightness of each picture."""
     with av.open(str(path), **choices) as container:
-        return [(frame.time, float(frame.to_ndarray(format="gray").mean())) for frame in container.decode(video=0)]
+        return [
+            (frame.time, float(frame.to_ndarray(format="gray").mean())) for frame in container.decode(video=0)
+        ]
 
 
 def jump_of(shown: list[tuple[float, float]]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from output_rig import RATE, F32, h264, job_of, jump_of, music_of, picture, shown_in
+from output_rig import F32, RATE, h264, job_of, jump_of, music_of, picture, shown_in
 
 from server.output.process import Process
 from server.output.reel import Reel

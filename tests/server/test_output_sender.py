@@ -1,0 +1,152 @@
+"""Senders: what waits is bounded, what hangs is ended, what is lost is counted; addresses are shown without their keys."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from output_rig import RATE, job_of, music_of, picture
+from shell_client import PATIENCE_S
+
+from server.output.child import COMMAND, Broken, Child
+from server.output.limits import OutputLimits
+from server.output.sender import Sender, Told
+from server.output.targets import Allowed, Target, target_of
+from server.output.wire import Heard, Pictured, Report, pack
+from server.protocol.media import Kind, Media, StreamId
+
+BLOCK = 960
+SILENCE = np.zeros(BLOCK, np.float32).tobytes()
+ROOT = Path(__file__).parents[2]
+
+
+def sender_of(target: Target, told: list[Told], limits: OutputLimits, delay: int | None = None) -> Sender:
+    job = job_of("file:never.mkv", "mixed", Allowed(folder=Path("/nowhere")))
+    return Sender(msgspec.structs.replace(job, target=target, delay=delay), limits, None, told.append)
+
+
+@contextmanager
+def fifo(folder: Path, opened: bool) -> Iterator[Target]:
+    """A place where nobody reads; opened: it can be written to until it is full."""
+    path = folder / "fifo"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if opened else None
+    yield Target(str(path), "fifo", "wav", "pcm_s16le", 0, {}, stays=False)
+    if reader is not None:
+        os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("opened", "limits", "said"),
+    [
+        (False, OutputLimits(connect_s=0.2), "did not answer"),
+        (True, OutputLimits(stall_s=2.0), "took nothing"),
+    ],
+)
+def test_a_target_that_hangs_is_ended(tmp_path: Path, opened: bool, limits: OutputLimits, said: str) -> None:
+    told: list[Told] = []
+    with fifo(tmp_path, opened) as target:
+        sender = sender_of(target, told, limits)
+        for number in range(400):
+            sender.put(Heard(number * BLOCK, SILENCE))
+        sender.start()
+        assert sender.join(PATIENCE_S)
+    assert (told[-1].state, told[-1].reason) == ("failed", "failed")
+    assert said in told[-1].error
+
+
+def test_the_end_is_not_waited_for_without_an_end(tmp_path: Path) -> None:
+    told: list[Told] = []
+    with fifo(tmp_path, True) as target:
+        sender = sender_of(target, told, OutputLimits(finish_s=1.0))
+        for number in range(400):
+            sender.put(Heard(number * BLOCK, SILENCE))
+        sender.start()
+        sender.finish("asked")
+        assert sender.join(PATIENCE_S)
+    assert "not finished" in told[-1].error
+
+
+def test_music_that_waits_for_too_long_is_a_failure_and_pictures_make_room(tmp_path: Path) -> None:
+    told: list[Told] = []
+    path = tmp_path / "a.wav"
+    target = Target(str(path), "a", "wav", "pcm_s16le", 0, {}, stays=False)
+    sender = sender_of(target, told, OutputLimits(waiting_pictures=3), delay=0)
+    newest = [picture(number, 16) for number in range(5)]
+    for media in newest:
+        sender.put(Pictured(0, media))
+    assert [item.media.seq for item in sender._waiting if isinstance(item, Pictured)] == [2, 3, 4]
+    slow = sender_of(target, told, OutputLimits(waiting_s=1.0))
+    for number in range(60):
+        slow.put(Heard(number * BLOCK, SILENCE))
+    slow.start()
+    assert slow.join(PATIENCE_S)
+    assert (told[-1].state, told[-1].samples) == ("failed", 0)
+    assert "behind the music" in told[-1].error
+
+
+def test_what_nobody_was_there_for_is_counted() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"rtmp://127.0.0.1:{bound.getsockname()[1]}/live/x"
+        told: list[Told] = []
+        target = target_of(address, "music", Allowed(("127.0.0.1",)))
+        sender = sender_of(target, told, OutputLimits(give_up_s=0.0))
+        for number in range(20):
+            sender.put(Heard(number * BLOCK, SILENCE))
+        sender.start()
+        assert sender.join(PATIENCE_S)
+    assert told[-1].state == "failed"
+    assert told[-1].samples + told[-1].lost_samples == 20 * BLOCK
+
+
+def test_a_child_that_is_gone_is_noticed(tmp_path: Path) -> None:
+    limits = OutputLimits()
+    child = Child(job_of("file:a.wav", "music", Allowed(folder=tmp_path)), limits, lambda: float("inf"))
+    child.end()
+    with pytest.raises((Broken, OSError)):
+        child.send(Heard(0, SILENCE))
+
+
+def test_a_process_whose_server_is_gone_finishes_the_file(tmp_path: Path) -> None:
+    job = job_of("file:a.mkv", "mixed", Allowed(folder=tmp_path))
+    sent = pack(job) + pack(Pictured(0, picture(0, 16)))
+    sent += b"".join(pack(Heard(number * BLOCK, SILENCE)) for number in range(50))
+    done = subprocess.run(COMMAND, input=sent, cwd=ROOT, capture_output=True, timeout=PATIENCE_S)
+    assert done.returncode == 0
+    assert len(music_of(tmp_path / "a.mkv")[1]) == pytest.approx(RATE, abs=2048)
+
+
+def test_a_process_does_not_say_the_key() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        job = job_of(f"rtmp://127.0.0.1:{bound.getsockname()[1]}/live/secret", "music", Allowed(("*",)))
+        sent = pack(job) + pack(Heard(0, SILENCE))
+        done = subprocess.run(COMMAND, input=sent, cwd=ROOT, capture_output=True, timeout=PATIENCE_S)
+    last = msgspec.json.decode(done.stdout.splitlines()[-1], type=Report)
+    assert (done.returncode, last.state) == (1, "error")
+    assert "refused" in last.error
+    assert b"secret" not in done.stdout
+
+
+def test_addresses_are_shown_without_keys() -> None:
+    everybody = Allowed(("*",))
+    for url, shown in {
+        "rtmps://user:secret@live.example:443/app/secret?k=secret": "rtmps://live.example:443/...",
+        "srt://[::1]:9000?streamid=secret&passphrase=secretsecret": "srt://[::1]:9000/...",
+    }.items():
+        target = target_of(url, "music", everybody)
+        assert (target.shown, target.address) == (shown, url)
+
+
+def test_a_picture_goes_through_the_pipe_as_it_is() -> None:
+    media = Media(Kind.JPEG, StreamId.VIDEO, 7, 9, b"\x00\xff")
+    packed = pack(Pictured(5, media))
+    assert msgspec.msgpack.decode(packed[4:], type=Pictured) == Pictured(5, media)
