@@ -37,6 +37,9 @@ class Child:
     def __init__(self, job: Job, limits: OutputLimits, due_s: Callable[[], float]) -> None:
         self._limits, self._due_s = limits, due_s
         self.told = Report("starting")
+        self.opened = False
+        """Whether the target has answered, once."""
+        self.left_out = 0
         self._heard = b""
         self._opening_s = float("inf")
         environment = {key: value for key, value in os.environ.items() if key not in SECRETS}
@@ -57,10 +60,6 @@ class Child:
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
         self.send(job)
-
-    @property
-    def opened(self) -> bool:
-        return self.told.state in ("open", "done")
 
     def send(self, message: Sent) -> None:
         """Raises Broken: it ended, it does not open the target in time, or takes nothing for too long."""
@@ -89,6 +88,8 @@ class Child:
         *lines, self._heard = self._heard.split(b"\n")
         for line in lines:
             self.told = msgspec.json.decode(line, type=Report)
+            self.opened = self.opened or self.told.state == "open"
+            self.left_out = max(self.left_out, self.told.left_out)
             self._opening_s = time.monotonic() if self.told.state == "opening" else float("inf")
         if self.told.error:
             raise Broken(self.told.error)

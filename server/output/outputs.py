@@ -102,7 +102,6 @@ class Outputs:
             limits.held_pictures,
             limits.held_bytes,
             pictures.image_pixels,
-            pictures.raw_video,
         )
         loop = asyncio.get_running_loop()
 

@@ -32,7 +32,7 @@ class Reel:
 
     def __init__(self, job: Job, open: Callable[[], Any]) -> None:
         self._job, self._open = job, open
-        self._limits = Limits(image_pixels=job.image_pixels, raw_video=job.raw_video)
+        self._limits = Limits(image_pixels=job.image_pixels)
         self.left_out = 0
         """Pictures that are broken, before a keyframe, of another kind than copied video, or too many to be held back."""
         self._held: deque[tuple[int, Media]] = (

@@ -59,8 +59,7 @@ class Sender:
         self._due_s = float("inf")
         self._told = Told()
         self._taken: deque[Heard | Pictured] = deque()  # out of it, not yet sent
-        self._left_out = 0  # here, beside what processes left out
-        self._left_out_before = 0  # by processes that are gone
+        self._left_out = 0  # here and by processes that are gone
         self._thread = Thread(target=self._run, name="output", daemon=True)
 
     @property
@@ -114,7 +113,8 @@ class Sender:
             with self._change:
                 self._reason = self._reason or reason
                 self._waiting.clear()
-            self._note(state="failed" if error else "finished", reason=reason, error=error)
+            state: State = "failed" if error else "finished"
+            self._note(state=state, reason=reason, error=error, left_out_pictures=self._left_out)
             self._tell(self.told)
 
     def _work(self) -> tuple[Reason, str]:
@@ -132,10 +132,9 @@ class Sender:
             finally:
                 if child:
                     child.end()
+                    self._left_out += child.left_out
             if child and child.opened:
                 pause_s, well_s = self._limits.retry_s, time.monotonic()
-            if child:
-                self._left_out_before += child.told.left_out
             self._break_off()
             if not self._job.target.stays or time.monotonic() - well_s > self._limits.give_up_s:
                 return "failed", error
@@ -191,12 +190,13 @@ class Sender:
 
     def _pause(self, pause_s: float, error: str) -> Reason | None:
         """Wait for the next try; the reason to end instead."""
-        self._note(state="waiting", error=error)
+        self._note(state="waiting", error=error, left_out_pictures=self._left_out)
         with self._change:
-            self._change.wait_for(lambda: self._reason, pause_s)
+            if self._change.wait_for(lambda: self._reason, pause_s):
+                return self._reason
             self._takes = True
         self._note(state="connecting", reconnects=self._told.reconnects + 1)
-        return self._reason
+        return None
 
     def _full(self) -> Reason | None:
         full = self._folder.full() if self._folder else ""
@@ -204,7 +204,7 @@ class Sender:
 
     def _count(self, item: Heard | Pictured | None, child: Child) -> None:
         samples = len(item.samples) // BYTES if isinstance(item, Heard) else 0
-        left_out = self._left_out + self._left_out_before + child.told.left_out
+        left_out = self._left_out + child.left_out
         state: State = "sending" if child.opened else "connecting"
         self._note(state=state, samples=self._told.samples + samples, left_out_pictures=left_out)
 

@@ -23,7 +23,6 @@ class Job(msgspec.Struct, frozen=True, tag="job"):
     held_pictures: int
     held_bytes: int
     image_pixels: int
-    raw_video: bool
 
 
 class Heard(msgspec.Struct, frozen=True, tag="heard"):

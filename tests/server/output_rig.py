@@ -15,10 +15,14 @@ from shell_client import PATIENCE_S, ask
 from server.output.limits import OutputLimits
 from server.output.targets import Allowed, What, target_of
 from server.output.wire import Job
-from server.protocol.media import NO_FLAGS, Flag, Kind, Media, StreamId
+from server.protocol.media import NO_FLAGS, Flag, Kind, Media, Size, StreamId
 
 RATE = 48_000
 F32 = NDArray[np.float32]
+ENCODERS = {
+    Kind.H264: ("libx264", {"tune": "zerolatency", "preset": "ultrafast"}),
+    Kind.VP8: ("libvpx", {"deadline": "realtime", "lag-in-frames": "0"}),
+}
 
 
 def job_of(url: str, what: What, allowed: Allowed, delay: int = 0, **limits: Any) -> Job:
@@ -31,7 +35,6 @@ def job_of(url: str, what: What, allowed: Allowed, delay: int = 0, **limits: Any
         chosen.held_pictures,
         chosen.held_bytes,
         10**6,
-        False,
     )
 
 
@@ -45,11 +48,17 @@ def picture(number: int, level: int, codec: str = "mjpeg", side: tuple[int, int]
     return Media(Kind.JPEG, StreamId.VIDEO, number, 0, b"".join(map(bytes, packets)))
 
 
-def h264(levels: list[int], side: tuple[int, int] = (64, 48)) -> list[Media]:
-    """A video of pictures of one brightness each, the first one a keyframe."""
-    encoder: Any = av.CodecContext.create("libx264", "w")
+def raw(number: int, level: int) -> Media:
+    """As WebRTC brings it."""
+    return Media(Kind.RGB24, StreamId.VIDEO, number, 0, bytes([level]) * (64 * 48 * 3), size=Size(64, 48))
+
+
+def video(kind: Kind, levels: list[int], side: tuple[int, int] = (64, 48)) -> list[Media]:
+    """H.264 or VP8, of pictures of one brightness each, the first one a keyframe."""
+    codec, options = ENCODERS[kind]
+    encoder: Any = av.CodecContext.create(codec, "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = *side, "yuv420p", Fraction(1, 25)
-    encoder.options = {"tune": "zerolatency", "preset": "ultrafast"}
+    encoder.options = options
     packets = []
     for number, level in enumerate(levels):
         frame = av.VideoFrame.from_ndarray(np.full((side[1], side[0], 3), level, np.uint8), format="rgb24")
@@ -57,7 +66,7 @@ def h264(levels: list[int], side: tuple[int, int] = (64, 48)) -> list[Media]:
         frame.pts = number
         packets += encoder.encode(frame)
     return [
-        Media(Kind.H264, StreamId.VIDEO, n, 0, bytes(p), Flag.KEYFRAME if p.is_keyframe else NO_FLAGS)
+        Media(kind, StreamId.VIDEO, n, 0, bytes(p), Flag.KEYFRAME if p.is_keyframe else NO_FLAGS)
         for n, p in enumerate(packets)
     ]
 

@@ -14,7 +14,7 @@ from typing import Any
 import av
 import pytest
 from conftest import Serve
-from output_rig import RATE, h264, look_until, music_of, picture, shown_in
+from output_rig import RATE, look_until, music_of, picture, shown_in, video
 from shell_client import PATIENCE_S, Client, ask
 
 from engine.synthetic import SyntheticPlayer
@@ -83,7 +83,7 @@ def test_rtmp_arrives_whole(serve: Serve, tmp_path: Path, kind: str) -> None:
 def show(client: Client, kind: str) -> None:
     """Ten pictures."""
     if kind == "h264":
-        for media in h264([16] * 5 + [240] * 5):
+        for media in video(Kind.H264, [16] * 5 + [240] * 5):
             client.show(media.payload, Kind.H264, flags=media.flags)
             client.hear(client.at + RATE // 25)
     elif kind == "jpeg":

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
-from output_rig import F32, RATE, h264, job_of, jump_of, music_of, picture, shown_in
+from output_rig import F32, RATE, job_of, jump_of, music_of, picture, raw, shown_in, video
 
+from server.imaging import CHAINED
 from server.output.process import Process
 from server.output.reel import Reel
 from server.output.targets import Allowed
-from server.output.wire import Job, Report
-from server.protocol.media import Media
+from server.output.wire import End, Heard, Job, Report, pack
+from server.protocol.media import Kind, Media
 
 BLOCK = 960
 DELAY = 21_600
@@ -54,18 +56,27 @@ def sounds_from(path: Path) -> float:
     return began_s + int(np.argmax(np.abs(samples) > 0.2)) / RATE
 
 
-def flashes(kind: str) -> dict[int, Media]:
+def flashes(kind: Kind) -> dict[int, Media]:
     """Pictures each 80 ms, bright from CLICK_S less DELAY on: its music knows them as they are shown."""
     bright = int((CLICK_S - DELAY / RATE) * RATE / BLOCK)
     blocks = range(bright % 4, 120, 4)
     levels = [240 if block >= bright else 16 for block in blocks]
-    made = h264(levels) if kind == "h264" else [picture(n, level) for n, level in enumerate(levels)]
+    still = raw if kind is Kind.RGB24 else picture
+    made = video(kind, levels) if kind in CHAINED else [still(n, level) for n, level in enumerate(levels)]
     return dict(zip(blocks, made, strict=True))
 
 
-@pytest.mark.parametrize("url", ["file:a.mkv", "file:a.mp4", "hls:a"])
-@pytest.mark.parametrize("kind", ["jpeg", "h264"])
-def test_a_flash_is_seen_with_the_sound_that_the_delay_waits_for(tmp_path: Path, url: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        *((kind, url) for kind in (Kind.JPEG, Kind.H264) for url in ("file:a.mkv", "file:a.mp4", "hls:a")),
+        (Kind.VP8, "file:a.mkv"),
+        (Kind.RGB24, "file:a.mkv"),
+    ],
+)
+def test_a_flash_is_seen_with_the_sound_that_the_delay_waits_for(
+    tmp_path: Path, kind: Kind, url: str
+) -> None:
     run(reel_of(job_of(url, "mixed", Allowed(folder=tmp_path), DELAY)), click(2.4), flashes(kind))
     path = tmp_path / "a" / "index.m3u8" if url == "hls:a" else tmp_path / url.removeprefix("file:")
     assert jump_of(shown_in(path)) == pytest.approx(sounds_from(path), abs=1 / 25)
@@ -98,10 +109,19 @@ def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
     reel = reel_of(job_of("file:a.mkv", "mixed", Allowed(folder=tmp_path)))
     good, broken = picture(0, 16), picture(1, 16)
     broken = Media(broken.kind, broken.stream, 1, 0, b"no picture")
-    late = h264([10, 10, 10])[1]
+    late = video(Kind.H264, [10, 10, 10])[1]
     run(reel, click(1.0), {0: broken, 1: late, 4: good, 8: broken})
     assert reel.left_out == 3
     assert len(shown_in(tmp_path / "a.mkv")) == 23
+
+
+@pytest.mark.parametrize("kind", [Kind.H264, Kind.VP8])
+def test_after_a_lost_packet_video_waits_for_a_keyframe(tmp_path: Path, kind: Kind) -> None:
+    reel = reel_of(job_of("file:a.mkv", "mixed", Allowed(folder=tmp_path)))
+    packets = dict(enumerate(video(kind, [16] * 6)))
+    del packets[2]
+    run(reel, click(0.5), packets)
+    assert reel.left_out == 3
 
 
 def test_pictures_that_are_held_back_are_bounded(tmp_path: Path) -> None:
@@ -133,10 +153,6 @@ def test_a_playlist_can_be_read_while_it_grows(tmp_path: Path) -> None:
 
 
 def test_the_process_says_how_it_goes(tmp_path: Path, quiet: list[Report]) -> None:
-    import io
-
-    from server.output.wire import End, Heard, pack
-
     process: Any = Process(job_of("file:a.flac", "music", Allowed(folder=tmp_path)))
     samples = np.zeros(BLOCK, np.float32).tobytes()
     process.run(io.BytesIO(pack(Heard(0, samples)) + pack(End())))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,6 +61,30 @@ def test_a_target_that_hangs_is_ended(tmp_path: Path, opened: bool, limits: Outp
         assert sender.join(PATIENCE_S)
     assert (told[-1].state, told[-1].reason) == ("failed", "failed")
     assert said in told[-1].error
+
+
+def test_a_connection_that_was_there_is_tried_again_however_long_ago_it_was_made(tmp_path: Path) -> None:
+    told: list[Told] = []
+    limits = OutputLimits(
+        give_up_s=0.1, retry_s=PATIENCE_S
+    )  # a process alone takes longer to start than that
+    with fifo(tmp_path, True) as target:
+        sender = sender_of(msgspec.structs.replace(target, stays=True), told, limits)
+        sender.put(Heard(0, SILENCE))
+        sender.start()
+        wait_for(lambda: sender.told.state == "sending")
+    sender.put(Heard(BLOCK, SILENCE))  # nobody reads any more
+    wait_for(lambda: sender.told.state == "waiting")
+    sender.finish("asked")
+    assert sender.join(PATIENCE_S)
+    assert (told[-1].state, told[-1].reason, told[-1].reconnects) == ("finished", "asked", 0)
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
 
 
 def test_the_end_is_not_waited_for_without_an_end(tmp_path: Path) -> None:
