@@ -58,7 +58,8 @@ def test_hls_holds_the_music_within_its_codec_and_ends_with_the_session(serve: S
     with serve(outputs=tmp_path, player=SyntheticPlayer()) as served, Client(served.ws) as client:
         one = one_of(served, client)
         client.play()
-        assert ask("POST", f"{one}/output", {"url": "hls:show", "what": "mixed"})[0] == 201
+        status, state = ask("POST", f"{one}/output", {"url": "hls:show", "what": "mixed"})
+        assert (status, state["delay_ms"]) == (201, 440)  # 340 ms are made ahead, in pieces of 100
         client.show()
         client.hear(client.at + 2 * RATE)
         client.send("session.end")
@@ -73,24 +74,24 @@ def test_hls_holds_the_music_within_its_codec_and_ends_with_the_session(serve: S
 
 
 def test_what_is_seen_is_what_is_heard(serve: Serve, tmp_path: Path) -> None:
-    """The synthetic player plays another tone once it has seen a bright picture; its answer never comes after the flash."""
+    """The synthetic player plays another tone once it has seen a bright picture: 0.3 s after it, when nothing else keeps the
+    machine busy. The delay is a second, so the flash is seen 0.7 s after its sound."""
     with serve(outputs=tmp_path, player=SyntheticPlayer()) as served, Client(served.ws) as client:
         one = one_of(served, client, config={"seed": 0})
         client.show(picture(0, 16).payload)
         client.send("playback", action="play")
         client.hear(1)
-        state = ask("POST", f"{one}/output", {"url": "file:show.mkv", "what": "mixed"})[1]
-        assert 200 < state["delay_ms"] < 1000
+        state = ask("POST", f"{one}/output", {"url": "file:show.mkv", "what": "mixed", "delay_ms": 1000})[1]
+        assert state["delay_ms"] == 1000
         for number in range(24):
-            client.show(picture(number, 16 if number < 12 else 240).payload)
+            client.show(picture(number, 16 if number < 10 else 240).payload)
             client.hear(client.at + RATE // 10)
         assert ask("DELETE", f"{one}/output")[1]["state"] == "finished"
     path = tmp_path / "show.mkv"
     began_s, heard = music_of(path)
     seen_s = jump_of(shown_in(path))
     heard_s = began_s + bright_from(heard)
-    # a piece of music is 100 ms, and as much is known of it when it is made; seen: the sound 200 ms before the flash
-    assert -0.3 < heard_s - seen_s < 0.06
+    assert 0.2 < seen_s - heard_s < 1.0
 
 
 def bright_from(samples: np.ndarray) -> float:
