@@ -8,13 +8,14 @@ import msgspec
 
 from cuestream import __version__
 from server.http_audio import ENDINGS
+from server.ingest.rest import Feed
 from server.protocol.config import Config
 from server.protocol.messages import RecordingState, SessionLimits
 from server.recording.rest import Begin
 from server.rest import Change
 from server.webrtc.bodies import Answered, Offered
 
-KINDS = (Answered, Begin, Change, Config, Offered, RecordingState, SessionLimits)
+KINDS = (Answered, Begin, Change, Config, Feed, Offered, RecordingState, SessionLimits)
 SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
 
 
@@ -44,6 +45,15 @@ def description() -> dict[str, Any]:
             "post": _operation("Begin to record it", "201", key)
             | {"requestBody": {"content": {"application/json": {"schema": _ref("Begin")}}}},
             "delete": _operation("Finish its recording", "200", key),
+        },
+        f"{one}/ingest": {
+            "parameters": session,
+            "post": _operation(
+                "Feed it from an address that the server reads; opens it if nobody has", "201", key
+            )
+            | {"requestBody": {"content": {"application/json": {"schema": _ref("Feed")}}}},
+            "get": _operation("How that goes", "200", key),
+            "delete": _operation("Read no more", "200", key),
         },
         "/v1/recordings/{recording_id}": {
             "parameters": recording,

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from server.config import SessionConfig
 from server.delivery import Patience
 from server.doorstep import DoorLimits
+from server.ingest.limits import IngestLimits
 from server.playout import Limits as PlayoutLimits
 from server.protocol.limits import Limits
 from server.protocol.messages import SessionLimits, VideoFormat
@@ -49,6 +50,7 @@ class Settings:
     video_edge: int = 320
     recordings: Path | None = None
     """The folder that sessions may be recorded into; None: none is."""
+    ingest: IngestLimits = field(default_factory=IngestLimits)
     recording: RecordingLimits = field(default_factory=RecordingLimits)
     peers: PeerLimits = field(default_factory=PeerLimits)
     ice_addresses: tuple[str, ...] = ()

@@ -1,0 +1,70 @@
+"""One line between FFmpeg and a place that was checked, for RTSP and RTMP, whose connections FFmpeg makes by itself.
+
+FFmpeg connects to this process, and the bytes go on to the place; TLS is made here. From the moment that FFmpeg is connected the
+process may open nothing any more (`RLIMIT_NOFILE`): it cannot follow to where a server redirects it, or a description points.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import selectors
+import socket
+import ssl
+from threading import Thread
+
+AT_ONCE = 64 * 1024
+"""Bytes that wait for a side that reads slowly; the other side waits then."""
+
+
+class Relay:
+    """far: connected. Everything that the process needs later must be open by now."""
+
+    def __init__(self, far: socket.socket) -> None:
+        self._far = far
+        self._door = socket.create_server(("127.0.0.1", 0), backlog=1)
+        self.port: int = self._door.getsockname()[1]
+        self._wait = selectors.DefaultSelector()
+        self._first_free = _first_free()
+        Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        near, _ = self._door.accept()
+        close_the_process(self._first_free)
+        try:
+            self._pump(near)
+        except OSError:
+            pass  # one side broke; the other one is told below
+        finally:
+            near.close()
+            self._far.close()
+
+    def _pump(self, near: socket.socket) -> None:
+        for line, other in ((near, self._far), (self._far, near)):
+            line.settimeout(None)
+            self._wait.register(line, selectors.EVENT_READ, (line, other))
+        while True:
+            for key, _ in self._wait.select():
+                if not _pass_on(*key.data):
+                    return
+
+
+def _pass_on(line: socket.socket, other: socket.socket) -> bool:
+    """What came; False at the end. What TLS has decrypted already is not seen by a selector, so it is all taken."""
+    while True:
+        if not (data := line.recv(AT_ONCE)):
+            return False
+        other.sendall(data)
+        if not (isinstance(line, ssl.SSLSocket) and line.pending()):
+            return True
+
+
+def close_the_process(first_free: int) -> None:
+    """No file and no socket can be opened any more, not even in the place of one that FFmpeg closes."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, first_free))
+
+
+def _first_free() -> int:
+    number = os.dup(0)
+    os.close(number)
+    return number

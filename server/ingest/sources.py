@@ -1,0 +1,159 @@
+"""A video that is read, opened by FFmpeg through PyAV with nothing allowed that it does not need. Only in a worker."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import av
+from av.container import InputContainer
+from av.logging import WARNING, Capture, set_level
+
+from server.ingest.address import Forbidden, Place, connect, parse, resolve
+from server.ingest.fetching import Fetcher
+from server.ingest.limits import IngestLimits
+from server.ingest.pipe import Job
+from server.ingest.relay import Relay
+
+FILE = "file:"
+CONTAINERS = "mov,mp4,matroska,webm,mpegts,mpeg,flv,live_flv,avi,ogg"
+"""What a file, or what comes over HTTP, may be; no playlists, no picture sequences, nothing that names other files."""
+PLAYLISTS = f"hls,{CONTAINERS},aac,mp3,webvtt"
+SOON = {"fflags": "nobuffer", "flags": "low_delay", "probesize": "262144", "analyzeduration": "500000"}
+"""A live stream is shown as it comes."""
+MOST_STREAMS = 16
+OTHERS_KEY = ("Unexpected stream", "App field don't match")
+"""What FFmpeg warns of when a publisher says another name than the one waited for; it would let it in all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """lives: it comes in real time, and is shown as it comes; otherwise by its timestamps. ends: its end is not a failure."""
+
+    container: InputContainer
+    lives: bool
+    ends: bool
+
+
+def check(url: str, listen: bool, limits: IngestLimits) -> Place | None:
+    """What can be said of it without opening it; the place that is connected to, if one is. Raises Forbidden, OSError."""
+    if len(url) > limits.url_chars:
+        raise Forbidden(f"an address has at most {limits.url_chars} characters")
+    if url.startswith(FILE):
+        if listen:
+            raise Forbidden("nobody publishes to a file")
+        find_file(url, limits.files)
+        return None
+    place = parse(url)
+    if listen:
+        _check_listener(place, limits)
+        return None
+    resolve(place, limits.private)
+    return place
+
+
+def find_file(url: str, folder: Path | None) -> Path:
+    """`file:NAME`, below the folder, also after every link was followed. Raises Forbidden."""
+    if folder is None:
+        raise Forbidden("this server reads no files; start it with --ingest-files FOLDER")
+    name = url.removeprefix(FILE)
+    if "\0" in name or name.startswith(("/", "\\")):
+        raise Forbidden("a file is named from the folder on: file:NAME")
+    with suppress(OSError, ValueError):
+        root = folder.resolve(strict=True)
+        path = (root / name).resolve(strict=True)
+        if path.is_relative_to(root) and path.is_file():
+            return path
+    raise Forbidden("no such file in the folder of this server")
+
+
+def _check_listener(place: Place, limits: IngestLimits) -> None:
+    if place.scheme != "rtmp":
+        raise Forbidden("publishers are waited for by rtmp alone")
+    if place.port not in limits.ports:
+        raise Forbidden(f"publishers are not waited for at port {place.port}; see --ingest-ports")
+    if len([part for part in place.path.split("/") if part]) != 2 or "?" in place.path:
+        raise Forbidden("an address for publishers is rtmp://ADDRESS:PORT/APP/KEY")
+    try:
+        ipaddress.ip_address(place.host)
+    except ValueError:
+        raise Forbidden(
+            "publishers are waited for at an address in numbers, 0.0.0.0 is all of them"
+        ) from None
+
+
+def open_source(job: Job, refuse: Callable[[Forbidden], NoReturn]) -> Source:
+    """Raises Forbidden, OSError (FFmpeg's errors are some), ValueError. refuse: see Fetcher."""
+    if job.url.startswith(FILE):
+        path = find_file(job.url, Path(job.files) if job.files else None)
+        return _file(path.open("rb"), job)
+    place = parse(job.url)
+    if place.scheme in ("http", "https"):
+        return _web(place, job, refuse)
+    return _listener(place, job) if job.listen else _relayed(place, job)
+
+
+def _file(file: IO[bytes], job: Job) -> Source:
+    return Source(_open(file, job, {"format_whitelist": CONTAINERS}, _nothing), lives=False, ends=True)
+
+
+def _web(place: Place, job: Job, refuse: Callable[[Forbidden], NoReturn]) -> Source:
+    fetcher = Fetcher(job.private, job.silence_s, refuse)
+    options = {"format_whitelist": PLAYLISTS}
+    if place.path.partition("?")[0].endswith(
+        (".m3u8", ".m3u")
+    ):  # the newest segment; each is asked for by `fetcher`
+        options |= {"live_start_index": "-1", "http_persistent": "0", "seg_max_retry": "3"}
+    container = _open(place.shown, job, options, fetcher.open)
+    return Source(container, lives=False, ends=True)
+
+
+def _relayed(place: Place, job: Job) -> Source:
+    relay = Relay(connect(place, job.private, job.connect_s))
+    kind = place.scheme.removesuffix("s")
+    login = f"{place.login}@" if place.login else ""
+    url = f"{kind}://{login}127.0.0.1:{relay.port}{place.path}"
+    options: dict[str, str] = SOON | {"protocol_whitelist": "tcp,rtmp,rtsp,rtp"}
+    if kind == "rtsp":
+        options |= {"rtsp_transport": "tcp", "format_whitelist": "rtsp", "reorder_queue_size": "0"}
+    else:
+        app = place.path.rpartition("/")[0] or place.path
+        options |= {"format_whitelist": "flv,live_flv", "rtmp_live": "live", "rtmp_tcurl": place.origin + app}
+    return Source(_open(url, job, options), lives=True, ends=False)
+
+
+def _listener(place: Place, job: Job) -> Source:
+    options = SOON | {"listen": "1", "protocol_whitelist": "tcp,rtmp", "format_whitelist": "flv,live_flv"}
+    set_level(WARNING)
+    with Capture(local=False) as said:
+        container = _open(place.shown, job, options)
+    set_level(None)
+    if any(text.startswith(OTHERS_KEY) for _, _, text in said):
+        container.close()
+        raise OSError("a publisher came with another key")
+    return Source(container, lives=True, ends=False)
+
+
+def _open(
+    what: Any, job: Job, options: dict[str, str], hook: Callable[..., Any] | None = None
+) -> InputContainer:
+    """hook: opens what FFmpeg asks for, where it would do so by itself."""
+    bounded: Any = [{"max_pixels": str(job.image_pixels)}] * MOST_STREAMS  # PyAV's stub says strings
+    return av.open(
+        what,
+        "r",
+        options=options,
+        stream_options=bounded,
+        metadata_errors="replace",
+        timeout=(None if job.listen else job.connect_s, job.silence_s),
+        io_open=hook,
+    )
+
+
+def _nothing(url: str, flags: int, options: dict[str, Any]) -> Any:
+    """For what may name no other file or address."""
+    raise Forbidden("nothing else is opened")
