@@ -23,9 +23,9 @@ FILE = "file:"
 CONTAINERS = "mov,mp4,matroska,webm,mpegts,mpeg,flv,live_flv,avi,ogg"
 """What a file, or what comes over HTTP, may be; no playlists, no picture sequences, nothing that names other files."""
 PLAYLISTS = f"hls,{CONTAINERS},aac,mp3,webvtt"
+RTMP = "flv"
 SOON = {"fflags": "nobuffer", "flags": "low_delay", "probesize": "262144", "analyzeduration": "500000"}
 """A live stream is shown as it comes."""
-MOST_STREAMS = 16
 OTHERS_KEY = ("Unexpected stream", "App field don't match")
 """What FFmpeg warns of when a publisher says another name than the one waited for; it would let it in all the same."""
 
@@ -122,15 +122,15 @@ def _relayed(place: Place, job: Job) -> Source:
         options |= {"rtsp_transport": "tcp", "format_whitelist": "rtsp", "reorder_queue_size": "0"}
     else:
         app = place.path.rpartition("/")[0] or place.path
-        options |= {"format_whitelist": "flv,live_flv", "rtmp_live": "live", "rtmp_tcurl": place.origin + app}
-    return Source(_open(url, job, options), lives=True, ends=False)
+        options |= {"format_whitelist": RTMP, "rtmp_live": "live", "rtmp_tcurl": place.origin + app}
+    return Source(_open(url, job, options, form=kind if kind == "rtsp" else RTMP), lives=True, ends=False)
 
 
 def _listener(place: Place, job: Job) -> Source:
-    options = SOON | {"listen": "1", "protocol_whitelist": "tcp,rtmp", "format_whitelist": "flv,live_flv"}
+    options = SOON | {"listen": "1", "protocol_whitelist": "tcp,rtmp", "format_whitelist": RTMP}
     set_level(WARNING)
     with Capture(local=False) as said:
-        container = _open(place.shown, job, options)
+        container = _open(place.shown, job, options, form=RTMP)
     set_level(None)
     if any(text.startswith(OTHERS_KEY) for _, _, text in said):
         container.close()
@@ -139,15 +139,18 @@ def _listener(place: Place, job: Job) -> Source:
 
 
 def _open(
-    what: Any, job: Job, options: dict[str, str], hook: Callable[..., Any] | None = None
+    what: Any,
+    job: Job,
+    options: dict[str, str],
+    hook: Callable[..., Any] | None = None,
+    form: str | None = None,
 ) -> InputContainer:
-    """hook: opens what FFmpeg asks for, where it would do so by itself."""
-    bounded: Any = [{"max_pixels": str(job.image_pixels)}] * MOST_STREAMS  # PyAV's stub says strings
+    """hook: opens what FFmpeg asks for, where it would do so by itself. form: what it is; None: looked for."""
     return av.open(
         what,
         "r",
+        format=form,
         options=options,
-        stream_options=bounded,
         metadata_errors="replace",
         timeout=(None if job.listen else job.connect_s, job.silence_s),
         io_open=hook,

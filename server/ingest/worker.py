@@ -93,6 +93,7 @@ class Showing:
         self._sound = audio_stream(source.container)
         self._check(self._video.width, self._video.height)
         self._video.codec_context.thread_count = 1
+        self._video.codec_context.options = {"max_pixels": str(job.image_pixels), "flags": "low_delay"}
         self._pace, self._pictures = Pace(source.lives), Thin(job.fps)
         self._levels, self._scaler = Thin(LEVELS_PER_S), VideoReformatter()
         self._broken = self._shown = 0

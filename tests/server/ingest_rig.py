@@ -1,4 +1,4 @@
-"""Videos that flash, the servers and publishers they come from, and ears for the synthetic player."""
+"""Where videos come from, servers and publishers, and ears for the synthetic player."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import av
 import numpy as np
 from conftest import Served
 from shell_client import PATIENCE_S, ask
@@ -25,30 +23,9 @@ from engine.synthetic import tone_hz
 from server.ingest.limits import IngestLimits
 
 RATE = 48_000
-FPS = 10
 SYNTHETIC = find_player("synthetic")
 MORE_PATIENCE_S = 3 * PATIENCE_S
 """A worker has to start, and the machine may be busy."""
-
-
-def write_video(
-    path: Path | str, pictures: int, form: str | None = None, real_time: bool = False, **options: str
-) -> None:
-    """Dark for a second, then bright for one, and so on; at FPS pictures a second."""
-    with av.open(str(path), "w", format=form, options=options) as container:
-        stream = container.add_stream(
-            "libx264", rate=FPS, options={"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
-        )
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        begun_s = time.monotonic()
-        for number in range(pictures):
-            pixels = np.full((48, 64, 3), 20 if number // FPS % 2 == 0 else 230, np.uint8)
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, FPS)
-            if real_time:
-                time.sleep(max(0.0, begun_s + number / FPS - time.monotonic()))
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
 
 
 def limits(**changes: Any) -> IngestLimits:
@@ -144,21 +121,20 @@ def redirects(to: str) -> Answer:
 
 PUBLISH = """
 import sys, time
-url, pictures, *sys.path[:0] = sys.argv[1:]
-from ingest_rig import write_video
+url, pictures, listen, *sys.path[:0] = sys.argv[1:]
+from flashing import write_video
+options = {"listen": "1"} if listen else {}
 until_s = time.monotonic() + 30
 while time.monotonic() < until_s:
     try:
-        write_video(url, int(pictures), "flv", True)
+        write_video(url, int(pictures), "flv", True, flush_packets="1", **options)
         break
     except ConnectionRefusedError:  # nobody listens yet
         time.sleep(0.05)
 """
 
 
-def publisher(url: str, pictures: int) -> subprocess.Popen[bytes]:
-    """A process that publishes in real time."""
-    paths = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-    return subprocess.Popen(
-        [sys.executable, "-c", PUBLISH, url, str(pictures), *paths], stderr=subprocess.DEVNULL
-    )
+def publisher(url: str, pictures: int, listen: bool = False) -> subprocess.Popen[bytes]:
+    """A process that publishes in real time. listen: to whoever comes to it."""
+    told = [url, str(pictures), "1" if listen else "", str(Path(__file__).parent)]
+    return subprocess.Popen([sys.executable, "-c", PUBLISH, *told], stderr=subprocess.DEVNULL)

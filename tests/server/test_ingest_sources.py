@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Serve
-from ingest_rig import FPS, SYNTHETIC, feed, hears_both_tones, limits, publisher, state_of, web, write_video
+from flashing import FPS, write_video
+from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, publisher, state_of, web
 from process import free_port
+from rtsp_server import rtsp
 from shell_client import ask
 
 
@@ -51,3 +53,19 @@ def test_a_publisher_is_waited_for_and_waited_for_again(serve: Serve) -> None:
                 assert hears_both_tones(one)
                 pushing.kill()
             state_of(one, "listening")
+
+
+def test_rtmp_is_pulled(serve: Serve) -> None:
+    url = f"rtmp://127.0.0.1:{free_port()}/live/key-of-mine"
+    with (
+        serve(SYNTHETIC, ingest=limits(attempts=200)) as served,
+        publisher(url, 30 * FPS, listen=True) as playing,
+    ):
+        assert hears_both_tones(feed(served, url)[1])
+        playing.kill()
+
+
+def test_rtsp_is_heard(serve: Serve) -> None:
+    with serve(SYNTHETIC, ingest=limits()) as served, rtsp() as (url, asked):
+        assert hears_both_tones(feed(served, url)[1])
+        assert any(line.startswith("PLAY") for line in asked)
