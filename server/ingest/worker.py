@@ -6,7 +6,9 @@ to its output (pipe.py), and is gone when its input ends. The operating system b
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import resource
 import sys
 import time
@@ -46,6 +48,7 @@ BEHIND_S, CAUGHT_UP_S = 1.0, 0.3
 def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     confine(job)
+    load_all_of_pyav()
     outlet = Outlet(OUT, lambda: os._exit(1))
     Thread(target=_leave_with_the_server, daemon=True).start()
 
@@ -77,6 +80,13 @@ def confine(job: Job) -> None:
         (resource.RLIMIT_NOFILE, FILES),
     ):
         resource.setrlimit(what, (most, most))
+
+
+def load_all_of_pyav() -> None:
+    """It imports some of itself when it first meets a stream of a kind; nothing can be opened any more then (see Relay)."""
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 
 def _leave_with_the_server() -> None:

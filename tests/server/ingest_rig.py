@@ -123,11 +123,13 @@ PUBLISH = """
 import sys, time
 url, pictures, listen, *sys.path[:0] = sys.argv[1:]
 from flashing import write_video
-options = {"listen": "1"} if listen else {}
+form, options = "flv", {"flush_packets": "1"}
+if listen:  # the muxer that passes options on to the address
+    form, options = "fifo", {"fifo_format": "flv", "format_opts": "listen=1:flush_packets=1"}
 until_s = time.monotonic() + 30
 while time.monotonic() < until_s:
     try:
-        write_video(url, int(pictures), "flv", True, flush_packets="1", **options)
+        write_video(url, int(pictures), form, True, **options)
         break
     except ConnectionRefusedError:  # nobody listens yet
         time.sleep(0.05)
