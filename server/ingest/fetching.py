@@ -43,10 +43,10 @@ class Fetcher:
             answer = self._ask(place, first)
             if answer.status not in REDIRECTS:
                 break
+            answer.close()
             target = _parse(urljoin(place.shown, answer.headers.get("location", "")))
             if target.host != place.host:
                 raise Forbidden("a redirect to another host is not followed")
-            answer.close()
             place = target
         if answer.status not in (200, 206) or (first and answer.status != 206):
             answer.close()
@@ -63,6 +63,7 @@ class Fetcher:
             connection.request("GET", place.path, headers=headers)
             return connection.getresponse()
         except HTTPException as error:
+            connection.close()
             raise OSError(f"this is no HTTP: {type(error).__name__}") from None
 
 

@@ -6,13 +6,13 @@ process may open nothing any more (`RLIMIT_NOFILE`): it cannot follow to where a
 
 from __future__ import annotations
 
-import os
 import resource
 import selectors
 import socket
 import ssl
 from threading import Thread
 
+STANDARD_FILES = 3
 AT_ONCE = 64 * 1024
 """Bytes that wait for a side that reads slowly; the other side waits then."""
 
@@ -25,12 +25,11 @@ class Relay:
         self._door = socket.create_server(("127.0.0.1", 0), backlog=1)
         self.port: int = self._door.getsockname()[1]
         self._wait = selectors.DefaultSelector()
-        self._first_free = _first_free()
         Thread(target=self._work, daemon=True).start()
 
     def _work(self) -> None:
         near, _ = self._door.accept()
-        close_the_process(self._first_free)
+        close_the_process()
         try:
             self._pump(near)
         except OSError:
@@ -59,12 +58,6 @@ def _pass_on(line: socket.socket, other: socket.socket) -> bool:
             return True
 
 
-def close_the_process(first_free: int) -> None:
-    """No file and no socket can be opened any more, not even in the place of one that FFmpeg closes."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, first_free))
-
-
-def _first_free() -> int:
-    number = os.dup(0)
-    os.close(number)
-    return number
+def close_the_process() -> None:
+    """No file and no socket can be opened any more. Input, output and errors stay open, so no number is free below the limit."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (STANDARD_FILES, STANDARD_FILES))
