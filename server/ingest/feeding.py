@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,7 +69,8 @@ class Feeding:
         """Its worker is killed."""
         if not self.over:
             self.state = "stopped"
-        self._task.cancel()
+        if not self._task.cancelling():  # once, so that it has the time to see its worker end
+            self._task.cancel()
 
     async def gone(self) -> None:
         """Until its worker is."""
@@ -116,20 +118,13 @@ class Feeding:
             self._hosted.line.say(m.ErrorMessage(str(code), self.text, False))
 
     async def _attempt(self) -> Note:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "server.ingest.worker",
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            env={name: os.environ[name] for name in PASSED_ON if name in os.environ}
-            | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
-        )
-        self.pid = process.pid
+        starting = asyncio.ensure_future(_start())
         try:
+            process = await asyncio.shield(starting)
+            self.pid = process.pid
             return await self._follow(process)
         finally:
+            process = await starting  # also when it is told to end while it starts
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
@@ -205,3 +200,17 @@ class Feeding:
         host.metrics.frames.labels("taken").inc()
         host.metrics.ingest_pictures.inc()
         self._hosted.picture(now_s, picture)
+
+
+def _start() -> Coroutine[Any, Any, Process]:
+    """A worker. Its errors are what it says of them; FFmpeg would say more than anybody reads."""
+    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "server.ingest.worker",
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        env=kept | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
+    )

@@ -40,7 +40,7 @@ class Relay:
 
     def _pump(self, near: socket.socket) -> None:
         for line, other in ((near, self._far), (self._far, near)):
-            line.settimeout(None)
+            line.setblocking(True)
             self._wait.register(line, selectors.EVENT_READ, (line, other))
         while True:
             for key, _ in self._wait.select():
@@ -49,13 +49,23 @@ class Relay:
 
 
 def _pass_on(line: socket.socket, other: socket.socket) -> bool:
-    """What came; False at the end. What TLS has decrypted already is not seen by a selector, so it is all taken."""
-    while True:
-        if not (data := line.recv(AT_ONCE)):
+    """All that came; False at the end. What TLS has decrypted already is not seen by a selector, so nothing is left behind."""
+    while (data := _received(line)) is not None:
+        if not data:
             return False
         other.sendall(data)
-        if not (isinstance(line, ssl.SSLSocket) and line.pending()):
-            return True
+    return True
+
+
+def _received(line: socket.socket) -> bytes | None:
+    """None when there is nothing: TLS may have had something to say that is not for us."""
+    line.setblocking(False)
+    try:
+        return line.recv(AT_ONCE)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return None
+    finally:
+        line.setblocking(True)
 
 
 def close_the_process() -> None:

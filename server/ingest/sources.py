@@ -17,7 +17,7 @@ from server.ingest.address import Forbidden, Place, connect, parse, resolve
 from server.ingest.fetching import Fetcher
 from server.ingest.limits import IngestLimits
 from server.ingest.pipe import Job
-from server.ingest.relay import Relay
+from server.ingest.relay import Relay, close_the_process
 
 FILE = "file:"
 CONTAINERS = "mov,mp4,matroska,webm,mpegts,mpeg,flv,live_flv,avi,ogg"
@@ -98,7 +98,9 @@ def open_source(job: Job, refuse: Callable[[Forbidden], NoReturn]) -> Source:
 
 
 def _file(file: IO[bytes], job: Job) -> Source:
-    return Source(_open(file, job, {"format_whitelist": CONTAINERS}, _nothing), lives=False, ends=True)
+    container = _open(file, job, {"format_whitelist": CONTAINERS}, _nothing)
+    close_the_process()
+    return Source(container, lives=False, ends=True)
 
 
 def _web(place: Place, job: Job, refuse: Callable[[Forbidden], NoReturn]) -> Source:
@@ -135,6 +137,7 @@ def _listener(place: Place, job: Job) -> Source:
     if any(text.startswith(OTHERS_KEY) for _, _, text in said):
         container.close()
         raise OSError("a publisher came with another key")
+    close_the_process()
     return Source(container, lives=True, ends=False)
 
 

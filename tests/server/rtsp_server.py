@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import struct
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ SDP = (
 
 
 @contextlib.contextmanager
-def rtsp(redirect: str | None = None) -> Iterator[tuple[str, list[str]]]:
+def rtsp(redirect: str | None = None, tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[str]]]:
     """Its address, and the requests that came. redirect: where whoever asks for a description is sent."""
     asked: list[str] = []
 
@@ -86,10 +87,12 @@ def rtsp(redirect: str | None = None) -> Iterator[tuple[str, list[str]]]:
         daemon_threads, block_on_close = True, False
 
     with Server(("127.0.0.1", 0), Handler) as server:
+        server.socket = tls.wrap_socket(server.socket, server_side=True) if tls else server.socket
+        scheme = "rtsps://localhost" if tls else "rtsp://127.0.0.1"
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"rtsp://127.0.0.1:{server.server_address[1]}/live", asked
+            yield f"{scheme}:{server.server_address[1]}/live", asked
         finally:
             server.shutdown()
             thread.join()

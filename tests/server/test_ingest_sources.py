@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trustme
 from conftest import Serve
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, publisher, state_of, web
 from process import free_port
 from rtsp_server import rtsp
-from shell_client import ask
+from shell_client import Client, ask
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +72,52 @@ def test_rtsp_is_heard(serve: Serve) -> None:
     with serve(SYNTHETIC, ingest=limits()) as served, rtsp() as (url, asked):
         assert hears_both_tones(feed(served, url)[1])
         assert any(line.startswith("PLAY") for line in asked)
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ssl.SSLContext]:
+    """A server's side, by the name in its certificate, whose maker is trusted."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    def context(name: str) -> ssl.SSLContext:
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name).configure_cert(made)
+        return made
+
+    return context
+
+
+def test_rtsp_over_tls_is_heard_from_whoever_has_the_name(
+    serve: Serve, tls: Callable[[str], ssl.SSLContext]
+) -> None:
+    with serve(SYNTHETIC, ingest=limits(attempts=1)) as served:
+        with rtsp(tls=tls("localhost")) as (url, _):
+            one = feed(served, url)[1]
+            assert hears_both_tones(one)
+            ask("DELETE", one)
+        with rtsp(tls=tls("elsewhere.example")) as (url, asked):
+            assert "certificate" in state_of(feed(served, url)[1], "failed")["text"]
+            assert asked == []
+
+
+def test_the_music_makes_room_for_the_sound_of_what_is_read(serve: Serve, tmp_path: Path) -> None:
+    write_video(tmp_path / "loud.mp4", 4 * FPS, loud=True)
+    with serve(SYNTHETIC, ingest=limits(files=tmp_path)) as served, Client(served.ws) as client:
+        session_id = client.start(config={"duck": {"enabled": True, "depth_db": 20}})["session_id"]
+        feed(served, "file:loud.mp4", session_id)
+        playout = served.host.sessions[session_id].core.playout
+        client.wait_for(lambda: playout.mix.duck.after == pytest.approx(0.1))
+
+
+def test_a_publisher_with_another_key_is_not_shown(serve: Serve) -> None:
+    port = free_port()
+    with serve(SYNTHETIC, ingest=limits(ports=frozenset({port}))) as served:
+        one = feed(served, f"rtmp://127.0.0.1:{port}/live/key-of-mine", listen=True)[1]
+        with publisher(f"rtmp://127.0.0.1:{port}/live/another", 4 * FPS) as pushing:
+            while not (about := state_of(one, "listening"))["failures"]:
+                assert pushing.poll() is None
+            pushing.kill()
+        assert about["text"] == "a publisher came with another key; it is tried again"
+        assert about["pictures"] == 0
