@@ -19,8 +19,8 @@ import msgspec
 from server.host import Host
 from server.hosted import Hosted
 from server.ingest.address import parse
+from server.ingest.checking import FILE
 from server.ingest.pipe import LEVEL, Broken, Job, Kind, Note, Record, read, read_note
-from server.ingest.sources import FILE
 from server.protocol import messages as m
 from server.protocol.errors import ErrorCode, quotable
 from server.protocol.media import Kind as Codec

@@ -49,11 +49,13 @@ class Relay:
 
 
 def _pass_on(line: socket.socket, other: socket.socket) -> bool:
-    """All that came; False at the end. What TLS has decrypted already is not seen by a selector, so nothing is left behind."""
+    """What came; False at the end. What TLS has decrypted already is not seen by a selector, so nothing of it is left behind."""
     while (data := _received(line)) is not None:
         if not data:
             return False
         other.sendall(data)
+        if not (isinstance(line, ssl.SSLSocket) and line.pending()):
+            break
     return True
 
 

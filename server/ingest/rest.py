@@ -16,8 +16,8 @@ from engine.errors import NoRoom
 from server.host import Draining, Hanging, Host
 from server.hosted import Hosted
 from server.ingest.address import Forbidden
+from server.ingest.checking import check
 from server.ingest.feeding import Feeding
-from server.ingest.sources import check
 from server.rest import Refused, body, check_key, find, host_of, no_session
 from server.visitors import address_of, is_own
 

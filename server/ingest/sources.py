@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -13,13 +11,12 @@ import av
 from av.container import InputContainer
 from av.logging import WARNING, Capture, set_level
 
-from server.ingest.address import Forbidden, Place, connect, parse, resolve
+from server.ingest.address import Forbidden, Place, connect, parse
+from server.ingest.checking import FILE, find_file
 from server.ingest.fetching import Fetcher
-from server.ingest.limits import IngestLimits
 from server.ingest.pipe import Job
 from server.ingest.relay import Relay, close_the_process
 
-FILE = "file:"
 CONTAINERS = "mov,mp4,matroska,webm,mpegts,mpeg,flv,live_flv,avi,ogg"
 """What a file, or what comes over HTTP, may be; no playlists, no picture sequences, nothing that names other files."""
 PLAYLISTS = f"hls,{CONTAINERS},aac,mp3,webvtt"
@@ -37,53 +34,6 @@ class Source:
     container: InputContainer
     lives: bool
     ends: bool
-
-
-def check(url: str, listen: bool, limits: IngestLimits) -> Place | None:
-    """What can be said of it without opening it; the place that is connected to, if one is. Raises Forbidden, OSError."""
-    if len(url) > limits.url_chars:
-        raise Forbidden(f"an address has at most {limits.url_chars} characters")
-    if url.startswith(FILE):
-        if listen:
-            raise Forbidden("nobody publishes to a file")
-        find_file(url, limits.files)
-        return None
-    place = parse(url)
-    if listen:
-        _check_listener(place, limits)
-        return None
-    resolve(place, limits.private)
-    return place
-
-
-def find_file(url: str, folder: Path | None) -> Path:
-    """`file:NAME`, below the folder, also after every link was followed. Raises Forbidden."""
-    if folder is None:
-        raise Forbidden("this server reads no files; start it with --ingest-files FOLDER")
-    name = url.removeprefix(FILE)
-    if "\0" in name or name.startswith(("/", "\\")):
-        raise Forbidden("a file is named from the folder on: file:NAME")
-    with suppress(OSError, ValueError):
-        root = folder.resolve(strict=True)
-        path = (root / name).resolve(strict=True)
-        if path.is_relative_to(root) and path.is_file():
-            return path
-    raise Forbidden("no such file in the folder of this server")
-
-
-def _check_listener(place: Place, limits: IngestLimits) -> None:
-    if place.scheme != "rtmp":
-        raise Forbidden("publishers are waited for by rtmp alone")
-    if place.port not in limits.ports:
-        raise Forbidden(f"publishers are not waited for at port {place.port}; see --ingest-ports")
-    if len([part for part in place.path.split("/") if part]) != 2 or "?" in place.path:
-        raise Forbidden("an address for publishers is rtmp://ADDRESS:PORT/APP/KEY")
-    try:
-        ipaddress.ip_address(place.host)
-    except ValueError:
-        raise Forbidden(
-            "publishers are waited for at an address in numbers, 0.0.0.0 is all of them"
-        ) from None
 
 
 def open_source(job: Job, refuse: Callable[[Forbidden], NoReturn]) -> Source:
@@ -111,7 +61,7 @@ def _web(place: Place, job: Job, refuse: Callable[[Forbidden], NoReturn]) -> Sou
     ):  # the newest segment; each is asked for by `fetcher`
         options |= {"live_start_index": "-1", "http_persistent": "0", "seg_max_retry": "3"}
     container = _open(place.shown, job, options, fetcher.open)
-    return Source(container, lives=False, ends=True)
+    return Source(container, lives=False, ends=container.duration is not None)
 
 
 def _relayed(place: Place, job: Job) -> Source:

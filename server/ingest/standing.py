@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from server.host import Host
 from server.ingest.address import parse
+from server.ingest.checking import FILE, check
 from server.ingest.limits import IngestLimits
 from server.ingest.rest import Feed, Feedings
-from server.ingest.sources import FILE, check
 from server.rest import Refused
 
 SESSION = "ingest"

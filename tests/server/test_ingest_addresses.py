@@ -15,9 +15,9 @@ from rtsp_server import rtsp
 from shell_client import ask
 
 from server.ingest.address import Forbidden, connect, parse, resolve
+from server.ingest.checking import check
 from server.ingest.fetching import Fetcher
 from server.ingest.limits import IngestLimits
-from server.ingest.sources import check
 
 PUBLIC = "93.184.216.34"
 FORGED = {
