@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
-from server.host import Host
+from engine.errors import NoRoom
+from server.host import Draining, Hanging, Host
+from server.hosted import Hosted
 from server.ingest.address import parse
 from server.ingest.checking import FILE, check
 from server.ingest.limits import IngestLimits
@@ -15,7 +16,6 @@ from server.rest import Refused
 
 SESSION = "ingest"
 LOOK_S = 1.0
-logger = logging.getLogger("uvicorn.error")
 
 
 def sound_path(host: Host) -> str:
@@ -25,25 +25,42 @@ def sound_path(host: Host) -> str:
 
 
 async def stand(feedings: Feedings, wanted: Feed, tell: Callable[[str], object]) -> None:
-    """A session that breaks is opened again; one whose video has come to its end is not. tell: takes what the operator reads."""
-    host = feedings.host
+    """Opened again when it ends, and fed again when that was given up. tell: takes what the operator reads."""
+    said, limits = "", feedings.host.settings.ingest
     while True:
-        await host.vacate(SESSION)
-        hosted = host.open(SESSION, None)
+        hosted = await _opened(feedings.host)
+        while not hosted.gone:
+            state, text = _fed(feedings, hosted, wanted)
+            if said != (said := f"{state} {text}".strip()):
+                tell(said)
+            if state == "failed":
+                await asyncio.sleep(limits.most_backoff_s)
+                hosted.feeder = None
+            await asyncio.sleep(LOOK_S)
+
+
+async def _opened(host: Host) -> Hosted:
+    while True:
+        try:
+            await host.vacate(SESSION)
+            hosted = host.open(SESSION, None)
+        except (Draining, Hanging, NoRoom):
+            await asyncio.sleep(LOOK_S)
+            continue
         hosted.stay()
         hosted.play_to_nobody(host.monotonic())
+        return hosted
+
+
+def _fed(feedings: Feedings, hosted: Hosted, wanted: Feed) -> tuple[str, str]:
+    """Begin it unless it has begun; how it stands."""
+    if hosted.feeder is None:
         try:
-            feeding = feedings.begin(hosted, wanted)
+            feedings.begin(hosted, wanted)
         except Refused as error:
-            logger.error("%s", error.text)
-            return
-        said = ""
-        while not hosted.gone:
-            if said != (said := f"{feeding.state} {feeding.text}".strip()):
-                tell(said)
-            await asyncio.sleep(LOOK_S)
-        if feeding.state != "stopped":
-            return
+            return "failed", error.text
+    feeding = feedings.running[hosted.id]
+    return feeding.state, feeding.text
 
 
 def feed_of(url: str, limits: IngestLimits) -> Feed:

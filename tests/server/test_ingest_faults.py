@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -21,6 +22,8 @@ from shell_client import Client, ask
 
 from server.ingest.pacing import Pace, Thin
 from server.ingest.pipe import HEAD, Broken, Kind, Note, Record, note, pack, read, read_note
+from server.ingest.rest import Feed
+from server.ingest.standing import SESSION, stand
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +166,36 @@ def test_an_address_that_is_not_read_is_said_at_the_start(url: str) -> None:
         _, said = process.communicate(timeout=30)
     assert process.returncode == 2
     assert f"--ingest {url}: " in said
+
+
+def test_a_standing_ingest_is_not_given_up(serve: Serve, films: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    with serve(SYNTHETIC, ingest=limits(attempts=1)) as served, web(tmp_path) as (base, _):
+        wanted = Feed(f"{base}/late.mp4")
+        feedings = served.app.state.feedings
+        task = served.on_loop(lambda: asyncio.ensure_future(stand(feedings, wanted, told.append)))
+        one = f"{served.http}/v1/sessions/{SESSION}"
+        try:
+            wait_for(lambda: any(text.startswith("failed") and "404" in text for text in told))
+            (tmp_path / "late.mp4").write_bytes((films / "long.mp4").read_bytes())
+            wait_for(lambda: any(text.startswith("playing") for text in told))
+            assert ask("DELETE", one)[0] == 204
+            wait_for(lambda: ask("GET", one)[0] == 404)
+            assert hears_both_tones_once_open(one)
+        finally:
+            served.on_loop(task.cancel)
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def hears_both_tones_once_open(one: str) -> bool:
+    wait_for(lambda: ask("GET", one)[0] == 200)
+    return hears_both_tones(one)
 
 
 # --- the pipe
