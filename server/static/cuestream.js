@@ -1045,13 +1045,14 @@ var Client = class extends Emitter {
   session;
   /** Where the session can be reached otherwise. */
   urls;
+  /** Why it is over; null while it is not, and after an end that was asked for. */
+  failure = null;
   transport;
   invite;
   gate = new Gate();
   line = null;
   running = null;
-  failure = null;
-  pausing = null;
+  resting = null;
   full = 0;
   constructor(options = {}) {
     super();
@@ -1198,7 +1199,7 @@ var Client = class extends Emitter {
   leave(code) {
     this.session.close();
     this.line?.close(code);
-    this.pausing?.();
+    this.resting?.();
   }
   async run() {
     const ticking = setInterval(() => this.tick(), TICK_MS);
@@ -1208,16 +1209,16 @@ var Client = class extends Emitter {
       next = await this.connection();
       if (next.then === "stop") break;
       this.emit("line", { state: "lost", next });
-      await this.pause(next.pauseMs);
+      await this.rest(next.pauseMs);
     }
     clearInterval(ticking);
     this.failure ??= failure(next, this.session);
     this.emit("line", { state: "closed", next });
   }
-  pause(ms) {
+  rest(ms) {
     return new Promise((done) => {
       const timer = setTimeout(done, ms);
-      this.pausing = () => (clearTimeout(timer), done());
+      this.resting = () => (clearTimeout(timer), done());
     });
   }
   /** One connection from its beginning to what follows it. */
@@ -1576,12 +1577,10 @@ var MusicPlayer = class _MusicPlayer extends Emitter {
       this.played = data;
       this.emit("played", data);
     };
-    void context.resume().catch(() => {
-    });
   }
   /** What was played, at the newest report; null before the first. */
   played = null;
-  /** Begin in an event of the user's, or the browser keeps it silent until `unlock` in one. Throws Unsupported. */
+  /** In an event of the user's, or the browser keeps it silent: `unlocked`. Throws Unsupported. */
   static async open(options = {}) {
     const context = options.context ?? new AudioContext({ latencyHint: "interactive" });
     if (!context.audioWorklet) throw new Unsupported("browsers play on secure pages only: use https or localhost");
@@ -1595,13 +1594,18 @@ var MusicPlayer = class _MusicPlayer extends Emitter {
   }
   node;
   owns;
-  /** The browser waits for a gesture of the user. */
-  get locked() {
-    return this.context.state === "suspended";
-  }
-  /** To be called in an event of the user's. */
-  unlock() {
-    return this.context.resume();
+  /** Resolves when it may sound: at once, or with the next click or key of the user. */
+  async unlocked() {
+    const { context } = this;
+    const gestures = ["pointerdown", "keydown"];
+    const resume = () => void context.resume().catch(() => {
+    });
+    for (const gesture of gestures) addEventListener(gesture, resume);
+    resume();
+    while (context.state === "suspended") {
+      await new Promise((changed) => context.addEventListener("statechange", changed, { once: true }));
+    }
+    for (const gesture of gestures) removeEventListener(gesture, resume);
   }
   /** Milliseconds from the worklet to the ear. */
   get outputMs() {
@@ -1705,8 +1709,7 @@ var Ticker = class {
 };
 
 // src/shutter.ts
-var LOOKS = 4;
-var FIRST_FPS = 10;
+var LOOK_MS = 12;
 var Shutter = class {
   /** Begins at once; until the client is live nothing is taken. */
   constructor(client, subject, options = {}) {
@@ -1751,7 +1754,7 @@ var Shutter = class {
     };
   }
   watch(subject) {
-    const ticker = new Ticker(1e3 / LOOKS / (this.client.video?.fps ?? FIRST_FPS), () => this.take(subject));
+    const ticker = new Ticker(LOOK_MS, () => this.take(subject));
     return () => ticker.close();
   }
   take(subject) {

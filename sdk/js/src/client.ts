@@ -87,12 +87,13 @@ export class Client extends Emitter<Events> {
   readonly session: Session;
   /** Where the session can be reached otherwise. */
   urls: Invitation["urls"] | null;
+  /** Why it is over; null while it is not, and after an end that was asked for. */
+  failure: Error | null = null;
   private readonly transport: Transport;
   private readonly invite: () => Promise<Invitation>;
   private readonly gate = new Gate();
   private line: Line | null = null;
   private running: Promise<void> | null = null;
-  private failure: Error | null = null;
   private resting: (() => void) | null = null;
   private full = 0;
 

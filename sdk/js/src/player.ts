@@ -22,7 +22,7 @@ export class MusicPlayer extends Emitter<{ played: Played }> {
   /** What was played, at the newest report; null before the first. */
   played: Played | null = null;
 
-  /** Begin in an event of the user's, or the browser keeps it silent until `unlock` in one. Throws Unsupported. */
+  /** In an event of the user's, or the browser keeps it silent: `unlocked`. Throws Unsupported. */
   static async open(options: PlayerOptions = {}): Promise<MusicPlayer> {
     const context = options.context ?? new AudioContext({ latencyHint: "interactive" });
     if (!context.audioWorklet) throw new Unsupported("browsers play on secure pages only: use https or localhost");
@@ -54,17 +54,19 @@ export class MusicPlayer extends Emitter<{ played: Played }> {
       this.played = data;
       this.emit("played", data);
     };
-    void context.resume().catch(() => {}); // refused without a gesture: `locked` says so
   }
 
-  /** The browser waits for a gesture of the user. */
-  get locked(): boolean {
-    return this.context.state === "suspended";
-  }
-
-  /** To be called in an event of the user's. */
-  unlock(): Promise<void> {
-    return this.context.resume();
+  /** Resolves when it may sound: at once, or with the next click or key of the user. */
+  async unlocked(): Promise<void> {
+    const { context } = this;
+    const gestures = ["pointerdown", "keydown"];
+    const resume = () => void context.resume().catch(() => {}); // of a context that was closed
+    for (const gesture of gestures) addEventListener(gesture, resume);
+    resume();
+    while (context.state === "suspended") {
+      await new Promise((changed) => context.addEventListener("statechange", changed, { once: true }));
+    }
+    for (const gesture of gestures) removeEventListener(gesture, resume);
   }
 
   /** Milliseconds from the worklet to the ear. */

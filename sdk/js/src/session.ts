@@ -441,7 +441,7 @@ export class Session {
   }
 }
 
-function merged(config: ConfigPatch, change: ConfigPatch): ConfigPatch {
+export function merged(config: ConfigPatch, change: ConfigPatch): ConfigPatch {
   const duck = { ...config.duck, ...change.duck };
   return { ...config, ...change, ...(Object.keys(duck).length ? { duck } : {}) };
 }

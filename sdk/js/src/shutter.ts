@@ -7,9 +7,8 @@ import type { Client } from "./client.js";
 import { Easel, type Canvas, type Drawable } from "./easel.js";
 import { Ticker } from "./ticker.js";
 
-/** Of a picture's interval, how exactly it is kept. */
-const LOOKS = 4;
-const FIRST_FPS = 10;
+/** How often is looked whether a picture is wanted: no server takes more than 60 a second. */
+const LOOK_MS = 12;
 
 interface FrameReader {
   readonly readable: ReadableStream<VideoFrame>;
@@ -76,7 +75,7 @@ export class Shutter {
   }
 
   private watch(subject: Drawable): () => void {
-    const ticker = new Ticker(1000 / LOOKS / (this.client.video?.fps ?? FIRST_FPS), () => this.take(subject));
+    const ticker = new Ticker(LOOK_MS, () => this.take(subject));
     return () => ticker.close();
   }
 
