@@ -288,6 +288,11 @@ var Comeback = class {
   get wantsToLeave() {
     return this.leaveAtMs !== null && this.clock() >= this.leaveAtMs;
   }
+  /** The code of a close, or what the last error said where the line itself says nothing. */
+  codeOf(code) {
+    const errors = ERRORS;
+    return code === BROKEN && this.fatal && errors[this.fatal.code]?.close || code;
+  }
   why(code, reason) {
     return this.fatal ? `${this.fatal.code}: ${this.fatal.text}` : reason || `closed with ${code}`;
   }
@@ -531,14 +536,10 @@ function tooLarge(bytes) {
 
 // src/music.ts
 var Music = class {
-  /** Throws ProtocolError when the sound is not PCM: this client decodes nothing else. */
   constructor(session, audio, receivedThrough = 0) {
     this.session = session;
     this.audio = audio;
     this.receivedThrough = receivedThrough;
-    if (audio.codec !== "pcm_s16" && audio.codec !== "pcm_f32") {
-      throw new ProtocolError("unsupported_codec", `asked for PCM, the server sends ${audio.codec}`);
-    }
   }
   staleMessages = 0;
   repeatedSamples = 0;
@@ -551,7 +552,7 @@ var Music = class {
   reconnected() {
     this.seq = null;
   }
-  /** What is new in a message, null when nothing is. Throws ProtocolError. */
+  /** What is new in a message, null when nothing is. Throws ProtocolError, also when it is not PCM: nothing else is decoded here. */
   add(media) {
     if (media.stream !== STREAM.MUSIC) throw new ProtocolError("invalid_media", `stream ${media.stream} goes the other way`);
     if (this.seq !== null && !newer(media.seq, this.seq)) {
@@ -676,6 +677,8 @@ var Session = class {
   ended = null;
   id = null;
   sessions = 0;
+  /** The newest of the session, to go on with it. */
+  handle = null;
   ending = false;
   resumed = 0;
   sentPictures = 0;
@@ -689,7 +692,6 @@ var Session = class {
   comeback;
   wish;
   greeted = false;
-  handle = null;
   handleUntilMs = 0;
   wantsPlay = false;
   creditWish = null;
@@ -827,6 +829,7 @@ var Session = class {
   }
   /** The connection closed. */
   lost(code = BROKEN, reason = "") {
+    code = this.comeback.codeOf(code);
     const resumes = this.state === "greeting" && this.handle !== null;
     const then = code === FULL && resumes ? "resume" : afterClose(code);
     return this.after(this.hasEnded ? "stop" : then, code, this.comeback.why(code, reason));
@@ -1238,7 +1241,7 @@ var Client = class extends Emitter {
   talk(token) {
     const { session } = this;
     if (session.state === "over") return Promise.resolve(session.lost(1e3));
-    const where = { url: session.url, offer: this.urls?.offer ?? null, token };
+    const where = { url: session.url, offer: this.urls?.offer ?? null, token, handle: token ? null : session.handle };
     return new Promise((resolve) => {
       this.line = this.transport.open(where, {
         opened: () => {
@@ -1246,10 +1249,10 @@ var Client = class extends Emitter {
           this.flush();
         },
         received: (data) => this.received(data),
-        closed: ({ code, reason, stood, status }) => {
+        closed: ({ code, reason, stood, status = null, retryAfterMs }) => {
           this.line = null;
           if (stood) resolve(session.lost(code, reason));
-          else resolve(session.refused(status ?? null, reason || `${session.url}: no answer`));
+          else resolve(session.refused(status, reason || `${session.url}: no answer`, retryAfterMs));
         }
       });
     });
@@ -1836,6 +1839,118 @@ function keepTicket(client, storage = sessionStorage) {
     storage.removeItem(NAME);
   };
 }
+
+// src/rtctransport.ts
+var CHANNEL = "cuestream";
+var GATHER_MS = 2e3;
+var CONNECT_MS2 = 15e3;
+var RtcTransport = class {
+  constructor(options = {}) {
+    this.options = options;
+    this.video = options.video ?? null;
+  }
+  carriesMedia = false;
+  /** The music, over all connections: give it to an audio element as its `srcObject`. */
+  music = new MediaStream();
+  video;
+  line = null;
+  /** Another track from now on; null sends nothing. */
+  async show(video) {
+    this.video = video;
+    await this.line?.show(video);
+  }
+  open(where, receiver) {
+    this.line = new RtcLine(where, receiver, this.video, this.options.iceServers ?? [], (track) => this.play(track));
+    return this.line;
+  }
+  play(track) {
+    for (const before of this.music.getTracks()) this.music.removeTrack(before);
+    this.music.addTrack(track);
+  }
+};
+var RtcLine = class {
+  constructor(where, receiver, video, iceServers, onMusic) {
+    this.where = where;
+    this.receiver = receiver;
+    this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
+    this.channel = this.peer.createDataChannel(CHANNEL);
+    this.channel.binaryType = "arraybuffer";
+    this.sender = this.peer.addTransceiver(video ?? "video", { direction: "sendonly" }).sender;
+    this.peer.addTransceiver("audio", { direction: "recvonly" });
+    this.peer.ontrack = ({ track }) => onMusic(track);
+    this.peer.onconnectionstatechange = () => this.peer.connectionState === "failed" && this.close(BROKEN);
+    this.channel.onopen = () => this.opened();
+    this.channel.onmessage = ({ data }) => this.over || receiver.received(data);
+    this.channel.onclose = () => this.close(BROKEN);
+    this.patience = setTimeout(() => this.close(BROKEN), CONNECT_MS2);
+    void this.meet().catch((error) => this.refused(error));
+  }
+  peer;
+  channel;
+  sender;
+  patience;
+  stood = false;
+  over = false;
+  get bufferedBytes() {
+    return this.channel.bufferedAmount;
+  }
+  send(data) {
+    if (this.channel.readyState === "open") this.channel.send(data);
+  }
+  async show(video) {
+    if (!this.over) await this.sender.replaceTrack(video);
+  }
+  /** There are no codes on a data channel: the server hears that we are gone, and waits. */
+  close(code) {
+    this.ended({ code, reason: "" });
+  }
+  /** Our offer, with all candidates, and the server's answer. */
+  async meet() {
+    const { peer, where } = this;
+    if (!where.offer) throw new Refused(501, "this server has no WebRTC");
+    const { sdp = "" } = await peer.createOffer();
+    await peer.setLocalDescription({ type: "offer", sdp: withStereo(sdp) });
+    await gathered(peer);
+    const bearer = where.token ?? where.handle;
+    const headers = { "content-type": "application/json", ...bearer && { authorization: `Bearer ${bearer}` } };
+    const body = JSON.stringify({ type: "offer", sdp: peer.localDescription.sdp });
+    const answer = await (await ask(where.offer, { method: "POST", headers, body })).json();
+    if (!this.over) await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+  }
+  opened() {
+    clearTimeout(this.patience);
+    this.stood = true;
+    this.receiver.opened();
+  }
+  refused(error) {
+    const answered = error instanceof Refused ? { status: error.code, retryAfterMs: error.retryAfterMs } : {};
+    const reason = error instanceof ClientError ? error.message : `WebRTC: ${error.message}`;
+    this.ended({ code: BROKEN, reason, ...answered });
+  }
+  ended(end) {
+    if (this.over) return;
+    this.over = true;
+    clearTimeout(this.patience);
+    this.peer.close();
+    this.receiver.closed({ ...end, stood: this.stood });
+  }
+};
+async function gathered(peer) {
+  if (peer.iceGatheringState === "complete") return;
+  await new Promise((done) => {
+    peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done();
+    setTimeout(done, GATHER_MS);
+  });
+}
+function withStereo(sdp) {
+  const lines = sdp.split("\r\n");
+  for (const [, payload] of sdp.matchAll(/^a=rtpmap:(\d+) opus\/48000/gim)) {
+    const at = lines.findIndex((line) => line.startsWith(`a=fmtp:${payload} `));
+    if (at < 0) lines.splice(lines.findIndex((line) => line.startsWith(`a=rtpmap:${payload} `)) + 1, 0, `a=fmtp:${payload} stereo=1`);
+    else if (!/[ ;]stereo=1/.test(lines[at])) lines[at] += ";stereo=1";
+  }
+  return lines.join("\r\n");
+}
 export {
   CLOSES,
   COMFORT,
@@ -1855,6 +1970,7 @@ export {
   PROTOCOL_MINOR,
   ProtocolError,
   Refused,
+  RtcTransport,
   SAFE_INTEGER,
   SIZE_BYTES,
   SIZE_OFFSETS,

@@ -314,7 +314,7 @@ export class Client extends Emitter<Events> {
   private talk(token: string | null): Promise<Next> {
     const { session } = this;
     if (session.state === "over") return Promise.resolve(session.lost(1000));
-    const where = { url: session.url, offer: this.urls?.offer ?? null, token };
+    const where = { url: session.url, offer: this.urls?.offer ?? null, token, handle: token ? null : session.handle };
     return new Promise((resolve) => {
       this.line = this.transport.open(where, {
         opened: () => {
@@ -322,10 +322,10 @@ export class Client extends Emitter<Events> {
           this.flush();
         },
         received: (data) => this.received(data),
-        closed: ({ code, reason, stood, status }) => {
+        closed: ({ code, reason, stood, status = null, retryAfterMs }) => {
           this.line = null;
           if (stood) resolve(session.lost(code, reason));
-          else resolve(session.refused(status ?? null, reason || `${session.url}: no answer`));
+          else resolve(session.refused(status, reason || `${session.url}: no answer`, retryAfterMs));
         },
       });
     });

@@ -2,7 +2,7 @@
 // It knows no messages but those that say something about coming back, and neither handles nor sockets.
 
 import { BROKEN, LEAVING, pauseMs, type Patience } from "./closes.js";
-import type { CloseAction, ErrorMessage, GoAway } from "./protocol.js";
+import { ERRORS, type CloseAction, type ErrorMessage, type GoAway } from "./protocol.js";
 
 /** From `go_away` to our leaving: a newer resume handle comes within a second. */
 const LEAVE_AFTER_MS = 1500;
@@ -68,6 +68,12 @@ export class Comeback {
 
   get wantsToLeave(): boolean {
     return this.leaveAtMs !== null && this.clock() >= this.leaveAtMs;
+  }
+
+  /** The code of a close, or what the last error said where the line itself says nothing. */
+  codeOf(code: number): number {
+    const errors: Record<string, { close: number | null }> = ERRORS;
+    return (code === BROKEN && this.fatal && errors[this.fatal.code]?.close) || code;
   }
 
   why(code: number, reason: string): string {

@@ -14,5 +14,6 @@ export { Session, type Picture, type Playout, type SessionOptions } from "./sess
 export { Shutter, type ShutterOptions, type Subject } from "./shutter.js";
 export { camera, hide, screen, show } from "./sources.js";
 export { keepTicket, savedTicket, type Ticket } from "./ticket.js";
-export type { Line, Receiver, Transport, Where } from "./transport.js";
+export { RtcTransport, type RtcOptions } from "./rtctransport.js";
+export type { Line, LineEnd, Receiver, Transport, Where } from "./transport.js";
 export { WsTransport } from "./wstransport.js";

@@ -33,23 +33,18 @@ export class Music {
   private source: Source | null = null;
   private seq: number | null = null;
 
-  /** Throws ProtocolError when the sound is not PCM: this client decodes nothing else. */
   constructor(
     readonly session: number,
     readonly audio: AudioFormat,
     public receivedThrough = 0,
-  ) {
-    if (audio.codec !== "pcm_s16" && audio.codec !== "pcm_f32") {
-      throw new ProtocolError("unsupported_codec", `asked for PCM, the server sends ${audio.codec}`);
-    }
-  }
+  ) {}
 
   /** The next message may have any sequence number. */
   reconnected(): void {
     this.seq = null;
   }
 
-  /** What is new in a message, null when nothing is. Throws ProtocolError. */
+  /** What is new in a message, null when nothing is. Throws ProtocolError, also when it is not PCM: nothing else is decoded here. */
   add(media: Media): Chunk | null {
     if (media.stream !== STREAM.MUSIC) throw new ProtocolError("invalid_media", `stream ${media.stream} goes the other way`);
     if (this.seq !== null && !newer(media.seq, this.seq)) {

@@ -97,6 +97,8 @@ export class Session {
   ended: SessionEnded | null = null;
   id: string | null = null;
   sessions = 0;
+  /** The newest of the session, to go on with it. */
+  handle: string | null = null;
   ending = false;
   resumed = 0;
   sentPictures = 0;
@@ -110,7 +112,6 @@ export class Session {
   private readonly comeback: Comeback;
   private wish: Wish;
   private greeted = false;
-  private handle: string | null = null;
   private handleUntilMs = 0;
   private wantsPlay = false;
   private creditWish: FlowCredit | null = null;
@@ -268,6 +269,7 @@ export class Session {
 
   /** The connection closed. */
   lost(code: number = BROKEN, reason = ""): Next {
+    code = this.comeback.codeOf(code);
     const resumes = this.state === "greeting" && this.handle !== null; // it asked for its session and was not answered
     const then = code === FULL && resumes ? "resume" : afterClose(code);
     return this.after(this.hasEnded ? "stop" : then, code, this.comeback.why(code, reason));

@@ -1,18 +1,28 @@
 // The seam between a client and what carries its messages: one line at a time, opened anew after each break.
 
-/** Where a connection goes. url: the websocket's address. offer: the address for WebRTC. token: of the one who begins a session;
- * null when a session goes on, whose handle says enough. */
+/** Where a connection goes. url: the websocket's address. offer: the one for WebRTC, null where the server has none. token: of the
+ * one who begins a session; handle: of the session that goes on. One of them is null. */
 export interface Where {
   readonly url: string;
   readonly offer: string | null;
   readonly token: string | null;
+  readonly handle: string | null;
 }
 
-/** What a line tells. Of `closed`, which comes exactly once and last, `status` is that of an HTTP answer that refused the line. */
+/** How a line ended. stood: whether it ever did. status: of an HTTP answer that refused it. */
+export interface LineEnd {
+  readonly code: number;
+  readonly reason: string;
+  readonly stood: boolean;
+  readonly status?: number | undefined;
+  readonly retryAfterMs?: number | undefined;
+}
+
+/** What a line tells; `closed` comes exactly once, and last. */
 export interface Receiver {
   opened(): void;
   received(data: string | ArrayBuffer): void;
-  closed(end: { readonly code: number; readonly reason: string; readonly stood: boolean; readonly status?: number }): void;
+  closed(end: LineEnd): void;
 }
 
 export interface Line {
