@@ -1,8 +1,8 @@
-// Makes dist/index.js, and the copy of it that `cuestream serve` hands out: one file, no dependency, the worklet in it as text.
-// The same source gives the same bytes.
+// Makes one file of the client, without a dependency and with the worklet in it as text. The same source gives the same bytes.
 //
-//   node build.mjs           write both
-//   node build.mjs --check   write nothing; exit with 1 when the server's copy is not this
+//   node build.mjs           write dist/index.js
+//   node build.mjs --page    write the copy that `cuestream serve` hands out, so that it needs no Node
+//   node build.mjs --check   write nothing; exit with 1 when that copy is not this
 //   node build.mjs --size    print what a page downloads
 
 import { readFile, writeFile, mkdir } from "node:fs/promises";
@@ -30,11 +30,10 @@ if (task === "--size") {
   console.log(`${kib(Buffer.byteLength(small))} minified, ${kib(gzipSync(small, { level: 9 }).length)} with gzip`);
 } else if (task === "--check") {
   if ((await readFile(SERVED, "utf8")) !== (await bundle(false))) {
-    console.error("server/static/cuestream.js is not what sdk/js/src says; run npm run build in sdk/js");
+    console.error("server/static/cuestream.js is not what sdk/js/src says; run `npm run page` in sdk/js");
     process.exitCode = 1;
   }
 } else {
-  const made = await bundle(false);
   await mkdir(here("dist"), { recursive: true });
-  await Promise.all([writeFile(here("dist/index.js"), made), writeFile(SERVED, made)]);
+  await writeFile(task === "--page" ? SERVED : here("dist/index.js"), await bundle(false));
 }
