@@ -22,6 +22,7 @@ const DESCRIBE_MS = 500; // words that count seconds
 const WAIT_MS = 120; // a slider is sent so long after its last move
 const HINT_MS = 400; // before somebody is asked for a click
 const FAREWELL_MS = 1500; // for the last fade
+const COMFORT = { targetS: 0.1 }; // a page that draws hands music on late now and then
 
 const scope = new Scope({ strip: $("strip"), wave: $("wave"), spectrum: $("spectrum") });
 const memory = new Memory({ old: $("memoryold"), window: $("memorywindow"), caption: $("memorycaption") });
@@ -72,7 +73,7 @@ async function begin(ticket = null) {
   if (!ticket && about.asks_for_a_key && !key) key = await askKey();
   $("start").disabled = true;
   try {
-    player = await MusicPlayer.open();
+    player = await MusicPlayer.open({ comfort: COMFORT });
     if (!ticket || source() === "camera") await openSource(); // a page cannot open the others by itself
     await unlocked();
     client = new Client({ key, config: changes(), client: "page", ticket });
@@ -111,9 +112,9 @@ function watchSource() {
   const [track] = $("preview").srcObject?.getVideoTracks() ?? [];
   if (!track && !$("preview").src) return;
   shutter = new Shutter(client, track ?? $("preview"), {
-    onPicture: (atUs, canvas) => {
-      scope.show(canvas);
-      memory.keep(atUs, canvas);
+    onPicture: (atUs, picture) => {
+      scope.show(picture);
+      memory.keep(atUs, picture);
     },
     onError: (error) => trouble(error.message),
   });

@@ -1394,7 +1394,7 @@ var COMFORT = {
   fadeS: 5e-3,
   calmS: 20,
   spareS: 0.02,
-  excessS: 0.16,
+  excessS: 0.08,
   settledS: 3,
   capacityS: 2
 };
@@ -1587,7 +1587,7 @@ var MusicPlayer = class _MusicPlayer extends Emitter {
   static async open(options = {}) {
     const context = options.context ?? new AudioContext({ latencyHint: "interactive" });
     if (!context.audioWorklet) throw new Unsupported("browsers play on secure pages only: use https or localhost");
-    const url = URL.createObjectURL(new Blob(['"use strict";(()=>{var y=.0006250000000000001,v=1,u=class{ratio=1;levelS=null;integral=0;update(t,e,r){let a=this.levelS??t;this.levelS=a+(t-a)*Math.min(1,r/v);let s=this.levelS-e,i=.05*s+this.integral+y*s*r;return(Math.abs(i)<.005||i*s<0)&&(this.integral+=y*s*r),this.ratio=1+Math.max(-.005,Math.min(.005,i)),this.ratio}restart(){this.levelS=null}get clockPpm(){return-this.integral*1e6}};var p=class{taps;before;after;table;constructor(t=1){this.after=Math.ceil(8/t),this.before=this.after-1,this.taps=2*this.after,this.table=new Float32Array(513*this.taps);for(let e=0;e<=512;e++)this.fill(e,t)}at(t,e,r){let{table:a,taps:s}=this,i=Math.floor(r),n=(r-i)*512,h=Math.floor(n),l=n-h,c=i-this.before,f=0;for(let S=0,m=h*s;S<s;S++,m++)f+=t[c+S&e]*(a[m]+l*(a[m+s]-a[m]));return f}fill(t,e){let r=this.table.subarray(t*this.taps,(t+1)*this.taps);for(let s=0;s<this.taps;s++){let i=s-this.before-t/512;r[s]=M(i*e)*k(i/(this.after+.5))}let a=r.reduce((s,i)=>s+i,0);for(let s=0;s<this.taps;s++)r[s]/=a}};function M(o){return o===0?1:Math.sin(Math.PI*o)/(Math.PI*o)}function k(o){return g(8*Math.sqrt(Math.max(0,1-o*o)))/g(8)}function g(o){let t=1;for(let e=1,r=1;r>1e-12*t;e++)r*=(o/(2*e))**2,t+=r;return t}var x={targetS:.06,leastS:.04,mostS:.4,fadeS:.005,calmS:20,spareS:.02,excessS:.16,settledS:3,capacityS:2},P=64,A=66560,d=class{constructor(t,e,r,a={}){this.rate=t;this.cardRate=e;this.channels=r;this.comfort={...x,...a},this.targetS=this.comfort.targetS,this.base=t/e,this.sinc=new p(Math.min(1,e/t)),this.fade=Math.round(this.comfort.fadeS*t);let s=2**Math.ceil(Math.log2(this.comfort.capacityS*t+A));this.mask=s-1,this.rings=Array.from({length:r},()=>new Float32Array(s))}expecting=!0;playing=!1;underruns=0;skipped=0;targetS;drift=new u;comfort;base;sinc;rings;mask;fade;marks=[{at:0,first:0,session:0}];put=0;at=0;gain=0;lowestS=1/0;calmS=0;floorS=1/0;settledS=0;get levelS(){return Math.max(0,this.put-this.at)/this.rate}get played(){let t=Math.floor(this.at),e=this.marks.findLast(r=>r.at<=t)??this.marks[0];return{session:e.session,playedThrough:e.first+Math.max(0,t-e.at),playing:this.playing,levelS:this.levelS,targetS:this.targetS,underruns:this.underruns,skipped:this.skipped,clockPpm:this.drift.clockPpm}}add(t){let{channels:e,mask:r}=this,a=this.marks.at(-1),s=t.samples.length/e,i=t.session!==a.session||t.first!==a.first+this.put-a.at;i&&this.mark({at:this.put,first:t.first,session:t.session});let n=i&&!t.crossfade&&this.put>0;n&&this.fadeOut();for(let h=0;h<e;h++){let l=this.rings[h];for(let c=0;c<s;c++){let f=n&&c<this.fade?c/this.fade:1;l[this.put+c&r]=f*t.samples[c*e+h]}}this.put+=s,this.levelS>this.comfort.capacityS&&this.skip()}read(t){let e=t[0].length,r=e/this.cardRate;for(let i of t)i.fill(0);if(!this.playing&&!this.begins())return;let a=this.base*this.drift.update(this.levelS,this.targetS,r),s=this.base/this.fade;for(let i=0;i<e;i++){let n=this.put-this.sinc.after-this.at;if(n<=0)return this.runDry();let h=n>this.fade?1:0;this.gain+=Math.max(-s,Math.min(s,h-this.gain));for(let l=0;l<this.channels;l++)t[l][i]=this.gain*this.sinc.at(this.rings[l],this.mask,this.at);this.at+=a}this.adapt(r),this.shorten(r)}begins(){let t=!this.expecting&&this.put-this.sinc.after-this.at>this.fade;return this.levelS<this.targetS&&!t?!1:(this.playing=!0,this.gain=0,this.calm(),this.drift.restart(),!0)}runDry(){this.playing=!1,this.expecting&&(this.underruns+=1,this.targetS=Math.min(this.comfort.mostS,this.targetS*1.5))}calm(){this.calmS=this.settledS=0,this.lowestS=this.floorS=1/0}adapt(t){if(this.calmS+=t,this.lowestS=Math.min(this.lowestS,this.levelS),this.calmS<this.comfort.calmS)return;let e=Math.max(0,this.lowestS-this.comfort.spareS);this.targetS=Math.max(this.comfort.leastS,this.targetS-e/4),this.calmS=0,this.lowestS=1/0}shorten(t){this.settledS+=t,this.floorS=Math.min(this.floorS,this.levelS),!(this.settledS<this.comfort.settledS)&&(this.floorS>this.targetS+this.comfort.excessS&&this.skip(this.floorS-this.targetS),this.settledS=0,this.floorS=1/0)}mark(t){this.marks.push(t),this.marks.length>P&&this.marks.shift()}fadeOut(){let t=Math.min(this.fade,Math.max(0,this.put-Math.ceil(this.at)));for(let e of this.rings)for(let r=1;r<=t;r++)e[this.put-r&this.mask]*=(r-1)/t}skip(t=this.levelS-this.targetS){let e=Math.floor(t*this.rate),r=Math.floor(this.at),{mask:a,fade:s}=this;for(let i of this.rings)for(let n=-this.sinc.before;n<s;n++){let h=Math.max(0,n)/s;i[r+e+n&a]=i[r+n&a]*(1-h)+i[r+e+n&a]*h}this.at+=e,this.skipped+=e,this.drift.restart()}};var T=.05,b=class extends AudioWorkletProcessor{buffer=null;expecting=!1;over=!1;told=0;comfort;constructor(t){super(),this.comfort=t.processorOptions,this.port.onmessage=({data:e})=>this.hear(e)}process(t,[e]){let{buffer:r}=this;return r?(r.read(e.slice(0,r.channels)),r.channels===1&&e[1].set(e[0]),currentTime-this.told>=T&&(this.told=currentTime,this.port.postMessage(r.played)),!this.over):!this.over}hear(t){"stretch"in t?this.play(t):"expecting"in t?this.expecting=t.expecting:this.over=!0,this.buffer&&(this.buffer.expecting=this.expecting)}play({stretch:t,rate:e,channels:r}){(this.buffer?.rate!==e||this.buffer.channels!==r)&&(this.buffer=new d(e,sampleRate,r,this.comfort)),this.buffer.add(t)}};registerProcessor("cuestream-loudspeaker",b);})();\n'], { type: "text/javascript" }));
+    const url = URL.createObjectURL(new Blob(['"use strict";(()=>{var y=.0006250000000000001,v=1,u=class{ratio=1;levelS=null;integral=0;update(t,e,r){let a=this.levelS??t;this.levelS=a+(t-a)*Math.min(1,r/v);let s=this.levelS-e,i=.05*s+this.integral+y*s*r;return(Math.abs(i)<.005||i*s<0)&&(this.integral+=y*s*r),this.ratio=1+Math.max(-.005,Math.min(.005,i)),this.ratio}restart(){this.levelS=null}get clockPpm(){return-this.integral*1e6}};var p=class{taps;before;after;table;constructor(t=1){this.after=Math.ceil(8/t),this.before=this.after-1,this.taps=2*this.after,this.table=new Float32Array(513*this.taps);for(let e=0;e<=512;e++)this.fill(e,t)}at(t,e,r){let{table:a,taps:s}=this,i=Math.floor(r),n=(r-i)*512,h=Math.floor(n),l=n-h,c=i-this.before,f=0;for(let S=0,m=h*s;S<s;S++,m++)f+=t[c+S&e]*(a[m]+l*(a[m+s]-a[m]));return f}fill(t,e){let r=this.table.subarray(t*this.taps,(t+1)*this.taps);for(let s=0;s<this.taps;s++){let i=s-this.before-t/512;r[s]=M(i*e)*k(i/(this.after+.5))}let a=r.reduce((s,i)=>s+i,0);for(let s=0;s<this.taps;s++)r[s]/=a}};function M(o){return o===0?1:Math.sin(Math.PI*o)/(Math.PI*o)}function k(o){return g(8*Math.sqrt(Math.max(0,1-o*o)))/g(8)}function g(o){let t=1;for(let e=1,r=1;r>1e-12*t;e++)r*=(o/(2*e))**2,t+=r;return t}var x={targetS:.06,leastS:.04,mostS:.4,fadeS:.005,calmS:20,spareS:.02,excessS:.08,settledS:3,capacityS:2},P=64,A=66560,d=class{constructor(t,e,r,a={}){this.rate=t;this.cardRate=e;this.channels=r;this.comfort={...x,...a},this.targetS=this.comfort.targetS,this.base=t/e,this.sinc=new p(Math.min(1,e/t)),this.fade=Math.round(this.comfort.fadeS*t);let s=2**Math.ceil(Math.log2(this.comfort.capacityS*t+A));this.mask=s-1,this.rings=Array.from({length:r},()=>new Float32Array(s))}expecting=!0;playing=!1;underruns=0;skipped=0;targetS;drift=new u;comfort;base;sinc;rings;mask;fade;marks=[{at:0,first:0,session:0}];put=0;at=0;gain=0;lowestS=1/0;calmS=0;floorS=1/0;settledS=0;get levelS(){return Math.max(0,this.put-this.at)/this.rate}get played(){let t=Math.floor(this.at),e=this.marks.findLast(r=>r.at<=t)??this.marks[0];return{session:e.session,playedThrough:e.first+Math.max(0,t-e.at),playing:this.playing,levelS:this.levelS,targetS:this.targetS,underruns:this.underruns,skipped:this.skipped,clockPpm:this.drift.clockPpm}}add(t){let{channels:e,mask:r}=this,a=this.marks.at(-1),s=t.samples.length/e,i=t.session!==a.session||t.first!==a.first+this.put-a.at;i&&this.mark({at:this.put,first:t.first,session:t.session});let n=i&&!t.crossfade&&this.put>0;n&&this.fadeOut();for(let h=0;h<e;h++){let l=this.rings[h];for(let c=0;c<s;c++){let f=n&&c<this.fade?c/this.fade:1;l[this.put+c&r]=f*t.samples[c*e+h]}}this.put+=s,this.levelS>this.comfort.capacityS&&this.skip()}read(t){let e=t[0].length,r=e/this.cardRate;for(let i of t)i.fill(0);if(!this.playing&&!this.begins())return;let a=this.base*this.drift.update(this.levelS,this.targetS,r),s=this.base/this.fade;for(let i=0;i<e;i++){let n=this.put-this.sinc.after-this.at;if(n<=0)return this.runDry();let h=n>this.fade?1:0;this.gain+=Math.max(-s,Math.min(s,h-this.gain));for(let l=0;l<this.channels;l++)t[l][i]=this.gain*this.sinc.at(this.rings[l],this.mask,this.at);this.at+=a}this.adapt(r),this.shorten(r)}begins(){let t=!this.expecting&&this.put-this.sinc.after-this.at>this.fade;return this.levelS<this.targetS&&!t?!1:(this.playing=!0,this.gain=0,this.calm(),this.drift.restart(),!0)}runDry(){this.playing=!1,this.expecting&&(this.underruns+=1,this.targetS=Math.min(this.comfort.mostS,this.targetS*1.5))}calm(){this.calmS=this.settledS=0,this.lowestS=this.floorS=1/0}adapt(t){if(this.calmS+=t,this.lowestS=Math.min(this.lowestS,this.levelS),this.calmS<this.comfort.calmS)return;let e=Math.max(0,this.lowestS-this.comfort.spareS);this.targetS=Math.max(this.comfort.leastS,this.targetS-e/4),this.calmS=0,this.lowestS=1/0}shorten(t){this.settledS+=t,this.floorS=Math.min(this.floorS,this.levelS),!(this.settledS<this.comfort.settledS)&&(this.floorS>this.targetS+this.comfort.excessS&&this.skip(this.floorS-this.targetS),this.settledS=0,this.floorS=1/0)}mark(t){this.marks.push(t),this.marks.length>P&&this.marks.shift()}fadeOut(){let t=Math.min(this.fade,Math.max(0,this.put-Math.ceil(this.at)));for(let e of this.rings)for(let r=1;r<=t;r++)e[this.put-r&this.mask]*=(r-1)/t}skip(t=this.levelS-this.targetS){let e=Math.floor(t*this.rate),r=Math.floor(this.at),{mask:a,fade:s}=this;for(let i of this.rings)for(let n=-this.sinc.before;n<s;n++){let h=Math.max(0,n)/s;i[r+e+n&a]=i[r+n&a]*(1-h)+i[r+e+n&a]*h}this.at+=e,this.skipped+=e,this.drift.restart()}};var T=.05,b=class extends AudioWorkletProcessor{buffer=null;expecting=!1;over=!1;told=0;comfort;constructor(t){super(),this.comfort=t.processorOptions,this.port.onmessage=({data:e})=>this.hear(e)}process(t,[e]){let{buffer:r}=this;return r?(r.read(e.slice(0,r.channels)),r.channels===1&&e[1].set(e[0]),currentTime-this.told>=T&&(this.told=currentTime,this.port.postMessage(r.played)),!this.over):!this.over}hear(t){"stretch"in t?this.play(t):"expecting"in t?this.expecting=t.expecting:this.over=!0,this.buffer&&(this.buffer.expecting=this.expecting)}play({stretch:t,rate:e,channels:r}){(this.buffer?.rate!==e||this.buffer.channels!==r)&&(this.buffer=new d(e,sampleRate,r,this.comfort)),this.buffer.add(t)}};registerProcessor("cuestream-loudspeaker",b);})();\n'], { type: "text/javascript" }));
     try {
       await context.audioWorklet.addModule(url);
     } finally {
@@ -1650,57 +1650,101 @@ var MusicPlayer = class _MusicPlayer extends Emitter {
 // src/easel.ts
 var QUALITY = 0.8;
 var FORMS = [
-  { codec: "jpeg", kind: KIND.JPEG, mime: "image/jpeg" },
-  { codec: "webp", kind: KIND.WEBP, mime: "image/webp" },
-  { codec: "png", kind: KIND.PNG, mime: "image/png" }
+  { codec: "jpeg", kind: KIND.JPEG, type: "image/jpeg" },
+  { codec: "webp", kind: KIND.WEBP, type: "image/webp" },
+  { codec: "png", kind: KIND.PNG, type: "image/png" }
 ];
-var Easel = class {
-  canvas = typeof OffscreenCanvas === "undefined" ? document.createElement("canvas") : new OffscreenCanvas(1, 1);
-  pen;
+var WORKER = `
+const canvas = new OffscreenCanvas(1, 1), pen = canvas.getContext("2d", { alpha: false });
+onmessage = async ({ data: { bitmap, type, quality } }) => {
+  const { width, height } = bitmap;
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  pen.drawImage(bitmap, 0, 0);
+  const payload = await (await canvas.convertToBlob({ type, quality })).arrayBuffer();
+  postMessage({ payload, bitmap }, [payload, bitmap]);
+};`;
+function makeEasel() {
+  return typeof OffscreenCanvas === "undefined" ? new PageEasel() : new WorkerEasel();
+}
+var WorkerEasel = class {
+  canvas = new OffscreenCanvas(1, 1);
+  pen = penOf(this.canvas);
+  worker;
+  shown = null;
   constructor() {
-    const pen = this.canvas.getContext("2d", { alpha: false });
-    if (!pen) throw new Unsupported("this browser gives no canvas");
-    this.pen = pen;
+    const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
+    this.worker = new Worker(url);
+    URL.revokeObjectURL(url);
   }
-  /** Draw so that the longer edge is at most maxEdge. False where there is no picture yet. */
   draw(what, maxEdge) {
-    const { width, height } = sizeOf(what);
-    if (!width || !height) return false;
-    const size = fitted(width, height, maxEdge);
-    if (this.canvas.width !== size.width || this.canvas.height !== size.height) Object.assign(this.canvas, size);
-    this.pen.drawImage(what, 0, 0, size.width, size.height);
-    return true;
+    return drawn(this.canvas, this.pen, what, maxEdge);
   }
-  /** What was drawn, as one of the codecs. Throws Unsupported where there is none in common. */
   async encode(codecs) {
-    const form = FORMS.find(({ codec }) => codecs.includes(codec));
-    if (!form) throw new Unsupported(`the server takes ${codecs.join(", ")}; a canvas makes none of them`);
-    const blob = await toBlob(this.canvas, form.mime);
-    return { kind: form.kind, payload: new Uint8Array(await blob.arrayBuffer()) };
+    const { kind, type } = formOf(codecs);
+    const bitmap = this.canvas.transferToImageBitmap();
+    const { data } = await new Promise((done, failed) => {
+      this.worker.onmessage = done;
+      this.worker.onerror = ({ message }) => failed(new Unsupported(message || "the pictures cannot be encoded in a worker"));
+      this.worker.postMessage({ bitmap, type, quality: QUALITY }, [bitmap]);
+    });
+    this.shown?.close();
+    this.shown = data.bitmap;
+    return { kind, payload: new Uint8Array(data.payload), shown: data.bitmap };
+  }
+  close() {
+    this.worker.terminate();
+    this.shown?.close();
+  }
+};
+var PageEasel = class {
+  canvas = document.createElement("canvas");
+  pen = penOf(this.canvas);
+  draw(what, maxEdge) {
+    return drawn(this.canvas, this.pen, what, maxEdge);
+  }
+  async encode(codecs) {
+    const { kind, type } = formOf(codecs);
+    const blob = await new Promise((done) => this.canvas.toBlob(done, type, QUALITY));
+    if (!blob) throw new Unsupported("the canvas gave no picture");
+    return { kind, payload: new Uint8Array(await blob.arrayBuffer()), shown: this.canvas };
+  }
+  close() {
   }
 };
 function fitted(width, height, maxEdge) {
   const scale = Math.min(1, maxEdge / Math.max(width, height));
   return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
 }
+function penOf(canvas) {
+  const pen = canvas.getContext("2d", { alpha: false });
+  if (!pen) throw new Unsupported("this browser gives no canvas");
+  return pen;
+}
+function drawn(canvas, pen, what, maxEdge) {
+  const { width, height } = sizeOf(what);
+  if (!width || !height) return false;
+  const size = fitted(width, height, maxEdge);
+  if (canvas.width !== size.width || canvas.height !== size.height) Object.assign(canvas, size);
+  pen.drawImage(what, 0, 0, size.width, size.height);
+  return true;
+}
 function sizeOf(what) {
   if ("videoWidth" in what) return { width: what.videoWidth, height: what.videoHeight };
   if ("displayWidth" in what) return { width: what.displayWidth, height: what.displayHeight };
   return what;
 }
-function toBlob(canvas, type) {
-  if ("convertToBlob" in canvas) return canvas.convertToBlob({ type, quality: QUALITY });
-  return new Promise(
-    (done, failed) => canvas.toBlob((blob) => blob ? done(blob) : failed(new Unsupported("the canvas gave no picture")), type, QUALITY)
-  );
+function formOf(codecs) {
+  const form = FORMS.find(({ codec }) => codecs.includes(codec));
+  if (!form) throw new Unsupported(`the server takes ${codecs.join(", ")}; a canvas makes none of them`);
+  return form;
 }
 
 // src/ticker.ts
-var WORKER = "let timer; onmessage = ({ data }) => { clearInterval(timer); timer = setInterval(() => postMessage(0), data); };";
+var WORKER2 = "let timer; onmessage = ({ data }) => { clearInterval(timer); timer = setInterval(() => postMessage(0), data); };";
 var Ticker = class {
   worker;
   constructor(everyMs, onTick) {
-    const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
+    const url = URL.createObjectURL(new Blob([WORKER2], { type: "text/javascript" }));
     this.worker = new Worker(url);
     URL.revokeObjectURL(url);
     this.worker.onmessage = onTick;
@@ -1720,13 +1764,14 @@ var Shutter = class {
     this.options = options;
     this.close = subject instanceof MediaStreamTrack ? this.follow(subject) : this.watch(subject);
   }
-  easel = new Easel();
+  easel = makeEasel();
   close;
   busy = false;
   over = false;
   stop() {
     this.over = true;
     this.close();
+    this.easel.close();
   }
   /** Each frame of a track. */
   follow(track) {
@@ -1771,10 +1816,10 @@ var Shutter = class {
     const { client, easel, options } = this;
     this.busy = true;
     try {
-      const picture = await easel.encode(client.video.codecs);
+      const { kind, payload, shown } = await easel.encode(client.video.codecs);
       if (this.over) return;
-      client.push({ ...picture, atUs });
-      options.onPicture?.(atUs, easel.canvas);
+      client.push({ kind, payload, atUs });
+      options.onPicture?.(atUs, shown);
     } catch (error) {
       options.onError?.(error);
     } finally {
@@ -1845,13 +1890,11 @@ var CHANNEL = "cuestream";
 var GATHER_MS = 2e3;
 var CONNECT_MS2 = 15e3;
 var RtcTransport = class {
-  constructor(options = {}) {
+  constructor(options) {
     this.options = options;
     this.video = options.video ?? null;
   }
   carriesMedia = false;
-  /** The music, over all connections: give it to an audio element as its `srcObject`. */
-  music = new MediaStream();
   video;
   line = null;
   /** Another track from now on; null sends nothing. */
@@ -1860,16 +1903,12 @@ var RtcTransport = class {
     await this.line?.show(video);
   }
   open(where, receiver) {
-    this.line = new RtcLine(where, receiver, this.video, this.options.iceServers ?? [], (track) => this.play(track));
+    this.line = new RtcLine(where, receiver, this.video, this.options);
     return this.line;
-  }
-  play(track) {
-    for (const before of this.music.getTracks()) this.music.removeTrack(before);
-    this.music.addTrack(track);
   }
 };
 var RtcLine = class {
-  constructor(where, receiver, video, iceServers, onMusic) {
+  constructor(where, receiver, video, { iceServers = [], onMusic }) {
     this.where = where;
     this.receiver = receiver;
     this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
@@ -1877,7 +1916,7 @@ var RtcLine = class {
     this.channel.binaryType = "arraybuffer";
     this.sender = this.peer.addTransceiver(video ?? "video", { direction: "sendonly" }).sender;
     this.peer.addTransceiver("audio", { direction: "recvonly" });
-    this.peer.ontrack = ({ track }) => onMusic(track);
+    this.peer.ontrack = ({ track }) => onMusic(new MediaStream([track]));
     this.peer.onconnectionstatechange = () => this.peer.connectionState === "failed" && this.close(BROKEN);
     this.channel.onopen = () => this.opened();
     this.channel.onmessage = ({ data }) => this.over || receiver.received(data);

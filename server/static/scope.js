@@ -78,7 +78,7 @@ export class Scope {
     if (this.cuts.length > 200) this.cuts.shift();
   }
 
-  /** A picture that was sent now. */
+  /** A picture that was sent now: a canvas or a bitmap. */
   show(canvas) {
     const last = this.thumbs.at(-1);
     if (last && this.samples - last.at < THUMB_S * RATE) return;

@@ -11,6 +11,7 @@ export type { Chunk } from "./music.js";
 export { MusicPlayer, type PlayerOptions } from "./player.js";
 export { createSession, type Invitation } from "./rest.js";
 export { Session, type Picture, type Playout, type SessionOptions } from "./session.js";
+export type { Shown } from "./easel.js";
 export { Shutter, type ShutterOptions, type Subject } from "./shutter.js";
 export { camera, hide, screen, show } from "./sources.js";
 export { keepTicket, savedTicket, type Ticket } from "./ticket.js";

@@ -32,7 +32,7 @@ export const COMFORT: Comfort = {
   fadeS: 0.005,
   calmS: 20,
   spareS: 0.02,
-  excessS: 0.16,
+  excessS: 0.08,
   settledS: 3,
   capacityS: 2,
 };

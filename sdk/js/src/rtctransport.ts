@@ -14,16 +14,16 @@ export interface RtcOptions {
   readonly video?: MediaStreamTrack | null;
   /** For networks that need them: the browser asks no server by itself. */
   readonly iceServers?: RTCIceServer[];
+  /** The music, another stream with each connection: the `srcObject` of an audio element, or the input of a graph. */
+  readonly onMusic: (music: MediaStream) => void;
 }
 
 export class RtcTransport implements Transport {
   readonly carriesMedia = false;
-  /** The music, over all connections: give it to an audio element as its `srcObject`. */
-  readonly music = new MediaStream();
   private video: MediaStreamTrack | null;
   private line: RtcLine | null = null;
 
-  constructor(private readonly options: RtcOptions = {}) {
+  constructor(private readonly options: RtcOptions) {
     this.video = options.video ?? null;
   }
 
@@ -34,13 +34,8 @@ export class RtcTransport implements Transport {
   }
 
   open(where: Where, receiver: Receiver): Line {
-    this.line = new RtcLine(where, receiver, this.video, this.options.iceServers ?? [], (track) => this.play(track));
+    this.line = new RtcLine(where, receiver, this.video, this.options);
     return this.line;
-  }
-
-  private play(track: MediaStreamTrack): void {
-    for (const before of this.music.getTracks()) this.music.removeTrack(before);
-    this.music.addTrack(track);
   }
 }
 
@@ -56,15 +51,14 @@ class RtcLine implements Line {
     private readonly where: Where,
     private readonly receiver: Receiver,
     video: MediaStreamTrack | null,
-    iceServers: RTCIceServer[],
-    onMusic: (track: MediaStreamTrack) => void,
+    { iceServers = [], onMusic }: RtcOptions,
   ) {
     this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
     this.channel = this.peer.createDataChannel(CHANNEL);
     this.channel.binaryType = "arraybuffer";
     this.sender = this.peer.addTransceiver(video ?? "video", { direction: "sendonly" }).sender;
     this.peer.addTransceiver("audio", { direction: "recvonly" });
-    this.peer.ontrack = ({ track }) => onMusic(track);
+    this.peer.ontrack = ({ track }) => onMusic(new MediaStream([track]));
     this.peer.onconnectionstatechange = () => this.peer.connectionState === "failed" && this.close(BROKEN);
     this.channel.onopen = () => this.opened();
     this.channel.onmessage = ({ data }) => this.over || receiver.received(data as string | ArrayBuffer);

@@ -4,7 +4,7 @@
 // page. Elsewhere, and of elements, a worker's clock says when to look.
 
 import type { Client } from "./client.js";
-import { Easel, type Canvas, type Drawable } from "./easel.js";
+import { makeEasel, type Drawable, type Easel, type Shown } from "./easel.js";
 import { Ticker } from "./ticker.js";
 
 /** How often is looked whether a picture is wanted: no server takes more than 60 a second. */
@@ -18,14 +18,14 @@ declare const MediaStreamTrackProcessor: undefined | (new (from: { track: MediaS
 export type Subject = HTMLVideoElement | HTMLCanvasElement | OffscreenCanvas | MediaStreamTrack;
 
 export interface ShutterOptions {
-  /** Called with each picture that was pushed. The canvas holds it until the next one. */
-  readonly onPicture?: (atUs: number, canvas: Canvas) => void;
+  /** Called with each picture that was pushed, to be drawn at once or never. */
+  readonly onPicture?: (atUs: number, shown: Shown) => void;
   /** Called when pictures cannot be made or sent. */
   readonly onError?: (error: Error) => void;
 }
 
 export class Shutter {
-  private readonly easel = new Easel();
+  private readonly easel: Easel = makeEasel();
   private readonly close: () => void;
   private busy = false;
   private over = false;
@@ -42,6 +42,7 @@ export class Shutter {
   stop(): void {
     this.over = true;
     this.close();
+    this.easel.close();
   }
 
   /** Each frame of a track. */
@@ -91,10 +92,10 @@ export class Shutter {
     const { client, easel, options } = this;
     this.busy = true;
     try {
-      const picture = await easel.encode(client.video!.codecs);
+      const { kind, payload, shown } = await easel.encode(client.video!.codecs);
       if (this.over) return;
-      client.push({ ...picture, atUs });
-      options.onPicture?.(atUs, easel.canvas);
+      client.push({ kind, payload, atUs });
+      options.onPicture?.(atUs, shown);
     } catch (error) {
       options.onError?.(error as Error);
     } finally {
