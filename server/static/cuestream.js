@@ -924,6 +924,7 @@ var Session = class {
         break;
       case "session.resumed":
         this.outbox.rewind(message.consumed_messages);
+        if (this.creditWish) this.outbox.add(this.creditWish);
         this.resumed += 1;
         this.opens(message);
         break;
@@ -1565,6 +1566,7 @@ var JitterBuffer = class {
 };
 
 // src/player.ts
+var CREDIT_MS = 1500;
 var MusicPlayer = class _MusicPlayer extends Emitter {
   constructor(context, { context: theirs, comfort = {}, destination }) {
     super();
@@ -1616,6 +1618,7 @@ var MusicPlayer = class _MusicPlayer extends Emitter {
   }
   /** Play what a client hears, and tell its server what was played. Returns a function that ends this. */
   connect(client) {
+    client.credit(CREDIT_MS);
     const ends = [
       client.on("music", (chunk) => this.play(chunk)),
       client.on("state", ({ playback }) => this.expect(playback === "playing")),

@@ -7,6 +7,9 @@ import type { Comfort, Played } from "./jitterbuffer.js";
 import type { Chunk } from "./music.js";
 import type { Told } from "./worklet.js";
 
+/** More than the server gives by itself: what is late waits here, where it is seen and shortened, and not at the server. */
+const CREDIT_MS = 1500;
+
 /** The worklet, by build.mjs. */
 declare const WORKLET: string;
 
@@ -76,6 +79,7 @@ export class MusicPlayer extends Emitter<{ played: Played }> {
 
   /** Play what a client hears, and tell its server what was played. Returns a function that ends this. */
   connect(client: Client): () => void {
+    client.credit(CREDIT_MS);
     const ends = [
       client.on("music", (chunk) => this.play(chunk)),
       client.on("state", ({ playback }) => this.expect(playback === "playing")),

@@ -373,6 +373,7 @@ export class Session {
         break;
       case "session.resumed":
         this.outbox.rewind(message.consumed_messages);
+        if (this.creditWish) this.outbox.add(this.creditWish); // each connection begins with the server's own
         this.resumed += 1;
         this.opens(message);
         break;

@@ -75,6 +75,20 @@ describe("breaks", () => {
     expect(world.chunks.at(-1)!.session).toBe(2);
   });
 
+  test("a credit that was asked for is asked for again by each connection", () => {
+    const world = new World();
+    world.session.send({ type: "flow.credit", credit_ms: 1500 });
+    world.run(100);
+    world.cut();
+    world.run(100);
+    expect(sent(world, "flow.credit")).toHaveLength(2);
+    world.take.ended = true;
+    world.cut();
+    world.run(200);
+    expect(world.takes.size).toBe(2);
+    expect(sent(world, "flow.credit")).toHaveLength(1);
+  });
+
   test("1013 while resuming asks for the same session again; where nothing is to be resumed it begins one", () => {
     const world = new World();
     world.session.send(play);
