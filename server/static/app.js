@@ -265,6 +265,7 @@ for (const name of Object.keys(SLIDERS)) {
 for (const name of ["mute", "hold_scene"]) $(name).onchange = () => change({ [name]: $(name).checked });
 $("cuts").onchange = ({ target }) => change({ cut_response: target.value });
 $("seed").onchange = () => change({ seed: Math.max(0, Math.floor(Number($("seed").value))) });
+$("key").onchange = () => change({ key: $("key").value });
 $("dice").onclick = () => {
   $("seed").value = Math.floor(Math.random() * 1e6);
   $("seed").onchange();
@@ -296,6 +297,7 @@ function showConfig() {
   $("mute").checked = config.mute;
   $("hold_scene").checked = config.hold_scene;
   $("seed").value = config.seed;
+  $("key").value = config.key;
   for (const input of document.getElementsByName("cut_response")) input.checked = input.value === config.cut_response;
 }
 
