@@ -33,13 +33,15 @@ STATIC = Path(__file__).parent / "static"
 POLICY = "; ".join(
     (
         "default-src 'self'",
+        "script-src-elem 'self' blob:",
+        "worker-src blob:",
         "connect-src 'self' ws: wss:",
         "img-src 'self' data:",
         "media-src 'self' blob:",
         "frame-ancestors 'none'",
     )
 )
-"""What the page may load: its own files, and a video that the user chose."""
+"""What the page may load: its own files, those that its script carries as text, and a video that the user chose."""
 SESSION = "/v1/sessions/{session_id}"
 RECORDING = "/v1/recordings/{recording_id}"
 
