@@ -22,7 +22,7 @@ const DESCRIBE_MS = 500; // words that count seconds
 const WAIT_MS = 120; // a slider is sent so long after its last move
 const HINT_MS = 400; // before somebody is asked for a click
 const FAREWELL_MS = 1500; // for the last fade
-const COMFORT = { targetS: 0.15, leastS: 0.12 }; // a page that draws hands music on up to 0.1 s late now and then
+const COMFORT = { targetS: 0.18, leastS: 0.15 }; // a page that draws hands music on 0.1 s late now and then
 
 const scope = new Scope({ strip: $("strip"), wave: $("wave"), spectrum: $("spectrum") });
 const memory = new Memory({ old: $("memoryold"), window: $("memorywindow"), caption: $("memorycaption") });
