@@ -14,9 +14,11 @@ demo: $(VENV)/.demo
 	$(BIN)/cuestream score examples/big-buck-bunny.mp4 -o out/demo.mp4 --timeline out/demo.jsonl --plot out/demo.png
 
 # What plays in real time is not to share its cores; everything else takes all of them.
-REAL_TIME := tests/server tests/sdk tests/benchmarks/test_latency.py
+VIRTUAL := $(wildcard tests/server/test_session_*.py tests/server/test_protocol_*.py) tests/sdk/test_sdk_player.py
+REAL_TIME := $(filter-out $(VIRTUAL),$(wildcard tests/server/test_*.py tests/sdk/test_*.py)) tests/benchmarks/test_latency.py
+OTHERS := $(filter-out $(REAL_TIME),$(wildcard tests/*/test_*.py))
 test: $(VENV)/.dev sound-font
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(REAL_TIME:%=--ignore=%)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(OTHERS)
 	$(BIN)/python -m pytest $(REAL_TIME)
 
 # Everything that CI checks: format, lint, types, tests.

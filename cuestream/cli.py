@@ -301,6 +301,20 @@ def serve(
         list[str] | None,
         typer.Option(help="a host that sessions may be pushed to by RTMP and SRT; '*' is all of them"),
     ] = None,
+    ingest: Annotated[
+        str | None,
+        typer.Option(help="an address, or file:NAME, that the server reads and plays for by itself"),
+    ] = None,
+    ingest_files: Annotated[
+        Path | None, typer.Option(help="folder whose files may be read as file:NAME; without it none is")
+    ] = None,
+    ingest_port: Annotated[
+        list[int] | None,
+        typer.Option(help="a port where RTMP publishers may be waited for; without it none is"),
+    ] = None,
+    ingest_private: Annotated[
+        bool, typer.Option("--ingest-private", help="also read private addresses and this machine")
+    ] = False,
     ice_address: Annotated[
         list[str] | None,
         typer.Option(help="an address of this machine where WebRTC is listened for; default: all"),
@@ -318,6 +332,9 @@ def serve(
     _need_serve()
     from cuestream.players import find_player
     from server.app import make_app
+    from server.ingest.address import Forbidden
+    from server.ingest.limits import IngestLimits
+    from server.ingest.standing import feed_of, sound_path
     from server.output.limits import OutputLimits
     from server.protocol.limits import Limits
     from server.recording.shelf import GB, RecordingLimits
@@ -332,6 +349,11 @@ def serve(
     certificate = Certificate(tls_cert, tls_key) if tls_cert else None
     if certificate:
         certificate.check()
+    reads = IngestLimits(ingest_private, ingest_files, frozenset(ingest_port or ()))
+    try:
+        fed = feed_of(ingest, reads) if ingest else None
+    except (Forbidden, OSError) as error:
+        raise CuestreamError(f"--ingest {ingest}: {error}") from error
     room = RecordingLimits(folder_bytes=int(recordings_gb * GB))
     try:
         settings = Settings(
@@ -346,15 +368,20 @@ def serve(
             outputs=outputs,
             output=OutputLimits(folder_bytes=int(outputs_gb * GB)),
             push_hosts=tuple(push or ()),
+            ingest=reads,
             ice_addresses=tuple(ice_address or ()),
             ice_servers=tuple(ice_server or ()),
             redirect=redirect,
         )
     except ValueError as error:
         raise CuestreamError(str(error)) from error
+
+    def say(text: str) -> None:
+        err.print(f"ingest: {text}", markup=False, highlight=False, soft_wrap=True)
+
     with err.status("loading the model"):
         player = find_player(model, threads or max(1, (os.cpu_count() or 1) - 1))
-        application = make_app(player, settings, local=is_loopback(host))
+        application = make_app(player, settings, is_loopback(host), fed, say)
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
 
     def ready(port: int) -> None:
@@ -362,6 +389,9 @@ def serve(
             f"{player.name} plays at http{'s' if certificate else ''}://{shown}:{port}/ (Ctrl-C ends it)",
             highlight=False,
         )
+        if fed:
+            where = f"http{'s' if certificate else ''}://{shown}:{port}{sound_path(application.state.host)}"
+            err.print(f"what it reads is played at {where}", markup=False, highlight=False, soft_wrap=True)
 
     if without := missing():
         err.print(without, style="yellow", highlight=False, markup=False)

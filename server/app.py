@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from engine.player import Player
 from server import http_audio, rest
 from server.guard import Guard
 from server.host import Host
+from server.ingest import rest as ingest
+from server.ingest.standing import stand
 from server.metrics import CONTENT_TYPE
 from server.openapi import description
 from server.output import rest as outputs
@@ -31,25 +34,41 @@ STATIC = Path(__file__).parent / "static"
 POLICY = "; ".join(
     (
         "default-src 'self'",
+        "script-src-elem 'self' blob:",
+        "worker-src blob:",
         "connect-src 'self' ws: wss:",
         "img-src 'self' data:",
         "media-src 'self' blob:",
         "frame-ancestors 'none'",
     )
 )
-"""What the page may load: its own files, and a video that the user chose."""
+"""What the page may load: its own files, those that its script carries as text, and a video that the user chose."""
 SESSION = "/v1/sessions/{session_id}"
 RECORDING = "/v1/recordings/{recording_id}"
 
 
-def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Starlette:
-    """local: whether it is reached by this machine's own names alone, which is then asked of every request."""
+def make_app(
+    player: Player[Any],
+    settings: Settings,
+    local: bool = True,
+    fed: ingest.Feed | None = None,
+    tell: Callable[[str], object] = print,
+) -> Starlette:
+    """local: whether it is reached by this machine's own names alone, which is then asked of every request.
+
+    fed: what the server reads for a session of its own, from the beginning; `tell` hears how that goes.
+    """
     host = Host(player, settings)
+    feedings = ingest.Feedings(host)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await host.start()
+        standing = asyncio.create_task(stand(feedings, fed, tell)) if fed else None
         yield
+        if standing:
+            standing.cancel()
+        await feedings.stop()
         if app.state.peers:
             await app.state.peers.stop()
         await host.stop()
@@ -66,6 +85,9 @@ def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Sta
         Route(SESSION + "/output", outputs.begin, methods=["POST"]),
         Route(SESSION + "/output", outputs.look, methods=["GET"]),
         Route(SESSION + "/output", outputs.end, methods=["DELETE"]),
+        Route(SESSION + "/ingest", ingest.begin, methods=["POST"]),
+        Route(SESSION + "/ingest", ingest.look, methods=["GET"]),
+        Route(SESSION + "/ingest", ingest.end, methods=["DELETE"]),
         Route(RECORDING, recordings.look, methods=["GET"]),
         Route(RECORDING + "/{name}", recordings.fetch, methods=["GET"]),
         WebSocketRoute("/v1/stream", stream),
@@ -84,7 +106,7 @@ def make_app(player: Player[Any], settings: Settings, local: bool = True) -> Sta
         exception_handlers={rest.Refused: rest.refused},
         lifespan=lifespan,
     )
-    app.state.host, app.state.peers = host, webrtc.peers_of(host)
+    app.state.host, app.state.peers, app.state.feedings = host, webrtc.peers_of(host), feedings
     return app
 
 

@@ -54,6 +54,13 @@ class Listener(Protocol):
         """The session is over."""
 
 
+class Feeder(Protocol):
+    """What the server itself reads for a session."""
+
+    def end(self) -> None:
+        """The session is over."""
+
+
 @dataclass(frozen=True, slots=True)
 class House:
     """What all sessions of a server share. pool: threads that decode pictures. shelf: where checkpoints are kept, if they are.
@@ -79,6 +86,7 @@ LISTENED_S, IDLE_S = 0.01, 0.1
 """How often a session is looked after that others listen to, or that does not play by the clock."""
 HEARD_ALL_S = 0.25
 """A faded session stays so much longer, so that its last samples are placed and sent."""
+FOREVER_S = 10**9
 KEPT_PICTURES = 64
 """Capture times that a checkpoint keeps; the music may go on knowing older ones, of which it then says the oldest of these."""
 
@@ -114,6 +122,8 @@ class Hosted:
         """What records it."""
         self.output: Output | None = None
         """What sends it on, or did."""
+        self.feeder: Feeder | None = None
+        """What shows it pictures beside its client."""
         self._house, self._stamps = house, Stamps()
         self._life = Lifetime.begin(house.settings.limits, now_s)
         self._second_s = self._ticked_s = now_s
@@ -195,6 +205,17 @@ class Hosted:
         delivery.patience = replace(delivery.patience, credit=None)
         self._connect(line, outlet(self.feed(delivery.cursor)))
         return self.wire_samples(delivery.cursor)
+
+    def play_to_nobody(self, now_s: float) -> None:
+        """Without a client, from its first picture on: its music is heard elsewhere."""
+        self.core.attach(now_s)
+        assert self.core.delivery is not None
+        self.core.delivery.patience = replace(self.core.delivery.patience, credit=None)
+        self.playback(now_s, "play")
+
+    def stay(self) -> None:
+        """It ends neither for its length nor because nothing happens: the operator wants it open."""
+        self._life.limits = replace(self._life.limits, session_s=FOREVER_S, idle_s=FOREVER_S)
 
     def detach(self, now_s: float, line: Line, left: bool) -> None:
         """This connection is over; another one may have the session already. left: the client said that it goes for good."""
@@ -477,6 +498,8 @@ class Hosted:
             tap.end()
         if self.tape:
             self.tape.end("session_ended")
+        if self.feeder:
+            self.feeder.end()
         self.watching.stop()
         self.core.close()
 

@@ -118,6 +118,16 @@ class Metrics:
         self.recording_left_out = Counter(
             "cuestream_recording_left_out_pictures", "Pictures that a recording left out", registry=registry
         )
+        self.ingests = Gauge("cuestream_ingests", "Sessions that the server feeds", registry=registry)
+        self.ingest_attempts = Counter(
+            "cuestream_ingest_attempts", "Workers by how they ended", ["result"], registry=registry
+        )
+        self.ingest_pictures = Counter(
+            "cuestream_ingest_pictures", "Pictures that workers gave", registry=registry
+        )
+        self.ingests_refused = Counter(
+            "cuestream_ingests_refused", "Addresses that were not begun with", ["reason"], registry=registry
+        )
         self.outputs = Gauge("cuestream_outputs", "Outputs that run", registry=registry)
         self.outputs_ended = Counter(
             "cuestream_outputs_ended", "Outputs by why they ended", ["reason"], registry=registry

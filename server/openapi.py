@@ -8,6 +8,7 @@ import msgspec
 
 from cuestream import __version__
 from server.http_audio import ENDINGS
+from server.ingest.rest import Feed
 from server.output.outputs import OutputState
 from server.output.rest import Push
 from server.protocol.config import Config
@@ -16,7 +17,7 @@ from server.recording.rest import Begin
 from server.rest import Change
 from server.webrtc.bodies import Answered, Offered
 
-KINDS = (Answered, Begin, Change, Config, Offered, OutputState, Push, RecordingState, SessionLimits)
+KINDS = (Answered, Begin, Change, Config, Feed, Offered, OutputState, Push, RecordingState, SessionLimits)
 SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
 
 
@@ -53,6 +54,15 @@ def description() -> dict[str, Any]:
             | {"requestBody": {"content": {"application/json": {"schema": _ref("Push")}}}},
             "get": _operation("Look at its output", "200", key),
             "delete": _operation("Finish its output", "200", key),
+        },
+        f"{one}/ingest": {
+            "parameters": session,
+            "post": _operation(
+                "Feed it from an address that the server reads; opens it if nobody has", "201", key
+            )
+            | {"requestBody": {"content": {"application/json": {"schema": _ref("Feed")}}}},
+            "get": _operation("How that goes", "200", key),
+            "delete": _operation("Read no more", "200", key),
         },
         "/v1/recordings/{recording_id}": {
             "parameters": recording,

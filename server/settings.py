@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from server.config import SessionConfig
 from server.delivery import Patience
 from server.doorstep import DoorLimits
+from server.ingest.limits import IngestLimits
 from server.output.limits import OutputLimits
 from server.playout import Limits as PlayoutLimits
 from server.protocol.limits import Limits
@@ -50,6 +51,7 @@ class Settings:
     video_edge: int = 320
     recordings: Path | None = None
     """The folder that sessions may be recorded into; None: none is."""
+    ingest: IngestLimits = field(default_factory=IngestLimits)
     recording: RecordingLimits = field(default_factory=RecordingLimits)
     outputs: Path | None = None
     """The folder that sessions may be written to while they play, as files and as HLS; None: none is."""

@@ -21,6 +21,14 @@ def address_of(connection: HTTPConnection) -> str | None:
     return connection.client.host if connection.client else None
 
 
+def is_own(address: str | None) -> bool:
+    """Whether it is this machine's, on its loopback."""
+    try:
+        return ipaddress.ip_address(address or "").is_loopback
+    except ValueError:
+        return False
+
+
 class Visitors:
     """per_min: at once, and in every minute after."""
 
@@ -30,11 +38,11 @@ class Visitors:
 
     def allows(self, address: str | None, now_s: float) -> bool:
         """Whether it may happen once more; counted when it may."""
-        return self._is_own(address) or self._bucket(address).allows(now_s)
+        return is_own(address) or self._bucket(address).allows(now_s)
 
     def may(self, address: str | None, now_s: float) -> bool:
         """The same, and nothing is counted."""
-        return self._is_own(address) or self._bucket(address).would_allow(now_s)
+        return is_own(address) or self._bucket(address).would_allow(now_s)
 
     @property
     def retry_s(self) -> float:
@@ -48,10 +56,3 @@ class Visitors:
         if len(self._known) > MOST_KNOWN:
             del self._known[next(iter(self._known))]
         return bucket
-
-    @staticmethod
-    def _is_own(address: str | None) -> bool:
-        try:
-            return ipaddress.ip_address(address or "").is_loopback
-        except ValueError:
-            return False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from engine.backends.manifest import MANIFEST_FILE, SPEC_FILE
 from engine.backends.onnxruntime import OnnxBackend
@@ -30,6 +32,14 @@ SHORT_S = 2.0
 torch.set_num_threads(
     1
 )  # tiny tensors: a second thread costs 5 times on idle cores and 100 times on busy ones
+
+
+@pytest.fixture(scope="session", autouse=True)
+def operators_read_once() -> Iterator[None]:
+    """The exporter reads its list of operators again for every graph, a second each; the tests export seventy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        yield
 
 
 @pytest.fixture(scope="session")

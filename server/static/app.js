@@ -1,12 +1,10 @@
-// The page: a source, a session, a loudspeaker and the drawing of it, wired to the elements of index.html.
+// The page: a source, a client, a loudspeaker and the drawing of it, wired to the elements of index.html.
 
-import * as camera from "./camera.js";
+import { Client, MusicPlayer, Shutter, camera, hide, keepTicket, savedTicket, screen, show } from "./cuestream.js";
 import { Measure } from "./measure.js";
 import { Memory } from "./memory.js";
-import { Player } from "./player.js";
 import { Recording } from "./recording.js";
 import { Scope } from "./scope.js";
-import { Session } from "./session.js";
 
 const $ = (id) => document.getElementById(id);
 const SLIDERS = {
@@ -22,16 +20,20 @@ const GAUGE_MS = 400;
 const MOST_CUTS = 200; // that are remembered for statistics
 const DESCRIBE_MS = 500; // words that count seconds
 const WAIT_MS = 120; // a slider is sent so long after its last move
+const HINT_MS = 400; // before somebody is asked for a click
+const FAREWELL_MS = 1500; // for the last fade
+const COMFORT = { targetS: 0.18, leastS: 0.15 }; // a page that draws hands music on 0.1 s late now and then
 
 const scope = new Scope({ strip: $("strip"), wave: $("wave"), spectrum: $("spectrum") });
 const memory = new Memory({ old: $("memoryold"), window: $("memorywindow"), caption: $("memorycaption") });
 const recording = new Recording(
   { button: $("record"), list: $("recorded"), forms: () => [...document.getElementsByName("form")], film: $("film") },
-  (message) => session?.send(message),
+  (message) => client?.send(message),
   () => (key ? { authorization: `Bearer ${key}` } : {}),
 );
 const measure = new Measure();
-let session = null, player = null, shutter = null, config = null, playback = "stopped", waiting = {}, timer = null;
+let client = null, player = null, shutter = null, config = null, playback = "stopped", waiting = {}, timer = null;
+let forget = () => {}; // of the session, by this tab
 let cuts = []; // {atMs, sample}: capture time, and the first sample that may know of it
 let file = null, key = sessionStorage.getItem("key") || "";
 
@@ -50,69 +52,100 @@ showConfig();
 
 // --- start and end
 
-$("start").onclick = () => (session ? finish() : begin());
+$("start").onclick = () => (client ? finish() : begin());
 $("sources").onchange = () => source() === "file" && $("file").click();
 $("file").onchange = () => {
   file = $("file").files[0] ?? null;
-  if (session && file) attachSource();
+  if (client && file) attachSource();
 };
 for (const input of document.getElementsByName("source")) {
-  input.onchange = () => session && source() !== "file" && attachSource();
+  input.onchange = () => client && source() !== "file" && attachSource();
 }
 
 function source() {
   return document.querySelector("input[name=source]:checked").value;
 }
 
-async function begin() {
+/** ticket: of the session that this tab had before it was reloaded; null begins another one. */
+async function begin(ticket = null) {
   trouble("");
-  if (source() === "file" && !file) return $("file").click();
-  if (about.asks_for_a_key && !key) key = await askKey();
+  if (!ticket && source() === "file" && !file) return $("file").click();
+  if (!ticket && about.asks_for_a_key && !key) key = await askKey();
   $("start").disabled = true;
   try {
-    player = await Player.open(report);
-    await camera.open($("preview"), source(), file);
-    $("empty").hidden = true;
-    session = await Session.make(key, changes());
-    scope.clear();
-    memory.clear();
-    measure.clear();
-    cuts = [];
-    session.addEventListener("music", ({ detail }) => heard(detail));
-    session.addEventListener("message", ({ detail }) => answers[detail.type]?.(detail));
-    session.addEventListener("state", ({ detail }) => line(detail));
-    session.addEventListener("trouble", ({ detail }) => trouble(detail));
-    session.open();
+    player = await MusicPlayer.open({ comfort: COMFORT });
+    if (!ticket || source() === "camera") await openSource(); // a page cannot open the others by itself
+    await unlocked();
+    client = new Client({ key, config: changes(), client: "page", ticket });
+    player.connect(client); // before whoever draws
+    for (const [type, answer] of Object.entries(answers)) client.on(type, answer);
+    client.on("music", heard);
+    client.on("line", line);
+    player.on("played", report);
+    forget = keepTicket(client);
+    client.connect().catch(() => {}); // `line` says it
+    if (!ticket) client.play();
+    watchSource();
   } catch (error) {
-    if (error.status === 401) {
-      key = "";
-      sessionStorage.removeItem("key");
-    }
+    client?.detach();
     trouble(error.name === "NotAllowedError" ? "The browser did not allow it. Allow the camera or screen for this page, or choose a file." : error.message);
-    await cleanUp();
+    cleanUp();
   }
   $("start").disabled = false;
+  enable();
+}
+
+/** A page that was reloaded may be silent until somebody touches it. */
+async function unlocked() {
+  const hint = setTimeout(() => pill("off", "click to hear the music"), HINT_MS);
+  await player.unlocked();
+  clearTimeout(hint);
+}
+
+async function openSource() {
+  sessionStorage.setItem("source", source());
+  await show($("preview"), source() === "file" ? file : await (source() === "camera" ? camera() : screen()));
+  $("empty").hidden = true;
+}
+
+function watchSource() {
+  const [track] = $("preview").srcObject?.getVideoTracks() ?? [];
+  if (!track && !$("preview").src) return;
+  shutter = new Shutter(client, track ?? $("preview"), {
+    onPicture: (atUs, picture) => {
+      scope.show(picture);
+      memory.keep(atUs, picture);
+    },
+    onError: (error) => trouble(error.message),
+  });
 }
 
 async function attachSource() {
-  camera.close($("preview"));
+  shutter?.stop();
+  hide($("preview"));
   try {
-    await camera.open($("preview"), source(), file);
+    await openSource();
+    watchSource();
+    trouble("");
   } catch (error) {
     trouble(error.message);
   }
 }
 
 function finish() {
-  player?.expect(false);
-  session.end();
+  const ending = client;
+  player.expect(false);
+  if (!ending.live) return ending.close();
+  ending.end();
+  setTimeout(() => ending.close(), FAREWELL_MS);
 }
 
-async function cleanUp() {
-  shutter?.close();
-  camera.close($("preview"));
+function cleanUp() {
+  forget();
+  shutter?.stop();
+  hide($("preview"));
   const done = player;
-  session = player = shutter = null;
+  client = player = shutter = null;
   recording.finished();
   playback = "stopped";
   $("empty").hidden = false;
@@ -130,12 +163,19 @@ function askKey() {
   });
 }
 
-function line(state) {
+function line({ state, next }) {
+  if (!client) return;
   if (state === "connecting") pill("off", "connecting");
-  if (state === "lost") pill("lost", "line lost, resuming");
+  if (state === "lost") pill("lost", next.then === "resume" ? "line lost, resuming" : "trying again");
+  if (state === "lost" && next.then === "retry") trouble(next.why);
   if (state === "open") trouble("");
   if (state === "closed") {
     pill("off", "not connected");
+    if (client.failure) trouble(client.failure.message);
+    if (next.code === 401) {
+      key = "";
+      sessionStorage.removeItem("key");
+    }
     cleanUp();
   }
   enable();
@@ -145,19 +185,15 @@ function line(state) {
 
 const answers = {
   "session.created": (message) => {
-    config = message.config;
-    showConfig();
-    showAddresses();
-    shutter = new camera.Shutter($("preview"), message.video, (payload, atUs, canvas) => {
-      session?.show(payload, atUs);
-      scope.show(canvas);
-      memory.keep(atUs, canvas);
-    });
-    session.send({ type: "playback", action: "play" });
+    scope.clear();
+    memory.clear();
+    measure.clear();
+    cuts = [];
+    stands(message);
   },
   "session.resumed": (message) => {
-    config = message.config;
-    showConfig();
+    stands(message);
+    if (!shutter) trouble("The music goes on. Choose the screen or the file again, for its picture.");
   },
   "session.updated": (message) => {
     config = message.config;
@@ -165,13 +201,12 @@ const answers = {
   },
   state: (message) => {
     playback = message.playback;
-    player?.expect(playback === "playing");
     pill(message.health, playback === "playing" ? SAY[message.health] : playback);
     enable();
   },
   "scene.cut": (message) => {
     scope.cut(message.from_sample);
-    cuts.push({ atMs: message.at_us / 1000, sample: message.from_sample });
+    cuts.push({ atMs: client.timeOf(message.at_us), sample: message.from_sample });
     if (cuts.length > MOST_CUTS) cuts.shift();
     if (CALM.matches) return;
     $("flash").classList.add("on");
@@ -194,24 +229,28 @@ const answers = {
   warning: (message) => trouble(message.text),
 };
 
+function stands(message) {
+  config = message.config;
+  showConfig();
+  showAddresses();
+}
+
 function heard(chunk) {
   scope.hear(chunk);
-  measure.hear(chunk);
-  player?.play(chunk);
+  measure.hear(chunk, chunk.source && client.timeOf(chunk.source.newestUs));
 }
 
 let played = 0, buffered = {};
-function report({ played: through, ahead, underruns, target, playing }) {
-  const bufferMs = Math.max(0, 1000 * ahead);
-  played = through;
-  buffered = { bufferMs, underruns, targetMs: 1000 * target };
-  if (playing) measure.played(through, player?.outputMs ?? 0);
-  if (playback === "playing") session?.report(Math.max(0, through), bufferMs, underruns);
+function report({ playedThrough, levelS, targetS, underruns, playing }) {
+  const bufferMs = 1000 * levelS, targetMs = 1000 * targetS;
+  played = playedThrough;
+  buffered = { bufferMs, underruns, targetMs };
+  if (playing) measure.played(played, player?.outputMs ?? 0);
   $("buffer").textContent = Math.round(bufferMs);
   $("underruns").textContent = underruns;
-  $("target").textContent = `aims at ${Math.round(1000 * target)} ms`;
+  $("target").textContent = `aims at ${Math.round(targetMs)} ms`;
   $("gauge").style.setProperty("--level", `${Math.min(100, (100 * bufferMs) / GAUGE_MS)}%`);
-  $("gauge").style.setProperty("--target", `${(100000 * target) / GAUGE_MS}%`);
+  $("gauge").style.setProperty("--target", `${(100 * targetMs) / GAUGE_MS}%`);
   $("gauge").setAttribute("aria-valuenow", Math.round(bufferMs));
 }
 
@@ -226,13 +265,14 @@ for (const name of Object.keys(SLIDERS)) {
 for (const name of ["mute", "hold_scene"]) $(name).onchange = () => change({ [name]: $(name).checked });
 $("cuts").onchange = ({ target }) => change({ cut_response: target.value });
 $("seed").onchange = () => change({ seed: Math.max(0, Math.floor(Number($("seed").value))) });
+$("key").onchange = () => change({ key: $("key").value });
 $("dice").onclick = () => {
   $("seed").value = Math.floor(Math.random() * 1e6);
   $("seed").onchange();
 };
-$("change").onclick = () => session?.send({ type: "scene.change" });
-$("reset").onclick = () => session?.send({ type: "playback", action: "reset_context" });
-$("pause").onclick = () => session?.send({ type: "playback", action: playback === "paused" ? "play" : "pause" });
+$("change").onclick = () => client?.sceneChange();
+$("reset").onclick = () => client?.resetContext();
+$("pause").onclick = () => (playback === "paused" ? client?.play() : client?.pause());
 
 /** Changes that were made together go together. */
 function change(patch) {
@@ -240,7 +280,7 @@ function change(patch) {
   clearTimeout(timer);
   timer = setTimeout(() => {
     timer = null;
-    if (session) session.send({ type: "session.update", config: waiting });
+    if (client) client.update(waiting);
     else Object.assign(config, waiting);
     waiting = {};
   }, WAIT_MS);
@@ -257,6 +297,7 @@ function showConfig() {
   $("mute").checked = config.mute;
   $("hold_scene").checked = config.hold_scene;
   $("seed").value = config.seed;
+  $("key").value = config.key;
   for (const input of document.getElementsByName("cut_response")) input.checked = input.value === config.cut_response;
 }
 
@@ -268,12 +309,12 @@ function showSlider(name, value) {
 }
 
 function enable() {
-  const live = Boolean(session?.live);
+  const live = Boolean(client?.live);
   for (const id of ["change", "reset", "pause", "record"]) $(id).disabled = !live;
   $("pause").textContent = playback === "paused" ? "Play" : "Pause";
   $("pause").setAttribute("aria-pressed", playback === "paused");
-  $("start").textContent = session ? "End" : "Start";
-  $("start").classList.toggle("stop", Boolean(session));
+  $("start").textContent = client ? "End" : "Start";
+  $("start").classList.toggle("stop", Boolean(client));
 }
 
 function pill(state, text) {
@@ -287,9 +328,9 @@ function trouble(text) {
 }
 
 function showAddresses() {
-  const { urls, session_id } = session.made;
+  const { urls } = client;
   const header = about.asks_for_a_key ? ' -H "Authorization: Bearer $KEY"' : "";
-  const api = `curl -X PATCH ${location.origin}/v1/sessions/${session_id}${header} -d '{"change_now":true}'`;
+  const api = `curl -X PATCH ${location.origin}/v1/sessions/${client.session.id}${header} -d '{"change_now":true}'`;
   const rows = [["Opus", urls.audio.ogg], ["MP3", urls.audio.mp3], ["WAV", urls.audio.wav], ["FLAC", urls.audio.flac], ["API", api]];
   $("addresses").replaceChildren(...rows.map(([name, text]) => address(name, text)));
 }
@@ -334,9 +375,6 @@ function nudge(by) {
   $("gain_db").oninput();
 }
 
-// A page that goes cannot come back to its session.
-addEventListener("pagehide", () => session?.leave());
-
 // --- drawing
 
 let drawn = 0, described = 0;
@@ -363,8 +401,17 @@ window.cuestream = {
     return {
       playback, played, ...buffered, pictureToEar: measure.pictureToEar,
       received: measure.received, concealed: measure.concealed,
-      sent: session?.seq ?? 0, skipped: session?.skipped ?? 0,
+      sent: client?.stats.sentPictures ?? 0, skipped: client?.stats.skippedPictures ?? 0,
+      session: client?.session.id ?? null, resumed: client?.stats.resumed ?? 0,
       cuts: cuts.map((cut) => ({ ...cut, heardMs: measure.heardAt(cut.sample) })),
     };
   },
 };
+
+// --- a reload goes on with the session
+
+const left = savedTicket();
+if (left) {
+  for (const input of document.getElementsByName("source")) input.checked = input.value === sessionStorage.getItem("source");
+  begin(left);
+}

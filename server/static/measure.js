@@ -11,16 +11,17 @@ export class Measure {
   }
 
   clear() {
-    this.stretches = []; // {first, newestUs}
+    this.stretches = []; // {first, newestMs}
     this.reports = []; // {through, atMs}: when a sample left for the ear
     this.ages = [];
     this.concealed = this.received = 0;
   }
 
-  hear({ first, count, flags, source }) {
-    this.received += count;
-    if (flags & 4) this.concealed += count;
-    if (source) this.stretches.push({ first, newestUs: source.newestUs });
+  /** newestMs: when the newest picture that the music knew was captured (performance.now), null when that is not known. */
+  hear({ first, end, concealed }, newestMs) {
+    this.received += end - first;
+    if (concealed) this.concealed += end - first;
+    if (newestMs !== null) this.stretches.push({ first, newestMs });
     if (this.stretches.length > KEPT) this.stretches.shift();
   }
 
@@ -30,13 +31,13 @@ export class Measure {
     if (this.reports.length > KEPT) this.reports.shift();
     const heard = this.stretches.findLast(({ first }) => first <= through);
     if (!heard) return;
-    this.ages.push(nowMs + outputMs - heard.newestUs / 1000);
+    this.ages.push(nowMs + outputMs - heard.newestMs);
     if (this.ages.length > AGES) this.ages.shift();
   }
 
   /** Milliseconds (performance.now) at which the first music sounded that knew a picture from then or later; null before. */
   answeredAt(captureMs) {
-    const answer = this.stretches.find(({ newestUs }) => newestUs >= captureMs * 1000);
+    const answer = this.stretches.find(({ newestMs }) => newestMs >= captureMs);
     return answer ? this.heardAt(answer.first) : null;
   }
 

@@ -41,12 +41,12 @@ export class Scope {
     return this.end * COLUMN;
   }
 
-  /** samples: Int16Array, stereo; the left side is drawn. */
-  hear({ first, samples, flags }) {
+  /** A chunk of music; the left side is drawn. */
+  hear({ first, samples, channels, concealed }) {
     if (first > this.samples + RATE) this.end = Math.floor(first / COLUMN);
-    for (let i = 0; i < samples.length; i += 2) {
-      this.pending.push(samples[i] / 32768);
-      if (this.pending.length === COLUMN) this.column((flags & 4) > 0);
+    for (let i = 0; i < samples.length; i += channels) {
+      this.pending.push(samples[i]);
+      if (this.pending.length === COLUMN) this.column(concealed);
     }
   }
 
@@ -78,7 +78,7 @@ export class Scope {
     if (this.cuts.length > 200) this.cuts.shift();
   }
 
-  /** A picture that was sent now. */
+  /** A picture that was sent now: a canvas or a bitmap. */
   show(canvas) {
     const last = this.thumbs.at(-1);
     if (last && this.samples - last.at < THUMB_S * RATE) return;

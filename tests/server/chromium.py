@@ -33,6 +33,7 @@ FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
+    "--allow-loopback-in-peer-connection",
     "--remote-debugging-address=127.0.0.1",
     "--remote-debugging-port=0",
 )

@@ -149,6 +149,10 @@ def test_what_the_music_remembers_is_shown_and_a_recording_is_made_and_fetched(
     browser.until("document.getElementById('memorycaption').textContent.includes('in the short-term window')")
     browser.run("document.getElementById('start').focus()")
     browser.until("document.getElementById('memorycaption').textContent.includes('long-term memory,')")
+    key, held = "document.getElementById('key')", MODEL == "starter"
+    browser.run(f"{key}.value = 'D'; {key}.dispatchEvent(new Event('change'))")
+    browser.until(f"/held to D/.test(document.getElementById('trouble').textContent) !== {json.dumps(held)}")
+    assert browser.run(f"{key}.value") == ("D" if held else "seed")
     assert not browser.run("document.getElementById('recordings').hidden")
     browser.key("r")
     browser.until("/^0:0[2-9]/.test(document.getElementById('record').textContent)")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import urllib.request
+from pathlib import Path
 
 import av
 import pytest
@@ -144,9 +146,16 @@ def test_the_page_and_everything_it_names_is_here(served: Served) -> None:
     status, page = ask("GET", served.http + "/")
     assert status == 200
     assert "http" not in page.replace("http-equiv", "")  # nothing from elsewhere
-    names = ["app.js", "camera.js", "player.js", "protocol.js", "scope.js", "session.js", "ticker.js"]
-    for name in [*names, "worklet.js", "style.css", "icon.svg"]:
-        assert ask("GET", f"{served.http}/static/{name}")[0] == 200
+    named, asked = set(re.findall(r"static/([\w.]+)", page)), set[str]()
+    while waiting := named - asked:
+        asked |= waiting
+        for name in waiting:
+            status, text = ask("GET", f"{served.http}/static/{name}")
+            assert status == 200
+            named |= set(re.findall(r"""from "\./([\w.]+)";""", str(text)))
+    assert asked | {"index.html"} == {
+        path.name for path in (Path(__file__).parents[2] / "server" / "static").iterdir()
+    }
 
 
 def test_openapi_describes_the_routes(served: Served) -> None:

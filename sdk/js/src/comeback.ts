@@ -1,0 +1,112 @@
+// When and where a client connects again: the pauses, the server's wishes, the place that it names when it goes away.
+// It knows no messages but those that say something about coming back, and neither handles nor sockets.
+
+import { BROKEN, LEAVING, pauseMs, type Patience } from "./closes.js";
+import { ERRORS, type CloseAction, type ErrorMessage, type GoAway } from "./protocol.js";
+
+/** From `go_away` to our leaving: a newer resume handle comes within a second. */
+const LEAVE_AFTER_MS = 1500;
+/** After these the first attempt does not wait: the music in the buffer is short. */
+const AT_ONCE: readonly number[] = [BROKEN, LEAVING, 1001];
+
+/** What to do after a connection is gone: wait and connect, or stop. why: one line. code: of the close, or the HTTP status. */
+export interface Next {
+  readonly then: CloseAction;
+  readonly pauseMs: number;
+  readonly code: number;
+  readonly why: string;
+  readonly gaveUp: boolean;
+}
+
+/** One session's, over its connections. */
+export class Comeback {
+  private failures = 0;
+  private ever = false;
+  private stoodMs: number | null = null;
+  private fatal: ErrorMessage | null = null;
+  private retryAfterMs = 0;
+  private leaveAtMs: number | null = null;
+  private leaveTo: string | null = null;
+
+  /** url: where to connect. clock: monotonic milliseconds. */
+  constructor(
+    public url: string,
+    private readonly patience: Patience,
+    private readonly clock: () => number,
+    private readonly random: () => number,
+  ) {}
+
+  /** A connection stands, the session not yet. */
+  opened(): void {
+    this.fatal = this.leaveAtMs = this.stoodMs = null;
+    this.retryAfterMs = 0;
+  }
+
+  /** The session stands on it. */
+  stands(): void {
+    this.ever = true;
+    this.stoodMs = this.clock();
+  }
+
+  /** What the server said before it closes, and how long it wants to be left alone. */
+  error(error: ErrorMessage): void {
+    if (error.fatal) this.fatal = error;
+    if (error.retry_after_ms !== undefined) this.retryAfterMs = error.retry_after_ms;
+  }
+
+  /** Prepare to leave before the end; a session at its limit would only be refused elsewhere. */
+  goAway(message: GoAway): void {
+    if (message.reason === "session_limit") return;
+    this.leaveAtMs = this.clock() + Math.min(LEAVE_AFTER_MS, message.time_left_ms / 2);
+    if (message.reconnect_url && isAsSafe(message.reconnect_url, this.url)) this.leaveTo = message.reconnect_url;
+  }
+
+  /** The server is there again, only without the session: a new one need not wait long. */
+  answered(): void {
+    this.failures = 0;
+  }
+
+  get wantsToLeave(): boolean {
+    return this.leaveAtMs !== null && this.clock() >= this.leaveAtMs;
+  }
+
+  /** The code of a close, or what the last error said where the line itself says nothing. */
+  codeOf(code: number): number {
+    const errors: Record<string, { close: number | null }> = ERRORS;
+    return (code === BROKEN && this.fatal && errors[this.fatal.code]?.close) || code;
+  }
+
+  why(code: number, reason: string): string {
+    return this.fatal ? `${this.fatal.code}: ${this.fatal.text}` : reason || `closed with ${code}`;
+  }
+
+  /** The connection is gone, or did not come about: when to try again, or that it was tried often enough. */
+  after(then: CloseAction, code: number, why: string, retryAfterMs?: number): Next {
+    if (this.stoodMs !== null && this.clock() - this.stoodMs >= this.patience.stableMs) this.failures = 0;
+    if (then === "stop") return stop(code, why);
+    const nobody = code === BROKEN && !this.ever;
+    if (this.failures >= (nobody ? this.patience.firstAttempts : this.patience.attempts)) {
+      return stop(code, `gave up after ${this.failures} attempts; ${why}`, true);
+    }
+    if (this.leaveTo !== null) this.url = this.leaveTo;
+    this.leaveTo = null;
+    const pause = Math.max(this.pauseMs(code), retryAfterMs ?? this.retryAfterMs);
+    this.failures += 1;
+    this.stoodMs = null;
+    return { then, pauseMs: pause, code, why, gaveUp: false };
+  }
+
+  private pauseMs(code: number): number {
+    if (this.ever && this.failures === 0 && AT_ONCE.includes(code)) return 0;
+    return pauseMs(this.patience, this.failures, this.random);
+  }
+}
+
+function stop(code: number, why: string, gaveUp = false): Next {
+  return { then: "stop", pauseMs: 0, code, why, gaveUp };
+}
+
+/** Whether an address that a server names is a websocket, and encrypted where the first one was: a handle goes there. */
+function isAsSafe(url: string, asThis: string): boolean {
+  return url.startsWith("wss://") || (url.startsWith("ws://") && !asThis.startsWith("wss://"));
+}

@@ -1,0 +1,48 @@
+// One family of errors: what this client throws. The message is one line.
+
+export class ClientError extends Error {
+  override name = "ClientError";
+}
+
+/** A message breaks the protocol. `code` is the protocol's word for it. */
+export class ProtocolError extends ClientError {
+  override name = "ProtocolError";
+  constructor(
+    readonly code: string,
+    text: string,
+  ) {
+    super(`${code}: ${text}`);
+  }
+}
+
+/** The server refused, and another attempt would not help. `code`: the close code, or the HTTP status. */
+export class Refused extends ClientError {
+  override name = "Refused";
+  constructor(
+    readonly code: number,
+    text: string,
+    readonly retryAfterMs?: number,
+  ) {
+    super(text);
+  }
+}
+
+/** No connection after all attempts. */
+export class Unreachable extends ClientError {
+  override name = "Unreachable";
+}
+
+/** The session is over; nothing can be sent. */
+export class Closed extends ClientError {
+  override name = "Closed";
+}
+
+/** A bounded queue is full, and what was to go in may not be dropped. */
+export class TooMuch extends ClientError {
+  override name = "TooMuch";
+}
+
+/** This browser, or this page, cannot do that. */
+export class Unsupported extends ClientError {
+  override name = "Unsupported";
+}

@@ -1,0 +1,139 @@
+// Over one WebRTC peer connection: the video of a track up, music as a track down, and the messages on a data channel.
+
+import { BROKEN } from "./closes.js";
+import { ClientError, Refused } from "./errors.js";
+import { ask } from "./rest.js";
+import type { Line, LineEnd, Receiver, Transport, Where } from "./transport.js";
+
+const CHANNEL = "cuestream";
+const GATHER_MS = 2000;
+const CONNECT_MS = 15_000;
+
+export interface RtcOptions {
+  /** What the music shall watch; `show` changes it. */
+  readonly video?: MediaStreamTrack | null;
+  /** For networks that need them: the browser asks no server by itself. */
+  readonly iceServers?: RTCIceServer[];
+  /** The music, another stream with each connection: the `srcObject` of an audio element, or the input of a graph. */
+  readonly onMusic: (music: MediaStream) => void;
+}
+
+export class RtcTransport implements Transport {
+  readonly carriesMedia = false;
+  private video: MediaStreamTrack | null;
+  private line: RtcLine | null = null;
+
+  constructor(private readonly options: RtcOptions) {
+    this.video = options.video ?? null;
+  }
+
+  /** Another track from now on; null sends nothing. */
+  async show(video: MediaStreamTrack | null): Promise<void> {
+    this.video = video;
+    await this.line?.show(video);
+  }
+
+  open(where: Where, receiver: Receiver): Line {
+    this.line = new RtcLine(where, receiver, this.video, this.options);
+    return this.line;
+  }
+}
+
+class RtcLine implements Line {
+  private readonly peer: RTCPeerConnection;
+  private readonly channel: RTCDataChannel;
+  private readonly sender: RTCRtpSender;
+  private readonly patience: ReturnType<typeof setTimeout>;
+  private stood = false;
+  private over = false;
+
+  constructor(
+    private readonly where: Where,
+    private readonly receiver: Receiver,
+    video: MediaStreamTrack | null,
+    { iceServers = [], onMusic }: RtcOptions,
+  ) {
+    this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
+    this.channel = this.peer.createDataChannel(CHANNEL);
+    this.channel.binaryType = "arraybuffer";
+    this.sender = this.peer.addTransceiver(video ?? "video", { direction: "sendonly" }).sender;
+    this.peer.addTransceiver("audio", { direction: "recvonly" });
+    this.peer.ontrack = ({ track }) => onMusic(new MediaStream([track]));
+    this.peer.onconnectionstatechange = () => this.peer.connectionState === "failed" && this.close(BROKEN);
+    this.channel.onopen = () => this.opened();
+    this.channel.onmessage = ({ data }) => this.over || receiver.received(data as string | ArrayBuffer);
+    this.channel.onclose = () => this.close(BROKEN);
+    this.patience = setTimeout(() => this.close(BROKEN), CONNECT_MS);
+    void this.meet().catch((error: Error) => this.refused(error));
+  }
+
+  get bufferedBytes(): number {
+    return this.channel.bufferedAmount;
+  }
+
+  send(data: string | Uint8Array<ArrayBuffer>): void {
+    if (this.channel.readyState === "open") this.channel.send(data as string);
+  }
+
+  async show(video: MediaStreamTrack | null): Promise<void> {
+    if (!this.over) await this.sender.replaceTrack(video);
+  }
+
+  /** There are no codes on a data channel: the server hears that we are gone, and waits. */
+  close(code: number): void {
+    this.ended({ code, reason: "" });
+  }
+
+  /** Our offer, with all candidates, and the server's answer. */
+  private async meet(): Promise<void> {
+    const { peer, where } = this;
+    if (!where.offer) throw new Refused(501, "this server has no WebRTC");
+    const { sdp = "" } = await peer.createOffer();
+    await peer.setLocalDescription({ type: "offer", sdp: withStereo(sdp) });
+    await gathered(peer);
+    const bearer = where.token ?? where.handle;
+    const headers = { "content-type": "application/json", ...(bearer && { authorization: `Bearer ${bearer}` }) };
+    const body = JSON.stringify({ type: "offer", sdp: peer.localDescription!.sdp });
+    const answer = (await (await ask(where.offer, { method: "POST", headers, body })).json()) as { sdp: string };
+    if (!this.over) await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+  }
+
+  private opened(): void {
+    clearTimeout(this.patience);
+    this.stood = true;
+    this.receiver.opened();
+  }
+
+  private refused(error: Error): void {
+    const answered = error instanceof Refused ? { status: error.code, retryAfterMs: error.retryAfterMs } : {};
+    const reason = error instanceof ClientError ? error.message : `WebRTC: ${error.message}`;
+    this.ended({ code: BROKEN, reason, ...answered });
+  }
+
+  private ended(end: Omit<LineEnd, "stood">): void {
+    if (this.over) return;
+    this.over = true;
+    clearTimeout(this.patience);
+    this.peer.close();
+    this.receiver.closed({ ...end, stood: this.stood });
+  }
+}
+
+async function gathered(peer: RTCPeerConnection): Promise<void> {
+  if (peer.iceGatheringState === "complete") return;
+  await new Promise<void>((done) => {
+    peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done();
+    setTimeout(done, GATHER_MS);
+  });
+}
+
+/** Browsers play Opus as mono unless their own offer says that they want both channels. */
+export function withStereo(sdp: string): string {
+  const lines = sdp.split("\r\n");
+  for (const [, payload] of sdp.matchAll(/^a=rtpmap:(\d+) opus\/48000/gim)) {
+    const at = lines.findIndex((line) => line.startsWith(`a=fmtp:${payload} `));
+    if (at < 0) lines.splice(lines.findIndex((line) => line.startsWith(`a=rtpmap:${payload} `)) + 1, 0, `a=fmtp:${payload} stereo=1`);
+    else if (!/[ ;]stereo=1/.test(lines[at]!)) lines[at] += ";stereo=1";
+  }
+  return lines.join("\r\n");
+}

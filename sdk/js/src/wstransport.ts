@@ -1,0 +1,61 @@
+// Everything over one websocket: JSON as text, media as binary messages.
+
+import { BROKEN } from "./closes.js";
+import { SUBPROTOCOL } from "./protocol.js";
+import type { Line, Receiver, Transport, Where } from "./transport.js";
+
+const CONNECT_MS = 10_000;
+
+export class WsTransport implements Transport {
+  readonly carriesMedia = true;
+
+  open(where: Where, receiver: Receiver): Line {
+    return new WsLine(where, receiver);
+  }
+}
+
+class WsLine implements Line {
+  private readonly socket: WebSocket;
+  private readonly patience: ReturnType<typeof setTimeout>;
+  private stood = false;
+  private over = false;
+
+  constructor(
+    { url, token }: Where,
+    private readonly receiver: Receiver,
+  ) {
+    this.socket = new WebSocket(url, token ? [SUBPROTOCOL, `cuestream.token.${token}`] : [SUBPROTOCOL]);
+    this.socket.binaryType = "arraybuffer";
+    this.socket.onopen = () => this.opened();
+    this.socket.onmessage = ({ data }) => this.over || receiver.received(data as string | ArrayBuffer);
+    this.socket.onclose = ({ code, reason }) => this.closed(code, reason);
+    this.patience = setTimeout(() => this.close(BROKEN), CONNECT_MS);
+  }
+
+  get bufferedBytes(): number {
+    return this.socket.bufferedAmount;
+  }
+
+  send(data: string | Uint8Array<ArrayBuffer>): void {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(data);
+  }
+
+  close(code: number): void {
+    if (code === 1000 || code >= 3000) this.socket.close(code);
+    else this.socket.close(); // a page may say nothing else
+    this.closed(code, "");
+  }
+
+  private opened(): void {
+    clearTimeout(this.patience);
+    this.stood = true;
+    this.receiver.opened();
+  }
+
+  private closed(code: number, reason: string): void {
+    if (this.over) return;
+    this.over = true;
+    clearTimeout(this.patience);
+    this.receiver.closed({ code, reason, stood: this.stood });
+  }
+}

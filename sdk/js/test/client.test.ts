@@ -1,0 +1,188 @@
+// The client on a transport that exists in this test only, with a server behind it and time that is turned by hand.
+
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { Client, type ClientOptions } from "../src/client.js";
+import { Refused, Unreachable } from "../src/errors.js";
+import { KIND } from "../src/protocol.js";
+import type { Invitation } from "../src/rest.js";
+import type { Line as ClientLine, Receiver, Transport, Where } from "../src/transport.js";
+import { Line, Take } from "./fakeserver.js";
+
+class FakeTransport implements Transport {
+  readonly carriesMedia = true;
+  readonly takes = new Map<string, Take>();
+  readonly wheres: Where[] = [];
+  bufferedBytes = 0;
+  /** Nobody is there. */
+  down = false;
+  private server: Line | null = null;
+  private receiver: Receiver | null = null;
+
+  open(where: Where, receiver: Receiver): ClientLine {
+    this.wheres.push(where);
+    const end = (code: number, stood: boolean) => {
+      if (this.receiver !== receiver) return;
+      this.server = this.receiver = null;
+      receiver.closed({ code, reason: "", stood });
+    };
+    this.receiver = receiver;
+    const server = (this.server = new Line(this.takes));
+    setTimeout(() => (this.down ? end(1006, false) : receiver.opened()));
+    const transport = this;
+    return {
+      send: (data) => server.feed(data),
+      close: (code) => end(code, true),
+      get bufferedBytes() {
+        return transport.bufferedBytes;
+      },
+    };
+  }
+
+  /** 20 ms pass at the server. */
+  step(): void {
+    for (const take of this.takes.values()) take.advance();
+    const { server, receiver } = this;
+    for (const raw of server?.due() ?? []) receiver?.received(raw);
+    if (server && server.close !== null) this.cut(server.close);
+  }
+
+  cut(code = 1006): void {
+    const { receiver } = this;
+    this.server = this.receiver = null;
+    receiver?.closed({ code, reason: "", stood: true });
+  }
+}
+
+function invitation(number: number): Invitation {
+  return {
+    session_id: `s${number}`,
+    client_secret: { value: `secret-${number}`, expires_s: 60 },
+    urls: { ws: "ws://here/v1/stream", audio: {} },
+    resume_window_s: 30,
+    model: "ramp",
+    label: "",
+  };
+}
+
+describe("a client", () => {
+  let transport: FakeTransport;
+  let invited: number;
+
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "performance"] });
+    transport = new FakeTransport();
+    invited = 0;
+  });
+  afterEach(() => void vi.useRealTimers());
+
+  function make(options: ClientOptions = {}): Client {
+    const invite = () => Promise.resolve(invitation(invited++));
+    return new Client({ transport, invite, random: () => 0.5, ...options });
+  }
+
+  async function run(ms: number): Promise<void> {
+    for (let at = 0; at < ms; at += 20) {
+      await vi.advanceTimersByTimeAsync(20);
+      transport.step();
+    }
+  }
+
+  async function live(client: Client): Promise<void> {
+    const standing = client.connect();
+    await run(400);
+    await standing;
+  }
+
+  test("is invited once for a session, and goes on with it by its handle", async () => {
+    const client = make();
+    const lines: string[] = [];
+    client.on("line", ({ state }) => lines.push(state));
+    await live(client);
+    transport.cut();
+    await run(1000);
+    expect(invited).toBe(1);
+    expect(transport.wheres).toMatchObject([
+      { token: "secret-0", handle: null },
+      { token: null, handle: "s0" },
+    ]);
+    expect(lines).toEqual(["connecting", "open", "lost", "connecting", "open"]);
+    expect(client.stats).toMatchObject({ sessions: 1, resumed: 1, state: "open" });
+  });
+
+  test("is invited again when its session is gone", async () => {
+    const client = make();
+    await live(client);
+    transport.takes.get("s0")!.ended = true;
+    transport.cut();
+    await run(2000);
+    expect(invited).toBe(2);
+    expect(transport.wheres.at(-1)).toMatchObject({ token: "secret-1", handle: null });
+    expect(client.stats.sessions).toBe(2);
+  });
+
+  test("wants pictures as often as the server does, and none while the line is full", async () => {
+    const client = make();
+    expect(client.wants(0)).toBe(false);
+    await live(client);
+    const wanted = Array.from({ length: 100 }, (_, i) => client.wants(i * 20_000)).filter(Boolean);
+    expect(wanted.length).toBe(9); // 2 s at 4 a second, and the first
+    transport.bufferedBytes = 300_000;
+    expect(client.wants(9e6)).toBe(false);
+    client.push({ kind: KIND.JPEG, payload: new Uint8Array([1]), atUs: 1 });
+    await run(100);
+    expect(transport.takes.get("s0")!.pictures).toHaveLength(0);
+    client.push({ kind: KIND.JPEG, payload: new Uint8Array([2]), atUs: 2 });
+    transport.bufferedBytes = 0;
+    await run(100);
+    expect(transport.takes.get("s0")!.pictures.map(({ ts }) => ts)).toEqual([2]);
+    expect(client.stats).toMatchObject({ sentPictures: 1, skippedPictures: 2 });
+  });
+
+  test("ends as it was asked, without a failure", async () => {
+    const client = make();
+    await live(client);
+    client.end();
+    await run(100);
+    expect(client.stats.state).toBe("over");
+    expect(client.failure).toBeNull();
+    expect(() => client.play()).toThrow("over");
+  });
+
+  test("says why it was refused", async () => {
+    const client = make({ invite: () => Promise.reject(new Refused(401, "this server asks for its key")) });
+    const refused = expect(client.connect()).rejects.toThrow("this server asks for its key");
+    await run(100);
+    await refused;
+    expect(client.failure).toBeInstanceOf(Refused);
+  });
+
+  test("gives up where nobody ever answered", async () => {
+    transport.down = true;
+    const client = make();
+    const given = expect(client.connect()).rejects.toThrow("gave up after 3 attempts; ws://here/v1/stream: no answer");
+    await run(5000);
+    await given;
+    expect(client.failure).toBeInstanceOf(Unreachable);
+  });
+
+  test("leaves a server that says nothing any more, and comes back", async () => {
+    const client = make();
+    await live(client);
+    await vi.advanceTimersByTimeAsync(10_200); // nothing comes
+    await run(1000);
+    expect(client.stats).toMatchObject({ resumed: 1, state: "open" });
+  });
+
+  test("that is closed while it waits comes back no more", async () => {
+    const client = make();
+    await live(client);
+    transport.down = true;
+    transport.cut();
+    await run(100);
+    await client.close();
+    transport.down = false;
+    await run(5000);
+    expect(client.stats.state).toBe("over");
+    expect(transport.wheres.length).toBeLessThan(4);
+  });
+});

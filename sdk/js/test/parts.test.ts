@@ -1,0 +1,105 @@
+// The small parts: music as it is placed, the gate of pictures, clocks, listeners.
+
+import { describe, expect, test } from "vitest";
+import { ClockSync } from "../src/clocksync.js";
+import { fitted } from "../src/easel.js";
+import { Emitter } from "../src/emitter.js";
+import { Gate } from "../src/gate.js";
+import type { Media } from "../src/media.js";
+import { Music } from "../src/music.js";
+import { FLAG, KIND, STREAM } from "../src/protocol.js";
+
+function message(seq: number, first: number, values: number[], flags = 0): Media {
+  const payload = new Uint8Array(Int16Array.from(values).buffer);
+  const about = { window: 0, source: null, size: null };
+  return { kind: KIND.PCM_S16, flags, stream: STREAM.MUSIC, seq, ts: first, dur: values.length / 2, payload, ...about };
+}
+
+describe("music", () => {
+  const stereo = () => new Music(1, { codec: "pcm_s16", sample_rate: 48_000, channels: 2 });
+
+  test("what is known already is cut off, of both channels", () => {
+    const music = stereo();
+    music.add(message(0, 0, [0, 0, 16384, -16384]));
+    const chunk = music.add(message(1, 1, [16384, -16384, 8192, -8192]))!;
+    expect(chunk).toMatchObject({ first: 2, end: 3 });
+    expect([...chunk.samples]).toEqual([0.25, -0.25]);
+    expect(music.add(message(2, 0, [1, 1]))).toBeNull();
+    expect(music).toMatchObject({ receivedThrough: 3, repeatedSamples: 2, skippedSamples: 0 });
+  });
+
+  test("a message that is not newer is left alone, until the line is another one", () => {
+    const music = stereo();
+    music.add(message(7, 0, [1, 1]));
+    expect(music.add(message(7, 1, [1, 1]))).toBeNull();
+    expect(music.staleMessages).toBe(1);
+    music.reconnected();
+    expect(music.add(message(0, 1, [1, 1]))).not.toBeNull();
+  });
+
+  test("what was looped is counted, and the end is seen", () => {
+    const music = stereo();
+    expect(music.add(message(0, 0, [1, 1, 2, 2], FLAG.CONCEALED))!.concealed).toBe(true);
+    expect(music.concealedSamples).toBe(2);
+    music.add({ ...message(1, 2, []), flags: FLAG.END });
+    expect(music.ended).toBe(true);
+  });
+
+  test("what was not agreed on is refused", () => {
+    expect(() => stereo().add({ ...message(0, 0, [1, 1]), kind: KIND.OPUS })).toThrow("unsupported_codec");
+    expect(() => stereo().add({ ...message(0, 0, [1, 1]), dur: 2 })).toThrow("channels");
+    expect(() => stereo().add({ ...message(0, 0, [1, 1]), stream: STREAM.ORIGINAL })).toThrow("the other way");
+  });
+});
+
+describe("pictures", () => {
+  test("as many a second as are wanted, also when frames come out of step with that", () => {
+    const gate = new Gate();
+    let passed = 0;
+    for (let frame = 0; frame < 300; frame++) passed += gate.passes((frame * 1e6) / 30, 8) ? 1 : 0;
+    expect(Math.abs(passed - 80)).toBeLessThanOrEqual(1);
+  });
+
+  test("after a pause there is no burst", () => {
+    const gate = new Gate();
+    gate.passes(0, 8);
+    expect([5e6, 5.01e6, 5.02e6, 5.13e6].map((at) => gate.passes(at, 8))).toEqual([true, false, false, true]);
+  });
+
+  test.each([
+    [1920, 1080, { width: 320, height: 180 }],
+    [1080, 1920, { width: 180, height: 320 }],
+    [100, 50, { width: 100, height: 50 }],
+    [4000, 1, { width: 320, height: 1 }],
+  ])("%i by %i keeps its shape", (width, height, size) => expect(fitted(width, height, 320)).toEqual(size));
+});
+
+test("the shortest round trip of the last minute says how far the clocks are apart", () => {
+  const sync = new ClockSync();
+  expect(sync.best).toBeNull();
+  sync.pong(0, 1_000_050, 200);
+  sync.pong(1000, 1_001_050, 1100);
+  sync.pong(2000, 1_002_500, 3000);
+  expect(sync.best).toMatchObject({ rttUs: 100, offsetUs: 1_000_000 });
+  sync.pong(100_000_000, 101_000_400, 100_000_900);
+  expect(sync.best!.rttUs).toBe(900);
+});
+
+test("a listener that throws stops no other one, and can be taken off", () => {
+  class Bell extends Emitter<{ ring: number }> {
+    ring = (times: number) => this.emit("ring", times);
+  }
+  const bell = new Bell();
+  const heard: number[] = [];
+  const errors: unknown[] = [];
+  globalThis.reportError = (error: unknown) => void errors.push(error);
+  bell.on("ring", () => {
+    throw new Error("deaf");
+  });
+  const end = bell.on("ring", (times) => heard.push(times));
+  bell.ring(1);
+  end();
+  bell.ring(2);
+  expect(heard).toEqual([1]);
+  expect(errors).toHaveLength(2);
+});

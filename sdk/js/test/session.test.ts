@@ -1,0 +1,242 @@
+// The session on a virtual clock, over lines that break at random places.
+
+import { describe, expect, test } from "vitest";
+import { CLOSES, KIND, type ClientMessage } from "../src/protocol.js";
+import { KEPT_MESSAGES, Outbox } from "../src/outbox.js";
+import { Session } from "../src/session.js";
+import { ramp } from "./fakeserver.js";
+import { chance, World } from "./world.js";
+
+/** Every index once, in order, with the samples that belong to it; returns how many. */
+function whole(world: World, gaps = false): number {
+  let next = 0;
+  for (const { first, end, samples } of world.chunks) {
+    if (gaps) expect(first).toBeGreaterThanOrEqual(next);
+    else expect(first).toBe(next);
+    expect(samples.length).toBe(end - first);
+    expect(samples[0]).toBeCloseTo(ramp(first), 6);
+    expect(samples.at(-1)).toBeCloseTo(ramp(end - 1), 6);
+    next = end;
+  }
+  return next;
+}
+
+function sent(world: World, type: ClientMessage["type"]): ClientMessage[] {
+  return world.take.seen.filter((message) => message.type === type);
+}
+
+const play = { type: "playback", action: "play" } as const;
+
+describe("breaks", () => {
+  test.each(Array.from({ length: 20 }, (_, seed) => seed))("no sample is lost or doubled, no change lost or doubled: %i", (seed) => {
+    const world = new World(seed);
+    const random = chance(seed);
+    world.session.send(play);
+    world.run(60); // a handle has come
+    let gain = 0;
+    for (let i = 0; i < 600; i++) {
+      if (random() < 0.03 && world.line) world.cut(random() < 0.5 ? 1006 : 1012);
+      if (random() < 0.05) world.session.send({ type: "session.update", config: { gain_db: -(gain += 0.25) } });
+      world.step();
+    }
+    world.run(300);
+    expect(world.takes.size).toBe(1);
+    expect(whole(world)).toBeGreaterThan(world.take.position - 10_000);
+    const gains = sent(world, "session.update").map((message) => "config" in message && message.config!.gain_db);
+    expect(gains).toEqual(Array.from({ length: gains.length }, (_, i) => -(i + 1) / 4));
+    expect(gains.length).toBe(gain * 4);
+    expect(world.session.music!.skippedSamples).toBe(0);
+  });
+
+  test("a gap that the server skips is seen in the index, and marked", () => {
+    const world = new World(1, 16_000);
+    world.session.send(play);
+    world.run(100);
+    world.cut();
+    for (let i = 0; i < 50; i++) world.take.advance();
+    world.run(100);
+    whole(world, true);
+    expect(world.session.music!.skippedSamples).toBeGreaterThan(16_000);
+    expect(world.chunks.filter(({ crossfade }) => crossfade)).toHaveLength(1);
+  });
+
+  test("a session that is gone begins anew, as it was and playing", () => {
+    const world = new World();
+    world.session.send(play);
+    world.session.send({ type: "session.update", config: { gain_db: -6, duck: { enabled: true } } });
+    world.run(100);
+    world.take.ended = true;
+    world.session.send({ type: "session.update", config: { seed: 7 } });
+    world.cut();
+    world.run(200);
+    expect(world.takes.size).toBe(2);
+    expect(world.take.config).toMatchObject({ gain_db: -6, seed: 7, duck: { enabled: true } });
+    expect(world.take.playing).toBe(true);
+    expect(world.chunks.at(-1)!.session).toBe(2);
+  });
+
+  test("a credit that was asked for is asked for again by each connection", () => {
+    const world = new World();
+    world.session.send({ type: "flow.credit", credit_ms: 1500 });
+    world.run(100);
+    world.cut();
+    world.run(100);
+    expect(sent(world, "flow.credit")).toHaveLength(2);
+    world.take.ended = true;
+    world.cut();
+    world.run(200);
+    expect(world.takes.size).toBe(2);
+    expect(sent(world, "flow.credit")).toHaveLength(1);
+  });
+
+  test("1013 while resuming asks for the same session again; where nothing is to be resumed it begins one", () => {
+    const world = new World();
+    world.session.send(play);
+    world.run(100);
+    world.full = true;
+    world.cut();
+    world.run(40);
+    expect(world.session.resumed).toBe(0);
+    world.full = false;
+    world.run(200);
+    expect(world.session.resumed).toBe(1);
+    expect(world.takes.size).toBe(1);
+    whole(world);
+    expect(world.session.lost(1013).then).toBe("retry");
+    expect(world.session.begins).toBe(true);
+  });
+
+  test("what was asked to end is not begun again", () => {
+    const world = new World();
+    world.session.send(play);
+    world.run(50);
+    world.session.send({ type: "session.end" });
+    world.run(50);
+    expect(world.next).toMatchObject({ then: "stop", code: 1000 });
+    expect(world.session.hasEnded).toBe(true);
+    expect(() => world.session.send(play)).toThrow("over");
+  });
+
+  test.each(Object.entries(CLOSES))("after %i it does what the protocol says", (code, { action }) => {
+    const world = new World();
+    world.run(60);
+    world.session.send(play);
+    expect(world.session.lost(Number(code)).then).toBe(action);
+  });
+
+  test("who was never answered gives up soon, and says why", () => {
+    const session = new Session("ws://x", { random: () => 0.5 });
+    const pauses = [0, 1, 2].map(() => session.refused(null, "ws://x: no answer"));
+    expect(pauses.map(({ pauseMs }) => pauseMs)).toEqual([187.5, 375, 750]);
+    expect(session.refused(null, "ws://x: no answer")).toMatchObject({ then: "stop", gaveUp: true });
+    expect(session.state).toBe("over");
+  });
+
+  test("a server that is full is asked again when it says so; one that wants a key is not", () => {
+    const session = new Session("ws://x");
+    expect(session.refused(503, "every place is taken", 5000)).toMatchObject({ then: "retry", pauseMs: 5000 });
+    expect(session.refused(401, "asks for its key")).toMatchObject({ then: "stop", code: 401 });
+  });
+
+  test("a server that says nothing for ten seconds is gone", () => {
+    const world = new World();
+    world.run(60);
+    expect(world.session.isSilent).toBe(false);
+    world.now += 10_001;
+    expect(world.session.isSilent).toBe(true);
+  });
+
+  test("a server that goes away is left before its time is over, for the place that it names", () => {
+    const world = new World();
+    world.run(60);
+    const away = { type: "go_away", time_left_ms: 2000, reason: "draining", reconnect_url: "ws://other/v1/stream" } as const;
+    world.session.receive(JSON.stringify(away));
+    expect(world.session.wantsToLeave).toBe(false);
+    world.now += 1001;
+    expect(world.session.wantsToLeave).toBe(true);
+    expect(world.session.lost(4000)).toMatchObject({ then: "resume", pauseMs: 0 });
+    expect(world.session.url).toBe("ws://other/v1/stream");
+  });
+});
+
+describe("a reload of the page", () => {
+  test("goes on with the same session, from what was heard, on the same clock", () => {
+    const world = new World();
+    world.session.send(play);
+    world.run(200);
+    const ticket = JSON.parse(JSON.stringify(world.session.ticket));
+    const heard = world.session.playedThrough;
+    const before = world.session.nowUs;
+    world.chunks = [];
+    world.reload(ticket);
+    expect(world.session.nowUs).toBe(before);
+    world.run(100);
+    expect(world.takes.size).toBe(1);
+    expect(world.chunks[0]!.first).toBe(heard);
+    expect(world.session.resumed).toBe(1);
+  });
+
+  test("of a session that is gone begins another one, and plays if it played", () => {
+    const world = new World();
+    world.session.send(play);
+    world.run(200);
+    world.take.ended = true;
+    world.reload(world.session.ticket);
+    world.run(200);
+    expect(world.takes.size).toBe(2);
+    expect(world.take.playing).toBe(true);
+  });
+
+  test("there is no ticket before a handle came, and none after the end", () => {
+    const world = new World();
+    world.run(8);
+    expect(world.session.ticket).toBeNull();
+    world.run(60);
+    expect(world.session.ticket).toMatchObject({ handle: "s0", played: 0, plays: false });
+    world.session.close();
+    expect(world.session.ticket).toBeNull();
+  });
+});
+
+describe("bounds", () => {
+  test("the newest picture replaces one that waits", () => {
+    const world = new World();
+    world.run(10);
+    for (const atUs of [1, 2, 3]) world.session.push({ kind: KIND.JPEG, payload: new Uint8Array([atUs]), atUs });
+    world.run(10);
+    expect(world.take.pictures.map(({ ts }) => ts)).toEqual([3]);
+    expect(world.session.replacedPictures).toBe(2);
+    const huge = { kind: KIND.JPEG, payload: new Uint8Array(1 << 20), atUs: 4 };
+    expect(() => world.session.push(huge)).toThrow("the server takes 1048576");
+  });
+
+  test("pictures wait while the line is full; messages do not", () => {
+    const world = new World();
+    world.run(10);
+    world.session.push({ kind: KIND.JPEG, payload: new Uint8Array([1]), atUs: 1 });
+    world.session.send(play);
+    expect(world.session.take(false)).toContain("playback");
+    expect(world.session.take(false)).toBeNull();
+    expect(world.session.take(true)).toBeInstanceOf(Uint8Array);
+  });
+
+  test("control messages that nobody takes are bounded", () => {
+    const outbox = new Outbox();
+    for (let i = 0; i < KEPT_MESSAGES; i++) outbox.add(play);
+    outbox.add({ type: "ping", t_us: 1 });
+    expect(outbox.waiting).toHaveLength(KEPT_MESSAGES);
+    expect(() => outbox.add(play)).toThrow("wait for the connection");
+    outbox.take();
+    outbox.add(play);
+    expect(outbox.waiting).toHaveLength(KEPT_MESSAGES);
+  });
+
+  test("what breaks the protocol is counted and left alone", () => {
+    const world = new World();
+    world.run(10);
+    expect(world.session.receive("{")).toBeNull();
+    expect(world.session.receive('{"type":"later.message"}')).toBeNull();
+    expect(world.session.receive(new ArrayBuffer(3))).toBeNull();
+    expect(world.session.ignored).toEqual({ refused_invalid_json: 1, unknown_type: 1, refused_invalid_media: 1 });
+  });
+});

@@ -1,0 +1,216 @@
+"""The server's side: a worker for each session that is fed, begun again when it fails, gone with the session.
+
+Lives on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from server.host import Host
+from server.hosted import Hosted
+from server.ingest.address import parse
+from server.ingest.checking import FILE
+from server.ingest.pipe import LEVEL, Broken, Job, Kind, Note, Record, read, read_note
+from server.protocol import messages as m
+from server.protocol.errors import ErrorCode, quotable
+from server.protocol.media import Kind as Codec
+from server.protocol.media import Media, Size, StreamId
+
+ROOT = Path(__file__).parents[2]
+START_S = 10.0
+"""Until Python runs in the worker, on a busy machine."""
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "TZ")
+"""What a worker gets of our environment; keys stand in the rest of it."""
+U32 = 0xFFFFFFFF
+
+State = Literal["connecting", "listening", "playing", "waiting", "ended", "failed", "stopped"]
+OVER = ("ended", "failed", "stopped")
+
+
+class Feeding:
+    """A session that is fed from an address. `state`, `text`: how it stands, and what was last said of it."""
+
+    def __init__(self, host: Host, hosted: Hosted, url: str, listen: bool) -> None:
+        self._host, self._hosted, self.url, self._listen = host, hosted, url, listen
+        self.state: State = "listening" if listen else "connecting"
+        self.text = ""
+        self.pictures = 0
+        self._failures = 0
+        """In a row."""
+        self._seq = 0
+        self.pid: int | None = None
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def over(self) -> bool:
+        return self.state in OVER
+
+    def about(self) -> dict[str, Any]:
+        return {
+            "url": self.url if self.url.startswith(FILE) else parse(self.url).shown,
+            "listen": self._listen,
+            "state": self.state,
+            "text": self.text,
+            "pictures": self.pictures,
+            "failures": self._failures,
+        }
+
+    def end(self) -> None:
+        """Its worker is killed."""
+        if not self.over:
+            self.state = "stopped"
+        if not self._task.cancelling():  # once, so that it has the time to see its worker end
+            self._task.cancel()
+
+    async def gone(self) -> None:
+        """Until its worker is."""
+        await asyncio.wait([self._task])
+
+    # --- attempts
+
+    async def _run(self) -> None:
+        limits, metrics = self._host.settings.ingest, self._host.metrics
+        metrics.ingests.inc()
+        try:
+            while not self.over:
+                note = await self._attempt()
+                metrics.ingest_attempts.labels(note.what).inc()
+                self._take(note)
+                if not self.over:
+                    await asyncio.sleep(
+                        min(limits.most_backoff_s, limits.backoff_s * 2 ** max(0, self._failures - 1))
+                    )
+        finally:
+            metrics.ingests.dec()
+
+    def _take(self, note: Note) -> None:
+        """How an attempt ended, and what follows from it."""
+        self.text = quotable(note.text)
+        if note.what == "ended" and note.over:
+            self.state = "ended"
+            return
+        self._failures += 1
+        text = note.text or "the stream ended"
+        if note.what == "forbidden":
+            self.state = "failed"
+            self._tell(ErrorCode.INGEST_FORBIDDEN_URL, text)
+        elif not self._listen and self._failures >= self._host.settings.ingest.attempts:
+            self.state = "failed"
+            self._tell(ErrorCode.INGEST_FAILED, f"given up after {self._failures} attempts: {text}")
+        else:
+            self.state = "listening" if self._listen else "waiting"
+            if self._failures == 1:
+                self._tell(ErrorCode.INGEST_FAILED, f"{text}; it is tried again")
+
+    def _tell(self, code: ErrorCode, text: str) -> None:
+        self.text = quotable(text)
+        if self._hosted.line:
+            self._hosted.line.say(m.ErrorMessage(str(code), self.text, False))
+
+    async def _attempt(self) -> Note:
+        starting = asyncio.ensure_future(_start())
+        try:
+            process = await asyncio.shield(starting)
+            self.pid = process.pid
+            return await self._follow(process)
+        finally:
+            process = await starting  # also when it is told to end while it starts
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _follow(self, process: Process) -> Note:
+        """Until it says that it ends, or is silent for too long."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        limits, job = self._host.settings.ingest, self._job()
+        process.stdin.write(msgspec.json.encode(job) + b"\n")
+        patience_s = None if self._listen else START_S + limits.connect_s
+        try:
+            while True:
+                async with asyncio.timeout(patience_s):
+                    record = await self._next(process.stdout, job.edge)
+                if record is None:
+                    return Note("failed", "its worker was killed, or took too much memory or time")
+                if (note := self._heard(record)) and note.what != "opened":
+                    return note
+                patience_s = limits.silence_s
+        except TimeoutError:
+            return Note("failed", f"no picture for {patience_s:g} s")
+        except Broken as error:
+            return Note("failed", f"its worker broke: {error}")
+
+    async def _next(self, reader: asyncio.StreamReader, edge: int) -> Record | None:
+        """The next record but levels of sound, which are no sign of pictures."""
+        while (record := await read(reader, edge)) and record.kind is Kind.LEVEL:
+            self._hosted.core.original_level(max(-100.0, min(20.0, LEVEL.unpack(record.payload)[0])))
+        return record
+
+    def _job(self) -> Job:
+        settings = self._host.settings
+        limits = settings.ingest
+        return Job(
+            url=self.url,
+            listen=self._listen,
+            edge=settings.video_edge,
+            fps=settings.video_fps,
+            private=limits.private,
+            files=str(limits.files) if limits.files else None,
+            image_pixels=settings.limits.image_pixels,
+            packet_bytes=limits.packet_bytes,
+            connect_s=limits.connect_s,
+            silence_s=limits.silence_s,
+            memory_bytes=limits.memory_bytes,
+            cpu_s=limits.cpu_s,
+        )
+
+    def _heard(self, record: Record) -> Note | None:
+        if record.kind is Kind.NOTE:
+            note = read_note(record.payload)
+            if note.what == "opened":
+                self.text = quotable(note.text)
+            return note
+        if record.kind is Kind.PICTURE:
+            self._show(record)
+        return None
+
+    def _show(self, record: Record) -> None:
+        """As a picture that a client sent."""
+        host, now_s = self._host, self._host.monotonic()
+        if self.state != "playing":
+            self.state = "playing"
+            if self._failures and self._hosted.line:
+                said = "the video's address is read again"
+                self._hosted.line.say(m.WarningMessage("ingest_reconnected", said))
+        self._failures = 0
+        self.pictures += 1
+        self._seq = (self._seq + 1) & U32
+        size = Size(record.width, record.height)
+        picture = Media(Codec.RGB24, StreamId.VIDEO, self._seq, int(now_s * 1e6), record.payload, size=size)
+        host.metrics.frames.labels("taken").inc()
+        host.metrics.ingest_pictures.inc()
+        self._hosted.picture(now_s, picture)
+
+
+def _start() -> Coroutine[Any, Any, Process]:
+    """A worker. Its errors are what it says of them; FFmpeg would say more than anybody reads."""
+    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "server.ingest.worker",
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        env=kept | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
+    )

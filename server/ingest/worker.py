@@ -1,0 +1,189 @@
+"""`python -m server.ingest.worker`: reads one video for the server, which started it, and gives it small pictures.
+
+It has a process of its own because demuxers and decoders read what strangers wrote. It reads a Job from its input, writes records
+to its output (pipe.py), and is gone when its input ends. The operating system bounds its memory and its time; it writes no file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import resource
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+from typing import Any, NoReturn
+
+import av
+import msgspec
+import numpy as np
+from av.audio.resampler import AudioResampler
+from av.error import FFmpegError
+from av.stream import Stream
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from engine.errors import MediaError
+from engine.media.pixels import orientation, upright
+from engine.media.source import audio_stream, reason, video_stream
+from server.ingest.address import Forbidden
+from server.ingest.outlet import Outlet
+from server.ingest.pacing import Pace, Thin
+from server.ingest.pipe import LEVEL, Job, Kind, Note, Record, note
+from server.ingest.sources import Source, open_source
+
+OUT = 1
+FILES = 64
+MOST_BROKEN = 256
+"""Packets in a row that cannot be decoded; then it is given up."""
+SLICE_S = 1.0
+"""How often the server hears that a picture stands on purpose."""
+LEVELS_PER_S = 20.0
+QUIETEST_DB = -100.0
+BEHIND_S, CAUGHT_UP_S = 1.0, 0.3
+"""A decoder that is so late decodes keyframes alone, until it is only so late."""
+
+
+def main() -> None:
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    confine(job)
+    load_all_of_pyav()
+    outlet = Outlet(OUT, lambda: os._exit(1))
+    Thread(target=_leave_with_the_server, daemon=True).start()
+
+    def refuse(error: Forbidden) -> NoReturn:
+        outlet.tell(note(Note("forbidden", str(error))))
+        os._exit(0)
+
+    try:
+        source = open_source(job, refuse)
+        Showing(source, job, outlet).run()
+        end = Note("ended", over=source.ends)
+    except Forbidden as error:
+        refuse(error)
+    except MemoryError:
+        end = Note("failed", f"it needs more than {job.memory_bytes >> 20} MiB")
+    except (FFmpegError, MediaError, OSError, ValueError) as error:
+        end = Note("failed", reason(error))
+    outlet.tell(note(end))
+    os._exit(0)  # whatever FFmpeg still does
+
+
+def confine(job: Job) -> None:
+    os.nice(5)  # the music goes first
+    for what, most in (
+        (resource.RLIMIT_AS, job.memory_bytes),
+        (resource.RLIMIT_CPU, job.cpu_s),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, FILES),
+    ):
+        resource.setrlimit(what, (most, most))
+
+
+def load_all_of_pyav() -> None:
+    """It imports some of itself when it first meets a stream of a kind; nothing can be opened any more then (see Relay)."""
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def _leave_with_the_server() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+class Showing:
+    """Packets of a source in, pictures and levels out."""
+
+    def __init__(self, source: Source, job: Job, outlet: Outlet) -> None:
+        self._source, self._job, self._outlet = source, job, outlet
+        self._video = video_stream(source.container, Path("the video"))
+        self._sound = audio_stream(source.container)
+        self._check(self._video.width, self._video.height)
+        self._video.codec_context.thread_count = 1
+        self._video.codec_context.options = {"max_pixels": str(job.image_pixels), "flags": "low_delay"}
+        self._pace, self._pictures = Pace(source.lives), Thin(job.fps)
+        self._levels, self._scaler = Thin(LEVELS_PER_S), VideoReformatter()
+        self._broken = self._shown = 0
+        self._frame_s = float(1 / (self._video.average_rate or 25))
+        self._time_s = 0.0
+        self._begun_s = time.monotonic()
+
+    def run(self) -> None:
+        """To the end of the video. Raises FFmpegError, OSError, ValueError."""
+        size = f"{self._video.width} x {self._video.height}"
+        self._outlet.tell(note(Note("opened", f"{self._video.codec_context.name}, {size}")))
+        streams: list[Stream] = [self._video, *([self._sound] if self._sound else [])]
+        for packet in self._source.container.demux(streams):
+            if packet.size > self._job.packet_bytes:
+                raise ValueError(f"a packet has at most {self._job.packet_bytes} bytes, not {packet.size}")
+            self._decode(packet)
+        if not self._shown:
+            raise ValueError("none of its pictures could be read")
+
+    def _decode(self, packet: av.Packet[Any]) -> None:
+        try:
+            frames = packet.decode()
+        except FFmpegError as error:
+            self._broken += 1
+            if self._broken >= MOST_BROKEN:
+                raise ValueError(
+                    f"{MOST_BROKEN} packets in a row cannot be decoded: {reason(error)}"
+                ) from None
+            return
+        self._broken = 0 if frames else self._broken
+        for frame in frames:
+            if isinstance(frame, av.VideoFrame):
+                self._see(frame)
+            elif isinstance(frame, av.AudioFrame):
+                self._hear(frame)
+
+    def _see(self, frame: av.VideoFrame) -> None:
+        self._check(frame.width, frame.height)
+        self._time_s = self._time_s + self._frame_s if frame.time is None else frame.time
+        wait_s = self._pace.wait_s(self._time_s, time.monotonic())
+        while wait_s > 0:
+            time.sleep(min(wait_s, SLICE_S))
+            wait_s -= SLICE_S
+            if wait_s > 0:
+                self._outlet.put(Record(Kind.ALIVE, 0, 0, 0, b""))
+        self._hurry()
+        if self._pictures.wants(now_s := time.monotonic()):
+            self._shown += 1
+            self._outlet.put(self._picture(frame, int(1e6 * (now_s - self._begun_s))))
+
+    def _hurry(self) -> None:
+        context, behind_s = self._video.codec_context, self._pace.behind_s
+        if behind_s > BEHIND_S:
+            context.skip_frame = "NONKEY"
+        elif behind_s < CAUGHT_UP_S:
+            context.skip_frame = "DEFAULT"
+
+    def _picture(self, frame: av.VideoFrame, time_us: int) -> Record:
+        """As it is displayed, with even sides of `edge` at most."""
+        share = min(1.0, self._job.edge / max(frame.width, frame.height))
+        width, height = (max(2, int(side * share) // 2 * 2) for side in (frame.width, frame.height))
+        small = self._scaler.reformat(
+            frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
+        )
+        pixels = np.ascontiguousarray(upright(small.to_ndarray().view(np.uint8), orientation(frame)))
+        return Record(Kind.PICTURE, pixels.shape[1], pixels.shape[0], time_us, pixels.tobytes())
+
+    def _hear(self, frame: av.AudioFrame) -> None:
+        """How loud the original sound is, for ducking."""
+        if self._levels.wants(time.monotonic()):
+            (floats,) = AudioResampler("flt").resample(frame)
+            samples = floats.to_ndarray()
+            power = float(np.mean(np.square(samples))) if samples.size else 0.0
+            level_db = 10 * float(np.log10(power)) if np.isfinite(power) and power > 1e-10 else QUIETEST_DB
+            self._outlet.put(Record(Kind.LEVEL, 0, 0, 0, LEVEL.pack(level_db)))
+
+    def _check(self, width: int, height: int) -> None:
+        if width * height > self._job.image_pixels:
+            raise ValueError(f"a picture has at most {self._job.image_pixels} pixels, not {width} x {height}")
+
+
+if __name__ == "__main__":
+    main()

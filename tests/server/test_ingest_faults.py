@@ -1,0 +1,252 @@
+"""Ingest when something breaks: dead workers, garbage, silence, what is too large, and every way in which one ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import struct
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Serve, Served
+from flashing import FPS, write_video
+from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, says, state_of, web
+from process import run
+from shell_client import Client, ask
+
+from server.ingest.pacing import Pace, Thin
+from server.ingest.pipe import HEAD, Broken, Kind, Note, Record, note, pack, read, read_note
+from server.ingest.rest import Feed
+from server.ingest.standing import SESSION, stand
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    write_video(folder / "long.mp4", 60 * FPS)
+    return folder
+
+
+def worker_of(served: Served) -> int:
+    (feeding,) = (each for each in served.app.state.feedings.running.values())
+    assert feeding.pid is not None
+    return int(feeding.pid)
+
+
+def is_gone(pid: int) -> bool:
+    end_s = time.monotonic() + 10
+    while time.monotonic() < end_s:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_worker_that_dies_is_told_and_begins_again(serve: Serve, films: Path) -> None:
+    with serve(SYNTHETIC, ingest=limits(files=films)) as served, Client(served.ws) as client:
+        session_id = client.start()["session_id"]
+        status, one, _ = feed(served, "file:long.mp4", session_id)
+        assert status == 201
+        client.send("playback", action="play")
+        client.hear(1)
+        before = worker_of(served)
+        os.kill(before, signal.SIGKILL)
+        error = client.until("error")
+        assert (error["code"], error["fatal"]) == ("ingest_failed", False)
+        assert client.until("warning")["code"] == "ingest_reconnected"
+        assert worker_of(served) != before
+        assert feed(served, "file:long.mp4", session_id)[0] == 409
+        status, about = ask("DELETE", f"{one}/ingest")
+        assert (status, about["state"]) == (200, "stopped")
+        assert is_gone(worker_of(served))
+        client.hear(client.at + 4800)  # the music goes on
+        assert feed(served, "file:long.mp4", session_id)[0] == 201
+        client.send("session.end")
+        assert client.closed() == 1000
+        assert is_gone(worker_of(served))
+
+
+def silent(handler: BaseHTTPRequestHandler) -> None:
+    """The head of an answer, and then nothing until the other side goes."""
+    handler.send_response(200)
+    handler.end_headers()
+    handler.wfile.flush()
+    with suppress(OSError):
+        handler.connection.recv(1)
+
+
+NOISE = np.random.default_rng(0).bytes(300_000)
+BROKEN = {
+    "garbage": (says(NOISE), {}, ""),
+    "a broken MPEG-TS": (
+        says(b"".join(b"G" + NOISE[at : at + 187] for at in range(0, 187_000, 187))),
+        {},
+        "",
+    ),
+    "an empty answer": (says(b""), {}, ""),
+    "no such file": (lambda handler: handler.send_error(404), {}, "404"),
+    "silence": (silent, {"silence_s": 0.5, "connect_s": 0.5}, ""),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_cannot_be_read_is_given_up(serve: Serve, name: str) -> None:
+    answer, changes, said = BROKEN[name]
+    with web(answers={"/x.ts": answer}) as (base, asked):
+        with serve(SYNTHETIC, ingest=limits(attempts=2, **changes)) as served, Client(served.ws) as client:
+            one = feed(served, f"{base}/x.ts", client.start()["session_id"])[1]
+            assert "tried again" in client.until("error", code="ingest_failed")["text"]
+            assert "given up" in client.until("error", code="ingest_failed")["text"]
+            about = state_of(one, "failed")
+            assert (about["failures"], about["pictures"]) == (2, 0)
+            assert said in about["text"]
+            page = ask("GET", f"{served.http}/metrics")[1]
+            assert 'cuestream_ingest_attempts_total{result="failed"} 2.0' in page
+            assert "cuestream_ingests 0.0" in page
+        assert 2 <= len(asked) <= 6
+
+
+def test_too_large_pictures_are_not_decoded(serve: Serve, films: Path) -> None:
+    with serve(SYNTHETIC, ingest=limits(files=films, attempts=1), image_pixels=3000) as served:
+        about = state_of(feed(served, "file:long.mp4")[1], "failed")
+        assert "at most 3000 pixels, not 64 x 48" in about["text"]
+
+
+@pytest.mark.parametrize("bound", [{"memory_bytes": 96 * 1024**2}, {"packet_bytes": 10}])
+def test_what_takes_too_much_is_stopped(serve: Serve, films: Path, bound: dict[str, int]) -> None:
+    with serve(SYNTHETIC, ingest=limits(files=films, attempts=1, **bound)) as served:
+        assert state_of(feed(served, "file:long.mp4")[1], "failed")["pictures"] == 0
+
+
+def test_no_more_than_may_are_fed_at_once(serve: Serve, films: Path) -> None:
+    with serve(SYNTHETIC, ingest=limits(files=films, at_once=1)) as served:
+        status, one, _ = feed(served, "file:long.mp4")
+        assert status == 201
+        status, _, answer = feed(served, "file:long.mp4")
+        assert (status, answer["error"]["code"]) == (503, "capacity")
+        assert ask("DELETE", one)[0] == 204
+
+
+def test_a_worker_does_not_outlive_its_server(films: Path) -> None:
+    process = run(
+        "serve",
+        "--model",
+        "synthetic",
+        "--port",
+        "0",
+        "--ingest-files",
+        str(films),
+        "--ingest",
+        "file:long.mp4",
+    )
+    try:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "is played at" in line)
+        one = said.split()[-1].removesuffix("/audio.ogg")
+        assert hears_both_tones(one)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 1
+    finally:
+        process.kill()
+        process.communicate()
+    assert is_gone(int(children[0]))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/x", "file:none", "srt://example.org:1"])
+def test_an_address_that_is_not_read_is_said_at_the_start(url: str) -> None:
+    with run("serve", "--model", "synthetic", "--port", "0", "--ingest", url) as process:
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert f"--ingest {url}: " in said
+
+
+def test_a_standing_ingest_is_not_given_up(serve: Serve, films: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    with serve(SYNTHETIC, ingest=limits(attempts=1)) as served, web(tmp_path) as (base, _):
+        wanted = Feed(f"{base}/late.mp4")
+        feedings = served.app.state.feedings
+        task = served.on_loop(lambda: asyncio.ensure_future(stand(feedings, wanted, told.append)))
+        one = f"{served.http}/v1/sessions/{SESSION}"
+        try:
+            wait_for(lambda: any(text.startswith("failed") and "404" in text for text in told))
+            (tmp_path / "late.mp4").write_bytes((films / "long.mp4").read_bytes())
+            wait_for(lambda: any(text.startswith("playing") for text in told))
+            assert ask("DELETE", one)[0] == 204
+            wait_for(lambda: ask("GET", one)[0] == 404)
+            assert hears_both_tones_once_open(one)
+        finally:
+            served.on_loop(task.cancel)
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def hears_both_tones_once_open(one: str) -> bool:
+    wait_for(lambda: ask("GET", one)[0] == 200)
+    return hears_both_tones(one)
+
+
+# --- the pipe
+
+
+def received(data: bytes, edge: int = 320) -> Record | None:
+    async def feed_and_read() -> Record | None:
+        reader = asyncio.StreamReader()
+        reader.feed_data(data)
+        reader.feed_eof()
+        return await read(reader, edge)
+
+    return asyncio.run(feed_and_read())
+
+
+def test_records_survive_the_pipe_and_what_is_none_is_refused() -> None:
+    picture = Record(Kind.PICTURE, 4, 2, 7, bytes(24))
+    assert received(pack(picture)) == picture
+    opened = received(pack(note(Note("opened", "x" * 1000))))
+    assert opened is not None
+    assert len(read_note(opened.payload).text) == 240
+    assert received(b"") is None
+    for data in (
+        pack(picture)[:-1],
+        HEAD.pack(Kind.PICTURE, 400, 2, 2400, 0),
+        HEAD.pack(Kind.PICTURE, 4, 2, 25, 0),
+        HEAD.pack(Kind.NOTE, 0, 0, 5000, 0),
+        HEAD.pack(9, 0, 0, 0, 0),
+        HEAD.pack(Kind.LEVEL, 0, 0, 4_000_000_000, 0),
+        struct.pack("<B", 1),
+    ):
+        with pytest.raises(Broken):
+            received(data)
+    with pytest.raises(Broken):
+        read_note(b'{"what": "dance"}')
+
+
+def test_a_file_is_shown_in_its_own_time_and_begins_anew_after_a_gap() -> None:
+    pace = Pace(lives=False)
+    assert [pace.wait_s(time_s, 100.0) for time_s in (5.0, 5.1, 6.0)] == pytest.approx([0.0, 0.1, 1.0])
+    assert pace.wait_s(6.1, 101.6) == 0.0
+    assert pace.behind_s == pytest.approx(0.5)
+    assert pace.wait_s(6.2, 110.0) == 0.0  # it begins anew
+    assert pace.wait_s(6.3, 110.0) == pytest.approx(0.1)
+    assert pace.wait_s(900.0, 110.0) == 0.0  # another clock
+    live = Pace(lives=True)
+    assert [live.wait_s(time_s, 50.0) for time_s in (1.0, 2.0, 9.0)] == [0.0, 0.0, 0.0]
+    live.wait_s(9.5, 53.0)
+    assert live.behind_s == pytest.approx(2.5)
+
+
+def test_no_more_pictures_pass_than_are_looked_at() -> None:
+    thin = Thin(8)
+    assert sum(thin.wants(10 + at / 30) for at in range(300)) in range(79, 83)
