@@ -48,9 +48,15 @@ class Process:
         self._told = Report("starting")
 
     def run(self, source: BinaryIO) -> None:
+        try:
+            self._run(source)
+        finally:
+            _alarm(0)
+
+    def _run(self, source: BinaryIO) -> None:
         opened = False
         while True:
-            _alarm()
+            _alarm(ALONE_S)
             message = read(source)
             if isinstance(message, Heard):
                 self._reel.heard(message.first, samples_of(message.samples))
@@ -95,9 +101,10 @@ def tell(report: Report) -> None:
     sys.stdout.buffer.flush()
 
 
-def _alarm() -> None:
+def _alarm(seconds: int) -> None:
+    """It ends this process then; 0: it does not."""
     if hasattr(signal, "alarm"):
-        signal.alarm(ALONE_S)
+        signal.alarm(seconds)
 
 
 def main() -> int:

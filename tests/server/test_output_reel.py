@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,7 @@ def test_the_process_says_how_it_goes(tmp_path: Path, quiet: list[Report]) -> No
     process: Any = Process(job_of("file:a.flac", "music", Allowed(folder=tmp_path)))
     samples = np.zeros(BLOCK, np.float32).tobytes()
     process.run(io.BytesIO(pack(Heard(0, samples)) + pack(End())))
+    assert signal.alarm(0) == 0  # its alarm is not left to somebody else
     assert [report.state for report in quiet] == ["opening", "open", "done"]
     with av.open(str(tmp_path / "a.flac")) as container:
         assert container.streams.audio[0].codec_context.name == "flac"
