@@ -337,7 +337,8 @@ def serve(
     from server.ingest.standing import feed_of, sound_path
     from server.output.limits import OutputLimits
     from server.protocol.limits import Limits
-    from server.recording.shelf import GB, RecordingLimits
+    from server.recording.shelf import RecordingLimits
+    from server.room import GB
     from server.serving import check_address, is_loopback, make_server
     from server.settings import Settings
     from server.tls import Certificate, TlsError

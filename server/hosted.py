@@ -200,18 +200,22 @@ class Hosted:
             self.core.attach(now_s)
         else:
             self.core.resume(now_s, self.core.playout.ring.end)
-        delivery = self.core.delivery
-        assert delivery is not None
-        delivery.patience = replace(delivery.patience, credit=None)
-        self._connect(line, outlet(self.feed(delivery.cursor)))
-        return self.wire_samples(delivery.cursor)
+        cursor = self._deliver_without_credit()
+        self._connect(line, outlet(self.feed(cursor)))
+        return self.wire_samples(cursor)
 
     def play_to_nobody(self, now_s: float) -> None:
         """Without a client, from its first picture on: its music is heard elsewhere."""
         self.core.attach(now_s)
-        assert self.core.delivery is not None
-        self.core.delivery.patience = replace(self.core.delivery.patience, credit=None)
+        self._deliver_without_credit()
         self.playback(now_s, "play")
+
+    def _deliver_without_credit(self) -> int:
+        """Nobody will report what was played. Returns the first sample that is delivered."""
+        delivery = self.core.delivery
+        assert delivery is not None
+        delivery.patience = replace(delivery.patience, credit=None)
+        return delivery.cursor
 
     def stay(self) -> None:
         """It ends neither for its length nor because nothing happens: the operator wants it open."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-GB = 10**9
+from server.room import GB
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ class Sender:
     def _work(self) -> tuple[Reason, str]:
         """Connect until it is to end: why, and what went wrong."""
         pause_s, well_s = self._limits.retry_s, time.monotonic()
-        if self._folder and (full := self._full()):
+        if self._folder and (full := self._folder.full()):
             return full, FULL[full]
         while True:
             child: Child | None = None
@@ -158,7 +158,7 @@ class Sender:
             child.look()
             self._count(None, child)
             if self._folder and not reason and self._told.samples - looked >= WIRE_RATE:
-                looked, reason = self._told.samples, self._full()
+                looked, reason = self._told.samples, self._folder.full()
             if reason:
                 self.finish(reason)
                 child.finish()
@@ -197,10 +197,6 @@ class Sender:
             self._takes = True
         self._note(state="connecting", reconnects=self._told.reconnects + 1)
         return None
-
-    def _full(self) -> Reason | None:
-        full = self._folder.full() if self._folder else ""
-        return "quota" if full == "quota" else "disk" if full else None
 
     def _count(self, item: Heard | Pictured | None, child: Child) -> None:
         samples = len(item.samples) // BYTES if isinstance(item, Heard) else 0

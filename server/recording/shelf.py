@@ -8,16 +8,13 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from engine.errors import CuestreamError
+from server.room import GB, Lack, lack, make_writable
 
-GB = 10**9
 ABOUT = "about.json"
 ID = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9_-]{16}")
 FILES = {
@@ -51,7 +48,7 @@ class RecordingLimits:
 class Full(Exception):
     """No room for a recording."""
 
-    def __init__(self, reason: Literal["quota", "disk"]) -> None:
+    def __init__(self, reason: Lack) -> None:
         super().__init__(FULL[reason])
         self.reason = reason
 
@@ -62,19 +59,11 @@ FULL = {
 }
 
 
-class NoFolder(CuestreamError):
-    """Nothing can be written where the recordings should lie."""
-
-
 class Shelf:
     """root: it is made when it is missing. Raises NoFolder."""
 
     def __init__(self, root: Path, limits: RecordingLimits) -> None:
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=root).close()
-        except OSError as error:
-            raise NoFolder(f"recordings cannot be written to {root}: {error.strerror}") from None
+        make_writable(root, "recordings")
         self.root, self.limits = root, limits
 
     def place(self, recording_id: str) -> Path:
@@ -82,10 +71,8 @@ class Shelf:
 
     def check_room(self) -> None:
         """Raises Full."""
-        if self.used() >= self.limits.folder_bytes:
-            raise Full("quota")
-        if shutil.disk_usage(self.root).free < self.limits.free_bytes:
-            raise Full("disk")
+        if lacking := lack(self.root, self.used(), self.limits.folder_bytes, self.limits.free_bytes):
+            raise Full(lacking)
 
     def used(self) -> int:
         """Bytes of all recordings."""

@@ -1,0 +1,33 @@
+"""A folder that the server writes into: whether it can be written, and what is lacking when nothing more fits."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from engine.errors import CuestreamError
+
+GB = 10**9
+Lack: TypeAlias = Literal["quota", "disk"]
+
+
+class NoFolder(CuestreamError):
+    """Nothing can be written where something should lie."""
+
+
+def make_writable(root: Path, what: str) -> None:
+    """The folder is made when it is missing. what: will lie in it, in the plural. Raises NoFolder."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=root).close()
+    except OSError as error:
+        raise NoFolder(f"{what} cannot be written to {root}: {error.strerror}") from None
+
+
+def lack(root: Path, used: int, folder_bytes: int, free_bytes: int) -> Lack | None:
+    """used: bytes that lie in it, of `folder_bytes` that may; `free_bytes` are to stay free on the disk."""
+    if used >= folder_bytes:
+        return "quota"
+    return "disk" if shutil.disk_usage(root).free < free_bytes else None
