@@ -245,7 +245,8 @@ def obs(context: typer.Context) -> int:
 def _client(arguments: list[str], command: str) -> int:
     """The commands of the client, which is published alone."""
     try:
-        from cuestream_client.command import app, obs_app, run
+        from cuestream_client.command import app, run
+        from cuestream_client.obs.command import app as obs_app
     except ImportError as error:
         raise MissingRuntime(
             f"this command needs {error.name}; install the client: pip install 'cuestream-client[cli,video,play]'"

@@ -1,8 +1,8 @@
 """Who may come in: the operator's key, client secrets that open one session once, tokens of addresses and resume handles.
 
 Everything that leaves the server is signed with a key that is drawn when it starts, or kept with the checkpoints; nothing else is
-stored but which secrets are still unused. The tokens of addresses are signed with the operator's key where there is one: OBS keeps
-an address for longer than a server runs. It reads no clock: `now_s`, monotonic, is an argument.
+stored but which secrets are still unused. Tokens of addresses are signed with the operator's key where there is one: OBS keeps an
+address for longer than a server runs. It reads no clock: `now_s`, monotonic, is an argument.
 """
 
 from __future__ import annotations

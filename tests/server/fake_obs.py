@@ -1,4 +1,4 @@
-"""An OBS that answers as obs-websocket 5 does (its docs/generated/protocol.md), over loopback, and remembers what it was asked."""
+"""An OBS that answers as obs-websocket 5 does (its docs/generated/protocol.md), over loopback, and keeps what it is told."""
 
 from __future__ import annotations
 

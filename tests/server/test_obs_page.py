@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -30,7 +29,11 @@ pytestmark = [
     ),
 ]
 KEY = "a key for tests"
-IN_OBS = """window.obsstudio = { getCurrentScene: (tell) => tell({ name: %s, width: 1920, height: 1080 }) };"""
+IN_OBS = (
+    """window.obsstudio = { getCurrentScene: (tell) => tell({ name: %s, width: 1920, height: 1080 }) };"""
+)
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     path, folder = find_chromium(), tmp_path_factory.mktemp("obs")
@@ -87,7 +90,9 @@ def test_the_page_waits_for_its_session_and_sounds(keyed: Served, browser: Chrom
                 break
         browser.until("cuestream.power() > 0.001")
         browser.until("document.getElementById('state').textContent === 'playing'")
-        assert browser.run("document.getElementById('trouble').hidden && document.getElementById('unlock').hidden")
+        assert browser.run(
+            "document.getElementById('trouble').hidden && document.getElementById('unlock').hidden"
+        )
     browser.until("cuestream.lost")  # and waits for the next one
     with Client(keyed.http, token=KEY, name="show"):
         browser.until("cuestream.connections === 2")
@@ -126,7 +131,10 @@ def test_a_session_that_begins_in_a_quiet_scene_pauses(keyed: Served, browser: C
 
 
 def test_what_is_wrong_with_the_address_is_shown(keyed: Served, browser: Chromium) -> None:
-    for address, said in (("/obs", "session=NAME"), ("/obs?session=show#token=show.wrong", "session's token is needed")):
+    for address, said in (
+        ("/obs", "session=NAME"),
+        ("/obs?session=show#token=show.wrong", "session's token is needed"),
+    ):
         browser.open("about:blank")
         browser.open(keyed.http + address)
         browser.until(f"document.getElementById('trouble').textContent.includes({json.dumps(said)})")

@@ -47,7 +47,14 @@ class Client:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._client = AsyncClient(
-            url, token=token, name=name, config=config, audio=audio, pictures=pictures, patience=patience, tls=tls
+            url,
+            token=token,
+            name=name,
+            config=config,
+            audio=audio,
+            pictures=pictures,
+            patience=patience,
+            tls=tls,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="cuestream", daemon=True)

@@ -79,7 +79,7 @@ def show(run: Live) -> None:
         run.stop.set()
     board = run.board
     err.print(
-        f"{board.music_s:.1f} s of music for {board.pictures} pictures, {board.underruns} underruns, "
+        f"{board.music_s:.1f} s of music for {board.pictures} pictures, {board.cuts} cuts, {board.underruns} underruns, "
         f"resumed {board.resumed} times{', ' if board.label else ''}{board.label}",
         highlight=False,
         soft_wrap=True,

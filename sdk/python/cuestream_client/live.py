@@ -27,7 +27,7 @@ from cuestream_client.sources import Pace, Source, frames
 from cuestream_client.speaker import Speaker
 
 CREDIT_MS = 1500
-"""More than the server gives by itself: what is late waits in the player, where it is seen and shortened, and not at the server."""
+"""More than the server gives by itself: what is late waits in the player, where it is seen and shortened, not at the server."""
 JOIN_S = 5.0
 """A camera may hold its thread for as long as a frame takes."""
 
@@ -47,8 +47,8 @@ class Sink(Protocol):
 class LiveJob:
     """source: what to look at; a place of OBS is its program. name: of the session, so that others can hear it.
 
-    output: a file instead of the speaker. silent: neither, it is heard elsewhere. seconds: stop after so much music, None goes on to
-    the end of the source.
+    output: a file instead of the speaker. silent: neither, it is heard elsewhere. seconds: stop after so much music, None goes on
+    to the end of the source.
     """
 
     url: str
@@ -127,11 +127,13 @@ class Live:
     def run(self) -> None:
         """Raises ClientError; the board is as far as it came."""
         job = self.job
-        with Client(job.url, token=job.token, name=job.name, config=job.config) as client:
-            with self._sink(client) as sink:
-                client.follow(lambda: sink.playout)
-                client.credit(CREDIT_MS)
-                self._play(client, sink)
+        with (
+            Client(job.url, token=job.token, name=job.name, config=job.config) as client,
+            self._sink(client) as sink,
+        ):
+            client.follow(lambda: sink.playout)
+            client.credit(CREDIT_MS)
+            self._play(client, sink)
         if self._failure:
             raise self._failure
 

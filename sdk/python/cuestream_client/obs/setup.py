@@ -74,7 +74,11 @@ def remove(obs: Obs, name: str) -> str:
 def page(wanted: Wanted) -> str:
     """The address of the browser source."""
     parts = urlsplit(wanted.urls["obs"])
-    chosen = {"cut": "" if wanted.cuts else "0", "quiet": ",".join(wanted.quiet), "overlay": "1" if wanted.overlay else ""}
+    chosen = {
+        "cut": "" if wanted.cuts else "0",
+        "quiet": ",".join(wanted.quiet),
+        "overlay": "1" if wanted.overlay else "",
+    }
     query = "&".join([parts.query, *(f"{name}={quote(value)}" for name, value in chosen.items() if value)])
     return urlunsplit(parts._replace(query=query))
 
@@ -139,7 +143,9 @@ def _kind_of(obs: Obs, name: str) -> str | None:
 def _duck(obs: Obs, name: str, under: str) -> str:
     """A compressor whose sidechain is the microphone."""
     special = obs.ask("GetSpecialInputs")
-    voice = under or next((special[mic] for mic in ("mic1", "mic2", "mic3", "mic4") if special.get(mic)), None)
+    voice = under or next(
+        (special[mic] for mic in ("mic1", "mic2", "mic3", "mic4") if special.get(mic)), None
+    )
     if voice is None:
         return "no microphone was found to duck under; name an input with --duck-under"
     if _kind_of(obs, voice) is None:
