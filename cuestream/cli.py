@@ -230,14 +230,28 @@ def _run(jobs: list[Any], player: Any) -> int:
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )
 def live(context: typer.Context) -> int:
-    """Send a camera, the screen, a file or an address to a server, and play its music (cuestream live --help)."""
+    """Send a camera, the screen, a file, an address or OBS to a server, and play its music (cuestream live --help)."""
+    return _client(context.args, "live")
+
+
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def obs(context: typer.Context) -> int:
+    """Put the music into OBS: source, ducking, service (cuestream obs --help)."""
+    return _client(context.args, "obs")
+
+
+def _client(arguments: list[str], command: str) -> int:
+    """The commands of the client, which is published alone."""
     try:
-        from cuestream_client.command import run
+        from cuestream_client.command import app, run
+        from cuestream_client.obs.command import app as obs_app
     except ImportError as error:
         raise MissingRuntime(
             f"this command needs {error.name}; install the client: pip install 'cuestream-client[cli,video,play]'"
         ) from error
-    return run(context.args, "cuestream live")
+    return run(arguments, f"cuestream {command}", {"live": app, "obs": obs_app}[command])
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +74,13 @@ def make_app(
         await host.stop()
 
     routes = [
-        Route("/", page),
+        Route("/", page("index.html")),
+        Route("/obs", page("obs.html")),
         Route("/v1/sessions", rest.create, methods=["POST"]),
         Route(SESSION, rest.look, methods=["GET"]),
         Route(SESSION, rest.change, methods=["PATCH"]),
         Route(SESSION, rest.end, methods=["DELETE"]),
+        Route(SESSION + "/urls", rest.addresses, methods=["GET"]),
         Route(SESSION + "/audio.{ending}", http_audio.listen, methods=["GET"]),
         Route(SESSION + "/recording", recordings.begin, methods=["POST"]),
         Route(SESSION + "/recording", recordings.end, methods=["DELETE"]),
@@ -110,10 +112,13 @@ def make_app(
     return app
 
 
-async def page(request: Request) -> Response:
-    return FileResponse(
-        STATIC / "index.html", headers={"cache-control": "no-cache", "content-security-policy": POLICY}
-    )
+def page(name: str) -> Callable[[Request], Awaitable[Response]]:
+    headers = {"cache-control": "no-cache", "content-security-policy": POLICY}
+
+    async def hand_out(request: Request) -> Response:
+        return FileResponse(STATIC / name, headers=headers)
+
+    return hand_out
 
 
 async def metrics(request: Request) -> Response:

@@ -203,6 +203,11 @@ class Host:
         hosted = self.sessions.get(session_id)
         return None if hosted is None or hosted.gone else hosted
 
+    def holds(self, session_id: str) -> bool:
+        """Whether a session is open, or kept for its client."""
+        kept = self.shelf is not None and self.shelf.waiting(session_id) is not None
+        return kept or self.find(session_id) is not None
+
     async def vacate(self, session_id: str) -> None:
         """Until a session of this id that ended is forgotten, here and by the engine, and another may have it. Raises Hanging."""
         assert self._runner is not None
@@ -212,10 +217,11 @@ class Host:
                 raise Hanging
             await asyncio.sleep(LOOK_ROUND_S)
 
-    def invite(self) -> tuple[str, str]:
+    def invite(self, session_id: str | None = None) -> tuple[str, str]:
         """A session's id and the secret that opens it. Raises what `admit` raises."""
         self.admit()
-        session_id = new_session_id()
+        session_id = session_id or new_session_id()
+        self.door.withdraw(session_id)
         return session_id, self.door.invite(session_id, self.monotonic())
 
     def open(self, session_id: str, patch: ConfigPatch | None) -> Hosted:

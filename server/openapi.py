@@ -14,10 +14,22 @@ from server.output.rest import Push
 from server.protocol.config import Config
 from server.protocol.messages import RecordingState, SessionLimits
 from server.recording.rest import Begin
-from server.rest import Change
+from server.rest import Change, Make
 from server.webrtc.bodies import Answered, Offered
 
-KINDS = (Answered, Begin, Change, Config, Feed, Offered, OutputState, Push, RecordingState, SessionLimits)
+KINDS = (
+    Answered,
+    Begin,
+    Change,
+    Config,
+    Feed,
+    Make,
+    Offered,
+    OutputState,
+    Push,
+    RecordingState,
+    SessionLimits,
+)
 SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
 
 
@@ -27,13 +39,20 @@ def description() -> dict[str, Any]:
     one = "/v1/sessions/{session_id}"
     key: list[dict[str, list[str]]] = [{"key": []}]
     paths = {
-        "/v1/sessions": {"post": _operation("Make a session", "201", key)},
+        "/v1/sessions": {
+            "post": _operation("Make a session", "201", key)
+            | {"requestBody": {"content": {"application/json": {"schema": _ref("Make")}}}}
+        },
         one: {
             "parameters": session,
             "get": _operation("Look at a session", "200", key),
             "patch": _operation("Change its configuration or playback", "200", key)
             | {"requestBody": {"content": {"application/json": {"schema": _ref("Change")}}}},
             "delete": _operation("Fade out and end it", "204", key),
+        },
+        f"{one}/urls": {
+            "parameters": session,
+            "get": _operation("Where it is reached, whether it is open yet or not", "200", key),
         },
         **{
             f"{one}/audio.{ending}": {

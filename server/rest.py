@@ -23,11 +23,18 @@ from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
 from server.protocol.config import ConfigPatch
 from server.protocol.control import parse
 from server.protocol.errors import ProtocolError
-from server.secrets import SECRET_S, Anybody, Operator, bearer
+from server.secrets import SECRET_S, SESSION_NAME, Anybody, Hearing, Operator, bearer
 from server.visitors import address_of
 
 MOST_BODY = 64 * 1024
+NAMES = "a session's name has letters, digits, - and _, 64 at most"
 T = TypeVar("T", bound=Struct)
+
+
+class Make(Struct, frozen=True):
+    """Body of POST /v1/sessions, which may be left out. session_id: a name for it, instead of one that is drawn."""
+
+    session_id: str | UnsetType = UNSET
 
 
 class Change(Struct, frozen=True):
@@ -58,14 +65,16 @@ def host_of(request: Request) -> Host:
     return host
 
 
-def check_key(request: Request) -> None:
+def check_key(request: Request, tended: str | None = None) -> None:
+    """tended: the session that who has the token of its page may also ask this of. Raises Refused."""
     try:
         caller = host_of(request).gate.caller(bearer(request.headers), address_of(request))
     except TooOften as error:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     if isinstance(caller, Anybody):
         raise Refused(401, "unauthorized", "this server asks for its key: Authorization: Bearer KEY")
-    if not isinstance(caller, Operator):
+    tends = tended is not None and caller == Hearing(tended, turns=True)
+    if not (isinstance(caller, Operator) or tends):
         raise Refused(403, "forbidden", "this token does not allow that; the key does")
 
 
@@ -78,10 +87,12 @@ def find(request: Request) -> Hosted:
 
 async def create(request: Request) -> Response:
     check_key(request)
-    host = host_of(request)
+    host, name = host_of(request), (await body(request, Make)).session_id
     try:
+        if name is not UNSET:
+            await _check_name(host, name)
         host.gate.check_start(address_of(request))
-        session_id, secret = host.invite()
+        session_id, secret = host.invite(None if name is UNSET else name)
     except TooOften as error:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     except (Draining, Hanging, NoRoom) as error:
@@ -99,6 +110,15 @@ async def create(request: Request) -> Response:
     return JSONResponse(made, 201, {"location": f"/v1/sessions/{session_id}", "cache-control": "no-store"})
 
 
+async def _check_name(host: Host, name: str) -> None:
+    """Raises Refused, or Hanging while a session that had the name is being forgotten."""
+    if not SESSION_NAME.fullmatch(name):
+        raise Refused(400, "bad_request", NAMES)
+    if host.holds(name):
+        raise Refused(409, "bad_request", f"the session {name} is open already, or waits for its client")
+    await host.vacate(name)
+
+
 def no_session(host: Host, error: Draining | Hanging | NoRoom) -> Refused:
     """Why nobody new is let in."""
     if isinstance(error, Draining):
@@ -112,12 +132,21 @@ def no_session(host: Host, error: Draining | Hanging | NoRoom) -> Refused:
 
 
 async def look(request: Request) -> Response:
-    check_key(request)
+    check_key(request, request.path_params["session_id"])
     return JSONResponse(_shown(request, find(request)))
 
 
-async def change(request: Request) -> Response:
+async def addresses(request: Request) -> Response:
+    """Of a session of that name, whether it is open yet or not."""
     check_key(request)
+    name = request.path_params["session_id"]
+    if not SESSION_NAME.fullmatch(name):
+        raise Refused(404, "session_not_found", NAMES)
+    return JSONResponse(urls(request, name), headers={"cache-control": "no-store"})
+
+
+async def change(request: Request) -> Response:
+    check_key(request, request.path_params["session_id"])
     hosted, now_s = find(request), host_of(request).monotonic()
     wanted = await body(request, Change)
     try:
@@ -178,12 +207,15 @@ async def ready(request: Request) -> Response:
 
 
 def urls(request: Request, session_id: str) -> dict[str, Any]:
-    """Where the session is reached, as the caller reached us. Sound addresses carry a token that lets one listen, no more."""
+    """Where the session is reached, as the caller reached us. Sound addresses carry a token that lets one listen, no more; that
+    of the page for OBS one that lets it turn the session too, where no server writes it down."""
     host = host_of(request)
     base = str(request.base_url).rstrip("/")
+    tending = f"#token={host.door.tending(session_id)}" if host.door.asks_for_a_key else ""
     token = f"?token={host.door.listening(session_id)}" if host.door.asks_for_a_key else ""
     sounds = {ending: f"{base}/v1/sessions/{session_id}/audio.{ending}{token}" for ending in ENDINGS}
     found: dict[str, Any] = {"ws": f"ws{base.removeprefix('http')}/v1/stream", "audio": sounds}
+    found["obs"] = f"{base}/obs?session={session_id}{tending}"
     if request.app.state.peers:
         found |= {"offer": f"{base}/v1/offer", "whip": f"{base}/v1/whip/{session_id}"}
         found |= {"whep": f"{base}/v1/whep/{session_id}{token}"}

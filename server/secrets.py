@@ -1,7 +1,8 @@
-"""Who may come in: the operator's key, client secrets that open one session once, listening tokens and resume handles.
+"""Who may come in: the operator's key, client secrets that open one session once, tokens of addresses and resume handles.
 
 Everything that leaves the server is signed with a key that is drawn when it starts, or kept with the checkpoints; nothing else is
-stored but which secrets are still unused. It reads no clock: `now_s`, monotonic, is an argument.
+stored but which secrets are still unused. Tokens of addresses are signed with the operator's key where there is one: OBS keeps an
+address for longer than a server runs. It reads no clock: `now_s`, monotonic, is an argument.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +23,10 @@ SECRET_S = 60
 MOST_SECRETS = 1024
 HANDLE_SPARE_S = 5.0
 """A handle is a second old or two when the connection breaks."""
+SESSION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Of a session that is not named by us."""
+STRETCH = {"n": 2**14, "r": 8, "p": 1}
+"""Of scrypt: 50 ms when a server starts, and so for each guess of whoever has an address and wants the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +50,10 @@ class Invited:
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """Has the token of a session's sound addresses: may hear it, and do nothing else."""
+    """Has a token of a session's addresses: may hear it, and do nothing else. turns: may also look at it and turn it."""
 
     session_id: str
+    turns: bool = False
 
 
 Caller: TypeAlias = Anybody | Operator | Invited | Hearing
@@ -66,6 +73,11 @@ class Door:
         """signing: the key of a server before this one, whose handles are to be good here. epoch_s: when `now_s` was 0."""
         self._api_key, self._resume_window_s = api_key, resume_window_s
         self._signing, self._epoch_s = signing or secrets.token_bytes(32), epoch_s
+        self._lasting = (
+            self._signing
+            if api_key is None
+            else hashlib.scrypt(api_key.encode(), salt=b"cuestream addresses", **STRETCH)
+        )
         self._unused: dict[str, tuple[str, float]] = {}  # bound: MOST_SECRETS, then the oldest goes
 
     @property
@@ -86,8 +98,8 @@ class Door:
         if token is not None and token in self._unused:
             session_id, until_s = self._unused[token]
             return Invited(session_id) if now_s < until_s else Anybody("wrong_token")
-        if token is not None and self.may_listen(heard := token.partition(".")[0], token):
-            return Hearing(heard)
+        if token is not None and (hearing := self._hearing(token)):
+            return hearing
         if self._api_key is None:
             return Operator() if token is None else Anybody("wrong_token")
         if token is None:
@@ -128,10 +140,22 @@ class Door:
 
     def listening(self, session_id: str) -> str:
         """A token for an address: it lets its bearer hear this session, and nothing else."""
-        return f"{session_id}.{self._sign('listen', session_id)}"
+        return f"{session_id}.{self._sign('listen', session_id, self._lasting)}"
+
+    def tending(self, session_id: str) -> str:
+        """The same for a page: its bearer may also look at the session and turn it."""
+        return f"{session_id}.{self._sign('tend', session_id, self._lasting)}"
 
     def may_listen(self, session_id: str, token: str) -> bool:
-        return hmac.compare_digest(token.encode(), self.listening(session_id).encode())
+        hearing = self._hearing(token)
+        return hearing is not None and hearing.session_id == session_id
+
+    def _hearing(self, token: str) -> Hearing | None:
+        session_id = token.partition(".")[0]
+        for made, turns in ((self.listening, False), (self.tending, True)):
+            if hmac.compare_digest(token.encode(), made(session_id).encode()):
+                return Hearing(session_id, turns)
+        return None
 
     def downloading(self, recording_id: str) -> str:
         """The same for the files of a recording; empty where no key is asked for."""
@@ -140,8 +164,8 @@ class Door:
     def may_download(self, recording_id: str, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self._sign("download", recording_id).encode())
 
-    def _sign(self, use: str, text: str) -> str:
-        return _text(hmac.digest(self._signing, f"{use}.{text}".encode(), hashlib.sha256))
+    def _sign(self, use: str, text: str, key: bytes | None = None) -> str:
+        return _text(hmac.digest(key or self._signing, f"{use}.{text}".encode(), hashlib.sha256))
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:

@@ -1993,6 +1993,79 @@ function withStereo(sdp) {
   }
   return lines.join("\r\n");
 }
+
+// src/whep.ts
+var CONNECT_MS3 = 15e3;
+var GONE = /* @__PURE__ */ new Set(["disconnected", "failed", "closed"]);
+var WhepPlayer = class _WhepPlayer {
+  constructor(url, options) {
+    this.url = url;
+    this.options = options;
+    this.peer = new RTCPeerConnection({ iceServers: options.iceServers ?? [], bundlePolicy: "max-bundle" });
+    this.peer.addTransceiver("audio", { direction: "recvonly" });
+    this.tracks = new Promise((found) => this.peer.ontrack = ({ track }) => found(track));
+    this.ended = new Promise((done) => this.end = done);
+  }
+  /** Resolves when nothing is heard any more, whoever ended it. */
+  ended;
+  peer;
+  tracks;
+  resource = null;
+  end;
+  /** url: `urls.whep` of the session. Resolves when the music is there. Throws Refused (404: no such session) or ClientError. */
+  static async open(url, options = {}) {
+    const player = new _WhepPlayer(new URL(url, globalThis.location?.href), options);
+    try {
+      await player.meet();
+    } catch (error) {
+      player.close();
+      throw error;
+    }
+    return player;
+  }
+  /** The `srcObject` of an audio element, or the input of a graph. */
+  music;
+  /** Hear no more, and tell the server so. */
+  close() {
+    const told = this.resource;
+    this.resource = null;
+    this.peer.close();
+    this.end();
+    if (told) void fetch(told, { method: "DELETE", headers: this.headers, keepalive: true }).catch(() => {
+    });
+  }
+  get headers() {
+    const { token } = this.options;
+    return token ? { authorization: `Bearer ${token}` } : {};
+  }
+  /** Our offer, without candidates: the server learns our address when we check its own. */
+  async meet() {
+    const { peer, headers } = this;
+    const { sdp = "" } = await peer.createOffer();
+    const offer = withStereo(sdp);
+    await peer.setLocalDescription({ type: "offer", sdp: offer });
+    const answer = await ask(this.url, { method: "POST", headers: { ...headers, "content-type": "application/sdp" }, body: offer });
+    this.resource = new URL(answer.headers.get("location") ?? "", this.url);
+    await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+    await this.connected();
+    peer.onconnectionstatechange = () => GONE.has(peer.connectionState) && this.close();
+    this.music = new MediaStream([await this.tracks]);
+  }
+  connected() {
+    const { peer } = this;
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new ClientError("WebRTC: no connection")), CONNECT_MS3);
+      const look = () => {
+        if (peer.connectionState === "connected") resolve();
+        else if (peer.connectionState === "failed") reject(new ClientError("WebRTC: no connection"));
+        else return;
+        clearTimeout(late);
+      };
+      peer.onconnectionstatechange = look;
+      look();
+    });
+  }
+};
 export {
   CLOSES,
   COMFORT,
@@ -2025,6 +2098,7 @@ export {
   TooMuch,
   Unreachable,
   Unsupported,
+  WhepPlayer,
   WsTransport,
   camera,
   createSession,

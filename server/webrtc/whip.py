@@ -8,7 +8,6 @@ there is none. A client secret means the session that it was made for, and does 
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -18,15 +17,22 @@ from engine.errors import NoRoom
 from server.gate import TooOften
 from server.host import Draining, Hanging, Host
 from server.hosted import Hosted
-from server.rest import Refused, no_session
-from server.secrets import Anybody, Caller, Hearing, Invited, Operator, bearer, new_session_id
+from server.rest import NAMES, Refused, no_session
+from server.secrets import (
+    SESSION_NAME,
+    Anybody,
+    Caller,
+    Hearing,
+    Invited,
+    Operator,
+    bearer,
+    new_session_id,
+)
 from server.visitors import address_of
 from server.webrtc.asking import SDP, caller_of, check_rate, created, offer_of, peers_of, text_of
 from server.webrtc.offers import WHIP
 from server.webrtc.peers import Peers
 from server.webrtc.publisher import Publisher
-
-NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,8 @@ async def _publish(request: Request) -> Response:
 def _wanted(peers: Peers, token: str | None, request: Request) -> Wanted:
     """Raises Refused."""
     name = request.path_params.get("session_id")
-    if name is not None and not NAME.fullmatch(name):
-        raise Refused(404, "session_not_found", "a session's name has letters, digits, - and _, 64 at most")
+    if name is not None and not SESSION_NAME.fullmatch(name):
+        raise Refused(404, "session_not_found", NAMES)
     if token and (session_id := peers.spent.get(_digest(token))):
         return Wanted(_the_same(session_id, name))
     match _caller(peers.host, token, request):

@@ -142,18 +142,20 @@ def _metrics(served: Served) -> dict[str, float]:
     }
 
 
-def test_the_page_and_everything_it_names_is_here(served: Served) -> None:
-    status, page = ask("GET", served.http + "/")
-    assert status == 200
-    assert "http" not in page.replace("http-equiv", "")  # nothing from elsewhere
-    named, asked = set(re.findall(r"static/([\w.]+)", page)), set[str]()
+def test_the_pages_and_everything_they_name_are_here(served: Served) -> None:
+    named, asked = set[str](), set[str]()
+    for address in ("/", "/obs"):
+        status, page = ask("GET", served.http + address)
+        assert status == 200
+        assert "http" not in page.replace("http-equiv", "")  # nothing from elsewhere
+        named |= set(re.findall(r"static/([\w.]+)", page))
     while waiting := named - asked:
         asked |= waiting
         for name in waiting:
             status, text = ask("GET", f"{served.http}/static/{name}")
             assert status == 200
             named |= set(re.findall(r"""from "\./([\w.]+)";""", str(text)))
-    assert asked | {"index.html"} == {
+    assert asked | {"index.html", "obs.html"} == {
         path.name for path in (Path(__file__).parents[2] / "server" / "static").iterdir()
     }
 

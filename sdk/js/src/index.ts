@@ -17,4 +17,5 @@ export { camera, hide, screen, show } from "./sources.js";
 export { keepTicket, savedTicket, type Ticket } from "./ticket.js";
 export { RtcTransport, type RtcOptions } from "./rtctransport.js";
 export type { Line, LineEnd, Receiver, Transport, Where } from "./transport.js";
+export { WhepPlayer, type WhepOptions } from "./whep.js";
 export { WsTransport } from "./wstransport.js";

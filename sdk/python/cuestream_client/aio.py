@@ -27,6 +27,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from cuestream_client import messages as m
+from cuestream_client import rest
 from cuestream_client.closes import BROKEN, Patience
 from cuestream_client.comeback import Next
 from cuestream_client.errors import ClientError, Closed, Refused, Unreachable
@@ -49,6 +50,7 @@ PATH = "/v1/stream"
 class AsyncClient:
     """See the module. url: ws, wss, http or https; without a path it is /v1/stream. token: goes into a header, never an address.
 
+    name: of the session, so that others can hear it there; the server draws one when it is left out.
     config: what to turn from the start, as `update` takes it. audio: how the music should come, PCM. pictures: how frames travel;
     raw ones where the server allows them. tls: whom to trust at wss, the system's authorities when it is left out.
     """
@@ -58,6 +60,7 @@ class AsyncClient:
         url: str,
         *,
         token: str | None = None,
+        name: str | None = None,
         config: dict[str, Any] | None = None,
         audio: m.AudioFormat | None = None,
         pictures: Form = "jpeg",
@@ -67,7 +70,7 @@ class AsyncClient:
     ) -> None:
         wish = Wish(audio or Wish().audio, m.patch(config or {}))
         self.session = Session(address(url), wish, patience, clock, random.random)
-        self._token, self._tls = token, tls
+        self._token, self._name, self._tls = token, name, tls
         self._pictures = Pictures(pictures)
         self._chunks: Latest[Chunk] = Latest(QUEUED_CHUNKS)  # full: the oldest goes, a gap in the indices
         self._events: Latest[m.ServerMessage | Next] = Latest(QUEUED_EVENTS)  # full: the oldest goes
@@ -246,12 +249,12 @@ class AsyncClient:
 
     async def _connection(self) -> Next:
         """One connection from its beginning to what follows it."""
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else None
         try:
+            token = await self._bearer()
             async with connect(
                 self.session.url,
                 subprotocols=[Subprotocol(m.SUBPROTOCOL)],
-                additional_headers=headers,
+                additional_headers={"Authorization": f"Bearer {token}"} if token else None,
                 ssl=(self._tls or True) if self.session.url.startswith("wss:") else None,
                 compression=None,
                 max_size=MAX_MESSAGE,
@@ -263,6 +266,10 @@ class AsyncClient:
                 if line.subprotocol != m.SUBPROTOCOL:
                     return self.session.refused(400, f"not a server of {m.SUBPROTOCOL}")
                 await self._talk(line)
+        except Refused as error:
+            return self.session.refused(error.code, error.text, error.retry_s)
+        except Unreachable as error:
+            return self.session.refused(None, str(error))
         except InvalidStatus as error:
             status = error.response.status_code
             after = error.response.headers.get("Retry-After", "")
@@ -274,6 +281,12 @@ class AsyncClient:
             return self.session.refused(None, f"{self.session.url}: {error or 'no answer'}")
         code = line.close_code
         return self.session.lost(BROKEN if code is None else code, line.close_reason or "")
+
+    async def _bearer(self) -> str | None:
+        """The token; for a new session with a name the secret that opens it. Raises Refused or Unreachable."""
+        if self._name is None or not self.session.begins:
+            return self._token
+        return await asyncio.to_thread(rest.create, self.session.url, self._name, self._token, self._tls)
 
     async def _talk(self, line: ClientConnection) -> None:
         self.session.opened()

@@ -39,6 +39,7 @@ class Client:
         url: str,
         *,
         token: str | None = None,
+        name: str | None = None,
         config: dict[str, Any] | None = None,
         audio: m.AudioFormat | None = None,
         pictures: Form = "jpeg",
@@ -46,7 +47,14 @@ class Client:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._client = AsyncClient(
-            url, token=token, config=config, audio=audio, pictures=pictures, patience=patience, tls=tls
+            url,
+            token=token,
+            name=name,
+            config=config,
+            audio=audio,
+            pictures=pictures,
+            patience=patience,
+            tls=tls,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="cuestream", daemon=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 from cuestream_client.errors import ClientError, MissingExtra
 from cuestream_client.live import Live, LiveJob
+from cuestream_client.obs.places import Place, find_place
 from cuestream_client.sources import Source
 
 try:
@@ -15,6 +16,8 @@ try:
     from rich.console import Console
 
     from cuestream_client.meters import Meters
+    from cuestream_client.obs.command import ObsPassword, ObsUrl
+    from cuestream_client.obs.command import app as obs_app
 except ImportError as error:
     raise MissingExtra(f"the command needs {error.name}", "cli") from error
 
@@ -31,6 +34,15 @@ def live(
     screen: Annotated[bool, typer.Option("--screen", help="what is seen on the screen")] = False,
     file: Annotated[Path | None, typer.Option(help="a video")] = None,
     url: Annotated[str | None, typer.Option(help="a video's address: http, rtsp, rtmp, ...")] = None,
+    obs: Annotated[bool, typer.Option("--obs", help="the program of OBS, by its websocket")] = False,
+    obs_url: ObsUrl = None,
+    obs_password: ObsPassword = None,
+    session: Annotated[
+        str | None, typer.Option(help="name of the session, for others to hear it: /obs?session=NAME")
+    ] = None,
+    silent: Annotated[
+        bool, typer.Option("--silent", help="play nothing here: the music is heard elsewhere")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="write the music (.wav, .flac) instead of playing it"),
@@ -47,11 +59,11 @@ def live(
         str | None, typer.Option(envvar="CUESTREAM_API_KEY", help="what the server wants to see")
     ] = None,
 ) -> None:
-    """Send a camera, the screen, a file or an address to a server, and play its music. Ctrl-C ends it."""
+    """Send a camera, the screen, a file, an address or OBS to a server, and play its music. Ctrl-C ends it."""
     wanted = {"seed": seed, "guidance": guidance, "key": key, "gain_db": gain}
     config: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
-    job = LiveJob(server, _source(camera, screen, file, url), token, output, device, config, seconds)
-    show(Live(job))
+    source = _source(camera, screen, file, url, find_place(obs_url, obs_password) if obs else None)
+    show(Live(LiveJob(server, source, token, session, silent, output, device, config, seconds)))
 
 
 def show(run: Live) -> None:
@@ -67,14 +79,14 @@ def show(run: Live) -> None:
         run.stop.set()
     board = run.board
     err.print(
-        f"{board.music_s:.1f} s of music for {board.pictures} pictures, {board.underruns} underruns, "
+        f"{board.music_s:.1f} s of music for {board.pictures} pictures, {board.cuts} cuts, {board.underruns} underruns, "
         f"resumed {board.resumed} times{', ' if board.label else ''}{board.label}",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def run(arguments: list[str], name: str) -> int:
+def run(arguments: list[str], name: str, app: typer.Typer = app) -> int:
     """Returns the exit code; what a user can mend is one line and 2."""
     try:
         app(arguments, prog_name=name, standalone_mode=False)
@@ -91,14 +103,21 @@ def run(arguments: list[str], name: str) -> int:
 
 
 def main() -> NoReturn:
-    sys.exit(run(sys.argv[1:], "cuestream-client"))
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["obs"]:
+        sys.exit(run(arguments[1:], "cuestream-client obs", obs_app))
+    sys.exit(run(arguments, "cuestream-client"))
 
 
-def _source(camera: str | None, screen: bool, file: Path | None, url: str | None) -> Source:
+def _source(
+    camera: str | None, screen: bool, file: Path | None, url: str | None, obs: Place | None
+) -> Source | Place:
     given = {"camera": camera, "screen": "" if screen else None, "file": file and str(file), "url": url}
     chosen = [(place, name) for place, name in given.items() if name is not None]
-    if len(chosen) != 1:
-        raise ValueError("say what to look at: one of --camera, --screen, --file and --url")
+    if len(chosen) + (obs is not None) != 1:
+        raise ValueError("say what to look at: one of --camera, --screen, --file, --url and --obs")
+    if obs:
+        return obs
     ((place, name),) = chosen
     if file is not None and not file.is_file():
         raise ValueError(f"{file}: no such file")

@@ -16,9 +16,9 @@ class ProtocolError(ClientError):
 class Refused(ClientError):
     """The server refused and another attempt would not help. `code`: the close code, or the HTTP status."""
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, retry_s: float | None = None) -> None:
         super().__init__(f"refused with {code}: {text}")
-        self.code = code
+        self.code, self.text, self.retry_s = code, text, retry_s
 
 
 class Unreachable(ClientError):

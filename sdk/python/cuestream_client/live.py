@@ -18,11 +18,16 @@ from cuestream_client.client import Client
 from cuestream_client.comeback import Next
 from cuestream_client.errors import ClientError, Closed
 from cuestream_client.music import Chunk
+from cuestream_client.obs.places import Place
+from cuestream_client.obs.watching import watch
 from cuestream_client.recorder import Recorder
 from cuestream_client.session import Playout
+from cuestream_client.silence import Silence
 from cuestream_client.sources import Pace, Source, frames
 from cuestream_client.speaker import Speaker
 
+CREDIT_MS = 1500
+"""More than the server gives by itself: what is late waits in the player, where it is seen and shortened, not at the server."""
 JOIN_S = 5.0
 """A camera may hold its thread for as long as a frame takes."""
 
@@ -40,11 +45,17 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LiveJob:
-    """output: a file instead of the speaker. seconds: stop after so much music, None goes on to the end of the source."""
+    """source: what to look at; a place of OBS is its program. name: of the session, so that others can hear it.
+
+    output: a file instead of the speaker. silent: neither, it is heard elsewhere. seconds: stop after so much music, None goes on
+    to the end of the source.
+    """
 
     url: str
-    source: Source
+    source: Source | Place
     token: str | None = None
+    name: str | None = None
+    silent: bool = False
     output: Path | None = None
     device: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +79,7 @@ class Board:
     age_ms: float | None = None
     latency: m.Latency | None = None
     pictures: int = 0
+    cuts: int = 0
     resumed: int = 0
     said: str = ""
 
@@ -86,6 +98,8 @@ class Board:
         match event:
             case m.State(playback=playback, health=health):
                 self.playback, self.health = playback, health
+            case m.SceneCut():
+                self.cuts += 1
             case m.Latency():
                 self.latency = event
             case m.SessionResumed():
@@ -113,13 +127,21 @@ class Live:
     def run(self) -> None:
         """Raises ClientError; the board is as far as it came."""
         job = self.job
-        with Client(job.url, token=job.token, config=job.config) as client:
-            audio = client.session.audio
-            with Recorder(job.output, audio) if job.output else Speaker(audio, job.device) as sink:
-                client.follow(lambda: sink.playout)
-                self._play(client, sink)
+        with (
+            Client(job.url, token=job.token, name=job.name, config=job.config) as client,
+            self._sink(client) as sink,
+        ):
+            client.follow(lambda: sink.playout)
+            client.credit(CREDIT_MS)
+            self._play(client, sink)
         if self._failure:
             raise self._failure
+
+    def _sink(self, client: Client) -> Recorder | Speaker | Silence:
+        job, audio = self.job, client.session.audio
+        if job.output:
+            return Recorder(job.output, audio)
+        return Silence() if job.silent else Speaker(audio, job.device)
 
     def _play(self, client: Client, sink: Sink) -> None:
         with _thread(lambda: self._watch(client, sink)), _thread(lambda: self._look(client)):
@@ -142,17 +164,29 @@ class Live:
     def _look(self, client: Client) -> None:
         """Frames up; where the source ends the session is ended with its fade, and `_listen` hears the rest."""
         try:
-            for frame in frames(self.job.source, self.stop, self.pace):
-                at_us = client.now_us
-                if client.wants(at_us):
-                    client.show(frame.to_ndarray(format="rgb24"), at_us)
-                    self.board.pictures += 1
+            if isinstance(self.job.source, Place):
+                watch(self.job.source, client, self.stop, self._shown, self._lost)
+            else:
+                self._show(client, self.job.source)
         except Closed:
             return
         except ClientError as error:
             self._failure = error
         with contextlib.suppress(ClientError):
             client.end()
+
+    def _show(self, client: Client, source: Source) -> None:
+        for frame in frames(source, self.stop, self.pace):
+            at_us = client.now_us
+            if client.wants(at_us):
+                client.show(frame.to_ndarray(format="rgb24"), at_us)
+                self._shown()
+
+    def _shown(self) -> None:
+        self.board.pictures += 1
+
+    def _lost(self, why: str) -> None:
+        self.board.said = why
 
     def _watch(self, client: Client, sink: Sink) -> None:
         for event in client.events():

@@ -44,7 +44,7 @@ def render(board: Board) -> Table:
         "latency": "-"
         if latency is None
         else f"{latency.p50_ms:.0f} ms, {latency.p95_ms:.0f} ms for one of twenty, x{latency.real_time_factor:.2f}",
-        "pictures": str(board.pictures),
+        "pictures": f"{board.pictures}, {board.cuts} cuts",
     }
     for name, value in rows.items():
         table.add_row(name, value)

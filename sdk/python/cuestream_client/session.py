@@ -243,6 +243,11 @@ class Session:
     # --- inside
 
     @property
+    def begins(self) -> bool:
+        """Whether the next connection begins a session; it goes on with the one that was otherwise."""
+        return self._handle is None
+
+    @property
     def _resumes(self) -> bool:
         """Whether this connection asked for a session and was not answered yet."""
         return self.state == "greeting" and self._handle is not None
@@ -334,6 +339,8 @@ class Session:
 
     def _go_on(self, resumed: m.SessionResumed) -> None:
         self.outbox.rewind(resumed.consumed_messages)
+        if self._credit:
+            self.outbox.add(self._credit)  # each connection begins with the server's own
         self.counts["resumed"] += 1
         self._opens(resumed)
 

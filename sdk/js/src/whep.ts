@@ -1,0 +1,92 @@
+// Hears a session that others show pictures to: WHEP, one peer connection from its beginning to its end.
+
+import { ClientError } from "./errors.js";
+import { ask } from "./rest.js";
+import { withStereo } from "./rtctransport.js";
+
+const CONNECT_MS = 15_000;
+/** Of `connectionState`; a browser says "disconnected" some seconds after the last word. */
+const GONE = new Set(["disconnected", "failed", "closed"]);
+
+export interface WhepOptions {
+  /** The key, the session's listening token or that of its page; some addresses carry one. */
+  readonly token?: string | undefined;
+  readonly iceServers?: RTCIceServer[];
+}
+
+export class WhepPlayer {
+  /** Resolves when nothing is heard any more, whoever ended it. */
+  readonly ended: Promise<void>;
+  private readonly peer: RTCPeerConnection;
+  private readonly tracks: Promise<MediaStreamTrack>;
+  private resource: URL | null = null;
+  private end!: () => void;
+
+  /** url: `urls.whep` of the session. Resolves when the music is there. Throws Refused (404: no such session) or ClientError. */
+  static async open(url: string | URL, options: WhepOptions = {}): Promise<WhepPlayer> {
+    const player = new WhepPlayer(new URL(url, globalThis.location?.href), options);
+    try {
+      await player.meet();
+    } catch (error) {
+      player.close();
+      throw error;
+    }
+    return player;
+  }
+
+  /** The `srcObject` of an audio element, or the input of a graph. */
+  music!: MediaStream;
+
+  private constructor(
+    private readonly url: URL,
+    private readonly options: WhepOptions,
+  ) {
+    this.peer = new RTCPeerConnection({ iceServers: options.iceServers ?? [], bundlePolicy: "max-bundle" });
+    this.peer.addTransceiver("audio", { direction: "recvonly" });
+    this.tracks = new Promise((found) => (this.peer.ontrack = ({ track }) => found(track)));
+    this.ended = new Promise((done) => (this.end = done));
+  }
+
+  /** Hear no more, and tell the server so. */
+  close(): void {
+    const told = this.resource;
+    this.resource = null;
+    this.peer.close();
+    this.end();
+    if (told) void fetch(told, { method: "DELETE", headers: this.headers, keepalive: true }).catch(() => {});
+  }
+
+  private get headers(): Record<string, string> {
+    const { token } = this.options;
+    return token ? { authorization: `Bearer ${token}` } : {};
+  }
+
+  /** Our offer, without candidates: the server learns our address when we check its own. */
+  private async meet(): Promise<void> {
+    const { peer, headers } = this;
+    const { sdp = "" } = await peer.createOffer();
+    const offer = withStereo(sdp);
+    await peer.setLocalDescription({ type: "offer", sdp: offer });
+    const answer = await ask(this.url, { method: "POST", headers: { ...headers, "content-type": "application/sdp" }, body: offer });
+    this.resource = new URL(answer.headers.get("location") ?? "", this.url);
+    await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+    await this.connected();
+    peer.onconnectionstatechange = () => GONE.has(peer.connectionState) && this.close();
+    this.music = new MediaStream([await this.tracks]);
+  }
+
+  private connected(): Promise<void> {
+    const { peer } = this;
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new ClientError("WebRTC: no connection")), CONNECT_MS);
+      const look = () => {
+        if (peer.connectionState === "connected") resolve();
+        else if (peer.connectionState === "failed") reject(new ClientError("WebRTC: no connection"));
+        else return;
+        clearTimeout(late);
+      };
+      peer.onconnectionstatechange = look;
+      look();
+    });
+  }
+}

@@ -1,0 +1,181 @@
+"""What `cuestream obs setup` changes in OBS: a source with the music in every scene, ducking under the microphone, the service.
+
+Everything may be done again: what is there already is brought to what was asked for, and nothing of somebody else's is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from cuestream_client.obs.connection import Obs, ObsError
+
+BROWSER, MEDIA, COMPRESSOR = "browser_source", "ffmpeg_source", "compressor_filter"
+READS_SCENES = 2
+"""What a page may ask of OBS, of 0 to 5: which scene is shown, and nothing that changes anything."""
+DUCKING = {"ratio": 8.0, "threshold": -36.0, "attack_time": 60, "release_time": 600, "output_gain": 0.0}
+SERVICE = "whip_custom"
+WHIP_SINCE = 30
+SIZE, SMALL = (480, 90), (64, 64)
+"""Pixels of the source with what plays in it, and without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """urls: of the session, as the server says them. scenes: only into these, None is all of them.
+
+    duck: under this input; "" under the first microphone, None under nothing. key: what OBS publishes with; None: leave its
+    service alone.
+    """
+
+    urls: dict[str, Any]
+    name: str = "Cuestream"
+    scenes: tuple[str, ...] | None = None
+    overlay: bool = False
+    quiet: tuple[str, ...] = ()
+    cuts: bool = True
+    monitor: bool = False
+    duck: str | None = ""
+    key: str | None = None
+
+
+def set_up(obs: Obs, wanted: Wanted) -> Iterator[str]:
+    """What was done, a line each. Raises ObsError; what was done until then stays."""
+    version = obs.ask("GetVersion")
+    if wanted.key is not None:
+        _check_whip(obs, wanted, str(version["obsVersion"]))
+    kinds = obs.ask("GetInputKindList")["inputKinds"]
+    kind = BROWSER if BROWSER in kinds else MEDIA
+    settings = browser(wanted) if kind == BROWSER else media(wanted)
+    yield f"OBS {version['obsVersion']}, obs-websocket {version['obsWebSocketVersion']}"
+    yield from _source(obs, wanted, kind, settings)
+    if kind == MEDIA:
+        yield "this OBS has no browser source: the music comes as a stream, a second later, and scenes are not told"
+    if wanted.monitor:
+        monitored = "OBS_MONITORING_TYPE_MONITOR_AND_OUTPUT"
+        obs.ask("SetInputAudioMonitorType", inputName=wanted.name, monitorType=monitored)
+        yield "you hear it too, on OBS's monitoring device"
+    if wanted.duck is not None:
+        yield _duck(obs, wanted.name, wanted.duck)
+    if wanted.key is not None:
+        yield from _publish(obs, wanted, wanted.key)
+
+
+def remove(obs: Obs, name: str) -> str:
+    """Take the source out of all scenes. What OBS streams to stays as it is."""
+    if _kind_of(obs, name) is None:
+        raise ObsError(f"OBS has no source named {name}")
+    obs.ask("RemoveInput", inputName=name)
+    return f"the source {name} is gone from all scenes"
+
+
+def page(wanted: Wanted) -> str:
+    """The address of the browser source."""
+    parts = urlsplit(wanted.urls["obs"])
+    chosen = {
+        "cut": "" if wanted.cuts else "0",
+        "quiet": ",".join(wanted.quiet),
+        "overlay": "1" if wanted.overlay else "",
+    }
+    query = "&".join([parts.query, *(f"{name}={quote(value)}" for name, value in chosen.items() if value)])
+    return urlunsplit(parts._replace(query=query))
+
+
+def browser(wanted: Wanted) -> dict[str, Any]:
+    """Settings of a browser source: its sound through OBS, and never shut down, so that the music goes on in other scenes."""
+    width, height = SIZE if wanted.overlay else SMALL
+    return {
+        "url": page(wanted),
+        "width": width,
+        "height": height,
+        "reroute_audio": True,
+        "shutdown": False,
+        "restart_when_active": False,
+        "webpage_control_level": READS_SCENES,
+        "css": "",
+    }
+
+
+def media(wanted: Wanted) -> dict[str, Any]:
+    """Settings of a media source that stays open; OBS connects again when the session begins anew."""
+    return {
+        "is_local_file": False,
+        "input": wanted.urls["audio"]["ogg"],
+        "input_format": "ogg",
+        "buffering_mb": 1,
+        "reconnect_delay_sec": 1,
+        "restart_on_activate": False,
+        "close_when_inactive": False,
+        "clear_on_media_end": False,
+    }
+
+
+def _source(obs: Obs, wanted: Wanted, kind: str, settings: dict[str, Any]) -> Iterator[str]:
+    scenes = [str(scene["sceneName"]) for scene in reversed(obs.ask("GetSceneList")["scenes"])]
+    if missing := [scene for scene in wanted.scenes or () if scene not in scenes]:
+        raise ObsError(f"OBS has no scene named {missing[0]}; it has {', '.join(scenes)}")
+    chosen = [scene for scene in scenes if wanted.scenes is None or scene in wanted.scenes]
+    there = _kind_of(obs, wanted.name)
+    if there not in (None, kind):
+        raise ObsError(f"OBS has a source named {wanted.name} that is a {there}; choose another --name")
+    if there:
+        obs.ask("SetInputSettings", inputName=wanted.name, inputSettings=settings, overlay=True)
+        yield f"the source {wanted.name} ({kind}) was there and has the address now"
+    for scene in chosen:
+        if there is None:
+            obs.ask(
+                "CreateInput", sceneName=scene, inputName=wanted.name, inputKind=kind, inputSettings=settings
+            )
+            there = kind
+            yield f"the source {wanted.name} ({kind}) is in the scene {scene}"
+        elif obs.find("GetSceneItemId", sceneName=scene, sourceName=wanted.name) is None:
+            obs.ask("CreateSceneItem", sceneName=scene, sourceName=wanted.name)
+            yield f"and in the scene {scene}"
+
+
+def _kind_of(obs: Obs, name: str) -> str | None:
+    inputs = obs.ask("GetInputList")["inputs"]
+    return next((str(found["inputKind"]) for found in inputs if found["inputName"] == name), None)
+
+
+def _duck(obs: Obs, name: str, under: str) -> str:
+    """A compressor whose sidechain is the microphone."""
+    special = obs.ask("GetSpecialInputs")
+    voice = under or next(
+        (special[mic] for mic in ("mic1", "mic2", "mic3", "mic4") if special.get(mic)), None
+    )
+    if voice is None:
+        return "no microphone was found to duck under; name an input with --duck-under"
+    if _kind_of(obs, voice) is None:
+        raise ObsError(f"OBS has no input named {voice} to duck under")
+    settings = {**DUCKING, "sidechain_source": voice}
+    about = {"sourceName": name, "filterName": "Duck under the voice"}
+    if obs.find("GetSourceFilter", **about) is None:
+        obs.ask("CreateSourceFilter", **about, filterKind=COMPRESSOR, filterSettings=settings)
+    else:
+        obs.ask("SetSourceFilterSettings", **about, filterSettings=settings, overlay=True)
+    return f"the music yields to {voice}"
+
+
+def _check_whip(obs: Obs, wanted: Wanted, version: str) -> None:
+    """Raises ObsError before anything is changed."""
+    if "whip" not in wanted.urls:
+        raise ObsError("the server has no WebRTC: pip install 'cuestream[webrtc]' there")
+    if int(version.split(".")[0]) < WHIP_SINCE:
+        raise ObsError(f"OBS {version} cannot publish by WHIP, {WHIP_SINCE} and later can")
+    if obs.ask("GetStreamStatus")["outputActive"]:
+        raise ObsError("OBS is streaming; stop it before its service is changed")
+
+
+def _publish(obs: Obs, wanted: Wanted, key: str) -> Iterator[str]:
+    """OBS streams to our server; the music is not in what it sends, or it would yield to itself."""
+    before = obs.ask("GetStreamServiceSettings")
+    settings = {"server": wanted.urls["whip"], "bearer_token": key}
+    obs.ask("SetStreamServiceSettings", streamServiceType=SERVICE, streamServiceSettings=settings)
+    obs.ask("SetInputAudioTracks", inputName=wanted.name, inputAudioTracks={"1": False})
+    then = before["streamServiceSettings"]
+    was = then.get("service") or then.get("server") or before["streamServiceType"]
+    yield f"Start Streaming publishes to {wanted.urls['whip']} (before: {was})"
+    yield f"{wanted.name} is not on audio track 1, which is what is streamed"

@@ -1,0 +1,64 @@
+"""What a client asks by plain HTTP: a session with a name of its own, and the addresses of one."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from cuestream_client.errors import Refused, Unreachable
+
+ANSWER_S = 10.0
+MOST_BYTES = 1024 * 1024
+STREAM = "/v1/stream"
+
+
+def create(url: str, name: str, token: str | None = None, tls: ssl.SSLContext | None = None) -> str:
+    """The secret that opens a session of this name, once. Raises Refused (409: it is open) or Unreachable."""
+    made = ask("POST", url, "/v1/sessions", {"session_id": name}, token, tls)
+    return str(made["client_secret"]["value"])
+
+
+def addresses(
+    url: str, name: str, token: str | None = None, tls: ssl.SSLContext | None = None
+) -> dict[str, Any]:
+    """Where a session of this name is heard and shown pictures, by kind. Raises Refused or Unreachable."""
+    return ask("GET", url, f"/v1/sessions/{quote(name, safe='')}/urls", None, token, tls)
+
+
+def ask(
+    method: str, url: str, path: str, body: object, token: str | None, tls: ssl.SSLContext | None
+) -> dict[str, Any]:
+    """url: the server, as a client takes it. Returns the answer's JSON."""
+    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(base(url) + path, data, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_S, context=tls) as answer:
+            return dict(json.loads(answer.read(MOST_BYTES)))
+    except urllib.error.HTTPError as error:
+        after = error.headers.get("Retry-After", "")
+        raise Refused(error.code, _said(error), float(after) if after.isdigit() else None) from error
+    except (OSError, ValueError) as error:
+        raise Unreachable(f"{base(url)}: {getattr(error, 'reason', error)}") from error
+
+
+def base(url: str) -> str:
+    """Of the address of a server, or of its websocket. Raises ValueError for what is none."""
+    schemes = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
+    parts = urlsplit(url)
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(f"an address such as http://host:8765 was expected, found {url!r}")
+    path = parts.path.removesuffix(STREAM).rstrip("/")
+    return f"{schemes[parts.scheme]}://{parts.netloc}{path}"
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    text = error.read(MOST_BYTES).decode("utf-8", "replace")
+    try:
+        return str(json.loads(text)["error"]["text"])
+    except (ValueError, KeyError, TypeError):
+        return text.partition("\n")[0] or f"the server answered HTTP {error.code}"

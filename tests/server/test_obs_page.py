@@ -1,0 +1,140 @@
+"""The page for OBS's browser source in a real Chromium, with OBS's own words put into its mouth: events, and the current scene.
+
+OBS's browser is a Chromium that dispatches `obsSceneChanged` with the scene's name, and answers `obsstudio.getCurrentScene`
+(github.com/obsproject/obs-browser, README).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from chromium import Chromium, find_chromium
+from conftest import Serve, Served
+from fake_obs import jpeg
+from test_page import flashing_camera
+
+from cuestream_client import Client, rest
+from engine.synthetic import SyntheticPlayer
+
+pytest.importorskip("aiortc", reason="WebRTC needs cuestream[webrtc]")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        find_chromium() is None,
+        reason="no Chromium: apt-get install chromium, or name one in CUESTREAM_CHROMIUM",
+    ),
+]
+KEY = "a key for tests"
+IN_OBS = (
+    """window.obsstudio = { getCurrentScene: (tell) => tell({ name: %s, width: 1920, height: 1080 }) };"""
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    path, folder = find_chromium(), tmp_path_factory.mktemp("obs")
+    assert path is not None
+    flashing_camera(folder / "camera.y4m")
+    with Chromium(path, folder / "profile", folder / "camera.y4m", (900, 500)) as window:
+        yield window
+
+
+@pytest.fixture
+def keyed(serve: Serve) -> Iterator[Served]:
+    with serve(player=SyntheticPlayer(), api_key=KEY, ice_addresses=("127.0.0.1",)) as served:
+        yield served
+
+
+def open_in_obs(browser: Chromium, url: str, scene: str) -> None:
+    """As a browser source has it: the page is told what OBS shows."""
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=IN_OBS % json.dumps(scene))
+    browser.open("about:blank")  # or only the fragment would be another one
+    browser.open(url)
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
+
+
+def switch(browser: Chromium, scene: str) -> None:
+    detail = json.dumps({"name": scene, "width": 1920, "height": 1080})
+    browser.run(f"dispatchEvent(new CustomEvent('obsSceneChanged', {{ detail: {detail} }}))")
+
+
+def soon(true: Callable[[], object]) -> None:
+    end_s = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def show(served: Served, browser: Chromium, more: str = "") -> str:
+    """The page's address, as an operator asks for it, with other choices in it."""
+    parts = urlsplit(rest.addresses(served.http, "show", KEY)["obs"])
+    return parts._replace(query=parts.query + more).geturl()
+
+
+@pytest.mark.parametrize("via", ["whep", "http"])
+def test_the_page_waits_for_its_session_and_sounds(keyed: Served, browser: Chromium, via: str) -> None:
+    open_in_obs(browser, show(keyed, browser, f"&via={via}&overlay=1"), "Game")
+    browser.until("cuestream.lost")  # nobody has opened it yet
+    with Client(keyed.http, token=KEY, name="show") as client:
+        client.push(jpeg((200, 90, 0), 64, 36))
+        client.play()
+        client.credit(10_000)
+        browser.until("cuestream.connections === 1")
+        assert browser.run("cuestream.via") == via
+        for chunk in client.audio():
+            if chunk.end > 3 * 48_000:
+                break
+        browser.until("cuestream.power() > 0.001")
+        browser.until("document.getElementById('state').textContent === 'playing'")
+        assert browser.run(
+            "document.getElementById('trouble').hidden && document.getElementById('unlock').hidden"
+        )
+    browser.until("cuestream.lost")  # and waits for the next one
+    with Client(keyed.http, token=KEY, name="show"):
+        browser.until("cuestream.connections === 2")
+    browser.open("about:blank")
+    soon(lambda: keyed.on_loop(lambda: not any(hosted.taps for hosted in keyed.host.sessions.values())))
+
+
+def test_another_scene_is_a_cut_and_quiet_scenes_are_quiet(keyed: Served, browser: Chromium) -> None:
+    open_in_obs(browser, show(keyed, browser, "&quiet=Ads%20%26%20more,Chat"), "Game")
+    with Client(keyed.http, token=KEY, name="show") as client:
+        client.push(jpeg((200, 90, 0), 64, 36))
+        client.play()
+        browser.until("cuestream.connections === 1")
+        hosted = keyed.host.find("show")
+        assert hosted is not None
+        soon(lambda: hosted.core.state == "playing")
+        switch(browser, "Cooking")
+        browser.until("cuestream.cuts === 1")
+        switch(browser, "Cooking")  # the same again is nothing
+        switch(browser, "Ads & more")
+        soon(lambda: hosted.core.state == "paused")
+        switch(browser, "Chat")
+        switch(browser, "Game")
+        browser.until("cuestream.cuts === 2")
+        soon(lambda: hosted.core.state in ("waiting", "playing"))
+
+
+def test_a_session_that_begins_in_a_quiet_scene_pauses(keyed: Served, browser: Chromium) -> None:
+    open_in_obs(browser, show(keyed, browser, "&quiet=Chat"), "Chat")
+    with Client(keyed.http, token=KEY, name="show") as client:
+        client.push(jpeg((200, 90, 0), 64, 36))
+        client.play()
+        hosted = keyed.host.find("show")
+        assert hosted is not None
+        soon(lambda: hosted.core.state == "paused")
+
+
+def test_what_is_wrong_with_the_address_is_shown(keyed: Served, browser: Chromium) -> None:
+    for address, said in (
+        ("/obs", "session=NAME"),
+        ("/obs?session=show#token=show.wrong", "session's token is needed"),
+    ):
+        browser.open("about:blank")
+        browser.open(keyed.http + address)
+        browser.until(f"document.getElementById('trouble').textContent.includes({json.dumps(said)})")
