@@ -148,6 +148,16 @@ class Metrics:
             "Pictures left out of outputs that ended",
             registry=registry,
         )
+        self.output_original = Counter(
+            "cuestream_output_original_seconds",
+            "Seconds of original sound in outputs that ended",
+            registry=registry,
+        )
+        self.output_lost_original = Counter(
+            "cuestream_output_lost_original_samples",
+            "Samples of original sound that came too late or too many for outputs that ended, 48 kHz",
+            registry=registry,
+        )
         self.skipped = Counter(
             "cuestream_http_skipped_samples",
             "Samples that a slow HTTP listener or a WebRTC track missed, 48 kHz",

@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from server.hearing import Sound
 from server.host import Host
 from server.hosted import Hosted
 from server.ingest.address import parse
 from server.ingest.checking import FILE
-from server.ingest.pipe import LEVEL, Broken, Job, Kind, Note, Record, read, read_note
+from server.ingest.pipe import SOUND_RATE, Broken, Job, Kind, Note, Record, read, read_note
 from server.protocol import messages as m
 from server.protocol.errors import ErrorCode, quotable
 from server.protocol.media import Kind as Codec
@@ -31,6 +32,8 @@ START_S = 10.0
 """Until Python runs in the worker, on a busy machine."""
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "TZ")
 """What a worker gets of our environment; keys stand in the rest of it."""
+FAR_S = 10.0
+"""The moment of sound is no further from now, whatever a worker says."""
 U32 = 0xFFFFFFFF
 
 State = Literal["connecting", "listening", "playing", "waiting", "ended", "failed", "stopped"]
@@ -151,10 +154,16 @@ class Feeding:
             return Note("failed", f"its worker broke: {error}")
 
     async def _next(self, reader: asyncio.StreamReader, edge: int) -> Record | None:
-        """The next record but levels of sound, which are no sign of pictures."""
-        while (record := await read(reader, edge)) and record.kind is Kind.LEVEL:
-            self._hosted.core.original_level(max(-100.0, min(20.0, LEVEL.unpack(record.payload)[0])))
+        """The next record but those of sound, which are no sign of pictures."""
+        while (record := await read(reader, edge)) and record.kind is Kind.SOUND:
+            self._hear(record)
         return record
+
+    def _hear(self, record: Record) -> None:
+        now_s = self._host.monotonic()
+        begins_s = max(now_s - FAR_S, min(now_s + FAR_S, record.time_us / 1e6))
+        sound = Sound("ingest", Codec.PCM_S16, SOUND_RATE, record.width, record.payload, record.height == 1)
+        self._hosted.original(now_s, sound, begins_s + self._host.settings.picture_age_s)
 
     def _job(self) -> Job:
         settings = self._host.settings

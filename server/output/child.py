@@ -39,7 +39,6 @@ class Child:
         self.told = Report("starting")
         self.opened = False
         """Whether the target has answered, once."""
-        self.left_out = 0
         self._heard = b""
         self._opening_s = float("inf")
         environment = {key: value for key, value in os.environ.items() if key not in SECRETS}
@@ -89,7 +88,6 @@ class Child:
         for line in lines:
             self.told = msgspec.json.decode(line, type=Report)
             self.opened = self.opened or self.told.state == "open"
-            self.left_out = max(self.left_out, self.told.left_out)
             self._opening_s = time.monotonic() if self.told.state == "opening" else float("inf")
         if self.told.error:
             raise Broken(self.told.error)

@@ -22,6 +22,8 @@ START_CODE = b"\x00\x00\x00\x01"
 IDR = 5
 NAL_TYPE = 0x1F
 VP8_INTER = 1
+MOST_SOUNDS = 32
+"""Decoded frames of sound, of 20 ms mostly, that wait for the loop."""
 
 
 def know_profiles() -> None:
@@ -44,7 +46,8 @@ def know_profiles() -> None:
 def bound(receiver: RTCRtpReceiver, most: int, lost: Callable[[int], object]) -> None:
     """Give a receiver that has its track, and has not begun, its queues. lost: see `Backlog`."""
     receiver._RTCRtpReceiver__decoder_queue = Backlog(most, lost)  # type: ignore[attr-defined]
-    receiver.track._queue = Newest()  # type: ignore[attr-defined]
+    most_frames = MOST_SOUNDS if receiver.track.kind == "audio" else 1
+    receiver.track._queue = Newest(most_frames)  # type: ignore[attr-defined]
 
 
 class Backlog(queue.Queue[Any]):
@@ -81,10 +84,14 @@ class Backlog(queue.Queue[Any]):
 
 
 class Newest(asyncio.Queue[Any]):
-    """Decoded frames before whoever looks at them: one, the newest."""
+    """Decoded frames before whoever looks at them: the newest `most`."""
+
+    def __init__(self, most: int = 1) -> None:
+        super().__init__()
+        self._most = most
 
     async def put(self, item: Any) -> None:
-        while not self.empty():  # bound: 1, then the older one goes
+        while self.qsize() >= self._most:  # bound: `most`, then the oldest goes
             self.get_nowait()
         self.put_nowait(item)
 
