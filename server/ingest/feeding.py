@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Coroutine
@@ -128,8 +129,8 @@ class Feeding:
             return await self._follow(process)
         finally:
             process = await starting  # also when it is told to end while it starts
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)  # with what it started
             await process.wait()
 
     async def _follow(self, process: Process) -> Note:
@@ -221,5 +222,6 @@ def _start() -> Coroutine[Any, Any, Process]:
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,
+        start_new_session=True,
         env=kept | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
     )

@@ -10,6 +10,7 @@ import importlib
 import os
 import pkgutil
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -47,7 +48,7 @@ def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     confine(job)
     load_all_of_pyav()
-    outlet = Outlet(OUT, lambda: os._exit(1))
+    outlet = Outlet(OUT, leave)
     Thread(target=_leave_with_the_server, daemon=True).start()
 
     def refuse(error: Forbidden) -> NoReturn:
@@ -89,6 +90,13 @@ def load_all_of_pyav() -> None:
 
 def _leave_with_the_server() -> None:
     sys.stdin.buffer.read()
+    leave()
+
+
+def leave() -> None:
+    """Now, with every process that was started here."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGKILL)
     os._exit(1)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
@@ -30,6 +29,7 @@ from server.protocol.media import Media
 from server.protocol.messages import WarningMessage
 from server.recording.tape import EVERYTHING
 from server.resampling import WIRE_RATE
+from server.srt import NO_PROGRAM, is_there
 
 if TYPE_CHECKING:
     from server.hosted import Hosted
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 SILENT_AFTER_S = 0.1
 STOP_SPARE_S = 5.0
 """How much longer than `finish_s` a server that ends waits for its outputs."""
-NO_SRT = "SRT needs the program ffmpeg on the server's machine: apt-get install ffmpeg"
 
 
 class OutputState(Struct, frozen=True):
@@ -100,8 +99,8 @@ class Outputs:
             gain_db = gain_of(what, original_gain_db)
         except SessionError as error:
             self._refuse(error.code, str(error))
-        if target.srt and shutil.which("ffmpeg") is None:
-            self._refuse("output_off", NO_SRT)
+        if target.srt and not is_there():
+            self._refuse("output_off", NO_PROGRAM)
         output = Output(self, hosted, target, what, delay, gain_db)
         self.running.add(output)
         self._metrics.outputs.set(len(self.running))

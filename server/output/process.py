@@ -20,6 +20,7 @@ from server.output.reel import Reel, samples_of
 from server.output.targets import HLS, Target
 from server.output.wire import Heard, Job, Pictured, Report, Sounded, read
 from server.resampling import WIRE_RATE
+from server.srt import PROGRAM
 
 NICE = 5
 """The engine comes first."""
@@ -28,7 +29,7 @@ ALONE_S = 60
 INTERLEAVE_US = "500000"
 """Sound is not held back for longer to wait for pictures."""
 SRT_SENDER = (
-    "ffmpeg",
+    PROGRAM,
     "-nostdin",
     "-loglevel",
     "quiet",

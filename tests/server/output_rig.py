@@ -126,3 +126,17 @@ def look_until(url: str, key: str | None = None, **fields: Any) -> dict[str, Any
             return dict(state)
         time.sleep(0.02)
     raise TimeoutError(f"waited for {fields}; it is {state}")
+
+
+def beeps_and_flashes(path: Path | str) -> tuple[list[float], list[float]]:
+    """When each begins, in seconds."""
+    began_s, samples = music_of(path)
+    blocks = np.abs(samples[: len(samples) // 480 * 480]).reshape(-1, 480).max(axis=1)
+    levels = np.array([level for _, level in shown_in(path)], np.float32)
+    return [began_s + at_s for at_s in _beginnings(blocks, 0.01)], _beginnings(levels, 1 / 25)
+
+
+def _beginnings(levels: F32, each_s: float) -> list[float]:
+    """When it becomes more than half of the loudest, after less than that for 0.1 s."""
+    high, quiet = levels > levels.max() / 2, int(0.1 / each_s)
+    return [n * each_s for n in range(quiet, len(high)) if high[n] and not high[n - quiet : n].any()]

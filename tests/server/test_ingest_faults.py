@@ -160,7 +160,7 @@ def test_a_worker_does_not_outlive_its_server(films: Path) -> None:
     assert is_gone(int(children[0]))
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/x", "file:none", "srt://example.org:1"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1/x", "file:none", "udp://example.org:1"])
 def test_an_address_that_is_not_read_is_said_at_the_start(url: str) -> None:
     with run("serve", "--model", "synthetic", "--port", "0", "--ingest", url) as process:
         _, said = process.communicate(timeout=30)

@@ -15,7 +15,17 @@ from aiortc import AudioStreamTrack
 from conftest import Serve
 from flashing import FPS, write_video
 from ingest_rig import feed, limits, state_of
-from output_rig import F32, RATE, beeps_from, jump_of, look_until, music_of, picture, shown_in
+from output_rig import (
+    F32,
+    RATE,
+    beeps_and_flashes,
+    beeps_from,
+    jump_of,
+    look_until,
+    music_of,
+    picture,
+    shown_in,
+)
 from rtc_client import Lamp, closing, publisher
 from shell_client import Client, ask
 
@@ -142,12 +152,6 @@ class Voice(AudioStreamTrack):
         return made
 
 
-def beginnings(levels: F32, each_s: float) -> list[float]:
-    """When it becomes more than half of the loudest, after less than that for 0.1 s."""
-    high, quiet = levels > levels.max() / 2, int(0.1 / each_s)
-    return [n * each_s for n in range(quiet, len(high)) if high[n] and not high[n - quiet : n].any()]
-
-
 @pytest.mark.usefixtures("loopback")
 def test_by_whip(serve: Serve, tmp_path: Path) -> None:
     """Five times, and the middle of these: of several pictures one may be late."""
@@ -171,11 +175,7 @@ def test_by_whip(serve: Serve, tmp_path: Path) -> None:
     with serve(outputs=tmp_path, ice_addresses=("127.0.0.1",), player=SyntheticPlayer()) as served:
         one = f"{served.http}/v1/sessions/show"
         asyncio.run(play())
-    began_s, heard = music_of(tmp_path / "a.mkv")
-    blocks = np.abs(heard[: len(heard) // 480 * 480]).reshape(-1, 480).max(axis=1)
-    beeps = [began_s + at_s for at_s in beginnings(blocks, 0.01)]
-    levels = np.array([level for _, level in shown_in(tmp_path / "a.mkv")], np.float32)
-    flashes = beginnings(levels, 1 / 25)
+    beeps, flashes = beeps_and_flashes(tmp_path / "a.mkv")
     sent = np.array(voice.loud_s) - np.array(lamp.lit_s)
     after_s = np.array(beeps) - np.array(flashes) - sent
     print("the beeps are so much after their flashes, s:", after_s.round(3))
