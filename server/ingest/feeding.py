@@ -12,11 +12,11 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from server.environment import of_a_process
 from server.hearing import Sound
 from server.host import Host
 from server.hosted import Hosted
@@ -28,11 +28,8 @@ from server.protocol.errors import ErrorCode, quotable
 from server.protocol.media import Kind as Codec
 from server.protocol.media import Media, Size, StreamId
 
-ROOT = Path(__file__).parents[2]
 START_S = 10.0
 """Until Python runs in the worker, on a busy machine."""
-PASSED_ON = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "TZ")
-"""What a worker gets of our environment; keys stand in the rest of it."""
 FAR_S = 10.0
 """The moment of sound is no further from now, whatever a worker says."""
 U32 = 0xFFFFFFFF
@@ -214,7 +211,6 @@ class Feeding:
 
 def _start() -> Coroutine[Any, Any, Process]:
     """A worker. Its errors are what it says of them; FFmpeg would say more than anybody reads."""
-    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -223,5 +219,5 @@ def _start() -> Coroutine[Any, Any, Process]:
         stdout=PIPE,
         stderr=DEVNULL,
         start_new_session=True,
-        env=kept | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
+        env=of_a_process(),
     )
