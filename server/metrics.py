@@ -102,7 +102,7 @@ class Metrics:
         )
         self.undecoded = Counter(
             "cuestream_webrtc_undecoded_frames",
-            "Frames that were left out since the decoder was slower than the video",
+            "Frames that were left out since the decoder was slower than the video, or the loop than the sound",
             registry=registry,
         )
         self.recordings = Gauge("cuestream_recordings", "Recordings that run", registry=registry)
