@@ -324,7 +324,7 @@ def serve(
     ] = None,
     ingest_port: Annotated[
         list[int] | None,
-        typer.Option(help="a port where RTMP publishers may be waited for; without it none is"),
+        typer.Option(help="a port where RTMP or SRT publishers may be waited for; without it none is"),
     ] = None,
     ingest_private: Annotated[
         bool, typer.Option("--ingest-private", help="also read private addresses and this machine")
@@ -346,7 +346,7 @@ def serve(
     _need_serve()
     from cuestream.players import find_player
     from server.app import make_app
-    from server.ingest.address import Forbidden
+    from server.ingest.address import Forbidden, shown_of
     from server.ingest.limits import IngestLimits
     from server.ingest.standing import feed_of, sound_path
     from server.output.limits import OutputLimits
@@ -368,7 +368,7 @@ def serve(
     try:
         fed = feed_of(ingest, reads) if ingest else None
     except (Forbidden, OSError) as error:
-        raise CuestreamError(f"--ingest {ingest}: {error}") from error
+        raise CuestreamError(f"--ingest {shown_of(ingest or '')}: {error}") from error
     room = RecordingLimits(folder_bytes=int(recordings_gb * GB))
     try:
         settings = Settings(

@@ -14,7 +14,7 @@ from engine.errors import NoRoom
 from server.errors import SessionError
 from server.feed import Feed
 from server.gate import TooOften
-from server.hearing import check_original, level_db
+from server.hearing import Ear, check_original
 from server.host import RETRY_S, Draining, Hanging, Host
 from server.hosted import Hosted
 from server.limiting import Bucket
@@ -49,6 +49,7 @@ class Conversation:
         self._track = track
         self._limits = host.settings.limits
         self._reader = Reader(decode_client, UP, self._limits)
+        self._ear = Ear()
         self._rate = Bucket(self._limits.messages_per_s, self._limits.messages_per_s)
         self.hosted: Hosted | None = None
 
@@ -77,7 +78,7 @@ class Conversation:
             self._host.metrics.frames.labels("taken").inc()
             self.hosted.picture(self._host.monotonic(), media)
         elif media.stream is StreamId.ORIGINAL and media.payload:
-            self.hosted.core.original_level(level_db(media))
+            self.hosted.original(self._host.monotonic(), self._ear.hear(media, self.hosted.original_rate))
 
     def text(self, text: str) -> None:
         if self.hosted:
@@ -129,6 +130,8 @@ class Conversation:
         if hosted is None:
             return
         hosted.consumed = 1
+        if message.original is not UNSET:
+            hosted.original_rate = message.original.sample_rate
         if self._track:
             hosted.join(self._host.monotonic(), self._line, self._track)
         else:

@@ -21,6 +21,7 @@ from server.controls import ChangeNow, Event, Fade
 from server.delivery import AudioOut
 from server.errors import SessionError
 from server.feed import Feed
+from server.hearing import Loudest, Sound, level_db
 from server.kept import About, Kept
 from server.lifetime import CLOSES, Lifetime, Reason
 from server.line import Line
@@ -111,6 +112,8 @@ class Hosted:
         self.kept_consumed = 0
         """Those of them that a server after this one would know."""
         self.form = DEFAULT
+        self.original_rate = WIRE_RATE
+        """Samples a second of the original sound that its client sends."""
         self.revisions = Revisions()
         step_ms = 1000 * core.config.hop / core.config.limits.rate
         self.ages = Ages(step_ms)
@@ -124,7 +127,7 @@ class Hosted:
         """What sends it on, or did."""
         self.feeder: Feeder | None = None
         """What shows it pictures beside its client."""
-        self._house, self._stamps = house, Stamps()
+        self._house, self._stamps, self._loudest = house, Stamps(), Loudest()
         self._life = Lifetime.begin(house.settings.limits, now_s)
         self._second_s = self._ticked_s = now_s
         self._remembering, self._remembered_s = Remembering(step_ms), now_s
@@ -145,6 +148,7 @@ class Hosted:
         hosted = cls(about.session, core, about.config, house, now_s)
         hosted.consumed = hosted.kept_consumed = about.consumed
         hosted.form, hosted.revisions = about.form, Revisions(about.revisions)
+        hosted.original_rate = about.original_rate
         hosted._stamps = Stamps(kept.checkpoint.take, about.pictures)
         hosted._life.began_s -= about.lasted_s
         core.intake.holds = about.config.hold_scene
@@ -165,6 +169,7 @@ class Hosted:
             form=self.form,
             revisions=tuple(self.revisions.made),
             pictures=self._stamps.newest(KEPT_PICTURES),
+            original_rate=self.original_rate,
         )
         shelf.put(Kept(about, checkpoint))
 
@@ -252,6 +257,17 @@ class Hosted:
             self.tape.picture(now_s, media)
         if self.output:
             self.output.picture(now_s, media)
+
+    def original(self, now_s: float, sound: Sound, begins_s: float | None = None) -> None:
+        """The video's own sound: the music steps back under it, and an output may mix it in.
+
+        begins_s: when its first sample was captured, by the same clock; None: it was captured until now.
+        """
+        held_s = 0.0
+        if self.output:
+            self.output.original(now_s, sound, now_s - sound.seconds if begins_s is None else begins_s)
+            held_s = self.output.held_s
+        self.core.original_level(self._loudest.of(now_s, level_db(sound), held_s))
 
     def _show(self, came_s: float, pixels: U8, at_us: int) -> None:
         playout = self.core.playout

@@ -17,6 +17,7 @@ from engine.errors import PackageError
 from server.checkpoint import Checkpoint
 from server.protocol.config import Config
 from server.protocol.messages import AudioFormat
+from server.resampling import WIRE_RATE
 
 MAGIC = b"CUES"
 HEAD = struct.Struct("<4sII")
@@ -36,6 +37,7 @@ class About(msgspec.Struct, frozen=True):
     form: AudioFormat
     revisions: tuple[tuple[int, int, int], ...]
     pictures: tuple[tuple[int, int], ...]
+    original_rate: int = WIRE_RATE
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class Metrics:
         )
         self.undecoded = Counter(
             "cuestream_webrtc_undecoded_frames",
-            "Frames that were left out since the decoder was slower than the video",
+            "Frames that were left out since the decoder was slower than the video, or the loop than the sound",
             registry=registry,
         )
         self.recordings = Gauge("cuestream_recordings", "Recordings that run", registry=registry)
@@ -146,6 +146,16 @@ class Metrics:
         self.output_left_out = Counter(
             "cuestream_output_left_out_pictures",
             "Pictures left out of outputs that ended",
+            registry=registry,
+        )
+        self.output_original = Counter(
+            "cuestream_output_original_seconds",
+            "Seconds of original sound in outputs that ended",
+            registry=registry,
+        )
+        self.output_lost_original = Counter(
+            "cuestream_output_lost_original_samples",
+            "Samples of original sound that came too late or too many for outputs that ended, 48 kHz",
             registry=registry,
         )
         self.skipped = Counter(

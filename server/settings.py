@@ -83,6 +83,11 @@ class Settings:
         return VideoFormat((*codecs, *raw), self.video_fps, self.video_edge)
 
     @property
+    def picture_age_s(self) -> float:
+        """How old what is shown of a video is in the mean, of which so many pictures are looked at: sound is held back by it."""
+        return 0.5 / self.video_fps
+
+    @property
     def told(self) -> SessionLimits:
         """The limits that a client has to know."""
         names = SessionLimits.__struct_fields__

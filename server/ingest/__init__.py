@@ -5,6 +5,7 @@
         ▼                                                           ▼ fetching.py, relay.py: every byte comes through these
       Hosted                                                      address.py: where one may connect to
 
-FFmpeg is given no address to connect to: over HTTP it asks `fetching` for every playlist and segment, over RTSP and RTMP it
-speaks with `relay`, and where these connect to was checked by `address` at that moment.
+FFmpeg's libraries are given no address to connect to: over HTTP they ask `fetching` for every playlist and segment, over RTSP
+and RTMP they speak with `relay`, and where these connect to was checked by `address` at that moment. SRT they do not speak: the
+program `ffmpeg` does, and is given an address in numbers that was checked so (srt.py).
 """

@@ -12,8 +12,9 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
-"""The schemes that are read, and where they are when nothing is said."""
+SRT = "srt"
+PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, SRT: 0}
+"""The schemes that are read, and where they are when nothing is said; SRT is nowhere then."""
 SECURE = frozenset({"https", "rtsps", "rtmps"})
 LOGS_IN = frozenset({"rtsp", "rtsps"})
 """Cameras want a name and a password, and have no other place for them."""
@@ -48,8 +49,8 @@ class Place:
 
     @property
     def shown(self) -> str:
-        """Without name and password."""
-        return self.origin + self.path
+        """Without name and password, and without what SRT is asked for, among it a passphrase."""
+        return self.origin + ("" if self.scheme == SRT else self.path)
 
 
 def parse(url: str) -> Place:
@@ -68,9 +69,20 @@ def parse(url: str) -> Place:
     if at and (parts.scheme not in LOGS_IN or "@" in login):
         raise Forbidden(f"a name and password are not taken in {parts.scheme} addresses")
     if not 0 < port < 65536:
-        raise Forbidden(f"there is no port {port}")
+        raise Forbidden("an SRT address says its port" if parts.port is None else f"there is no port {port}")
+    if parts.scheme == SRT and "#" in url:
+        raise Forbidden("a '#' is written %23 in an SRT address")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Place(parts.scheme, _host(parts.hostname or ""), port, path, login)
+
+
+def shown_of(url: str) -> str:
+    """What may be shown of what somebody wrote, be it an address or not."""
+    scheme, colon, rest = url.partition("://")
+    if scheme.lower() == SRT:
+        rest = rest.partition("?")[0]
+    authority, slash, path = rest.partition("/")
+    return scheme + colon + authority.rpartition("@")[2] + slash + path
 
 
 def _host(host: str) -> str:

@@ -6,8 +6,10 @@ import ipaddress
 from contextlib import suppress
 from pathlib import Path
 
-from server.ingest.address import Forbidden, Place, parse, resolve
+from server.ingest.address import SRT, Forbidden, Place, parse, resolve
 from server.ingest.limits import IngestLimits
+from server.ingest.srt import options_of
+from server.srt import lacking
 
 FILE = "file:"
 
@@ -22,10 +24,14 @@ def check(url: str, listen: bool, limits: IngestLimits) -> None:
         find_file(url, limits.files)
         return
     place = parse(url)
+    if place.scheme == SRT:
+        options_of(place, listen)
     if listen:
         _check_listener(place, limits)
-        return
-    resolve(place, limits.private)
+    else:
+        resolve(place, limits.private)
+    if place.scheme == SRT and (lack := lacking()):
+        raise Forbidden(lack)
 
 
 def find_file(url: str, folder: Path | None) -> Path:
@@ -44,11 +50,11 @@ def find_file(url: str, folder: Path | None) -> Path:
 
 
 def _check_listener(place: Place, limits: IngestLimits) -> None:
-    if place.scheme != "rtmp":
-        raise Forbidden("publishers are waited for by rtmp alone")
+    if place.scheme not in ("rtmp", SRT):
+        raise Forbidden("publishers are waited for by rtmp and srt alone")
     if place.port not in limits.ports:
-        raise Forbidden(f"publishers are not waited for at port {place.port}; see --ingest-ports")
-    if len([part for part in place.path.split("/") if part]) != 2 or "?" in place.path:
+        raise Forbidden(f"publishers are not waited for at port {place.port}; see --ingest-port")
+    if place.scheme == "rtmp" and not _names_a_stream(place.path):
         raise Forbidden("an address for publishers is rtmp://ADDRESS:PORT/APP/KEY")
     try:
         ipaddress.ip_address(place.host)
@@ -56,3 +62,7 @@ def _check_listener(place: Place, limits: IngestLimits) -> None:
         raise Forbidden(
             "publishers are waited for at an address in numbers, 0.0.0.0 is all of them"
         ) from None
+
+
+def _names_a_stream(path: str) -> bool:
+    return len([part for part in path.split("/") if part]) == 2 and "?" not in path

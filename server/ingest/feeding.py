@@ -8,29 +8,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from server.environment import of_a_process
+from server.hearing import Sound
 from server.host import Host
 from server.hosted import Hosted
 from server.ingest.address import parse
 from server.ingest.checking import FILE
-from server.ingest.pipe import LEVEL, Broken, Job, Kind, Note, Record, read, read_note
+from server.ingest.pipe import SOUND_RATE, Broken, Job, Kind, Note, Record, read, read_note
 from server.protocol import messages as m
 from server.protocol.errors import ErrorCode, quotable
 from server.protocol.media import Kind as Codec
 from server.protocol.media import Media, Size, StreamId
 
-ROOT = Path(__file__).parents[2]
 START_S = 10.0
 """Until Python runs in the worker, on a busy machine."""
-PASSED_ON = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "TZ")
-"""What a worker gets of our environment; keys stand in the rest of it."""
+FAR_S = 10.0
+"""The moment of sound is no further from now, whatever a worker says."""
 U32 = 0xFFFFFFFF
 
 State = Literal["connecting", "listening", "playing", "waiting", "ended", "failed", "stopped"]
@@ -125,8 +126,8 @@ class Feeding:
             return await self._follow(process)
         finally:
             process = await starting  # also when it is told to end while it starts
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)  # with what it started
             await process.wait()
 
     async def _follow(self, process: Process) -> Note:
@@ -151,10 +152,16 @@ class Feeding:
             return Note("failed", f"its worker broke: {error}")
 
     async def _next(self, reader: asyncio.StreamReader, edge: int) -> Record | None:
-        """The next record but levels of sound, which are no sign of pictures."""
-        while (record := await read(reader, edge)) and record.kind is Kind.LEVEL:
-            self._hosted.core.original_level(max(-100.0, min(20.0, LEVEL.unpack(record.payload)[0])))
+        """The next record but those of sound, which are no sign of pictures."""
+        while (record := await read(reader, edge)) and record.kind is Kind.SOUND:
+            self._hear(record)
         return record
+
+    def _hear(self, record: Record) -> None:
+        now_s = self._host.monotonic()
+        begins_s = max(now_s - FAR_S, min(now_s + FAR_S, record.time_us / 1e6))
+        sound = Sound("ingest", Codec.PCM_S16, SOUND_RATE, record.width, record.payload, record.height == 1)
+        self._hosted.original(now_s, sound, begins_s + self._host.settings.picture_age_s)
 
     def _job(self) -> Job:
         settings = self._host.settings
@@ -204,7 +211,6 @@ class Feeding:
 
 def _start() -> Coroutine[Any, Any, Process]:
     """A worker. Its errors are what it says of them; FFmpeg would say more than anybody reads."""
-    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -212,5 +218,6 @@ def _start() -> Coroutine[Any, Any, Process]:
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,
-        env=kept | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
+        start_new_session=True,
+        env=of_a_process(),
     )

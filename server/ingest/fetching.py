@@ -13,11 +13,14 @@ from typing import Any, NoReturn
 from urllib.parse import urljoin
 
 from server.ingest.address import Forbidden, Place, connect, parse
+from server.ingest.decrypting import Decrypted
 
 MOST_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HTTP = frozenset({"http", "https"})
 AGENT = "cuestream"
+ENCRYPTED = "crypto+"
+"""Before the address of a segment of HLS with AES-128."""
 
 
 class Fetcher:
@@ -26,9 +29,15 @@ class Fetcher:
     def __init__(self, private: bool, timeout_s: float, refuse: Callable[[Forbidden], NoReturn]) -> None:
         self._private, self._timeout_s, self._refuse = private, timeout_s, refuse
 
-    def open(self, url: str, flags: int, options: dict[str, Any]) -> Body:
-        """As FFmpeg asks for it."""
-        return Body(partial(self._get_or_refuse, url))
+    def open(self, url: str, flags: int, options: dict[str, Any]) -> Body | Decrypted:
+        """As FFmpeg asks for it; what is encrypted it asks for with the key, which it asked for before."""
+        plain = url.removeprefix(ENCRYPTED)
+        body = Body(partial(self._get_or_refuse, plain))
+        if plain == url:
+            return body
+        if int(options.get("offset") or 0):
+            raise OSError("encrypted parts of files are not read")
+        return Decrypted(body, bytes.fromhex(options["key"]), bytes.fromhex(options["iv"]))
 
     def _get_or_refuse(self, url: str, first: int) -> HTTPResponse:
         try:

@@ -13,17 +13,18 @@ class Pace:
 
     def __init__(self, lives: bool) -> None:
         self._lives = lives
-        self._zero_s: float | None = None  # when time 0 is, or would have been, shown
+        self.zero_s: float | None = None
+        """When time 0 is, or would have been, shown; None before the first picture."""
         self.behind_s = 0.0
 
     def wait_s(self, time_s: float, now_s: float) -> float:
         """time_s: of the picture, by its source."""
-        if self._zero_s is None:
-            self._zero_s = now_s - time_s
-        early_s = self._zero_s + time_s - now_s
+        if self.zero_s is None:
+            self.zero_s = now_s - time_s
+        early_s = self.zero_s + time_s - now_s
         self.behind_s = max(0.0, -early_s)
         if early_s > 0 if self._lives else not -BEHIND_S < early_s < AHEAD_S:
-            self._zero_s, early_s = now_s - time_s, 0.0
+            self.zero_s, early_s = now_s - time_s, 0.0
         return 0.0 if self._lives else max(0.0, early_s)
 
 

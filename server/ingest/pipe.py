@@ -1,6 +1,8 @@
 """What a worker writes and the server reads, over a pipe: records of a bounded size, each checked before it is believed.
 
 u8 kind, u8 0, u16 width, u16 height, u32 length, i64 time in microseconds, then `length` bytes
+
+Times are those of the machine's monotonic clock: when a picture is shown, when a stretch of sound begins.
 """
 
 from __future__ import annotations
@@ -15,14 +17,16 @@ import msgspec
 from msgspec import Struct
 
 HEAD = struct.Struct("<BxHHIq")
-LEVEL = struct.Struct("<f")
+SOUND_RATE, SAMPLE_BYTES = 48_000, 2
+CHANNELS = (1, 2)
+MOST_SOUND_BYTES = 32 * 1024
 MOST_NOTE_BYTES = 4096
 MOST_TEXT = 240
 
 
 class Kind(IntEnum):
     PICTURE = 1  # RGB24, rows from the top
-    LEVEL = 2  # of the original sound, dB of full scale, float32
+    SOUND = 2  # the original sound, 16 bits, interleaved; width: channels; height: 1 when it goes on from the one before
     NOTE = 3  # JSON, see Note
     ALIVE = 4  # a picture stands on purpose
 
@@ -95,7 +99,11 @@ def _length(kind: Kind, width: int, height: int, said: int) -> int:
     """What it must be."""
     if kind is Kind.NOTE:
         return min(said, MOST_NOTE_BYTES)
-    return {Kind.PICTURE: width * height * 3, Kind.LEVEL: LEVEL.size, Kind.ALIVE: 0}[kind]
+    if kind is Kind.SOUND:
+        size = SAMPLE_BYTES * max(1, width)
+        fits = width in CHANNELS and height < 2 and 0 < said <= MOST_SOUND_BYTES and said % size == 0
+        return said if fits else -1
+    return {Kind.PICTURE: width * height * 3, Kind.ALIVE: 0}[kind]
 
 
 def read_note(payload: bytes) -> Note:

@@ -11,16 +11,18 @@ import av
 from av.container import InputContainer
 from av.logging import WARNING, Capture, set_level
 
-from server.ingest.address import Forbidden, Place, connect, parse
+from server.ingest.address import SRT, Forbidden, Place, connect, parse
 from server.ingest.checking import FILE, find_file
 from server.ingest.fetching import Fetcher
 from server.ingest.pipe import Job
 from server.ingest.relay import Relay, close_the_process
+from server.ingest.srt import Received, command_of
 
 CONTAINERS = "mov,mp4,matroska,webm,mpegts,mpeg,flv,live_flv,avi,ogg"
 """What a file, or what comes over HTTP, may be; no playlists, no picture sequences, nothing that names other files."""
 PLAYLISTS = f"hls,{CONTAINERS},aac,mp3,webvtt"
 RTMP = "flv"
+MPEG_TS = "mpegts"
 SOON = {"fflags": "nobuffer", "flags": "low_delay", "probesize": "262144", "analyzeduration": "500000"}
 """A live stream is shown as it comes."""
 OTHERS_KEY = ("Unexpected stream", "App field don't match")
@@ -44,6 +46,8 @@ def open_source(job: Job, refuse: Callable[[Forbidden], NoReturn]) -> Source:
     place = parse(job.url)
     if place.scheme in ("http", "https"):
         return _web(place, job, refuse)
+    if place.scheme == SRT:
+        return _srt(place, job)
     return _listener(place, job) if job.listen else _relayed(place, job)
 
 
@@ -88,6 +92,14 @@ def _listener(place: Place, job: Job) -> Source:
         container.close()
         raise OSError("a publisher came with another key")
     close_the_process()
+    return Source(container, lives=True, ends=False)
+
+
+def _srt(place: Place, job: Job) -> Source:
+    first_s = None if job.listen else job.connect_s + job.silence_s
+    received = Received(command_of(place, job), first_s, job.silence_s)
+    close_the_process()
+    container = _open(received, job, SOON | {"format_whitelist": MPEG_TS}, _nothing, form=MPEG_TS)
     return Source(container, lives=True, ends=False)
 
 

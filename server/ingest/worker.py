@@ -10,6 +10,7 @@ import importlib
 import os
 import pkgutil
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import Any, NoReturn
 import av
 import msgspec
 import numpy as np
-from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
 from av.stream import Stream
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -30,7 +30,8 @@ from engine.media.source import audio_stream, reason, video_stream
 from server.ingest.address import Forbidden
 from server.ingest.outlet import Outlet
 from server.ingest.pacing import Pace, Thin
-from server.ingest.pipe import LEVEL, Job, Kind, Note, Record, note
+from server.ingest.pipe import Job, Kind, Note, Record, note
+from server.ingest.sounding import Sounding
 from server.ingest.sources import Source, open_source
 
 OUT = 1
@@ -39,8 +40,6 @@ MOST_BROKEN = 256
 """Packets in a row that cannot be decoded; then it is given up."""
 SLICE_S = 1.0
 """How often the server hears that a picture stands on purpose."""
-LEVELS_PER_S = 20.0
-QUIETEST_DB = -100.0
 BEHIND_S, CAUGHT_UP_S = 1.0, 0.3
 """A decoder that is so late decodes keyframes alone, until it is only so late."""
 
@@ -49,7 +48,7 @@ def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     confine(job)
     load_all_of_pyav()
-    outlet = Outlet(OUT, lambda: os._exit(1))
+    outlet = Outlet(OUT, leave)
     Thread(target=_leave_with_the_server, daemon=True).start()
 
     def refuse(error: Forbidden) -> NoReturn:
@@ -91,11 +90,18 @@ def load_all_of_pyav() -> None:
 
 def _leave_with_the_server() -> None:
     sys.stdin.buffer.read()
+    leave()
+
+
+def leave() -> None:
+    """Now, with every process that was started here."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGKILL)
     os._exit(1)
 
 
 class Showing:
-    """Packets of a source in, pictures and levels out."""
+    """Packets of a source in, pictures and sound out."""
 
     def __init__(self, source: Source, job: Job, outlet: Outlet) -> None:
         self._source, self._job, self._outlet = source, job, outlet
@@ -105,11 +111,10 @@ class Showing:
         self._video.codec_context.thread_count = 1
         self._video.codec_context.options = {"max_pixels": str(job.image_pixels), "flags": "low_delay"}
         self._pace, self._pictures = Pace(source.lives), Thin(job.fps)
-        self._levels, self._scaler = Thin(LEVELS_PER_S), VideoReformatter()
+        self._sounding, self._scaler = Sounding(), VideoReformatter()
         self._broken = self._shown = 0
         self._frame_s = float(1 / (self._video.average_rate or 25))
         self._time_s = 0.0
-        self._begun_s = time.monotonic()
 
     def run(self) -> None:
         """To the end of the video. Raises FFmpegError, OSError, ValueError."""
@@ -152,7 +157,7 @@ class Showing:
         self._hurry()
         if self._pictures.wants(now_s := time.monotonic()):
             self._shown += 1
-            self._outlet.put(self._picture(frame, int(1e6 * (now_s - self._begun_s))))
+            self._outlet.put(self._picture(frame, int(1e6 * now_s)))
 
     def _hurry(self) -> None:
         context, behind_s = self._video.codec_context, self._pace.behind_s
@@ -172,13 +177,10 @@ class Showing:
         return Record(Kind.PICTURE, pixels.shape[1], pixels.shape[0], time_us, pixels.tobytes())
 
     def _hear(self, frame: av.AudioFrame) -> None:
-        """How loud the original sound is, for ducking."""
-        if self._levels.wants(time.monotonic()):
-            (floats,) = AudioResampler("flt").resample(frame)
-            samples = floats.to_ndarray()
-            power = float(np.mean(np.square(samples))) if samples.size else 0.0
-            level_db = 10 * float(np.log10(power)) if np.isfinite(power) and power > 1e-10 else QUIETEST_DB
-            self._outlet.put(Record(Kind.LEVEL, 0, 0, 0, LEVEL.pack(level_db)))
+        """From the first picture on: before it nobody knows when the sound belongs."""
+        if (zero_s := self._pace.zero_s) is not None:
+            for record in self._sounding.records(frame, zero_s):
+                self._outlet.put(record)
 
     def _check(self, width: int, height: int) -> None:
         if width * height > self._job.image_pixels:

@@ -13,18 +13,15 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
+from server.environment import of_a_process
 from server.output.limits import OutputLimits
 from server.output.wire import End, Job, Report, Sent, pack
 
 LOOK_S = 0.1
 COMMAND = (sys.executable, "-m", "server.output.process")
-ROOT = Path(__file__).parents[2]
-SECRETS = ("CUESTREAM_API_KEY",)
-"""Of the environment, that the process has no use for."""
 
 
 class Broken(Exception):
@@ -39,19 +36,14 @@ class Child:
         self.told = Report("starting")
         self.opened = False
         """Whether the target has answered, once."""
-        self.left_out = 0
         self._heard = b""
         self._opening_s = float("inf")
-        environment = {key: value for key, value in os.environ.items() if key not in SECRETS}
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        )
         self._process = subprocess.Popen(
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env=of_a_process(),
             start_new_session=True,  # Ctrl-C is for the server, which finishes it
         )
         assert self._process.stdin is not None
@@ -89,7 +81,6 @@ class Child:
         for line in lines:
             self.told = msgspec.json.decode(line, type=Report)
             self.opened = self.opened or self.told.state == "open"
-            self.left_out = max(self.left_out, self.told.left_out)
             self._opening_s = time.monotonic() if self.told.state == "opening" else float("inf")
         if self.told.error:
             raise Broken(self.told.error)

@@ -23,9 +23,16 @@ class OutputLimits:
     """Music that may wait for a slow target; then a connection is made anew, and a file has failed."""
     waiting_pictures: int = 128
     """Pictures that may wait for it; then the oldest goes and is counted."""
+    waiting_sounds: int = 512
+    """Stretches of original sound that wait for it, the same."""
     held_pictures: int = 512
     held_bytes: int = 64 * 1024 * 1024
     """Pictures that are held back for the delay; then the oldest goes and is counted."""
+    held_sound_s: float = 10.0
+    """Original sound that is held back for the delay; then what is new is left out and counted."""
+    original_late_ms: int = 500
+    """How long after its moment original sound may come and still be heard; the whole output waits for what the delay of the
+    pictures is shorter."""
     connect_s: float = 10.0
     """For a target to answer."""
     stall_s: float = 10.0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
@@ -17,17 +16,20 @@ from msgspec import Struct
 from engine.frames import F32
 from server.delivery import Delivery
 from server.errors import SessionError
+from server.hearing import Sound
 from server.metrics import Metrics
+from server.mixing import LOUDEST_DB, QUIETEST_DB, amplitude
 from server.output.folder import Folder
 from server.output.limits import OutputLimits
 from server.output.sender import Reason, Sender, State, Told
 from server.output.targets import Allowed, Target, What, target_of
-from server.output.wire import Heard, Job, Pictured
+from server.output.wire import Heard, Job, Pictured, Sounded
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.protocol.messages import WarningMessage
 from server.recording.tape import EVERYTHING
 from server.resampling import WIRE_RATE
+from server.srt import NO_PROGRAM, is_there
 
 if TYPE_CHECKING:
     from server.hosted import Hosted
@@ -35,20 +37,25 @@ if TYPE_CHECKING:
 SILENT_AFTER_S = 0.1
 STOP_SPARE_S = 5.0
 """How much longer than `finish_s` a server that ends waits for its outputs."""
-NO_SRT = "SRT needs the program ffmpeg on the server's machine: apt-get install ffmpeg"
 
 
 class OutputState(Struct, frozen=True):
-    """How an output stands. url: without keys. delay_ms: how long the pictures wait, null for music alone."""
+    """How an output stands. url: without keys. delay_ms: how long pictures and their sound wait, null for music alone.
+
+    original_gain_db: of their sound, null for music alone. original_s: seconds of it that are in the result.
+    """
 
     url: str
     what: What
     delay_ms: int | None
+    original_gain_db: float | None
     state: State
     reason: Reason | None
     samples: int
     lost_samples: int
     left_out_pictures: int
+    original_s: int
+    lost_original_samples: int
     reconnects: int
     error: str
 
@@ -73,8 +80,15 @@ class Outputs:
         """What may be done here."""
         return ["file", "hls"] * bool(self._allowed.folder) + ["rtmp", "srt"] * bool(self._allowed.hosts)
 
-    def begin(self, hosted: Hosted, url: str, what: What, delay_ms: int | None) -> Output:
-        """delay_ms: None takes the one after which music knows a picture. Raises SessionError."""
+    def begin(
+        self,
+        hosted: Hosted,
+        url: str,
+        what: What,
+        delay_ms: int | None = None,
+        original_gain_db: float | None = None,
+    ) -> Output:
+        """delay_ms: None takes the one after which music knows a picture. original_gain_db: None is 0. Raises SessionError."""
         if len(self.running) >= self.limits.at_once:
             self._refuse("output_refused", f"{self.limits.at_once} outputs are running, as many as may")
         if hosted.output in self.running:
@@ -82,26 +96,30 @@ class Outputs:
         try:
             target = target_of(url, what, self._allowed)
             delay = delay_of(hosted, what, delay_ms, self.limits.delay_ms)
+            gain_db = gain_of(what, original_gain_db)
         except SessionError as error:
             self._refuse(error.code, str(error))
-        if target.srt and shutil.which("ffmpeg") is None:
-            self._refuse("output_off", NO_SRT)
-        output = Output(self, hosted, target, what, delay)
+        if target.srt and not is_there():
+            self._refuse("output_off", NO_PROGRAM)
+        output = Output(self, hosted, target, what, delay, gain_db)
         self.running.add(output)
         self._metrics.outputs.set(len(self.running))
         output.start()
         return output
 
     def sender(self, output: Output) -> Sender:
-        limits, pictures, delay_ms = self.limits, self._pictures, output.delay_ms
+        limits, delay_ms = self.limits, output.delay_ms
         job = Job(
-            output.target,
-            None if delay_ms is None else delay_ms * WIRE_RATE // 1000,
-            limits.fps,
-            limits.video_kbps,
-            limits.held_pictures,
-            limits.held_bytes,
-            pictures.image_pixels,
+            target=output.target,
+            delay=None if delay_ms is None else delay_ms * WIRE_RATE // 1000,
+            original=amplitude(output.gain_db) if output.mixes and output.gain_db is not None else None,
+            late=limits.original_late_ms * WIRE_RATE // 1000,
+            fps=limits.fps,
+            video_kbps=limits.video_kbps,
+            held_pictures=limits.held_pictures,
+            held_bytes=limits.held_bytes,
+            held_sound=int(limits.held_sound_s * WIRE_RATE),
+            image_pixels=self._pictures.image_pixels,
         )
         loop = asyncio.get_running_loop()
 
@@ -126,6 +144,8 @@ class Outputs:
         self._metrics.output_reconnects.inc(told.reconnects)
         self._metrics.output_lost.inc(told.lost_samples)
         self._metrics.output_left_out.inc(told.left_out_pictures)
+        self._metrics.output_original.inc(told.original_s)
+        self._metrics.output_lost_original.inc(told.lost_original_samples)
 
     async def stop(self) -> None:
         """Finish all of them."""
@@ -139,16 +159,24 @@ class Output:
     """One output of one session: a listener that has a turn in each tick. `ended`: set when everything is sent."""
 
     def __init__(
-        self, outputs: Outputs, hosted: Hosted, target: Target, what: What, delay_ms: int | None
+        self,
+        outputs: Outputs,
+        hosted: Hosted,
+        target: Target,
+        what: What,
+        delay_ms: int | None,
+        gain_db: float | None,
     ) -> None:
-        self.hosted, self.target, self.what, self.delay_ms = hosted, target, what, delay_ms
+        self.hosted, self.target, self.what = hosted, target, what
+        self.delay_ms, self.gain_db = delay_ms, gain_db
         self.ended = asyncio.Event()
         ring = hosted.core.playout.ring
         self._delivery = Delivery(EVERYTHING, ring.end, Counter())
         self._feed = hosted.feed(ring.end)
         self._expected = self._feed.next  # the wire's sample that comes next
         self._at = 0  # the output's sample that comes next
-        self._heard_s: float | None = None
+        self._heard_s: float | None = None  # until when there is sound
+        self._silent = False  # what was put last was no music
         self._sender = outputs.sender(self)
 
     def start(self) -> None:
@@ -160,20 +188,45 @@ class Output:
     def tick(self, now_s: float) -> None:
         self._heard_s = now_s if self._heard_s is None else self._heard_s
         for out in self._delivery.take(self.hosted.core.playout, now_s):
+            if self._silent:
+                self._silence(now_s)
             self._music(*self._feed.push(out))
-            self._heard_s = now_s
-        if (missing_s := now_s - self._heard_s) > SILENT_AFTER_S:
-            self._heard_s = now_s
-            self._put(np.zeros(int(missing_s * WIRE_RATE), np.float32))
+            self._heard_s, self._silent = now_s, False
+        if now_s - self._heard_s > SILENT_AFTER_S:
+            self._silence(now_s)
+            self._silent = True
+
+    def _silence(self, until_s: float) -> None:
+        assert self._heard_s is not None
+        self._put(np.zeros(int((until_s - self._heard_s) * WIRE_RATE), np.float32))
+        self._heard_s = until_s
 
     def picture(self, now_s: float, media: Media) -> None:
-        if self.delay_ms is None:
-            return
+        if self.delay_ms is not None:
+            self._sender.put(Pictured(max(0, self._sample(now_s)), media))
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the original sound is in it, while it runs."""
+        return self.gain_db is not None and self.gain_db > QUIETEST_DB and not self.ended.is_set()
+
+    @property
+    def held_s(self) -> float:
+        """How much later original sound is heard here than it came."""
+        return self.delay_ms / 1000 if self.mixes and self.delay_ms is not None else 0.0
+
+    def original(self, now_s: float, sound: Sound, begins_s: float) -> None:
+        """begins_s: when its first sample was captured."""
+        if self.mixes:
+            early = round((now_s - begins_s) * WIRE_RATE)
+            self._sender.put(Sounded(self._sample(now_s) - early, sound))
+
+    def _sample(self, now_s: float) -> int:
+        """Of the output, that sounds now."""
         playout = self.hosted.core.playout
-        sample = self._at
         if playout.clock:
-            sample += self.hosted.wire_samples(playout.position(now_s)) - self._expected
-        self._sender.put(Pictured(max(0, sample), media))
+            return self._at + self.hosted.wire_samples(playout.position(now_s)) - self._expected
+        return self._at + (0 if self._heard_s is None else int((now_s - self._heard_s) * WIRE_RATE))
 
     def end(self) -> None:
         """Its session is over."""
@@ -199,11 +252,14 @@ class Output:
             self.target.shown,
             self.what,
             self.delay_ms,
+            self.gain_db,
             told.state,
             told.reason,
             told.samples,
             told.lost_samples,
             told.left_out_pictures,
+            told.original_s,
+            told.lost_original_samples,
             told.reconnects,
             told.error,
         )
@@ -230,6 +286,20 @@ def delay_of(hosted: Hosted, what: What, delay_ms: int | None, most: int) -> int
     wanted = answer_ms(hosted) if delay_ms is None else delay_ms
     if not 0 <= wanted <= most:
         raise SessionError("bad_request", f"expected delay_ms from 0 to {most}, found {wanted}")
+    return wanted
+
+
+def gain_of(what: What, gain_db: float | None) -> float | None:
+    """Decibels, None for music alone. Raises SessionError."""
+    if what == "music":
+        if gain_db is not None:
+            said = "original_gain_db is for the sound of pictures: what is 'mixed' then"
+            raise SessionError("bad_request", said)
+        return None
+    wanted = 0.0 if gain_db is None else gain_db
+    if not QUIETEST_DB <= wanted <= LOUDEST_DB:
+        said = f"expected original_gain_db from {QUIETEST_DB:g} to {LOUDEST_DB:g}, found {wanted:g}"
+        raise SessionError("bad_request", said)
     return wanted
 
 

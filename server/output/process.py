@@ -18,7 +18,9 @@ from av.error import FFmpegError
 
 from server.output.reel import Reel, samples_of
 from server.output.targets import HLS, Target
-from server.output.wire import Heard, Job, Pictured, Report, read
+from server.output.wire import Heard, Job, Pictured, Report, Sounded, read
+from server.resampling import WIRE_RATE
+from server.srt import PROGRAM
 
 NICE = 5
 """The engine comes first."""
@@ -27,7 +29,7 @@ ALONE_S = 60
 INTERLEAVE_US = "500000"
 """Sound is not held back for longer to wait for pictures."""
 SRT_SENDER = (
-    "ffmpeg",
+    PROGRAM,
     "-nostdin",
     "-loglevel",
     "quiet",
@@ -62,6 +64,8 @@ class Process:
                 self._reel.heard(message.first, samples_of(message.samples))
             elif isinstance(message, Pictured):
                 self._reel.pictured(message.sample, message.media)
+            elif isinstance(message, Sounded):
+                self._reel.sounded(message.sample, message.sound)
             else:
                 break
             opened = opened or self._told.state == "opening"
@@ -90,10 +94,14 @@ class Process:
         return self._srt.stdin
 
     def _tell(self, state: str) -> None:
-        report = Report(state, self._reel.left_out)
+        report = self.report(state)
         if report != self._told:
             self._told = report
             tell(report)
+
+    def report(self, state: str, error: str = "") -> Report:
+        reel = self._reel
+        return Report(state, reel.left_out, reel.original_samples // WIRE_RATE, reel.lost_original, error)
 
 
 def tell(report: Report) -> None:
@@ -111,13 +119,14 @@ def main() -> int:
     os.nice(NICE)
     job = read(sys.stdin.buffer)
     assert isinstance(job, Job)
+    process = Process(job)
     try:
-        Process(job).run(sys.stdin.buffer)
+        process.run(sys.stdin.buffer)
     except (FFmpegError, OSError, ValueError) as error:
         said = (
             getattr(error, "strerror", None) or type(error).__name__
         )  # the address, with its keys, is not for others
-        tell(Report("error", error=said))
+        tell(process.report("error", said))
         return 1
     return 0
 

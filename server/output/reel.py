@@ -1,9 +1,11 @@
 """Music and pictures as packets of one container, the pictures a constant delay behind the music that sounded when they came.
 
     picture came at sample s ─► held back ─► shown with sample s + delay, whose music knows it
+    original sound of sample s ────────────► mixed with sample s + delay
 
 H.264 is copied from its first keyframe on. Everything else is encoded at a constant rate, the newest picture again where none
-came, so that a stream never dries up. With pictures the result begins where the first one is shown.
+came, so that a stream never dries up. With pictures the result begins where the first one is shown. Original sound may come
+`late`; where that is more than the delay, everything waits for the difference.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from engine.frames import F32
+from server.hearing import Sound, Source
 from server.imaging import CHAINED, Eyes
+from server.output.original import Original, limited
 from server.output.wire import Job
 from server.protocol.limits import Limits
 from server.protocol.media import Flag, Kind, Media
@@ -39,10 +43,24 @@ class Reel:
             deque()
         )  # bound: held_pictures, held_bytes; then the oldest goes
         self._held_bytes = 0
+        self._wait = max(0, job.late - (job.delay or 0)) if job.original is not None else 0
+        self._music: deque[tuple[int, F32]] = deque()  # bound: what `_wait` says, and one block
+        self._originals: dict[Source, Original] = {}  # bound: one of each kind
+        self._sounded = 0  # what is mixed next
         self._began = -1  # the output's sample that is time 0; -1 before it is open
         self._container: Any = None
         self._sound: Any = None
         self._track: Track | None = None
+
+    @property
+    def original_samples(self) -> int:
+        """Of the original sound, that are in the result."""
+        return sum(each.samples for each in self._originals.values())
+
+    @property
+    def lost_original(self) -> int:
+        """And those that came too late, too early or twice."""
+        return sum(each.lost for each in self._originals.values())
 
     def heard(self, first: int, samples: F32) -> None:
         """samples: [n], from `first` on. Pictures that are due by their end are shown."""
@@ -50,10 +68,17 @@ class Reel:
             self._begin(first, None)
         if self._container is None:
             return
-        skipped = max(0, self._began - first)
-        if len(samples) > skipped:
-            self._mux(self._sound.encode(block(samples[skipped:], first + skipped - self._began)))
-        self._show(first + len(samples))
+        self._music.append((first, samples))
+        self._play(first + len(samples) - self._wait)
+
+    def sounded(self, sample: int, sound: Sound) -> None:
+        """sample: of the output, that sounded when the first one of the original sound was captured."""
+        if self._track is None or self._job.delay is None or self._job.original is None:
+            return
+        if sound.source not in self._originals:
+            line = Original(self._job.original, self._sounded, self._job.held_sound)
+            self._originals[sound.source] = line
+        self._originals[sound.source].put(sample + self._job.delay, sound)
 
     def pictured(self, sample: int, media: Media) -> None:
         """sample: of the output, that sounded when the picture came."""
@@ -78,6 +103,7 @@ class Reel:
         """What is due after the last music is shown no more."""
         if self._container is None:
             return
+        self._play(None)
         self._mux(self._sound.encode(None))
         if self._track:
             self._mux(self._track.finish())
@@ -93,6 +119,28 @@ class Reel:
             self._sound.bit_rate = target.bit_rate
         container.start_encoding()
         self._container, self._track, self._began = container, track, began
+        self._sounded = began
+
+    def _play(self, until: int | None) -> None:
+        """The music that ends by then; None: all of it."""
+        while self._music:
+            first, samples = self._music[0]
+            end = first + len(samples)
+            if until is not None and end > until:
+                return
+            self._music.popleft()
+            skipped = max(0, self._began - first)
+            if len(samples) > skipped:
+                mixed = self._mixed(first + skipped, samples[skipped:])
+                self._sounded = end
+                self._mux(self._sound.encode(block(mixed, first + skipped - self._began)))
+            self._show(end)
+
+    def _mixed(self, first: int, samples: F32) -> F32:
+        """[n], or [n, 2] where the original sound is heard."""
+        taken = [each.take(first, len(samples)) for each in self._originals.values()]
+        heard = [original for original in taken if original is not None]
+        return limited(sum(heard, samples[:, None])) if heard else samples
 
     def _show(self, until: int) -> None:
         while self._track and self._held and self._held[0][0] < until:

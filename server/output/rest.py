@@ -19,11 +19,15 @@ STATUS = {"bad_request": 400, "output_forbidden": 403}
 
 
 class Push(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /v1/sessions/{id}/output. delay_ms: how long pictures wait; left out, until music knows them."""
+    """Body of POST /v1/sessions/{id}/output. delay_ms: how long pictures and their sound wait; left out, until music knows them.
+
+    original_gain_db: of the sound that comes with the pictures; -60 leaves it out.
+    """
 
     url: str
     what: What = "music"
     delay_ms: int | None = None
+    original_gain_db: float | None = None
 
 
 async def begin(request: Request) -> Response:
@@ -33,7 +37,8 @@ async def begin(request: Request) -> Response:
     if len(hosted.taps) >= MOST_LISTENERS:
         raise Refused(409, "output_refused", f"{MOST_LISTENERS} listeners are here already")
     try:
-        output = host_of(request).outputs.begin(hosted, wanted.url, wanted.what, wanted.delay_ms)
+        outputs = host_of(request).outputs
+        output = outputs.begin(hosted, wanted.url, wanted.what, wanted.delay_ms, wanted.original_gain_db)
     except SessionError as error:
         raise Refused(STATUS.get(error.code, 409), error.code, str(error)) from None
     return JSONResponse(msgspec.to_builtins(output.state), 201, {"cache-control": "no-store"})

@@ -7,7 +7,7 @@ meanwhile is counted. A file that breaks has failed, with what was written.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from threading import Condition, Thread
@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from server.output.child import Broken, Child
 from server.output.folder import Folder
 from server.output.limits import OutputLimits
-from server.output.wire import Heard, Job, Pictured
+from server.output.wire import Heard, Job, Pictured, Report, Sounded
 from server.resampling import WIRE_RATE
 
 Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
@@ -27,19 +27,25 @@ FULL = {
     "quota": "the folder of outputs is full",
     "disk": "too little is free on the disk of the outputs",
 }
+Item: TypeAlias = Heard | Pictured | Sounded
 FETCH_S = 0.2
 """How often the process is heard when there is nothing to say to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How an output stands. samples: given to the process. lost_samples: not sent to anybody, at least. error: the newest."""
+    """How an output stands. samples: given to the process. lost_samples: not sent to anybody, at least. error: the newest.
+
+    original_s: seconds of original sound that are in it.
+    """
 
     state: State = "connecting"
     reason: Reason | None = None
     samples: int = 0
     lost_samples: int = 0
     left_out_pictures: int = 0
+    original_s: int = 0
+    lost_original_samples: int = 0
     reconnects: int = 0
     error: str = ""
 
@@ -51,15 +57,16 @@ class Sender:
         self, job: Job, limits: OutputLimits, folder: Folder | None, tell: Callable[[Told], None]
     ) -> None:
         self._job, self._limits, self._folder, self._tell = job, limits, folder, tell
-        self._waiting: deque[Heard | Pictured] = deque()  # bound: waiting_s of music, waiting_pictures
-        self._waiting_samples = self._waiting_pictures = 0
+        self._waiting: deque[Item] = deque()  # bound: waiting_s of music, and `_most` of the others
+        self._most = {Pictured: limits.waiting_pictures, Sounded: limits.waiting_sounds}
+        self._waiting_samples, self._waiting_others = 0, Counter[type[Item]]()
         self._change = Condition()
         self._takes, self._slow = True, False
         self._reason: Reason | None = None
         self._due_s = float("inf")
         self._told = Told()
-        self._taken: deque[Heard | Pictured] = deque()  # out of it, not yet sent
-        self._left_out = 0  # here and by processes that are gone
+        self._taken: deque[Item] = deque()  # out of it, not yet sent
+        self._past = Report("")  # what was left out here, and all that processes counted that are gone
         self._thread = Thread(target=self._run, name="output", daemon=True)
 
     @property
@@ -71,7 +78,7 @@ class Sender:
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, item: Heard | Pictured) -> None:
+    def put(self, item: Item) -> None:
         """Nothing is taken any more once it is finishing, or while there is no connection."""
         with self._change:
             if self._reason is not None:
@@ -84,9 +91,9 @@ class Sender:
                 self._waiting_samples += len(item.samples) // BYTES
                 self._slow = self._slow or self._waiting_samples > self._limits.waiting_s * WIRE_RATE
             else:
-                self._waiting_pictures += 1
-                if self._waiting_pictures > self._limits.waiting_pictures:
-                    self._drop_picture()
+                self._waiting_others[type(item)] += 1
+                if self._waiting_others[type(item)] > self._most[type(item)]:
+                    self._drop_oldest(type(item))
             self._change.notify()
 
     def finish(self, reason: Reason) -> None:
@@ -114,7 +121,7 @@ class Sender:
                 self._reason = self._reason or reason
                 self._waiting.clear()
             state: State = "failed" if error else "finished"
-            self._note(state=state, reason=reason, error=error, left_out_pictures=self._left_out)
+            self._note(state=state, reason=reason, error=error, **_counts(self._past))
             self._tell(self.told)
 
     def _work(self) -> tuple[Reason, str]:
@@ -132,7 +139,7 @@ class Sender:
             finally:
                 if child:
                     child.end()
-                    self._left_out += child.left_out
+                    self._count_past(child.told)
             if child and child.opened:
                 pause_s, well_s = self._limits.retry_s, time.monotonic()
             self._break_off()
@@ -174,11 +181,12 @@ class Sender:
             self._empty_into(self._taken)
             return self._reason
 
-    def _empty_into(self, taken: deque[Heard | Pictured]) -> None:
+    def _empty_into(self, taken: deque[Item]) -> None:
         """Called with the lock."""
         taken.extend(self._waiting)
         self._waiting.clear()
-        self._waiting_samples = self._waiting_pictures = 0
+        self._waiting_samples = 0
+        self._waiting_others.clear()
 
     def _break_off(self) -> None:
         """Nothing is taken until the next try."""
@@ -190,7 +198,7 @@ class Sender:
 
     def _pause(self, pause_s: float, error: str) -> Reason | None:
         """Wait for the next try; the reason to end instead."""
-        self._note(state="waiting", error=error, left_out_pictures=self._left_out)
+        self._note(state="waiting", error=error, **_counts(self._past))
         with self._change:
             if self._change.wait_for(lambda: self._reason, pause_s):
                 return self._reason
@@ -198,27 +206,47 @@ class Sender:
         self._note(state="connecting", reconnects=self._told.reconnects + 1)
         return None
 
-    def _count(self, item: Heard | Pictured | None, child: Child) -> None:
+    def _count(self, item: Item | None, child: Child) -> None:
         samples = len(item.samples) // BYTES if isinstance(item, Heard) else 0
-        left_out = self._left_out + child.left_out
         state: State = "sending" if child.opened else "connecting"
-        self._note(state=state, samples=self._told.samples + samples, left_out_pictures=left_out)
+        self._note(state=state, samples=self._told.samples + samples, **_counts(_sum(self._past, child.told)))
 
-    def _lose(self, items: Iterable[Heard | Pictured]) -> None:
+    def _lose(self, items: Iterable[Item]) -> None:
         """They are sent to nobody. Called with the lock."""
-        samples = 0
+        samples = pictures = original = 0
         for item in items:
             samples += len(item.samples) // BYTES if isinstance(item, Heard) else 0
-            self._left_out += isinstance(item, Pictured)
+            pictures += isinstance(item, Pictured)
+            original += int(item.sound.seconds * WIRE_RATE) if isinstance(item, Sounded) else 0
+        self._count_past(Report("", pictures, 0, original))
         self._told = replace(self._told, lost_samples=self._told.lost_samples + samples)
 
-    def _drop_picture(self) -> None:
-        """The oldest one. Called with the lock."""
-        place = next(n for n, item in enumerate(self._waiting) if isinstance(item, Pictured))
+    def _count_past(self, report: Report) -> None:
+        with self._change:
+            self._past = _sum(self._past, report)
+
+    def _drop_oldest(self, kind: type[Item]) -> None:
+        """Called with the lock."""
+        place = next(n for n, item in enumerate(self._waiting) if isinstance(item, kind))
+        self._lose((self._waiting[place],))
         del self._waiting[place]
-        self._waiting_pictures -= 1
-        self._left_out += 1
+        self._waiting_others[kind] -= 1
 
     def _note(self, **changes: Any) -> None:
         with self._change:
             self._told = replace(self._told, **changes)
+
+
+def _sum(one: Report, other: Report) -> Report:
+    """Of the counts alone."""
+    original_s, lost = one.original_s + other.original_s, one.lost_original + other.lost_original
+    return Report("", one.left_out + other.left_out, original_s, lost)
+
+
+def _counts(report: Report) -> dict[str, int]:
+    """By their names here."""
+    return {
+        "left_out_pictures": report.left_out,
+        "original_s": report.original_s,
+        "lost_original_samples": report.lost_original,
+    }

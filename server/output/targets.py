@@ -16,6 +16,7 @@ import msgspec
 from engine.media.output import TARGETS
 from server.errors import SessionError
 from server.recording.film import FRAGMENTS
+from server.srt import OPTIONS
 
 What: TypeAlias = Literal["music", "mixed"]
 LONGEST_URL = 1024
@@ -24,8 +25,6 @@ PRINTED = re.compile(r"[!-~]+")
 AUTHORITY = re.compile(r"(?:[^@/\\?#]*@)?(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 """Of which FFmpeg takes the same host as we do."""
 ANY_HOST = "*"
-SRT_OPTIONS = frozenset({"streamid", "passphrase", "pbkeylen", "latency"})
-"""Those that do not turn a caller into a listener or say how the line is opened."""
 PLAYLIST = "index.m3u8"
 SEGMENT_S = 2
 FLV, MPEGTS, HLS = "flv", "mpegts", "hls"
@@ -98,9 +97,9 @@ def _server(url: str, hosts: tuple[str, ...]) -> Target:
 
 def _check_srt(query: str, port: int | None) -> None:
     names = {name for name, _ in parse_qsl(query, keep_blank_values=True)}
-    if port is None or names - SRT_OPTIONS:
+    if port is None or names - OPTIONS:
         raise SessionError(
-            "bad_request", f"expected srt://HOST:PORT, with no options but {', '.join(sorted(SRT_OPTIONS))}"
+            "bad_request", f"expected srt://HOST:PORT, with no options but {', '.join(sorted(OPTIONS))}"
         )
 
 

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from server.hearing import Sound
 from server.output.targets import Target
 from server.protocol.media import Media
 
@@ -14,14 +15,20 @@ LENGTH = struct.Struct("<I")
 
 
 class Job(msgspec.Struct, frozen=True, tag="job"):
-    """The first message. delay: samples that pictures are held back, None for music alone."""
+    """The first message. delay: samples that pictures and their sound are held back, None for music alone.
+
+    original: what their sound is multiplied by, None where it is left out. late: samples that it may come after its moment.
+    """
 
     target: Target
     delay: int | None
+    original: float | None
+    late: int
     fps: int
     video_kbps: int
     held_pictures: int
     held_bytes: int
+    held_sound: int
     image_pixels: int
 
 
@@ -39,20 +46,32 @@ class Pictured(msgspec.Struct, frozen=True, tag="pictured"):
     media: Media
 
 
+class Sounded(msgspec.Struct, frozen=True, tag="sounded"):
+    """sample: of the output, that sounded when the first one of the original sound was captured."""
+
+    sample: int
+    sound: Sound
+
+
 class End(msgspec.Struct, frozen=True, tag="end"):
     """Nothing follows: finish."""
 
 
 class Report(msgspec.Struct, frozen=True):
-    """opened: whether the target has answered. error: why it is over; empty while it is not."""
+    """left_out: pictures. original_s, lost_original: of the original sound, seconds that are in it and samples that are not.
+
+    error: why it is over; empty while it is not.
+    """
 
     state: str
     """opening, open, done, error."""
     left_out: int = 0
+    original_s: int = 0
+    lost_original: int = 0
     error: str = ""
 
 
-Sent = Job | Heard | Pictured | End
+Sent = Job | Heard | Pictured | Sounded | End
 _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Sent)
 
 

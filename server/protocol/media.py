@@ -71,7 +71,7 @@ class Flag(IntFlag):
 class StreamId(IntEnum):
     VIDEO = 0
     ORIGINAL = 1
-    """The video's own sound: never stored, the music ducks under it."""
+    """The video's own sound: never stored, the music ducks under it, outputs with pictures have it."""
     MUSIC = 2
 
 

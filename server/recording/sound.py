@@ -43,8 +43,9 @@ class Sound:
 
 
 def block(samples: F32, first: int) -> av.AudioFrame:
-    """The sixteen bits that are sent, as FFmpeg takes them. first: the index of the first sample."""
-    stereo = np.ascontiguousarray(pcm16(samples, CHANNELS).reshape(1, -1))
-    frame = av.AudioFrame.from_ndarray(stereo, format="s16", layout="stereo")
+    """The sixteen bits that are sent, as FFmpeg takes them. samples: [n] or [n, 2]. first: the index of the first sample."""
+    whole = pcm16(samples, CHANNELS) if samples.ndim == 1 else np.hstack([pcm16(s, 1) for s in samples.T])
+    packed = np.ascontiguousarray(whole.reshape(1, -1))
+    frame = av.AudioFrame.from_ndarray(packed, format="s16", layout="stereo")
     frame.sample_rate, frame.pts, frame.time_base = WIRE_RATE, first, Fraction(1, WIRE_RATE)
     return frame

@@ -65,7 +65,7 @@ class Browser:
             host, self._line, token, address, lambda feed: Airing(feed, self.music)
         )
         self._channel = Channel(self._line, self._conversation, host.settings.peers.channel_bytes)
-        self._incoming = Incoming(host, self._shown)
+        self._incoming = Incoming(host, self._shown, "offer")
 
     def take(self, peer: Peer, track: MediaStreamTrack) -> None:
         peer.work(self._incoming.take(track))

@@ -1,4 +1,4 @@
-"""What comes in on the tracks of a peer: pictures for the session's eyes, and how loud the original sound is.
+"""What comes in on the tracks of a peer: pictures for the session's eyes, and the original sound.
 
 aiortc decodes every frame, since each needs the ones before it. Of those only so many are looked at as the player wants, the
 newest each time: it is made small in a thread of the pool and then goes the way of every picture, through the session's mailbox.
@@ -15,12 +15,17 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from server.hearing import level_db
+from server.hearing import Sound, Source
 from server.host import Host
 from server.hosted import Hosted
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Kind, Media, Size, StreamId
 from server.protocol.values import U32
+
+HELD_FRAMES = 4
+"""aiortc gives a frame of sound when so many more have come (`JitterBuffer(prefetch=4)`)."""
+PICTURE_HELD_S = 1 / 30
+"""And a picture when the next one begins to come; this is how long that takes mostly."""
 
 Where = Callable[[], Hosted | None]
 """Gives the session that the peer belongs to now, None while or when it has none."""
@@ -29,8 +34,8 @@ Where = Callable[[], Hosted | None]
 class Incoming:
     """The tracks of one peer."""
 
-    def __init__(self, host: Host, where: Where) -> None:
-        self._host, self._where = host, where
+    def __init__(self, host: Host, where: Where, source: Source) -> None:
+        self._host, self._where, self._source = host, where, source
         self._smaller = Smaller(host.settings.video_edge)
         self._seq = 0
 
@@ -66,11 +71,22 @@ class Incoming:
         hosted.picture(came_s, media)
 
     async def _sound(self, track: MediaStreamTrack) -> None:
+        next_pts = None
         while True:
             frame = await track.recv()
-            if (hosted := self._where()) and isinstance(frame, av.AudioFrame):
-                samples = frame.to_ndarray().tobytes()
-                hosted.core.original_level(level_db(Media(Kind.PCM_S16, StreamId.ORIGINAL, 0, 0, samples)))
+            if not isinstance(frame, av.AudioFrame):
+                continue
+            goes_on, next_pts = frame.pts == next_pts, (frame.pts or 0) + frame.samples
+            if hosted := self._where():
+                self._hear(hosted, frame, goes_on)
+
+    def _hear(self, hosted: Hosted, frame: av.AudioFrame, goes_on: bool) -> None:
+        """16 bits, interleaved, as all of aiortc's decoders give them."""
+        now_s, samples = self._host.monotonic(), frame.to_ndarray().tobytes()
+        channels = frame.layout.nb_channels
+        sound = Sound(self._source, Kind.PCM_S16, frame.sample_rate, channels, samples, goes_on)
+        began_s = now_s - (1 + HELD_FRAMES) * sound.seconds
+        hosted.original(now_s, sound, began_s + PICTURE_HELD_S + self._host.settings.picture_age_s)
 
 
 class Smaller:

@@ -25,6 +25,8 @@ class PeerLimits:
     """Of one peer, by its offer and trickled; each may be probed by us. Those beyond are left out."""
     encoded_frames: int = 30
     """That wait for the decoder; when it is slower, they go, and a keyframe is asked for."""
+    decoded_sounds: int = 32
+    """Frames of original sound, of 20 ms mostly, that wait for the loop; then the oldest goes."""
     waiting_ms: int = 500
     """Music that waits to be sent; then the oldest goes."""
     channel_bytes: int = 256 * 1024

@@ -45,7 +45,7 @@ class Peer:
         monotonic: Callable[[], float],
         undecoded: Callable[[int], object],
     ) -> None:
-        """undecoded: told how many frames the decoder was too slow for."""
+        """undecoded: told how many frames the decoder was too slow for, or the loop for their sound."""
         self.id, self.etag = secrets.token_urlsafe(16), f'"{secrets.token_hex(8)}"'
         self.offer, self.ended, self._left = offer, "", False
         servers = [RTCIceServer(uri) for uri in ice_servers]
@@ -170,7 +170,7 @@ class Peer:
 
     def _bound(self, track: MediaStreamTrack) -> None:
         receiver = next(r for r in self.connection.getReceivers() if r.track is track)
-        bound(receiver, self._limits.encoded_frames, self._lost_frames)
+        bound(receiver, self._limits, self._lost_frames, lambda: self._undecoded(1))
 
     def _lost_frames(self, count: int) -> None:
         self._undecoded(count)

@@ -23,7 +23,7 @@ LOOK_S = 1.0
 class Publisher:
     def __init__(self, peers: Peers) -> None:
         self._peers, self._host = peers, peers.host
-        self._incoming = Incoming(peers.host, self._shown)
+        self._incoming = Incoming(peers.host, self._shown, "whip")
         self._hosted: Hosted | None = None
         self._peer: Peer | None = None
 

@@ -16,6 +16,8 @@ from typing import Any
 from aiortc import RTCRtpCodecParameters, RTCRtpReceiver
 from aiortc.codecs import CODECS
 
+from server.webrtc.limits import PeerLimits
+
 PROFILES = {110: "4d001f", 112: "64001f", 114: "640c1f"}
 """Main, high and constrained high, by the payload types that nothing else has; an answer uses those of its offer."""
 START_CODE = b"\x00\x00\x00\x01"
@@ -41,10 +43,14 @@ def know_profiles() -> None:
             )
 
 
-def bound(receiver: RTCRtpReceiver, most: int, lost: Callable[[int], object]) -> None:
-    """Give a receiver that has its track, and has not begun, its queues. lost: see `Backlog`."""
-    receiver._RTCRtpReceiver__decoder_queue = Backlog(most, lost)  # type: ignore[attr-defined]
-    receiver.track._queue = Newest()  # type: ignore[attr-defined]
+def bound(
+    receiver: RTCRtpReceiver, limits: PeerLimits, lost: Callable[[int], object], unheard: Callable[[], object]
+) -> None:
+    """Give a receiver that has its track, and has not begun, its queues. lost: see `Backlog`. unheard: called for each frame of
+    sound that went."""
+    decoded = Newest(limits.decoded_sounds, unheard) if receiver.track.kind == "audio" else Newest()
+    receiver._RTCRtpReceiver__decoder_queue = Backlog(limits.encoded_frames, lost)  # type: ignore[attr-defined]
+    receiver.track._queue = decoded  # type: ignore[attr-defined]
 
 
 class Backlog(queue.Queue[Any]):
@@ -81,11 +87,17 @@ class Backlog(queue.Queue[Any]):
 
 
 class Newest(asyncio.Queue[Any]):
-    """Decoded frames before whoever looks at them: one, the newest."""
+    """Decoded frames before whoever looks at them: the newest `most`. gone: called for each that went."""
+
+    def __init__(self, most: int = 1, gone: Callable[[], object] | None = None) -> None:
+        super().__init__()
+        self._most, self._gone = most, gone
 
     async def put(self, item: Any) -> None:
-        while not self.empty():  # bound: 1, then the older one goes
+        while self.qsize() >= self._most:  # bound: `most`, then the oldest goes
             self.get_nowait()
+            if self._gone:
+                self._gone()
         self.put_nowait(item)
 
 

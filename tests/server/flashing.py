@@ -20,15 +20,16 @@ def write_video(
     form: str | None = None,
     real_time: bool = False,
     loud: bool = False,
+    beeps: bool = False,
     **options: str,
 ) -> None:
-    """Dark for a second, then bright for one, and so on; at FPS pictures a second."""
+    """Dark for a second, then bright for one, and so on; at FPS pictures a second. beeps: it is loud only while it is bright."""
     with av.open(str(path), "w", format=form, options=options) as container:
         stream: Any = container.add_stream(
             "libx264", rate=FPS, options={"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
         )
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        sound: Any = container.add_stream("aac", rate=RATE, layout="mono") if loud else None
+        sound: Any = container.add_stream("aac", rate=RATE, layout="mono") if loud or beeps else None
         begun_s = time.monotonic()
         for number in range(pictures):
             pixels = np.full((48, 64, 3), 20 if number // FPS % 2 == 0 else 230, np.uint8)
@@ -38,16 +39,16 @@ def write_video(
                 time.sleep(max(0.0, begun_s + number / FPS - time.monotonic()))
             container.mux(stream.encode(frame))
             if sound:
-                container.mux(sound.encode(_tone(number)))
+                container.mux(sound.encode(_tone(number, loud or number // FPS % 2 == 1)))
         container.mux(stream.encode(None))
         if sound:
             container.mux(sound.encode(None))
 
 
-def _tone(number: int) -> av.AudioFrame:
+def _tone(number: int, loud: bool) -> av.AudioFrame:
     """The sound of one picture, half of full scale."""
     count = RATE // FPS
-    samples = 0.5 * np.sin(np.arange(number * count, (number + 1) * count) * 0.1)
+    samples = 0.5 * loud * np.sin(np.arange(number * count, (number + 1) * count) * 0.1)
     frame = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], format="fltp", layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = RATE, number * count, Fraction(1, RATE)
     return frame

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from shell_client import PATIENCE_S, ask
 
+from server.hearing import Sound, Source
 from server.output.limits import OutputLimits
 from server.output.targets import Allowed, What, target_of
 from server.output.wire import Job
@@ -25,17 +26,31 @@ ENCODERS = {
 }
 
 
-def job_of(url: str, what: What, allowed: Allowed, delay: int = 0, **limits: Any) -> Job:
+def job_of(
+    url: str, what: What, allowed: Allowed, delay: int = 0, original: float | None = None, **limits: Any
+) -> Job:
     chosen = OutputLimits(**limits)
     return Job(
-        target_of(url, what, allowed),
-        delay if what == "mixed" else None,
-        chosen.fps,
-        chosen.video_kbps,
-        chosen.held_pictures,
-        chosen.held_bytes,
-        10**6,
+        target=target_of(url, what, allowed),
+        delay=delay if what == "mixed" else None,
+        original=original,
+        late=chosen.original_late_ms * RATE // 1000,
+        fps=chosen.fps,
+        video_kbps=chosen.video_kbps,
+        held_pictures=chosen.held_pictures,
+        held_bytes=chosen.held_bytes,
+        held_sound=int(chosen.held_sound_s * RATE),
+        image_pixels=10**6,
     )
+
+
+def spoken(
+    samples: F32, rate: int = RATE, kind: Kind = Kind.PCM_F32, goes_on: bool = True, source: Source = "whip"
+) -> Sound:
+    """Original sound. samples: [n] or [n, channels]."""
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    data = (samples * 32767).astype("<i2") if kind is Kind.PCM_S16 else samples.astype("<f4")
+    return Sound(source, kind, rate, channels, data.tobytes(), goes_on)
 
 
 def picture(number: int, level: int, codec: str = "mjpeg", side: tuple[int, int] = (64, 48)) -> Media:
@@ -91,6 +106,12 @@ def shown_in(path: Path | str, **choices: Any) -> list[tuple[float, float]]:
         ]
 
 
+def beeps_from(path: Path | str) -> float:
+    """When a tone of half of full scale begins in it, seconds."""
+    began_s, samples = music_of(path)
+    return began_s + int(np.argmax(np.abs(samples) > 0.2)) / RATE
+
+
 def jump_of(shown: list[tuple[float, float]]) -> float:
     """When it becomes bright."""
     return next(time_s for time_s, level in shown if level > 128)
@@ -105,3 +126,17 @@ def look_until(url: str, key: str | None = None, **fields: Any) -> dict[str, Any
             return dict(state)
         time.sleep(0.02)
     raise TimeoutError(f"waited for {fields}; it is {state}")
+
+
+def beeps_and_flashes(path: Path | str) -> tuple[list[float], list[float]]:
+    """When each begins, in seconds."""
+    began_s, samples = music_of(path)
+    blocks = np.abs(samples[: len(samples) // 480 * 480]).reshape(-1, 480).max(axis=1)
+    levels = np.array([level for _, level in shown_in(path)], np.float32)
+    return [began_s + at_s for at_s in _beginnings(blocks, 0.01)], _beginnings(levels, 1 / 25)
+
+
+def _beginnings(levels: F32, each_s: float) -> list[float]:
+    """When it becomes more than half of the loudest, after less than that for 0.1 s."""
+    high, quiet = levels > levels.max() / 2, int(0.1 / each_s)
+    return [n * each_s for n in range(quiet, len(high)) if high[n] and not high[n - quiet : n].any()]

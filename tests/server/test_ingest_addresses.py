@@ -76,7 +76,7 @@ FORGED = {
     "tcp": f"tcp://{PUBLIC}:80",
     "udp": "udp://0.0.0.0:5000",
     "unix": "unix:/run/x",
-    "srt": f"srt://{PUBLIC}:9000",
+    "srt over http": f"srt+http://{PUBLIC}:9000",
     "gopher": f"gopher://{PUBLIC}/x",
     "a path": "/etc/passwd",
     "nothing": "",

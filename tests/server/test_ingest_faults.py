@@ -160,7 +160,7 @@ def test_a_worker_does_not_outlive_its_server(films: Path) -> None:
     assert is_gone(int(children[0]))
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/x", "file:none", "srt://example.org:1"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1/x", "file:none", "udp://example.org:1"])
 def test_an_address_that_is_not_read_is_said_at_the_start(url: str) -> None:
     with run("serve", "--model", "synthetic", "--port", "0", "--ingest", url) as process:
         _, said = process.communicate(timeout=30)
@@ -214,6 +214,8 @@ def received(data: bytes, edge: int = 320) -> Record | None:
 def test_records_survive_the_pipe_and_what_is_none_is_refused() -> None:
     picture = Record(Kind.PICTURE, 4, 2, 7, bytes(24))
     assert received(pack(picture)) == picture
+    sound = Record(Kind.SOUND, 2, 1, 7, bytes(8))
+    assert received(pack(sound)) == sound
     opened = received(pack(note(Note("opened", "x" * 1000))))
     assert opened is not None
     assert len(read_note(opened.payload).text) == 240
@@ -224,7 +226,11 @@ def test_records_survive_the_pipe_and_what_is_none_is_refused() -> None:
         HEAD.pack(Kind.PICTURE, 4, 2, 25, 0),
         HEAD.pack(Kind.NOTE, 0, 0, 5000, 0),
         HEAD.pack(9, 0, 0, 0, 0),
-        HEAD.pack(Kind.LEVEL, 0, 0, 4_000_000_000, 0),
+        HEAD.pack(Kind.SOUND, 2, 0, 4_000_000_000, 0),
+        HEAD.pack(Kind.SOUND, 0, 0, 4, 0) + bytes(4),
+        HEAD.pack(Kind.SOUND, 2, 2, 4, 0) + bytes(4),
+        HEAD.pack(Kind.SOUND, 2, 1, 6, 0) + bytes(6),
+        HEAD.pack(Kind.SOUND, 2, 1, 0, 0),
         struct.pack("<B", 1),
     ):
         with pytest.raises(Broken):

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from output_rig import F32, RATE, job_of, jump_of, music_of, picture, raw, shown_in, video
+from output_rig import F32, RATE, beeps_from, job_of, jump_of, music_of, picture, raw, shown_in, video
 
 from server.imaging import CHAINED
 from server.output.process import Process
@@ -51,12 +51,6 @@ def run(reel: Reel, music: F32, pictures: dict[int, Media]) -> None:
     reel.close()
 
 
-def sounds_from(path: Path) -> float:
-    """When the tone begins, in seconds."""
-    began_s, samples = music_of(path)
-    return began_s + int(np.argmax(np.abs(samples) > 0.2)) / RATE
-
-
 def flashes(kind: Kind) -> dict[int, Media]:
     """Pictures each 80 ms, bright from CLICK_S less DELAY on: its music knows them as they are shown."""
     bright = int((CLICK_S - DELAY / RATE) * RATE / BLOCK)
@@ -80,7 +74,7 @@ def test_a_flash_is_seen_with_the_sound_that_the_delay_waits_for(
 ) -> None:
     run(reel_of(job_of(url, "mixed", Allowed(folder=tmp_path), DELAY)), click(2.4), flashes(kind))
     path = tmp_path / "a" / "index.m3u8" if url == "hls:a" else tmp_path / url.removeprefix("file:")
-    assert jump_of(shown_in(path)) == pytest.approx(sounds_from(path), abs=1 / 25)
+    assert jump_of(shown_in(path)) == pytest.approx(beeps_from(path), abs=1 / 25)
 
 
 @pytest.mark.parametrize("ending", ["flac", "wav"])
@@ -95,7 +89,7 @@ def test_music_alone_in_a_lossy_codec_is_the_same_music(tmp_path: Path, url: str
     run(reel_of(job_of(url, "music", Allowed(folder=tmp_path))), click(2.0), {0: picture(0, 0)})
     path = tmp_path / "a" / "index.m3u8" if url == "hls:a" else tmp_path / url.removeprefix("file:")
     began_s, heard = music_of(path)
-    assert sounds_from(path) - max(0.0, began_s) == pytest.approx(CLICK_S, abs=0.04)
+    assert beeps_from(path) - max(0.0, began_s) == pytest.approx(CLICK_S, abs=0.04)
     assert np.abs(np.fft.rfft(heard[-RATE // 4 :])).argmax() * 4 == pytest.approx(1000, abs=8)
 
 

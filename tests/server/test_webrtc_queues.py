@@ -96,6 +96,18 @@ def test_of_decoded_frames_the_newest_waits() -> None:
     asyncio.run(play())
 
 
+def test_of_decoded_sound_a_few_frames_wait_and_what_goes_is_counted() -> None:
+    async def play() -> None:
+        gone: list[int] = []
+        newest = Newest(3, lambda: gone.append(1))
+        for n in range(5):
+            await newest.put(n)
+        assert [newest.get_nowait() for _ in range(newest.qsize())] == [2, 3, 4]
+        assert len(gone) == 2
+
+    asyncio.run(play())
+
+
 def test_profiles_are_made_known_once() -> None:
     know_profiles()
     before = len(CODECS["video"])

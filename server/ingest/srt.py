@@ -1,0 +1,101 @@
+"""SRT, which the program `ffmpeg` speaks and PyAV's libraries do not: MPEG-TS from one address to a pipe.
+
+The program is a child of the worker, within the worker's limits and gone with it. It is given an address in numbers that was
+checked, and may open nothing but SRT and the pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from urllib.parse import parse_qsl
+
+from server.ingest.address import SRT, Forbidden, Place, resolve
+from server.ingest.pipe import Job
+from server.srt import OPTIONS, PROGRAM
+
+VALUE_CHARS = 512
+NAMES = {"streamid": "srt_streamid"}
+"""Where the program itself has an option of that name."""
+AS_IT_COMES = ["-f", "data"]
+"""Bytes that the program does not look into: as MPEG-TS they are read by the worker alone."""
+BROKEN = "no SRT connection: nobody answers there, or takes this passphrase or stream"
+
+
+def options_of(place: Place, listen: bool) -> dict[str, str]:
+    """What an address says beside host and port, as FFmpeg's options. Raises Forbidden; its text has no secrets in it."""
+    path, _, query = place.path.partition("?")
+    if path != "/":
+        raise Forbidden("an SRT address is srt://HOST:PORT?..., without a path")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    options = dict(pairs)
+    if len(options) < len(pairs) or options.keys() - OPTIONS - {"mode"}:
+        raise Forbidden(
+            f"an SRT address says {', '.join(sorted(OPTIONS))} and mode, each once, and nothing else"
+        )
+    if options.pop("mode", "listener" if listen else "caller") != ("listener" if listen else "caller"):
+        raise Forbidden("mode=listener goes with `listen`, or a port of --ingest-port; mode=caller without")
+    for name, value in options.items():
+        if not _fits(name, value):
+            raise Forbidden(f"this is no {name} of SRT")
+    if listen and "streamid" in options:
+        raise Forbidden("whoever waits for SRT cannot ask for a stream; a passphrase keeps others out")
+    return options
+
+
+def _fits(name: str, value: str) -> bool:
+    if not value or len(value) > VALUE_CHARS or not (value.isascii() and value.isprintable()):
+        return False
+    match name:
+        case "passphrase":
+            return 10 <= len(value) <= 79
+        case "pbkeylen":
+            return value in ("16", "24", "32")
+        case "latency":
+            return value.isdecimal() and len(value) <= 8
+    return True
+
+
+def address_of(place: Place, job: Job) -> str:
+    """In numbers, IPv4 first: there is one try. Raises as `resolve`."""
+    address = place.host if job.listen else min(resolve(place, job.private), key=lambda each: ":" in each)
+    return f"srt://[{address}]:{place.port}" if ":" in address else f"srt://{address}:{place.port}"
+
+
+def command_of(place: Place, job: Job) -> list[str]:
+    """Raises as `options_of` and `resolve`."""
+    options = {"mode": "listener" if job.listen else "caller"} | options_of(place, job.listen)
+    options["connect_timeout"] = str(int(job.connect_s * 1000))
+    said = [word for name, value in options.items() for word in (f"-{NAMES.get(name, name)}", value)]
+    source = ["-protocol_whitelist", SRT, *AS_IT_COMES, *said, "-i", address_of(place, job)]
+    sink = ["-map", "0", "-c", "copy", *AS_IT_COMES, "-flush_packets", "1", "pipe:1"]
+    return [PROGRAM, "-nostdin", "-loglevel", "quiet", *source, *sink]
+
+
+class Received:
+    """What the program gives, as a file. Nothing is waited for without an end but a publisher."""
+
+    def __init__(self, command: list[str], first_s: float | None, silence_s: float) -> None:
+        """first_s: to the first byte; None: however long it takes."""
+        self._program = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert self._program.stdout is not None
+        self._pipe = self._program.stdout.fileno()
+        self._patience_s, self._silence_s = first_s, silence_s
+        self._came = False
+
+    def read(self, size: int) -> bytes:
+        """Raises OSError."""
+        ready, _, _ = select.select([self._pipe], [], [], self._patience_s)
+        if not ready:
+            raise OSError(f"nothing came by SRT for {self._patience_s:g} s")
+        data = os.read(self._pipe, size)
+        if not data and not self._came:
+            raise OSError(BROKEN)
+        self._came, self._patience_s = True, self._silence_s
+        return data
+
+    def close(self) -> None:
+        self._program.kill()

@@ -1,0 +1,53 @@
+"""The processes that read and write what strangers send know nothing of our environment but what they need."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Serve
+from flashing import FPS, write_video
+from ingest_rig import SYNTHETIC, feed, limits, state_of
+from output_rig import job_of
+
+from server.environment import PASSED_ON
+from server.output.child import Child
+from server.output.limits import OutputLimits
+from server.output.targets import Allowed
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the environment of others is read in /proc")
+SECRETS = {"CUESTREAM_API_KEY": "a-key-of-ours", "AWS_SECRET_ACCESS_KEY": "another", "FFREPORT": "file=x.log"}
+
+
+@pytest.fixture(autouse=True)
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+
+
+def names_of(pid: int) -> set[str]:
+    lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return {line.partition(b"=")[0].decode() for line in lines if line}
+
+
+ALLOWED = {*PASSED_ON, "PYTHONPATH", "OPENBLAS_NUM_THREADS"}
+
+
+def test_of_an_output(tmp_path: Path) -> None:
+    job = job_of("file:a.wav", "music", Allowed(folder=tmp_path))
+    child = Child(job, OutputLimits(), lambda: float("inf"))
+    try:
+        assert {"PATH", "PYTHONPATH"} <= names_of(child._process.pid) <= ALLOWED
+    finally:
+        child.end()
+
+
+def test_of_an_ingest(serve: Serve, tmp_path: Path) -> None:
+    write_video(tmp_path / "film.mp4", 10 * FPS)
+    with serve(SYNTHETIC, ingest=limits(files=tmp_path)) as served:
+        one = feed(served, "file:film.mp4")[1]
+        state_of(one, "playing")
+        (feeding,) = served.app.state.feedings.running.values()
+        assert feeding.pid is not None
+        assert {"PATH", "PYTHONPATH"} <= names_of(feeding.pid) <= ALLOWED
