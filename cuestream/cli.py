@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cuestream import __version__
-from engine.errors import CuestreamError, MediaError, MissingRuntime
+from engine.errors import CuestreamError, MediaError, MissingRuntime, PackageError
 from engine.library import DEFAULT_MODEL
 from engine.media.video import VIDEO_ENDINGS
 
@@ -37,6 +37,7 @@ class Mix(StrEnum):
 class Precision(StrEnum):
     fp32 = "fp32"
     fp16 = "fp16"
+    int8 = "int8"
 
 
 class Size(StrEnum):
@@ -450,12 +451,14 @@ def export(
 ) -> None:
     """Write a package as ONNX graphs that the engine runs without PyTorch."""
     _need_export()
+    from engine.library import carry
     from export.checkpoint import load_package
     from export.onnx import export as write
 
     loaded = load_package(package, codec)
     with err.status("loading") as status:
         write(loaded, output, precision.value, lambda name: status.update(f"exporting {name}"))
+    carry(Path(package), output)
     out.print(
         f"{output}: {loaded.spec.name} in {precision.value}, spec {loaded.spec.digest}",
         highlight=False,
@@ -536,6 +539,41 @@ def _print_report(report: Any) -> None:
     for name, reason in report.skipped.items():
         out.print(f"skipped {name}: {reason}", highlight=False, soft_wrap=True)
     out.print("ok" if report.ok else "NOT ok", style="green" if report.ok else "red")
+
+
+@app.command()
+def compare(
+    first: Annotated[
+        str, typer.Argument(help="an exported model: its folder, or the name of one that ships")
+    ],
+    second: Annotated[str, typer.Argument(help="another export of the same model")],
+    seconds: Annotated[float, typer.Option(min=1, help="of music that the first one plays")] = 20.0,
+    seed: Annotated[int, typer.Option(help="of the video")] = 0,
+    threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Say how far an export is from another one of the same model, on the same music."""
+    from engine.library import find_model
+    from export.compare import compare as measure
+
+    try:
+        with err.status("playing"):
+            found = measure(find_model(first), find_model(second), seconds, seed, threads)
+    except ValueError as error:
+        raise PackageError(str(error)) from None
+    if as_json:
+        print(json.dumps(found.as_json()))
+        return
+    table = Table("of the same music", found.first, found.second)
+    table.add_row(
+        "cross-entropy, nats", f"{found.cross_entropy_first:.4f}", f"{found.cross_entropy_second:.4f}"
+    )
+    table.add_row("its change", "", f"{100 * found.cross_entropy_change:+.2f} %")
+    table.add_row("logits, relative error", "", f"{100 * found.logit_error:.2f} %")
+    table.add_row("likeliest token the same", "", f"{100 * found.top1_agreement:.1f} %")
+    table.add_row("features, relative error", "", f"{100 * found.feature_error:.2f} %")
+    table.add_row("audio of the same codes, relative error", "", f"{100 * found.audio_error:.2f} %")
+    out.print(table)
 
 
 def _need_export() -> None:

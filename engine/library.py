@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from engine.backends.manifest import MANIFEST_FILE
 from engine.errors import PackageError
+from engine.keys import KEYS_FILE
 from engine.spec import ModelSpec, StreamPolicy
 
 POLICY_FILE = "policy.json"
@@ -47,6 +49,13 @@ def recommended(folder: Path, spec: ModelSpec) -> StreamPolicy:
         return replace(plain, **json.loads(path.read_text()))
     except (TypeError, ValueError, OSError) as error:
         raise PackageError(f"{path}: expected fields of StreamPolicy: {error}") from error
+
+
+def carry(package: Path, folder: Path) -> None:
+    """What a package says of how it is played goes with an export of it: the policy, and the pitches of its tokens."""
+    for name in (POLICY_FILE, KEYS_FILE):
+        if (package / name).is_file() and package.resolve() != folder.resolve():
+            shutil.copyfile(package / name, folder / name)
 
 
 def shipped() -> list[str]:

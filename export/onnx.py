@@ -28,13 +28,16 @@ from engine.model.vidmuse import VidMuse
 from export.checkpoint import WEIGHTS_FILE as PACKAGE_FILE
 from export.checkpoint import Package, load_model, save_package
 from export.graphs import Graph, graphs, padded_head
+from export.quantise import quantise
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 OPSET = 22
 WEIGHTS_FILE = "weights.bin"
 INLINE_BYTES = 1024
 """Smaller tensors (shapes, scalars) stay inside the graphs, where the optimiser folds them."""
+DECODER = ("step", "step_unguided", "prefill", "prefill_unguided")
+"""Graphs whose matrices have eight bits in an export of int8."""
 PAGE_BYTES, LINE_BYTES = 4096, 64
 """Large tensors start on a page, so that they can be mapped; small ones on a cache line."""
 
@@ -54,22 +57,28 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
     packaged = _packaged(package, folder) if compact else {}
-    described = {}
+    described, quantised = {}, {}
     with (folder / WEIGHTS_FILE).open("wb") as file:
         shared = _SharedWeights(file, folder, packaged)
         for graph in graphs(model):
             report(graph.name)
-            traced = shared.move_out(trace(graph))
+            traced = trace(graph)
+            if precision == "int8" and graph.name in DECODER:
+                quantised[graph.name] = quantise(traced).as_json()
+            traced = shared.move_out(traced)
             _annotate(traced, package, precision)
             path = folder / f"{graph.name}.onnx"
             ir.save(traced, path)
             described[graph.name] = _describe(traced, path)
     (folder / SPEC_FILE).write_text(package.spec.to_json())
-    (folder / MANIFEST_FILE).write_text(json.dumps(_manifest(model, precision, described), indent=1))
+    (folder / MANIFEST_FILE).write_text(
+        json.dumps(_manifest(model, precision, described, quantised), indent=1)
+    )
 
 
 def in_precision(model: VidMuse, precision: Precision) -> VidMuse:
-    """fp16 halves matrices and caches; the residual stream, norms, embeddings, softmax and the codec stay fp32."""
+    """fp16 halves matrices and caches; the residual stream, norms, embeddings, softmax and the codec stay fp32. int8 is made of
+    fp32, graph by graph."""
     if precision == "fp16":
         for half in (model.vision.clip, model.short_branch, model.long_branch, model.fusion):
             half.half()
@@ -230,12 +239,15 @@ def _value(value: ir.Value) -> str:
     return f"{value.name}: {str(value.dtype).lower()}[{shape}]"
 
 
-def _manifest(model: VidMuse, precision: Precision, described: dict[str, Any]) -> dict[str, Any]:
+def _manifest(
+    model: VidMuse, precision: Precision, described: dict[str, Any], quantised: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "name": model.spec.name,
         "spec_digest": model.spec.digest,
         "precision": precision,
+        "quantised": quantised,
         "opset": OPSET,
         "cache_dtype": str(model.decoder.logits.weight.dtype).removeprefix("torch."),
         "cache_head_dim": padded_head(model.spec.decoder),

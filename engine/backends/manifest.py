@@ -29,6 +29,8 @@ class Manifest:
     cache_head_dim: int
     graphs: dict[str, dict[str, Any]]
     made_with: dict[str, str]
+    quantised: dict[str, dict[str, Any]]
+    """Of graphs whose weights have fewer bits: how many, in which blocks, and what rounding changed."""
 
     def graph(self, name: str) -> str:
         """The path of a graph. Raises PackageError when the export has none of that name or its file is gone."""
@@ -60,6 +62,7 @@ class Manifest:
                 raw["cache_head_dim"],
                 raw["graphs"],
                 raw["made_with"],
+                raw.get("quantised", {}),
             )
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise PackageError(f"{folder}: {MANIFEST_FILE} or {SPEC_FILE} is damaged: {error}") from error
