@@ -116,9 +116,15 @@ class Case:
 
 def cache_numbers(spec: ModelSpec, case: Case, condition_rows: int = 1) -> int:
     """Numbers in the caches that a step reads; the condition is held once, or `condition_rows` times."""
-    decoder = spec.decoder
-    columns = case.rows * case.length + condition_rows * case.frames * spec.vision.tokens
-    return 2 * decoder.layers * decoder.width * columns
+    return self_numbers(spec, case) + condition_rows * condition_numbers(spec, case)
+
+
+def self_numbers(spec: ModelSpec, case: Case) -> int:
+    return 2 * spec.decoder.layers * spec.decoder.width * case.rows * case.length
+
+
+def condition_numbers(spec: ModelSpec, case: Case) -> int:
+    return 2 * spec.decoder.layers * spec.decoder.width * case.frames * spec.vision.tokens
 
 
 def graph_bytes(path: Path) -> int:

@@ -25,9 +25,11 @@ from benchmarks.models import (
     Case,
     add_model_options,
     cache_numbers,
+    condition_numbers,
     decoder_bytes,
     graph_bytes,
     model_folder,
+    self_numbers,
 )
 from benchmarks.musicgen import Advance, Musicgen
 from engine.backends.base import Backend
@@ -97,7 +99,9 @@ class OursOnOnnx:
     def bytes_a_step(self, case: Case) -> int:
         manifest = self.backend.manifest
         weights = graph_bytes(Path(manifest.graph("step" if case.guided else "step_unguided")))
-        return weights + cache_numbers(manifest.spec, case) * np.dtype(manifest.cache_dtype).itemsize
+        kept, seen = np.dtype(manifest.cache_dtype).itemsize, np.dtype(manifest.condition_dtype).itemsize
+        spec = manifest.spec
+        return weights + self_numbers(spec, case) * kept + condition_numbers(spec, case) * seen
 
 
 @dataclass(frozen=True, slots=True)

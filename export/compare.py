@@ -13,17 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.base import F32, U8
+from engine.backends.base import F32
 from engine.backends.beside import Answered, Beside, Seen
 from engine.backends.onnxruntime import OnnxBackend
 from engine.keys import Keys
 from engine.library import recommended
 from engine.stream import ScoreStream
-
-SCENE_S, FRAME_STEPS = 3, 5
-"""A cut every three seconds, a picture each 0.1 s at 50 steps a second."""
-COARSE = 6
-"""A scene is so many random colours each way, made smooth."""
+from export.imagined import watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +53,11 @@ def compare(first: Path, second: Path, seconds: float, seed: int = 0, threads: i
     spec = beside.spec
     policy = recommended(first, spec)
     stream = ScoreStream(beside, policy, keys=Keys.load(first, spec.decoder.codebooks, spec.decoder.card))
-    for step in range(int(seconds * spec.code_rate)):
-        if step % FRAME_STEPS == 0:
-            stream.push(picture(spec.vision.image_size, step, spec.code_rate, seed))
-        stream.advance()
+    for _ in watched(stream, spec, int(seconds * spec.code_rate), seed):
         if spec.codec:
             stream.take()
     names = [f"{spec.name} {backend.manifest.precision}" for backend in backends]
     return _comparison(names[0], names[1], beside.seen)
-
-
-def picture(side: int, step: int, code_rate: int, seed: int) -> U8:
-    """[S, S, 3] of a scene that moves sideways."""
-    scene = step // (SCENE_S * code_rate)
-    random = np.random.default_rng((seed, scene))
-    coarse = random.uniform(0, 255, (COARSE, COARSE, 3))
-    at = np.linspace(0, COARSE, side, endpoint=False)
-    moved = (at + step * random.uniform(0.005, 0.05)) % COARSE
-    return _between(_between(coarse, at, 0), moved, 1).astype(np.uint8)
-
-
-def _between(values: np.ndarray[Any, np.dtype[np.float64]], at: Any, axis: int) -> Any:
-    """Read along an axis that closes on itself, between its places."""
-    low = np.floor(at).astype(int)
-    part = (at - low).reshape([-1 if a == axis else 1 for a in range(3)])
-    here, next_ = (np.take(values, (low + i) % values.shape[axis], axis) for i in (0, 1))
-    return here * (1 - part) + next_ * part
 
 
 def _comparison(first: str, second: str, seen: Seen) -> Comparison:

@@ -15,10 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.model.codec import CodecDecoder
+from engine.model.decoder import Attention
 from engine.model.oscillator import OscillatorCodec
 from engine.model.vidmuse import VidMuse
 from engine.spec import DecoderSpec
+from export.calibrate import CacheScales
 
+EIGHT_BITS = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
+"""How GroupQueryAttention is told of such caches."""
 HEAD_MULTIPLE = 8
 """GroupQueryAttention refuses head widths that are no multiple of it."""
 
@@ -70,9 +74,13 @@ class Condition(nn.Module):
 
 
 class Step(nn.Module):
-    def __init__(self, model: VidMuse, guided: bool) -> None:
+    """scales: of caches of eight bits, each layer's; none where caches are floats."""
+
+    def __init__(self, model: VidMuse, guided: bool, scales: Sequence[CacheScales] = ()) -> None:
         super().__init__()
         self.decoder, self.guided = model.decoder, guided
+        self.scales = nn.ParameterList(part for layer in scales for part in (layer.keys, layer.values))
+        self.scales.requires_grad_(False)
 
     def forward(
         self,
@@ -92,11 +100,22 @@ class Step(nn.Module):
             keys,
             values,
             self.guided,
-            group_query_attention,
+            self._attention(),
             last_only=True,
             ages=ages,
         )
         return logits[:, :, 0], new_keys, new_values
+
+    def _attention(self) -> Attention:
+        """Called by layer after layer, in their order."""
+        layers = iter(zip(self.scales[::2], self.scales[1::2], strict=True))
+
+        def attend(
+            qkv: Tensor, keys: Tensor, values: Tensor, position: Tensor, heads: int
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            return group_query_attention(qkv, keys, values, position, heads, next(layers, None))
+
+        return attend
 
 
 class CodecRecurrent(nn.Module):
@@ -127,18 +146,29 @@ class CodecOscillator(nn.Module):
 
 
 def group_query_attention(
-    qkv: Tensor, keys: Tensor, values: Tensor, position: Tensor, heads: int
+    qkv: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    position: Tensor,
+    heads: int,
+    scales: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`engine.model.decoder.cached_attention` as one ONNX Runtime operator."""
+    """`engine.model.decoder.cached_attention` as one ONNX Runtime operator. scales: of caches of eight bits, [1, H, 1, d]."""
     rows, columns, width = qkv.shape
     head, padded = width // (3 * heads), keys.shape[-1]
     if padded != head:
         qkv = F.pad(qkv.unflatten(-1, (3 * heads, head)), (0, padded - head)).flatten(2)
     last = (position + (columns - 1)).to(torch.int32)
+    inputs: tuple[Tensor | None, ...] = (qkv, None, None, keys, values, last, last.max() + 1)
+    about: dict[str, Any] = {"num_heads": heads, "kv_num_heads": heads, "scale": head**-0.5}
+    if scales:
+        wide = [F.pad(scale, (0, padded - head), value=1.0) for scale in scales]
+        inputs += (None, None, None, None, None, *wide)
+        about |= EIGHT_BITS
     heard, keys, values = torch.onnx.ops.symbolic_multi_out(
         "com.microsoft::GroupQueryAttention",
-        (qkv, None, None, keys, values, last, last.max() + 1),
-        {"num_heads": heads, "kv_num_heads": heads, "scale": head**-0.5},
+        inputs,
+        about,
         dtypes=(qkv.dtype, keys.dtype, values.dtype),
         shapes=((rows, columns, heads * padded), keys.shape, values.shape),
         version=1,
@@ -175,10 +205,10 @@ def onnx_lstm(lstm: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[T
     return x, torch.cat(hiddens), torch.cat(cells)
 
 
-def graphs(model: VidMuse) -> list[Graph]:
-    """Everything that an exported model consists of."""
+def graphs(model: VidMuse, scales: Sequence[CacheScales] = ()) -> list[Graph]:
+    """Everything that an exported model consists of. scales: of self-attention caches of eight bits."""
     sound = codec_graphs(model.codec, model.spec.decoder.codebooks) if model.codec else []
-    return [*_eyes(model), *_decoder(model), *sound]
+    return [*_eyes(model), *_decoder(model, scales), *sound]
 
 
 def _eyes(model: VidMuse) -> list[Graph]:
@@ -213,17 +243,17 @@ def _eyes(model: VidMuse) -> list[Graph]:
     ]
 
 
-def _decoder(model: VidMuse) -> list[Graph]:
+def _decoder(model: VidMuse, scales: Sequence[CacheScales]) -> list[Graph]:
     """One column for any number of segments, guided or not; and many columns of one segment, to read a prompt."""
     return [
-        _step(model, "step", guided=True),
-        _step(model, "step_unguided", guided=False),
-        _step(model, "prefill", guided=True, columns=3),
-        _step(model, "prefill_unguided", guided=False, columns=3),
+        _step(model, "step", True, scales),
+        _step(model, "step_unguided", False, scales),
+        _step(model, "prefill", True, scales, columns=3),
+        _step(model, "prefill_unguided", False, scales, columns=3),
     ]
 
 
-def _step(model: VidMuse, name: str, guided: bool, columns: int = 1) -> Graph:
+def _step(model: VidMuse, name: str, guided: bool, scales: Sequence[CacheScales], columns: int = 1) -> Graph:
     spec, vision = model.spec.decoder, model.spec.vision
     rows, segments, frames = (2 if guided else 1), (2 if columns == 1 else 1), 2
     positions = torch.export.Dim("positions", min=8, max=1 << 20)
@@ -232,7 +262,8 @@ def _step(model: VidMuse, name: str, guided: bool, columns: int = 1) -> Graph:
     held = torch.export.Dim("frames", min=1, max=4096)
     row = rows * segment if columns == 1 else torch.export.Dim.STATIC
     dtype = model.decoder.logits.weight.dtype
-    cache = torch.zeros(rows * segments, spec.heads, 16, padded_head(spec), dtype=dtype)
+    kept = torch.int8 if scales else dtype
+    cache = torch.zeros(rows * segments, spec.heads, 16, padded_head(spec), dtype=kept)
     key = torch.zeros(frames, spec.heads, spec.head_dim, vision.tokens, dtype=dtype)
     layers = range(spec.layers)
     tokens = torch.zeros(segments, columns, spec.codebooks, dtype=torch.int64)
@@ -250,7 +281,7 @@ def _step(model: VidMuse, name: str, guided: bool, columns: int = 1) -> Graph:
     ages = [(torch.zeros(frames, dtype=torch.int64), "ages", {0: held})] if spec.ages else []
     return Graph(
         name,
-        Step(model, guided),
+        Step(model, guided, scales),
         (*inputs, *(example for example, _, _ in ages)),
         [
             "tokens",

@@ -25,6 +25,7 @@ import cuestream
 from engine.backends.manifest import FORMAT, MANIFEST_FILE, SPEC_FILE
 from engine.model.decoder import Linear
 from engine.model.vidmuse import VidMuse
+from export.calibrate import cache_scales
 from export.checkpoint import WEIGHTS_FILE as PACKAGE_FILE
 from export.checkpoint import Package, load_model, save_package
 from export.graphs import Graph, graphs, padded_head
@@ -37,7 +38,7 @@ WEIGHTS_FILE = "weights.bin"
 INLINE_BYTES = 1024
 """Smaller tensors (shapes, scalars) stay inside the graphs, where the optimiser folds them."""
 DECODER = ("step", "step_unguided", "prefill", "prefill_unguided")
-"""Graphs whose matrices have eight bits in an export of int8."""
+"""Graphs whose matrices have eight bits in an export of int8, and the caches of their self-attention too."""
 PAGE_BYTES, LINE_BYTES = 4096, 64
 """Large tensors start on a page, so that they can be mapped; small ones on a cache line."""
 
@@ -58,9 +59,10 @@ def export(
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
     packaged = _packaged(package, folder) if compact else {}
     described, quantised = {}, {}
+    scales = cache_scales(model) if precision == "int8" else []
     with (folder / WEIGHTS_FILE).open("wb") as file:
         shared = _SharedWeights(file, folder, packaged)
-        for graph in graphs(model):
+        for graph in graphs(model, scales):
             report(graph.name)
             traced = trace(graph)
             if precision == "int8" and graph.name in DECODER:
@@ -242,6 +244,7 @@ def _value(value: ir.Value) -> str:
 def _manifest(
     model: VidMuse, precision: Precision, described: dict[str, Any], quantised: dict[str, Any]
 ) -> dict[str, Any]:
+    computed = str(model.decoder.logits.weight.dtype).removeprefix("torch.")
     return {
         "format": FORMAT,
         "name": model.spec.name,
@@ -249,7 +252,8 @@ def _manifest(
         "precision": precision,
         "quantised": quantised,
         "opset": OPSET,
-        "cache_dtype": str(model.decoder.logits.weight.dtype).removeprefix("torch."),
+        "cache_dtype": "int8" if precision == "int8" else computed,
+        "condition_dtype": computed,
         "cache_head_dim": padded_head(model.spec.decoder),
         "made_with": {
             "cuestream": cuestream.__version__,

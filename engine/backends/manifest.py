@@ -26,6 +26,8 @@ class Manifest:
     spec: ModelSpec
     precision: str
     cache_dtype: type[np.generic]
+    condition_dtype: type[np.generic]
+    """Of cross-attention keys and values; `cache_dtype` is that of self-attention."""
     cache_head_dim: int
     graphs: dict[str, dict[str, Any]]
     made_with: dict[str, str]
@@ -59,6 +61,7 @@ class Manifest:
                 spec,
                 raw["precision"],
                 np.dtype(raw["cache_dtype"]).type,
+                np.dtype(raw.get("condition_dtype", raw["cache_dtype"])).type,
                 raw["cache_head_dim"],
                 raw["graphs"],
                 raw["made_with"],

@@ -93,7 +93,8 @@ class OnnxBackend:
         decoder, tokens = self.spec.decoder, self.spec.vision.tokens
         shape = (frames, decoder.heads, decoder.head_dim, tokens)
         turned = (frames, decoder.heads, tokens, decoder.head_dim)
-        return OrtCondition(self._layers(shape), self._layers(turned), np.zeros(frames, np.int64))
+        kind = self.manifest.condition_dtype
+        return OrtCondition(self._layers(shape, kind), self._layers(turned, kind), np.zeros(frames, np.int64))
 
     def write_condition(self, condition: OrtCondition, slot: int, tokens: F32) -> None:
         end = slot + len(tokens)
@@ -112,10 +113,11 @@ class OnnxBackend:
     def new_caches(self, segments: int, guided: bool, positions: int) -> OrtCaches:
         decoder, rows = self.spec.decoder, 2 if guided else 1
         shape = (segments * rows, decoder.heads, positions, self.manifest.cache_head_dim)
-        return OrtCaches(self._layers(shape), self._layers(shape), rows)
+        kind = self.manifest.cache_dtype
+        return OrtCaches(self._layers(shape, kind), self._layers(shape, kind), rows)
 
-    def _layers(self, shape: tuple[int, ...]) -> list[Array]:
-        return [np.zeros(shape, self.manifest.cache_dtype) for _ in range(self.spec.decoder.layers)]
+    def _layers(self, shape: tuple[int, ...], kind: type[np.generic]) -> list[Array]:
+        return [np.zeros(shape, kind) for _ in range(self.spec.decoder.layers)]
 
     def step(
         self,

@@ -154,7 +154,9 @@ class DecoderLayer(nn.Module):
         attention: Attention,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x: [G, R, T, D]. Returns the same shape and the self-attention cache."""
-        qkv = self.self_qkv(self.norm_self(x)).flatten(0, 1).to(cache[0].dtype)
+        qkv = self.self_qkv(self.norm_self(x)).flatten(0, 1)
+        if cache[0].is_floating_point():
+            qkv = qkv.to(cache[0].dtype)
         heard, keys, values = attention(qkv, *cache, position, self.heads)
         x = x + self.self_out(heard.to(x.dtype).view_as(x))
         x = x + self.cross_out(self._see(self.cross_q(self.norm_cross(x)), memory))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
 from engine.backends.beside import Answered, Beside, Difference
 from engine.backends.manifest import Manifest
@@ -15,8 +17,11 @@ from engine.backends.onnxruntime import OnnxBackend
 from engine.errors import PackageError
 from engine.keys import KEYS_FILE
 from engine.library import carry, find_model, recommended
+from engine.spec import StreamPolicy
+from engine.stream import ScoreStream
 from export.checkpoint import Package
-from export.compare import compare, cross_entropy, picture
+from export.compare import compare, cross_entropy
+from export.imagined import picture
 from export.onnx import DECODER, export
 from export.quantise import BLOCK, DOMAIN, rounded, unrounded
 
@@ -72,8 +77,8 @@ def test_the_operator_reads_what_was_written(inputs: int) -> None:
 
 def test_the_manifest_says_what_was_done(folders: tuple[Path, Path]) -> None:
     plain, eight = (Manifest.read(folder) for folder in folders)
-    assert (plain.precision, plain.quantised) == ("fp32", {})
-    assert eight.precision == "int8"
+    assert (plain.precision, plain.quantised, plain.cache_dtype) == ("fp32", {}, np.float32)
+    assert (eight.precision, eight.cache_dtype, eight.condition_dtype) == ("int8", np.int8, np.float32)
     assert set(eight.quantised) == set(DECODER)
     for name, done in eight.quantised.items():
         graph = onnx.load(eight.graph(name), load_external_data=False).graph
@@ -97,6 +102,31 @@ def test_eight_bits_stay_near(folders: tuple[Path, Path]) -> None:
     assert found.top1_agreement > 0.9
     assert abs(found.cross_entropy_change) < 0.01
     assert found.feature_error == found.audio_error == 0
+
+
+def test_caches_of_eight_bits_are_put_back_bit_for_bit(
+    folders: tuple[Path, Path], pictures: Callable[[int, int], NDArray[np.uint8]]
+) -> None:
+    backend = OnnxBackend(folders[1])
+    one = ScoreStream(backend, StreamPolicy(seed=3))
+    frames = pictures(12, 1)
+
+    def play(stream: ScoreStream, at: int) -> None:
+        stream.push(frames[at])
+        for _ in range(5):
+            stream.advance()
+
+    for at in range(6):
+        play(one, at)
+    other = ScoreStream.restore(backend, one.snapshot())
+    for stream in (one, other):
+        for at in range(6, 12):
+            play(stream, at)
+    assert len(one.segments.columns) > 50
+    np.testing.assert_array_equal(one.segments.columns, other.segments.columns)
+    held = [backend.read_caches(s.segments.caches, s.segments.leading.slot, 60) for s in (one, other)]
+    assert held[0].dtype == np.int8
+    np.testing.assert_array_equal(*held)
 
 
 def test_an_export_is_itself(folders: tuple[Path, Path]) -> None:
