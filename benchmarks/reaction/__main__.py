@@ -55,7 +55,7 @@ SETTINGS = {
     "default": Setting(),
     "short": Setting(
         ("--lead-ms", "40", "--video-fps", "30"),
-        {"comfort": {"targetS": 0.03, "leastS": 0.02}, "bufferMs": 0},
+        {"comfort": {"targetS": 0.03, "leastS": 0.02, "excessS": 0.02, "settledS": 1}, "bufferMs": 0},
     ),
 }
 

@@ -1,5 +1,5 @@
-"""The TypeScript client in a real Chromium, by websocket and by WebRTC: what a camera shows is seen, two tones stay apart, breaks of
-the line and reloads of the page go on with the session."""
+"""The TypeScript client in a real Chromium, by websocket and by WebRTC: what a camera shows is seen, two tones stay apart, breaks
+of the line and reloads of the page go on with the session."""
 
 from __future__ import annotations
 
