@@ -83,7 +83,9 @@ def react(browser: Chromium, way: str, turns: int, within_s: float) -> Seen:
     browser.until(f"reaction.notes.turns.length >= {turns}", within_s)
     time.sleep(1)  # nothing to wait for: an answer may be missing
     after, output_ms = browser.run("reaction.figures()"), browser.run("reaction.outputMs()")
-    return Seen(way, browser.run("reaction.notes"), before, after, output_ms)
+    notes = browser.run("reaction.notes")
+    notes["turns"] = notes["turns"][:turns]  # a later one may still wait for its answer
+    return Seen(way, notes, before, after, output_ms)
 
 
 def leave(browser: Chromium) -> None:

@@ -22,7 +22,7 @@ from server.resampling import PCM16, WIRE_RATE
 
 LEFT_HZ, RIGHT_HZ = 1000, 3000
 APART_DB = 30
-"""Opus joins channels where it is not heard; measured: 90 dB by websocket, ... by WebRTC."""
+"""Opus joins channels where it is not heard; so the bound is far from either way."""
 ALIKE = 0.95
 HEARD = "reaction.peaks().every((peak) => peak > 0.1)"
 DARK_HZ, BRIGHT_HZ = tone_hz(0, False), tone_hz(0, True)
