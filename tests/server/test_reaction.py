@@ -61,7 +61,7 @@ def test_a_flash_before_the_camera_is_heard_in_the_browser(
     with capsys.disabled():
         print(f"\n{json.dumps({'way': way, 'ms': quartiles, **about(seen), 'others_cores': others})}")
     leave(browser)
-    assert np.isfinite(heard).sum() >= len(heard) - 1 >= TURNS - 1
+    assert np.isfinite(heard).sum() >= 0.8 * TURNS
     assert seen.notes["errors"] == []
     assert not browser.events
     if others > MOST_OTHERS:
