@@ -280,6 +280,15 @@ def serve(
     chunk_ms: Annotated[
         int, typer.Option(help="music sent at once, 20 to 100 ms; long chunks let many sessions play")
     ] = 20,
+    lead_ms: Annotated[
+        int,
+        typer.Option(
+            help="music made ahead at most; a short lead answers sooner and bears less load, from 40 ms"
+        ),
+    ] = 340,
+    video_fps: Annotated[
+        float, typer.Option(help="pictures a second that clients are asked for, at most 60")
+    ] = 8.0,
     drain: Annotated[
         float, typer.Option(min=0, help="seconds that clients have to leave after Ctrl-C; again: at once")
     ] = 10.0,
@@ -345,12 +354,13 @@ def serve(
 ) -> None:
     """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
     _need_serve()
-    from cuestream.players import find_player
+    from cuestream.players import find_player, in_pieces
     from server.app import make_app
     from server.ingest.address import Forbidden, shown_of
     from server.ingest.limits import IngestLimits
     from server.ingest.standing import feed_of, sound_path
     from server.output.limits import OutputLimits
+    from server.playout import Limits as PlayoutLimits
     from server.protocol.limits import Limits
     from server.recording.shelf import RecordingLimits
     from server.room import GB
@@ -377,6 +387,8 @@ def serve(
             api_key=api_key,
             max_sessions=max_sessions,
             chunk_ms=chunk_ms,
+            playout=PlayoutLimits().led_by(lead_ms),
+            video_fps=video_fps,
             checkpoints=checkpoints,
             limits=Limits(raw_video=raw_video),
             recordings=recordings,
@@ -397,6 +409,7 @@ def serve(
 
     with err.status("loading the model"):
         player = find_player(model, threads or max(1, (os.cpu_count() or 1) - 1))
+        player = in_pieces(player, settings.playout.most_steps(player.sample_rate // player.code_rate))
         application = make_app(player, settings, is_loopback(host), fed, say)
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from engine.errors import MediaError
@@ -29,6 +30,16 @@ def find_player(name: str, threads: int = 0) -> Player[Any]:
     decoder = backend.spec.decoder
     keys = Keys.load(folder, decoder.codebooks, decoder.card)
     return ModelPlayer(backend, recommended(folder, backend.spec), keys)
+
+
+def in_pieces(player: Player[Any], most_steps: int) -> Player[Any]:
+    """The same player; it makes music in pieces of so many steps, or of fewer where it did so by itself."""
+    policy = player.defaults
+    policy = replace(policy, chunk_steps=min(policy.chunk_steps, most_steps))
+    if isinstance(player, ModelPlayer):
+        return replace(player, recommended=policy)
+    same: Any = player
+    return replace(same, defaults=policy)
 
 
 def needs_whole_file(player: Player[Any]) -> ModelPlayer:

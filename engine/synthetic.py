@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
@@ -190,10 +190,7 @@ class SyntheticPlayer:
     code_rate: int = CODE_RATE
     sample_rate: int = SAMPLE_RATE
     fewest_frames: int = 1
-
-    @property
-    def defaults(self) -> StreamPolicy:
-        return StreamPolicy()
+    defaults: StreamPolicy = field(default_factory=StreamPolicy)
 
     def check(self, policy: StreamPolicy) -> None:
         check_unheld(NAME, policy)

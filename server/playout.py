@@ -9,6 +9,7 @@ late is played late, not dropped: placed index = music index + what was conceale
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -43,6 +44,15 @@ class Limits:
     """Crossfade from concealment, or from the music before a reset, to music: 250 ms."""
     rebase: int = 16000
     """A loop that was asleep for longer (500 ms) makes nothing up: the clock starts again where it stopped."""
+
+    def led_by(self, lead_ms: int) -> Limits:
+        """The same with so much music made at most, of which as large a share is late."""
+        high = lead_ms * self.rate // 1000
+        return dataclasses.replace(self, high=high, low=max(self.chunk, high * self.low // self.high))
+
+    def most_steps(self, hop: int) -> int:
+        """How many steps a piece of music may have, so that one more always fits when the lead becomes too short."""
+        return max(1, (self.high - self.low) // hop)
 
 
 class Music(msgspec.Struct, frozen=True, gc=False):

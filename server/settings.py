@@ -23,6 +23,7 @@ SNAPSHOT_EVERY_S = 1.0
 """So much music is lost at most when the server is killed; it is made again. A checkpoint costs the engine 1 to 2 ms."""
 
 CHUNKS_MS = (20, 40, 60, 80, 100)
+MOST_LEAD_MS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,14 @@ class Settings:
     def __post_init__(self) -> None:
         if self.chunk_ms not in CHUNKS_MS:
             raise ValueError(f"chunks are of {', '.join(map(str, CHUNKS_MS))} ms, not {self.chunk_ms}")
+        lead_ms = self.playout.high * 1000 // self.playout.rate
+        if not 2 * self.chunk_ms <= lead_ms <= MOST_LEAD_MS:
+            wanted = f"two chunks, {2 * self.chunk_ms} ms, to {MOST_LEAD_MS} ms"
+            raise ValueError(f"music is made ahead by {wanted}, not by {lead_ms} ms")
+        if not 0 < self.video_fps <= self.limits.fps:
+            raise ValueError(
+                f"more than 0 and at most {self.limits.fps} pictures a second, not {self.video_fps:g}"
+            )
         for address in self.ice_addresses:
             ipaddress.ip_address(address)
         if wrong := [server for server in self.ice_servers if not server.startswith("stun:")]:
@@ -105,7 +114,7 @@ class Settings:
         window = int((limits.resume_window_s + 1) * rate) // chunk * chunk
         return replace(
             config,
-            limits=replace(self.playout, window=window, chunk=chunk),
+            limits=replace(self.playout, window=window, chunk=chunk, low=max(self.playout.low, chunk)),
             patience=patience,
             grace_s=float(limits.resume_grace_s),
             resume_s=float(limits.resume_window_s),

@@ -71,10 +71,18 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(model: str, sessions: int, threads: int, chunk_ms: int) -> Iterator[Served]:
-    """Raises RuntimeError, with what it said, when it does not start."""
+def serving(model: str, sessions: int, threads: int, chunk_ms: int, *more: str) -> Iterator[Served]:
+    """more: other options. Raises RuntimeError, with what it said, when it does not start."""
     command = [sys.executable, "-m", "cuestream", "serve", "--model", model, "--port", "0", "--drain", "0"]
-    command += ["--max-sessions", str(sessions), "--threads", str(threads), "--chunk-ms", str(chunk_ms)]
+    command += [
+        "--max-sessions",
+        str(sessions),
+        "--threads",
+        str(threads),
+        "--chunk-ms",
+        str(chunk_ms),
+        *more,
+    ]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as process:
         try:

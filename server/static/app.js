@@ -156,9 +156,10 @@ function cleanUp() {
 function askKey() {
   return new Promise((done) => {
     $("keydialog").onclose = () => {
-      sessionStorage.setItem("key", $("key").value);
-      done($("key").value);
+      sessionStorage.setItem("key", $("apikey").value);
+      done($("apikey").value);
     };
+    $("apikey").value = "";
     $("keydialog").showModal();
   });
 }
@@ -265,7 +266,7 @@ for (const name of Object.keys(SLIDERS)) {
 for (const name of ["mute", "hold_scene"]) $(name).onchange = () => change({ [name]: $(name).checked });
 $("cuts").onchange = ({ target }) => change({ cut_response: target.value });
 $("seed").onchange = () => change({ seed: Math.max(0, Math.floor(Number($("seed").value))) });
-$("key").onchange = () => change({ key: $("key").value });
+$("tonality").onchange = () => change({ key: $("tonality").value });
 $("dice").onclick = () => {
   $("seed").value = Math.floor(Math.random() * 1e6);
   $("seed").onchange();
@@ -297,7 +298,7 @@ function showConfig() {
   $("mute").checked = config.mute;
   $("hold_scene").checked = config.hold_scene;
   $("seed").value = config.seed;
-  $("key").value = config.key;
+  $("tonality").value = config.key;
   for (const input of document.getElementsByName("cut_response")) input.checked = input.value === config.cut_response;
 }
 
@@ -363,7 +364,7 @@ const KEYS = {
   "-": () => nudge(-1),
 };
 addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input[type=number], input[type=password]");
+  const typing = event.target.matches("input[type=number], input[type=password], select");
   const pressing = event.key === " " && event.target.matches("button, input");
   if (event.ctrlKey || event.metaKey || event.altKey || typing || pressing || !(event.key.toLowerCase() in KEYS)) return;
   event.preventDefault();

@@ -1905,20 +1905,25 @@ var RtcTransport = class {
     this.video = video;
     await this.line?.show(video);
   }
+  /** What the browser counts of the connection; null while there is none. */
+  async stats() {
+    return this.line?.stats() ?? null;
+  }
   open(where, receiver) {
     this.line = new RtcLine(where, receiver, this.video, this.options);
     return this.line;
   }
 };
 var RtcLine = class {
-  constructor(where, receiver, video, { iceServers = [], onMusic }) {
+  constructor(where, receiver, video, { iceServers = [], onMusic, bufferMs }) {
     this.where = where;
     this.receiver = receiver;
     this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
     this.channel = this.peer.createDataChannel(CHANNEL);
     this.channel.binaryType = "arraybuffer";
     this.sender = this.peer.addTransceiver(video ?? "video", { direction: "sendonly" }).sender;
-    this.peer.addTransceiver("audio", { direction: "recvonly" });
+    const music = this.peer.addTransceiver("audio", { direction: "recvonly" }).receiver;
+    if (bufferMs !== void 0) music.jitterBufferTarget = bufferMs;
     this.peer.ontrack = ({ track }) => onMusic(new MediaStream([track]));
     this.peer.onconnectionstatechange = () => this.peer.connectionState === "failed" && this.close(BROKEN);
     this.channel.onopen = () => this.opened();
@@ -1933,6 +1938,9 @@ var RtcLine = class {
   patience;
   stood = false;
   over = false;
+  stats() {
+    return this.peer.getStats();
+  }
   get bufferedBytes() {
     return this.channel.bufferedAmount;
   }

@@ -49,11 +49,12 @@ class Incoming:
 
     async def _pictures(self, track: MediaStreamTrack) -> None:
         """Each one at a time of its own, so that it does not matter how many come."""
-        apart_s, due_s = 1 / self._host.settings.video_fps, self._host.monotonic()
+        monotonic = self._host.monotonic
+        pace = Pace(self._host.settings.video_fps, monotonic())
         while True:
-            await asyncio.sleep(due_s - self._host.monotonic())
+            await asyncio.sleep(pace.due_s - monotonic())
             frame = await track.recv()
-            due_s = max(due_s + apart_s, self._host.monotonic())
+            pace.taken(monotonic())
             if (hosted := self._where()) and isinstance(frame, av.VideoFrame):
                 await self._show(hosted, frame)
 
@@ -87,6 +88,20 @@ class Incoming:
         sound = Sound(self._source, Kind.PCM_S16, frame.sample_rate, channels, samples, goes_on)
         began_s = now_s - (1 + HELD_FRAMES) * sound.seconds
         hosted.original(now_s, sound, began_s + PICTURE_HELD_S + self._host.settings.picture_age_s)
+
+
+class Pace:
+    """So many a second in the mean. `due_s`: when the next one may be taken; what comes before waits.
+
+    One that comes late moves the next by no more than half of what lies between them: else those of a camera that gives just as
+    many would wait behind the latest one for ever.
+    """
+
+    def __init__(self, per_s: float, now_s: float) -> None:
+        self.due_s, self._apart_s = now_s, 1 / per_s
+
+    def taken(self, now_s: float) -> None:
+        self.due_s = max(self.due_s + self._apart_s, now_s + self._apart_s / 2)
 
 
 class Smaller:

@@ -1,8 +1,9 @@
 """The music as a track of WebRTC: samples in, packets of Opus out, 20 ms each, paced by absolute deadlines.
 
 Music leaves when it is due and there, one packet every 20 ms; what comes late leaves at once, and the deadlines move with it, so
-that the next late one finds room. What comes in a heap, as after a stall of the loop, is not waited for. Silence fills in where
-nothing came, by the same deadlines: the track's clock goes on while nothing plays.
+that the next late one finds room. After five seconds in which every packet had to wait they move back by what all of them waited.
+What comes in a heap, as after a stall of the loop, is not waited for. Silence fills in where nothing came, by the same deadlines:
+the track's clock goes on while nothing plays.
 
 aiortc's own encoder is set up for telephones (`voip`, 96 kb/s). Packets that are encoded already it sends as they are: so the
 encoder here is the one that websockets have, made for music.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -41,6 +43,12 @@ MARGIN = 48
 """Samples of silence before the first one. The resampler holds back 24: so a chunk fills a packet and none waits."""
 CROWD = 2
 """Packets beyond those of a chunk that may wait in order."""
+CALM = 250
+"""Packets, five seconds: what all of them waited for is not needed."""
+LEAST_SPARE_S = 0.001
+"""Less is not worth an uneven packet."""
+Frame = tuple[float, PCM16]
+"""When it came, and its samples."""
 
 
 class Music(MediaStreamTrack):
@@ -61,7 +69,8 @@ class Music(MediaStreamTrack):
         self._part: PCM16 = np.zeros((MARGIN, CHANNELS), np.int16)  # bound: less than a packet
         self._most = int(waiting_ms / 1000 / PACKET_S)
         self._crowd = int(chunk_ms / 1000 / PACKET_S) + CROWD
-        self._frames: deque[PCM16] = deque()  # bound: waiting_ms, then the oldest goes
+        self._frames: deque[Frame] = deque()  # bound: waiting_ms, then the oldest goes
+        self._calm, self._spare_s = 0, math.inf  # packets, and what each of them waited at least
         self._change = asyncio.Event()
         self._due_s: float | None = None
         self._plays = False  # the packet before was music
@@ -74,7 +83,8 @@ class Music(MediaStreamTrack):
         joined = np.concatenate((self._part, samples))
         whole = len(joined) // FRAME * FRAME
         self._part = joined[whole:]
-        self._frames.extend(joined[at : at + FRAME] for at in range(0, whole, FRAME))
+        now_s = self._monotonic()
+        self._frames.extend((now_s, joined[at : at + FRAME]) for at in range(0, whole, FRAME))
         while len(self._frames) > self._most:
             self._frames.popleft()
             self._skipped(FRAME)
@@ -93,12 +103,25 @@ class Music(MediaStreamTrack):
         if self._plays and not crowded:
             await asyncio.sleep(max(0.0, due_s - self._monotonic()))
         moved = crowded or not self._frames
-        came = await self._music_by(due_s + (LATE_S if self._plays else 0.0))
-        self._plays = came is not None
-        self._due_s = (self._monotonic() if moved and self._plays else due_s) + PACKET_S
-        return SILENCE if came is None else came
+        frame = await self._music_by(due_s + (LATE_S if self._plays else 0.0))
+        self._plays = frame is not None
+        if frame is None:
+            self._due_s = due_s + PACKET_S
+            return SILENCE
+        came_s, samples = frame
+        self._due_s = (self._monotonic() if moved else due_s) + PACKET_S - self._unneeded_s(came_s)
+        return samples
 
-    async def _music_by(self, until_s: float) -> PCM16 | None:
+    def _unneeded_s(self, came_s: float) -> float:
+        """What the deadlines can do without, once in `CALM` packets; 0 in between."""
+        self._calm += 1
+        self._spare_s = min(self._spare_s, self._monotonic() - came_s)
+        if self._calm < CALM:
+            return 0.0
+        spare_s, self._calm, self._spare_s = self._spare_s, 0, math.inf
+        return spare_s if spare_s >= LEAST_SPARE_S else 0.0
+
+    async def _music_by(self, until_s: float) -> Frame | None:
         """What waits or comes by then."""
         if not self._frames:
             self._change.clear()

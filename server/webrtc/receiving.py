@@ -1,20 +1,23 @@
-"""What aiortc's receivers are given before they begin: every profile of H.264, and queues that cannot grow.
+"""What aiortc's receivers are given before they begin: every profile of H.264, frames at once, and queues that cannot grow.
 
 aiortc offers two profiles and decodes all of them, for its decoder is FFmpeg's; FFmpeg's own publisher names the profile that it
 encodes. Its queues, from the network to the decoder and from there to the track, have no bound: a decoder that is slower than the
 video, or a loop that is late, would fill the memory. Those put here instead forget, and ask for a keyframe where that is needed.
-The two attributes that they replace are private; `tests/server/test_webrtc_queues.py` says what is expected of them.
+Its jitter buffer gives a frame away when the next one begins, which with a camera is 33 ms later or more. The attributes that are
+replaced are private; `tests/server/test_webrtc_queues.py` says what is expected of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from aiortc import RTCRtpCodecParameters, RTCRtpReceiver
 from aiortc.codecs import CODECS
+from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.rtp import RtpPacket
 
 from server.webrtc.limits import PeerLimits
 
@@ -24,6 +27,8 @@ START_CODE = b"\x00\x00\x00\x01"
 IDR = 5
 NAL_TYPE = 0x1F
 VP8_INTER = 1
+PACKETS = 512
+"""Of a video that may wait for one that is missing, as many as aiortc lets wait."""
 
 
 def know_profiles() -> None:
@@ -51,6 +56,50 @@ def bound(
     decoded = Newest(limits.decoded_sounds, unheard) if receiver.track.kind == "audio" else Newest()
     receiver._RTCRtpReceiver__decoder_queue = Backlog(limits.encoded_frames, lost)  # type: ignore[attr-defined]
     receiver.track._queue = decoded  # type: ignore[attr-defined]
+    if receiver.track.kind == "video":
+        receiver._RTCRtpReceiver__jitter_buffer = Frames(PACKETS)  # type: ignore[attr-defined]
+
+
+class Frames(JitterBuffer):
+    """Packets of a video to frames, in order: one is whole with the packet that is marked as its last.
+
+    A sender that marks none is waited for: then a frame is whole when the next one begins. Source: RFC 3550, 5.1; RFC 7741, 4.1;
+    RFC 6184, 5.1.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity, is_video=True)
+
+    def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
+        self._skip_padding()
+        packets: list[RtpPacket] = []
+        for packet in self._in_order():
+            if packets and packet.timestamp != packets[0].timestamp:
+                return self._frame(packets)
+            packets.append(packet)
+            if packet.marker:
+                return self._frame(packets)
+        return None
+
+    def _skip_padding(self) -> None:
+        """Packets without a payload, by which browsers try how much goes through, follow a frame that is whole."""
+        assert self._origin is not None
+        while (packet := self._packets[self._origin % self.capacity]) and not packet._data:  # type: ignore[attr-defined]
+            self.remove(1)
+
+    def _in_order(self) -> Iterator[RtpPacket]:
+        """From the oldest on, as far as none is missing."""
+        assert self._origin is not None
+        for count in range(self.capacity):
+            packet = self._packets[(self._origin + count) % self.capacity]
+            if packet is None:
+                return
+            yield packet
+
+    def _frame(self, packets: list[RtpPacket]) -> JitterFrame:
+        data = b"".join(packet._data for packet in packets)  # type: ignore[attr-defined]
+        self.remove(len(packets))
+        return JitterFrame(data, packets[0].timestamp)
 
 
 class Backlog(queue.Queue[Any]):

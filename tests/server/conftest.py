@@ -1,4 +1,4 @@
-"""A real server over loopback, in a thread, and clients that wait for messages, never for time."""
+"""A real server over loopback, in a thread, and clients that wait for messages, never for time; and a browser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from flashing import flashing_camera
 
+from benchmarks.reaction.chromium import Chromium, find_chromium
 from cuestream.players import find_player
 from engine.player import Player
 from server.app import make_app
@@ -114,6 +116,24 @@ def served(serve: Serve) -> Iterator[Served]:
     """One server for every test that needs nothing special."""
     with serve(raw_video=True, max_sessions=64, resume_window_s=3) as shared:
         yield shared
+
+
+@pytest.fixture(scope="module")
+def camera_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the browser's camera shows; a module may have its own."""
+    path = tmp_path_factory.mktemp("camera") / "camera.y4m"
+    flashing_camera(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, camera_file: Path) -> Iterator[Chromium]:
+    """One window for a module: each server is another site to it."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium: apt-get install chromium, or name one in CUESTREAM_CHROMIUM")
+    with Chromium(path, tmp_path_factory.mktemp("browser") / "profile", camera_file) as window:
+        yield window
 
 
 @pytest.fixture

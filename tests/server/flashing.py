@@ -1,4 +1,4 @@
-"""A video that flashes, as a file or published."""
+"""A video that flashes, as a file, published, or before the camera of a browser."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ from typing import Any
 import av
 import numpy as np
 
+from benchmarks.reaction import camera
+
 FPS = 10
 RATE = 48_000
+CAMERA_FPS, FLASH_FRAMES = 20, 5
+"""A flash lasts a quarter of a second, so that pictures taken eight times a second hold every one."""
+
+
+def flashing_camera(path: Path) -> None:
+    """One second that a fake camera repeats: a dim picture that flashes white at its end."""
+    camera.write(path, camera.turning([CAMERA_FPS - FLASH_FRAMES, FLASH_FRAMES]), CAMERA_FPS)
 
 
 def write_video(

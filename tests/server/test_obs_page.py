@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from chromium import Chromium, find_chromium
 from conftest import Serve, Served
 from fake_obs import jpeg
-from test_page import flashing_camera
+from flashing import flashing_camera
 
+from benchmarks.reaction.chromium import Chromium, find_chromium
 from cuestream_client import Client, rest
 from engine.synthetic import SyntheticPlayer
 

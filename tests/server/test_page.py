@@ -19,15 +19,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chromium import Chromium, find_chromium
-from cores import Cores
+
+from benchmarks.cores import Cores
+from benchmarks.reaction.chromium import Chromium
 
 ROOT = Path(__file__).parents[2]
 MODEL = os.environ.get("CUESTREAM_PAGE_MODEL", "random-tiny")
 PLAY_S = 60
-FPS, WIDTH, HEIGHT = 20, 320, 180
-FLASH_FRAMES = 5
-"""A quarter of a second, so that pictures taken eight times a second hold every flash."""
 MOST_OTHERS = 0.25
 """Cores that others may use, if a gap in the music is to be our fault."""
 EYE = """(() => {
@@ -47,25 +45,7 @@ EYE = """(() => {
 """Notes when the preview turns bright, on the clock of the page."""
 ANSWERS = "window.flashes.map((at) => ({ at, ear: window.cuestream.measure.answeredAt(at) }))"
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        find_chromium() is None,
-        reason="no Chromium: apt-get install chromium, or name one in CUESTREAM_CHROMIUM",
-    ),
-]
-
-
-def flashing_camera(path: Path) -> None:
-    """One second of Y4M that a fake camera repeats: a dim picture that flashes white at its beginning."""
-    rng = np.random.default_rng(3)
-    scene = rng.integers(30, 110, (HEIGHT // 20, WIDTH // 20), np.uint8).repeat(20, 0).repeat(20, 1)
-    chroma = np.full(HEIGHT * WIDTH // 2, 128, np.uint8).tobytes()
-    with path.open("wb") as file:
-        file.write(f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{FPS}:1 Ip A1:1 C420jpeg\n".encode())
-        for frame in range(FPS):
-            luma = np.full_like(scene, 250) if frame < FLASH_FRAMES else scene
-            file.write(b"FRAME\n" + luma.tobytes() + chroma)
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
@@ -88,15 +68,6 @@ def address(tmp_path: Path) -> Iterator[str]:
         said = next(line for line in process.stderr if "plays at" in line)
         yield re.search(r"http://\S+/", said)[0]  # type: ignore[index]
         process.terminate()
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Chromium]:
-    camera, path = tmp_path / "camera.y4m", find_chromium()
-    flashing_camera(camera)
-    assert path is not None
-    with Chromium(path, tmp_path / "profile", camera) as window:
-        yield window
 
 
 def test_a_minute_in_a_browser_plays_without_a_gap_and_answers_what_the_camera_sees(
@@ -149,7 +120,7 @@ def test_what_the_music_remembers_is_shown_and_a_recording_is_made_and_fetched(
     browser.until("document.getElementById('memorycaption').textContent.includes('in the short-term window')")
     browser.run("document.getElementById('start').focus()")
     browser.until("document.getElementById('memorycaption').textContent.includes('long-term memory,')")
-    key, held = "document.getElementById('key')", MODEL == "starter"
+    key, held = "document.getElementById('tonality')", MODEL == "starter"
     browser.run(f"{key}.value = 'D'; {key}.dispatchEvent(new Event('change'))")
     browser.until(f"/held to D/.test(document.getElementById('trouble').textContent) !== {json.dumps(held)}")
     assert browser.run(f"{key}.value") == ("D" if held else "seed")

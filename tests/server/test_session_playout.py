@@ -53,6 +53,24 @@ def test_the_lead_stays_between_its_limits() -> None:
     assert played.kinds("degraded") == []
 
 
+@pytest.mark.parametrize("lead_ms", [40, 100, 200, 340, 2000])
+def test_a_lead_that_was_chosen_is_kept_and_its_pieces_fit_in(lead_ms: int) -> None:
+    limits = Limits().led_by(lead_ms)
+    steps = min(5, limits.most_steps(HOP))
+    policy = StreamPolicy(chunk_steps=steps)
+    played = rig(policy=policy, limits=limits)
+    chunks = played.run(20)
+    assert not any(chunk.concealed for chunk in chunks)
+    assert max(played.leads) <= limits.high
+    assert min(played.leads[50:]) > 0
+    assert steps * HOP <= limits.high - limits.low
+
+
+def test_the_lead_that_is_kept_unless_one_is_chosen() -> None:
+    assert Limits().led_by(340) == Limits()
+    assert Limits().most_steps(HOP) >= StreamPolicy().chunk_steps
+
+
 def test_the_engine_is_told_of_whole_pieces_only() -> None:
     """Nothing is ordered that the engine could not act on: ten pieces a second, ten orders."""
     played, told = rig(), []

@@ -93,8 +93,18 @@ main()
         assert process.wait(15) == 130
 
 
-def test_a_chunk_of_another_length_is_one_line() -> None:
-    with run("serve", "--chunk-ms", "30") as process:
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--chunk-ms", "30"), "20, 40, 60, 80, 100 ms, not 30"),
+        (("--lead-ms", "39"), "two chunks, 40 ms, to 2000 ms, not by 39 ms"),
+        (("--lead-ms", "100", "--chunk-ms", "60"), "two chunks, 120 ms, to 2000 ms, not by 100 ms"),
+        (("--video-fps", "61"), "at most 60 pictures a second, not 61"),
+        (("--video-fps", "0"), "more than 0 and at most 60 pictures a second, not 0"),
+    ],
+)
+def test_what_cannot_be_chosen_is_one_line(options: tuple[str, ...], said: str) -> None:
+    with run("serve", *options) as process:
         assert process.stderr is not None
-        assert "20, 40, 60, 80, 100 ms, not 30" in process.stderr.read()
+        assert said in " ".join(process.stderr.read().split())
         assert process.wait(15) == 2

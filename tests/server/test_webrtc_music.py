@@ -14,7 +14,7 @@ from aiortc.mediastreams import MediaStreamError
 from numpy.typing import NDArray
 
 from server.webrtc import music as music_module
-from server.webrtc.music import FRAME, LATE_S, PACKET_S, Music
+from server.webrtc.music import CALM, FRAME, LATE_S, PACKET_S, Music
 
 RATE = 48_000
 SECONDS = 4
@@ -180,6 +180,16 @@ def test_lateness_is_made_up_for_once_and_adds_nothing_later() -> None:
     ]
     assert np.diff(left)[150:] == pytest.approx([PACKET_S] * (len(left) - 151), abs=1e-6)
     assert left[-1] - (0.05 + (len(left) - 1) * PACKET_S) < 0.016
+
+
+def test_one_late_packet_does_not_delay_the_music_for_good() -> None:
+    late = [0.03 if n == 50 else 0.0 for n in range(800)]
+    pushes = [(0.05 + n * PACKET_S + late[n], 1) for n in range(800)]
+    left = [at for at, music, _ in sent_at(pushes, 16.0) if music]
+    behind = np.array(left) - [0.05 + n * PACKET_S for n in range(len(left))]
+    assert behind[52] == pytest.approx(0.03, abs=1e-6)
+    assert behind[CALM * 2 + 2 :] == pytest.approx(0, abs=1e-6)
+    assert len(left) >= 796
 
 
 def test_a_stall_is_caught_up() -> None:

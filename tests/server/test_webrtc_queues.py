@@ -1,4 +1,4 @@
-"""What lies between the network and the eyes cannot grow: laws of the queues, and that aiortc still uses those it is given."""
+"""What lies between the network and the eyes: frames are whole at once, nothing grows, and aiortc uses what it is given."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from typing import Any
 import pytest
 from aiortc import rtcrtpreceiver
 from aiortc.codecs import CODECS
+from aiortc.jitterbuffer import JitterBuffer
+from aiortc.rtp import RtpPacket
+from hypothesis import given
+from hypothesis import strategies as st
 
-from server.webrtc.receiving import Backlog, Newest, is_key, know_profiles
+from server.webrtc.incoming import Pace
+from server.webrtc.receiving import PACKETS, Backlog, Frames, Newest, is_key, know_profiles
 
 H264 = next(codec for codec in CODECS["video"] if codec.name == "H264")
 VP8 = next(codec for codec in CODECS["video"] if codec.name == "VP8")
@@ -108,6 +113,106 @@ def test_of_decoded_sound_a_few_frames_wait_and_what_goes_is_counted() -> None:
     asyncio.run(play())
 
 
+FIRST = 65_533
+"""So that sequence numbers begin again soon."""
+
+
+def packets_of(lengths: list[int], marked: bool = True) -> list[RtpPacket]:
+    """Of frames of so many packets each; their data say which frame and which packet."""
+    found = []
+    for number, length in enumerate(lengths):
+        for part in range(length):
+            last = marked and part == length - 1
+            sequence = (FIRST + len(found)) % 2**16
+            packet = RtpPacket(marker=int(last), sequence_number=sequence, timestamp=3000 * number)
+            packet._data = b"%d.%d " % (number, part)  # type: ignore[attr-defined]
+            found.append(packet)
+    return found
+
+
+def whole(number: int, length: int) -> bytes:
+    return b"".join(b"%d.%d " % (number, part) for part in range(length))
+
+
+def frames_of(buffer: JitterBuffer, packets: list[RtpPacket]) -> list[bytes | None]:
+    """What each packet completed."""
+    found = [buffer.add(packet)[1] for packet in packets]
+    return [frame and frame.data for frame in found]
+
+
+def test_a_frame_is_whole_with_its_last_packet() -> None:
+    assert frames_of(Frames(PACKETS), packets_of([1, 3, 1, 2])) == [
+        whole(0, 1),
+        None,
+        None,
+        whole(1, 3),
+        whole(2, 1),
+        None,
+        whole(3, 2),
+    ]
+
+
+@given(st.lists(st.integers(1, 4), min_size=2, max_size=12), st.randoms(use_true_random=False))
+def test_frames_stay_whole_and_in_order_whatever_comes_first(lengths: list[int], random: Any) -> None:
+    """The first packet says where the video begins; after it a few may overtake others."""
+    first, *others = packets_of(lengths)
+    for at in range(0, len(others), 5):
+        part = others[at : at + 5]
+        random.shuffle(part)
+        others[at : at + 5] = part
+    found = [frame for frame in frames_of(Frames(PACKETS), [first, *others]) if frame]
+    assert found == [whole(number, length) for number, length in enumerate(lengths)][: len(found)]
+    assert found
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=12))
+def test_without_marks_a_frame_is_whole_when_the_next_one_begins(lengths: list[int]) -> None:
+    packets = packets_of(lengths, marked=False)
+    ours, theirs = Frames(PACKETS), JitterBuffer(PACKETS, is_video=True)
+    assert frames_of(ours, packets) == frames_of(theirs, packets)
+
+
+def test_padding_behind_a_frame_is_no_frame() -> None:
+    packets = packets_of([2, 3, 1])
+    for packet in (packets[2], packets[3]):  # after the first frame, with its time, as browsers send them
+        packet._data, packet.timestamp = b"", 0  # type: ignore[attr-defined]
+    assert frames_of(Frames(PACKETS), packets) == [
+        None,
+        whole(0, 2),
+        None,
+        None,
+        b"1.2 ",
+        whole(2, 1),
+    ]
+
+
+def waits(fps: float, came_s: list[float]) -> list[float]:
+    """Seconds that each picture waited that was looked at; of those that wait the newest is."""
+    pace, found, at = Pace(fps, 0.0), [], 0
+    while at < len(came_s):
+        while at + 1 < len(came_s) and came_s[at + 1] <= pace.due_s:
+            at += 1
+        now_s = max(pace.due_s, came_s[at])
+        found.append(now_s - came_s[at])
+        pace.taken(now_s)
+        at += 1
+    return found
+
+
+def test_after_a_late_picture_a_camera_of_our_own_rate_waits_for_nothing() -> None:
+    came_s = [1 + n / 30 + (0.02 if n in (20, 21) else 0.002 * (n % 3)) for n in range(300)]
+    waited = waits(30, came_s)
+    assert len(waited) == 300
+    assert max(waited[22:]) < 0.005
+
+
+@pytest.mark.parametrize("camera_fps", [7, 10, 24, 30, 60])
+def test_of_a_faster_camera_as_many_are_looked_at_as_are_wanted(camera_fps: int) -> None:
+    waited = waits(8, [n / camera_fps for n in range(camera_fps * 60)])
+    assert len(waited) == pytest.approx(60 * min(8, camera_fps), abs=3)
+    assert max(waited) <= 1 / camera_fps + 1e-9
+
+
 def test_profiles_are_made_known_once() -> None:
     know_profiles()
     before = len(CODECS["video"])
@@ -121,6 +226,8 @@ def test_aiortc_has_the_queues_that_are_replaced() -> None:
     """Names that are private to it; without them the queues would be its own again, without a bound and without an error."""
     receiver = inspect.getsource(rtcrtpreceiver.RTCRtpReceiver)
     assert receiver.count("self.__decoder_queue") >= 4
+    assert "pli_flag, encoded_frame = self.__jitter_buffer.add(packet)" in receiver
+    assert "self._remove_frame(packet.sequence_number)" in inspect.getsource(JitterBuffer.add)
     assert "self.__decoder_queue.put((codec, encoded_frame))" in receiver
     assert "self._track._queue" in receiver
     assert "self._queue" in inspect.getsource(rtcrtpreceiver.RemoteStreamTrack)

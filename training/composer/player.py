@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.keys import check_unheld
@@ -20,6 +20,7 @@ class ProceduralPlayer:
     """Opens streams that all play with one sound font; each has a synthesiser of its own."""
 
     sound_font: Path
+    defaults: StreamPolicy = field(default_factory=StreamPolicy)
 
     @classmethod
     def installed(cls) -> ProceduralPlayer:
@@ -37,10 +38,6 @@ class ProceduralPlayer:
     @property
     def label(self) -> str:
         return LABEL
-
-    @property
-    def defaults(self) -> StreamPolicy:
-        return StreamPolicy()
 
     @property
     def side(self) -> int:

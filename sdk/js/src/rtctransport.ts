@@ -16,6 +16,9 @@ export interface RtcOptions {
   readonly iceServers?: RTCIceServer[];
   /** The music, another stream with each connection: the `srcObject` of an audio element, or the input of a graph. */
   readonly onMusic: (music: MediaStream) => void;
+  /** How much music the browser's jitter buffer tries to hold back, 0 to 4000 ms: little answers sooner, much forgives a bad network
+   * more. Left out, the browser chooses; it never holds back less than it finds that the network needs. */
+  readonly bufferMs?: number | undefined;
 }
 
 export class RtcTransport implements Transport {
@@ -31,6 +34,11 @@ export class RtcTransport implements Transport {
   async show(video: MediaStreamTrack | null): Promise<void> {
     this.video = video;
     await this.line?.show(video);
+  }
+
+  /** What the browser counts of the connection; null while there is none. */
+  async stats(): Promise<RTCStatsReport | null> {
+    return this.line?.stats() ?? null;
   }
 
   open(where: Where, receiver: Receiver): Line {
@@ -51,13 +59,14 @@ class RtcLine implements Line {
     private readonly where: Where,
     private readonly receiver: Receiver,
     video: MediaStreamTrack | null,
-    { iceServers = [], onMusic }: RtcOptions,
+    { iceServers = [], onMusic, bufferMs }: RtcOptions,
   ) {
     this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
     this.channel = this.peer.createDataChannel(CHANNEL);
     this.channel.binaryType = "arraybuffer";
     this.sender = this.peer.addTransceiver(video ?? "video", { direction: "sendonly" }).sender;
-    this.peer.addTransceiver("audio", { direction: "recvonly" });
+    const music = this.peer.addTransceiver("audio", { direction: "recvonly" }).receiver;
+    if (bufferMs !== undefined) music.jitterBufferTarget = bufferMs;
     this.peer.ontrack = ({ track }) => onMusic(new MediaStream([track]));
     this.peer.onconnectionstatechange = () => this.peer.connectionState === "failed" && this.close(BROKEN);
     this.channel.onopen = () => this.opened();
@@ -65,6 +74,10 @@ class RtcLine implements Line {
     this.channel.onclose = () => this.close(BROKEN);
     this.patience = setTimeout(() => this.close(BROKEN), CONNECT_MS);
     void this.meet().catch((error: Error) => this.refused(error));
+  }
+
+  stats(): Promise<RTCStatsReport> {
+    return this.peer.getStats();
   }
 
   get bufferedBytes(): number {

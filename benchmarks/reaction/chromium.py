@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its DevTools socket: the few words that tests of the page need.
+"""A headless Chromium, driven over its DevTools socket: the few words that tests and measurements of a page need.
 
 It is found by CUESTREAM_CHROMIUM or by the names it is installed under; tests skip without it, and say so.
 """
@@ -112,7 +112,10 @@ class Chromium:
 
     def _note(self, message: dict[str, Any]) -> None:
         params = message.get("params", {})
-        loud = params.get("type") in ("error", "warning") or params.get("entry", {}).get("level") == "error"
+        entry = params.get("entry", {})
+        if entry.get("url", "").endswith("/favicon.ico"):
+            return  # asked for by the browser, not by a page
+        loud = params.get("type") in ("error", "warning") or entry.get("level") == "error"
         if message.get("method") == "Runtime.exceptionThrown" or loud:
             self.events.append(params)
 
@@ -142,6 +145,10 @@ class Chromium:
         """Press a key: a letter, or a name such as ArrowLeft."""
         for kind in ("rawKeyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=name)
+
+    def type(self, text: str) -> None:
+        """Into what has the focus."""
+        self.call("Input.insertText", text=text)
 
     def picture(self, path: Path) -> None:
         """The window as a PNG."""

@@ -1,0 +1,188 @@
+"""The TypeScript client in a real Chromium, by websocket and by WebRTC: what a camera shows is seen, two tones stay apart, breaks
+of the line and reloads of the page go on with the session."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from conftest import Serve, Served
+
+from benchmarks.reaction import camera
+from benchmarks.reaction.chromium import Chromium
+from benchmarks.reaction.window import WAYS, begin, go_on, leave
+from engine.frames import F32, U8
+from engine.media.pixels import Scaler
+from engine.synthetic import SIDE, SyntheticPlayer, tone_hz
+from server.resampling import PCM16, WIRE_RATE
+
+LEFT_HZ, RIGHT_HZ = 1000, 3000
+APART_DB = 30
+"""Opus joins channels where it is not heard; so the bound is far from either way."""
+ALIKE = 0.95
+HEARD = "reaction.peaks().every((peak) => peak > 0.1)"
+DARK_HZ, BRIGHT_HZ = tone_hz(0, False), tone_hz(0, True)
+SEED = {"seed": 0}
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    if request.param == "webrtc":
+        pytest.importorskip("aiortc", reason="WebRTC needs cuestream[webrtc]")
+    return str(request.param)
+
+
+@pytest.fixture
+def meeting(serve: Serve) -> Iterator[Served]:
+    with serve(player=SyntheticPlayer(), ice_addresses=("127.0.0.1",)) as served:
+        yield served
+
+
+def newest(served: Served) -> U8:
+    """The picture that the only session's player saw last, [SIDE, SIDE, 3]."""
+    (session,) = served.host.sessions
+    assert served.host._runner is not None
+    shown = served.host._runner.voices._voices[session]._newest
+    assert shown is not None
+    return shown.pixels
+
+
+def of_the_file() -> U8:
+    """The dim picture as a player is to see it."""
+    frame = av.VideoFrame.from_ndarray(camera.scene(), format="gray").reformat(format="yuv420p")
+    return Scaler(SIDE).square(frame)
+
+
+def test_what_the_camera_shows_is_what_the_player_sees_and_the_browser_hears(
+    browser: Chromium, meeting: Served, way: str
+) -> None:
+    begin(browser, meeting.http, way, config=SEED)
+    louder = f"(([one, other]) => one - other)(reaction.levels({DARK_HZ}, {BRIGHT_HZ})[0])"
+    browser.until(f"{louder} > 20")
+    browser.until(f"{louder} < -20")
+    browser.until(f"{louder} > 20")
+    dim = of_the_file().astype(float)
+    browser.until("reaction.notes.told.length > 1")
+    likeness = 0.0
+    for _ in range(100):
+        seen = newest(meeting).astype(float)
+        if seen.mean() < 128:
+            likeness = float(np.corrcoef(seen.ravel(), dim.ravel())[0, 1])
+            break
+        browser.run("new Promise((done) => setTimeout(done, 50))")
+    assert likeness > ALIKE
+    assert browser.run("reaction.notes.errors") == []
+    leave(browser)
+    assert not browser.events
+
+
+class TwoTones:
+    """Stands where the one channel of a player becomes two equal ones, and gives each its own tone; the rest is the server's."""
+
+    def __init__(self) -> None:
+        self._at = 0
+
+    def __call__(self, samples: F32, channels: int) -> PCM16:
+        at = np.arange(self._at, self._at + len(samples)) / WIRE_RATE
+        self._at += len(samples)
+        tones = [np.sin(2 * np.pi * hz * at) for hz in (LEFT_HZ, RIGHT_HZ)]
+        return (0.3 * 32767 * np.stack(tones, axis=1)).astype(np.int16)
+
+
+def test_two_tones_stay_apart(
+    browser: Chromium, meeting: Served, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = {"websocket": "server.packing.pcm16", "webrtc": "server.webrtc.music.pcm16"}[way]
+    monkeypatch.setattr(where, TwoTones())
+    begin(browser, meeting.http, way)
+    browser.until("reaction.peaks().every((peak) => peak > 0.25)")
+    browser.run("new Promise((done) => setTimeout(done, 500))")  # the meters look back 0.17 s
+    (left, right) = browser.run(f"reaction.levels({LEFT_HZ}, {RIGHT_HZ})")
+    assert left[0] - left[1] > APART_DB
+    assert right[1] - right[0] > APART_DB
+    if way == "webrtc":
+        assert "stereo=1" in browser.run("reaction.figures()")["opus"]
+    leave(browser)
+
+
+def test_a_break_of_the_line_is_resumed(browser: Chromium, meeting: Served, way: str) -> None:
+    begin(browser, meeting.http, way)
+    browser.until(f"{HEARD} && reaction.client.ticket && reaction.notes.told.length > 0")
+    session = browser.run("reaction.client.session.id")
+    browser.run("reaction.client.update({ gain_db: -60 })")
+    browser.until("reaction.peaks().every((peak) => peak < 0.001)")
+    browser.run("reaction.client.update({ gain_db: 0 })")
+    browser.run("reaction.client.line.close(1006)")
+    browser.until("reaction.client.stats.resumed === 1")
+    browser.until(HEARD)
+    assert browser.run("reaction.client.session.id") == session
+    leave(browser)
+    assert browser.run("reaction.client.failure") is None
+    lines = [line.split()[0] for line in browser.run("reaction.notes.lines")]
+    assert lines == ["connecting", "open", "lost", "connecting", "open", "closed"]
+    assert not browser.events
+
+
+def test_a_reload_goes_on_with_the_session_the_music_and_the_camera(
+    browser: Chromium, meeting: Served, way: str
+) -> None:
+    begin(browser, meeting.http, way, config=SEED)
+    browser.until(f"{HEARD} && reaction.client.ticket && reaction.notes.told.length > 0")
+    browser.run("reaction.client.update({ short_term_s: 3 })")
+    browser.until("reaction.client.config.short_term_s === 3 && sessionStorage.getItem('cuestream.ticket')")
+    session = browser.run("reaction.client.session.id")
+    (hosted,) = meeting.host.sessions.values()
+    shown, placed = hosted.watching.counts["shown"], hosted.core.playout.ring.end
+    browser.call("Page.reload")
+    browser.until("document.readyState === 'complete' && !window.reaction")
+    go_on(browser, way, again=True)
+    browser.until(f"{HEARD} && reaction.notes.told.length > 0")
+    stats: dict[str, Any] = browser.run("reaction.client.stats")
+    assert (stats["resumed"], browser.run("reaction.client.session.id")) == (1, session)
+    assert browser.run("reaction.client.config.short_term_s") == 3
+    assert meeting.host.sessions == {session: hosted}
+    assert hosted.core.take == 0  # the same music, not another one
+    assert hosted.core.playout.ring.end > placed
+    assert hosted.watching.counts["shown"] > shown
+    if way == "websocket":  # by index; a track goes on at the present
+        assert stats["skippedSamples"] == 0
+    leave(browser)
+    browser.until("reaction.client.stats.state === 'over'")
+    assert browser.run("sessionStorage.getItem('cuestream.ticket')") is None
+    assert not browser.events
+
+
+def test_the_browsers_jitter_buffer_is_told_how_much_to_hold_back(browser: Chromium, meeting: Served) -> None:
+    pytest.importorskip("aiortc", reason="WebRTC needs cuestream[webrtc]")
+    target = "reaction.transport.line.peer.getReceivers().find(({ track }) => track.kind === 'audio').jitterBufferTarget"
+    for told, wanted in (({"bufferMs": 250}, 250), ({}, None)):
+        begin(browser, meeting.http, "webrtc", **told)
+        browser.until(HEARD)
+        assert browser.run(target) == wanted
+        leave(browser)
+
+
+def test_a_canvas_is_watched_too(browser: Chromium, meeting: Served) -> None:
+    begin(browser, meeting.http, "websocket", config=SEED)
+    browser.run("""(async () => {
+      const { Shutter } = await import("/static/cuestream.js");
+      reaction.shutter.stop();
+      const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
+      const pen = canvas.getContext("2d");
+      pen.fillStyle = "rgb(255 80 0)";
+      pen.fillRect(0, 0, 320, 180);
+      reaction.shutter = new Shutter(reaction.client, canvas, { onError: ({ message }) => reaction.notes.errors.push(message) });
+    })()""")
+    browser.until("reaction.client.stats.sentPictures > 3")
+    red, green, blue = newest(meeting).reshape(-1, 3).mean(axis=0)
+    assert (red > 240, 60 < green < 100, blue < 20) == (True, True, True), re.sub(
+        r"\s+", " ", f"{red, green, blue}"
+    )
+    assert browser.run("reaction.notes.errors") == []
+    leave(browser)
