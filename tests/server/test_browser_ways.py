@@ -40,7 +40,8 @@ def way(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def meeting(serve: Serve) -> Iterator[Served]:
-    with serve(player=SyntheticPlayer(), ice_addresses=("127.0.0.1",)) as served:
+    """It replays what a slow reload missed; after half a second it would go on at the present."""
+    with serve(player=SyntheticPlayer(), ice_addresses=("127.0.0.1",), catch_up_ms=10_000) as served:
         yield served
 
 
