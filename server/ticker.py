@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-APART_S = 0.002
+APART_S, MOST_APART_S = 0.002, 0.006
 """Ticks are at least so far apart: what is due in between is done together, and the engine's thread is woken once for it."""
+AS_LONG_AGAIN = 2
+"""The busier the loop, the further apart: from the beginning of a tick to the next one at least so many times as long as it took."""
 
 
 class Ticker:
@@ -25,12 +27,13 @@ class Ticker:
         self._monotonic, self._tick, self._late = monotonic, tick, late
         self._loop = loop
         self._ran_s = self._due_s = monotonic()
+        self._apart_s = APART_S
         self._timer: asyncio.TimerHandle | None = None
         self._again(self._due_s)
 
     def wake(self) -> None:
         """Tick as soon as may be; asked often, it is once."""
-        soonest_s = max(self._monotonic(), self._ran_s + APART_S)
+        soonest_s = max(self._monotonic(), self._ran_s + self._apart_s)
         if self._timer is not None and self._due_s > soonest_s:
             self._again(soonest_s)
 
@@ -51,5 +54,7 @@ class Ticker:
         try:
             next_s = self._tick()
         finally:
+            took_s = self._monotonic() - began_s
+            self._apart_s = min(MOST_APART_S, max(APART_S, AS_LONG_AGAIN * took_s))
             if self._timer is not None:
-                self._again(max(next_s, began_s + APART_S))
+                self._again(max(next_s, began_s + self._apart_s))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from server.ticker import APART_S, Ticker
@@ -61,6 +62,17 @@ def test_ticks_are_apart_however_much_is_due() -> None:
     clock = Clock(lambda now_s: now_s)
     ticked(clock, [0.0] * 4, lambda _turn, ticker: ticker.wake())
     assert [round(at_s / APART_S, 6) for at_s in clock.ticks] == [0, 1, 2, 3]
+
+
+def test_the_longer_ticks_take_the_further_apart_they_are_to_a_bound() -> None:
+    def busy(now_s: float) -> float:
+        clock.now_s += 0.002 if len(clock.ticks) == 1 else 0.1 if len(clock.ticks) == 2 else 0.0
+        return now_s
+
+    clock = Clock(busy)
+    ticked(clock, [0.0] * 4, lambda _turn, ticker: ticker.wake())
+    apart = [round(after - before, 6) for before, after in pairwise(clock.ticks)]
+    assert apart == [0.004, 0.1, APART_S]
 
 
 def test_woken_it_does_not_wait_for_what_is_due() -> None:
