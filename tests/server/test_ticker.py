@@ -22,9 +22,15 @@ class Clock:
 
 
 def ticked(
-    clock: Clock, delays: list[float], at: Callable[[int, Ticker], None] = lambda _n, _t: None
+    clock: Clock,
+    delays: list[float],
+    at: Callable[[int, Ticker], None] = lambda _n, _t: None,
+    whole_ms: bool = False,
 ) -> Ticker:
-    """Runs the ticker for as many timers as there are delays; each fires so much later than it was to."""
+    """Runs the ticker for as many timers as there are delays; each fires so much later than it was to.
+
+    whole_ms: the loop rounds to milliseconds, as uvloop does.
+    """
 
     class Loop:
         """As much of an event loop as a ticker asks for."""
@@ -33,6 +39,7 @@ def ticked(
             self.timer: tuple[float, Any] | None = None
 
         def call_later(self, delay_s: float, call: Any) -> Any:
+            delay_s = round(delay_s * 1000) / 1000 if whole_ms else delay_s
             self.timer = (clock.now_s + delay_s, call)
 
             class Handle:
@@ -56,6 +63,21 @@ def test_it_ticks_when_the_next_thing_is_due_and_says_how_late_it_was() -> None:
     ticked(clock, [0.0, 0.0, 0.005, 0.0])
     assert [round(at_s, 9) for at_s in clock.ticks] == [0.0, 0.02, 0.045, 0.06]
     assert [round(late_s, 9) for late_s in clock.late] == [0.0, 0.0, 0.005, 0.0]
+
+
+def test_a_loop_that_counts_in_milliseconds_never_ticks_too_soon() -> None:
+    due = [0.0]
+
+    def tick(now_s: float) -> float:
+        due.append(now_s + 0.0203)
+        clock.now_s += 0.0004
+        return due[-1]
+
+    clock = Clock(tick)
+    ticked(clock, [0.0] * 50, whole_ms=True)
+    late = [tick - due for tick, due in zip(clock.ticks, due, strict=False)]
+    assert min(late) >= 0
+    assert max(late) < 0.001
 
 
 def test_ticks_are_apart_however_much_is_due() -> None:
