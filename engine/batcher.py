@@ -1,8 +1,9 @@
 """Many streams on one device, in lock step: whoever is due takes one step, then everybody is asked again.
 
 Streams join and leave between two ticks. A tick advances each stream that is due by a step, or by some where steps cost next to
-nothing, and what one stream plays depends on nothing of the others; a stream that fails leaves alone. Admission is by measurement: how long a tick takes by how many
-streams took part in it. The batcher knows steps and the durations that it is told by the clock it was given; no sockets.
+nothing, and what one stream plays depends on nothing of the others; a stream that fails leaves alone. Admission is by
+measurement: how long a step takes by how many streams took part in it. The batcher knows steps and the durations that it is
+told by the clock it was given; no sockets.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Batcher(Generic[Key]):
         self._resting.discard(key)
 
     def tick(self, due: Callable[[Key], int], among: Iterable[Key] | None = None) -> Ticked[Key]:
-        """Steps for each stream that is due. due: how many a stream may take by now. among: who can be due, else all are asked."""
+        """Steps for each stream that is due. due: how many a stream may take now. among: who can be due, else all are asked."""
         asked = [(key, due(key)) for key in self._order(among) if key not in self._resting]
         wanted = [(key, steps) for key, steps in asked if steps]
         if not wanted:
@@ -104,7 +105,7 @@ class Batcher(Generic[Key]):
 
 
 def advance_all(turns: Sequence[tuple[Stream, int]]) -> list[Exception | None]:
-    """So many steps for every stream, and what each of them raised. The place where a device will read its weights once for all."""
+    """So many steps for each stream, and what each raised. The place where a device will read its weights once for all."""
     return [_advance(stream, steps) for stream, steps in turns]
 
 

@@ -1,4 +1,4 @@
-"""uvicorn's websocket with a way past its queues: what comes is handed over at once, what goes is written at once if there is room.
+"""uvicorn's websocket with a way past its queues: what comes is handed over at once, what goes is written where there is room.
 
 On uvicorn's and Starlette's way a message costs two turns of the loop, a queue and, coming in, a pause of the transport: more
 than the music in it. Handshake, heartbeat and close stay theirs.
@@ -29,7 +29,7 @@ class Direct(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.response.status_code == 101:
-            self.scope["extensions"][EXTENSION] = {"socket": self}  # type: ignore[index]
+            self.scope["extensions"][EXTENSION] = {"socket": self}
 
     def hand_over(self, hear: Callable[[str | bytes], None]) -> None:
         """Each message to `hear`, once the handshake is over; first those that came before. Nothing waits here any more."""

@@ -36,8 +36,8 @@ from server.session import Session
 from server.settings import Settings
 from server.shelf import Shelf, ShelfLimits
 from server.ticker import Ticker
-from server.turns import take_short_turns
 from server.turning import config_of, policy_of
+from server.turns import take_short_turns
 from server.voices import Voice
 
 logger = logging.getLogger("uvicorn.error")
@@ -105,8 +105,8 @@ class Host:
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._runner = Runner(self.monotonic, self._post, self._heard)
+        take_short_turns()  # and with it the engine's thread, which begins now
         self._runner.start()
-        take_short_turns()  # when the engine's thread is there, which takes long ones
         self._ticker = Ticker(self.monotonic, self._tick, self.metrics.loop_lag.observe, self._loop)
 
     async def stop(self) -> None:

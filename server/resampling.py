@@ -85,8 +85,8 @@ class Resampler:
 
 
 def _graph(rate_in: int, rate_out: int) -> tuple[Graph, FilterContext, FilterContext]:
-    """libswresample as a filter, with its two ends. PyAV's own resampler asks it once more after each piece, which raises, and costs more than
-    the filter does."""
+    """libswresample as a filter, with its two ends. PyAV's own resampler asks it once more after each piece, which raises, and
+    costs more than the filter does."""
     graph = Graph()
     graph.threads = 1  # else each has threads of its own, and there is one for each listener
     source = graph.add_abuffer(

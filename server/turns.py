@@ -1,7 +1,7 @@
-"""How soon the kernel lets the loop's thread onto a core that another one computes on: it asks for short turns.
+"""How long a thread keeps its core while another one waits for it: the server's take short turns.
 
-What a chunk waited for beyond its own work was the core: up to 11 ms behind the engine's thread or another program's. Linux since 6.12
-lets a thread that takes short turns in before one in the midst of a long turn. It gets no more time by it, and needs no privilege.
+What a chunk waited for beyond its own work was the core, some ms behind the engine's thread or another program's. Linux since
+6.12 lets a thread say how long its turns are. It gets neither more time by it nor less, and needs no privilege.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Frames:
         self._rest = b""  # bound: one frame, and what is read at once
 
     def feed(self, data: bytes) -> Iterator[tuple[int, memoryview]]:
-        """Opcode and payload of each frame that is whole. Raises ValueError for a part of a message, which no server of ours sends."""
+        """Opcode and payload of each whole frame. Raises ValueError for a part of a message, which no server of ours sends."""
         data = self._rest + data if self._rest else data
         view, at = memoryview(data), 0
         while found := _place(data, at):

@@ -53,7 +53,7 @@ def test_a_stretch_that_does_not_go_on_where_the_one_before_ended_is_a_gap() -> 
     assert (card(5.0, 5.1).gaps, one.gaps) == (0, 2)
 
 
-@pytest.mark.parametrize("piece", (1, 7, 200, 10**6))
+@pytest.mark.parametrize("piece", [1, 7, 200, 10**6])
 def test_frames_are_whole_however_they_come_and_are_what_the_library_reads(piece: int) -> None:
     said = [(framing.TEXT, b"{}"), (framing.BINARY, bytes(126)), (framing.BINARY, bytes(range(256)) * 300)]
     said += [(framing.PING, b"?"), (framing.CLOSE, b"\x03\xe8"), (framing.BINARY, b"")]
