@@ -13,7 +13,6 @@ from functools import cache
 import av
 import numpy as np
 from av.filter import Graph
-from av.filter.context import FilterContext
 from numpy.typing import NDArray
 
 from engine.frames import F32
@@ -34,7 +33,7 @@ class Resampler:
     def __init__(self, rate_in: int, rate_out: int = WIRE_RATE, first_in: int = 0) -> None:
         self.ratio = Fraction(rate_out, rate_in)
         self.end_in, self.next = first_in, int(first_in * self.ratio)
-        self._graph, self._source, self._sink = _graph(rate_in, rate_out)
+        self._graph = _graph(rate_in, rate_out)
         self._form = Fraction(1, rate_in), rate_in
 
     @classmethod
@@ -53,12 +52,12 @@ class Resampler:
         frame.planes[0].update(np.ascontiguousarray(samples, np.float32).data)  # type: ignore[arg-type]
         frame.time_base, frame.sample_rate = self._form
         self.end_in += len(samples)
-        self._source.push(frame)
+        self._graph.push(frame)
         return self._out(self._pull())
 
     def flush(self) -> F32:
         """The rest; nothing may be pushed after it."""
-        self._source.push(None)
+        self._graph.push(None)
         parts = [np.zeros(0, np.float32)]
         while (part := self._pull()) is not None:
             parts.append(part)
@@ -72,7 +71,7 @@ class Resampler:
     def _pull(self) -> F32 | None:
         """What one push became; None when the filter needs more, or at the end."""
         try:
-            frame = self._sink.pull()
+            frame = self._graph.pull()
         except (BlockingIOError, EOFError):
             return None
         assert isinstance(frame, av.AudioFrame)
@@ -84,9 +83,9 @@ class Resampler:
         return out
 
 
-def _graph(rate_in: int, rate_out: int) -> tuple[Graph, FilterContext, FilterContext]:
-    """libswresample as a filter, with its two ends. PyAV's own resampler asks it once more after each piece, which raises, and
-    costs more than the filter does."""
+def _graph(rate_in: int, rate_out: int) -> Graph:
+    """libswresample as a filter. PyAV's own resampler asks it once more after each piece, which raises, and costs more than
+    the filter does."""
     graph = Graph()
     graph.threads = 1  # else each has threads of its own, and there is one for each listener
     source = graph.add_abuffer(
@@ -97,7 +96,7 @@ def _graph(rate_in: int, rate_out: int) -> tuple[Graph, FilterContext, FilterCon
     source.link_to(form)
     form.link_to(sink)
     graph.configure()
-    return graph, source, sink
+    return graph
 
 
 def aligned(out: int, rate_in: int) -> int:
