@@ -1,8 +1,9 @@
 """Many streams on one device, in lock step: whoever is due takes one step, then everybody is asked again.
 
-Streams join and leave between two ticks. A tick advances each stream that is due once, and what one stream plays depends on
-nothing of the others; a stream that fails leaves alone. Admission is by measurement: how long a tick takes by how many
-streams took part in it. The batcher knows steps and the durations that it is told by the clock it was given; no sockets.
+Streams join and leave between two ticks. A tick advances each stream that is due by a step, or by some where steps cost next to
+nothing, and what one stream plays depends on nothing of the others; a stream that fails leaves alone. Admission is by
+measurement: how long a step takes by how many streams took part in it. The batcher knows steps and the durations that it is
+told by the clock it was given; no sockets.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ USED = 0.8
 """Share of a step that admission fills; the rest is for encoding frames, which comes in bursts."""
 SMOOTHING = 0.05
 """Weight of the newest measurement in the mean of its row."""
+TOGETHER_S = 0.001
+"""What a tick may take for steps beyond each stream's first: cheap ones do not spend their time in ticks."""
 RETRY_S = 5.0
 """When to ask again: a full device gets room when somebody leaves."""
 
@@ -76,17 +79,22 @@ class Batcher(Generic[Key]):
         self._streams.pop(key, None)
         self._resting.discard(key)
 
-    def tick(self, is_due: Callable[[Key], bool], among: Iterable[Key] | None = None) -> Ticked[Key]:
-        """One step for each stream that is due. among: who can be, when the caller knows that; else everybody is asked."""
-        due = [key for key in self._order(among) if key not in self._resting and is_due(key)]
+    def tick(self, due: Callable[[Key], int], among: Iterable[Key] | None = None) -> Ticked[Key]:
+        """Steps for each stream that is due. due: how many a stream may take now. among: who can be due, else all are asked."""
+        asked = [(key, due(key)) for key in self._order(among) if key not in self._resting]
+        wanted = [(key, steps) for key, steps in asked if steps]
+        if not wanted:
+            return Ticked((), {})
+        most = self.times.together(len(wanted))
+        turns = [(self._streams[key], min(steps, most)) for key, steps in wanted]
         began = self._monotonic()
-        raised = advance_all([self._streams[key] for key in due])
-        if due:
-            self.times.note(len(due), self._monotonic() - began)
-        failed = {key: error for key, error in zip(due, raised, strict=True) if error is not None}
+        raised = advance_all(turns)
+        steps = max(steps for _, steps in turns)
+        self.times.note(len(wanted), (self._monotonic() - began) / steps)
+        failed = {key: error for (key, _), error in zip(wanted, raised, strict=True) if error is not None}
         for key in failed:
             self.leave(key)
-        return Ticked(tuple(key for key in due if key not in failed), failed)
+        return Ticked(tuple(key for key, _ in wanted if key not in failed), failed)
 
     def _order(self, among: Iterable[Key] | None) -> list[Key]:
         """Beginning with another one each time: who comes first waits least."""
@@ -96,14 +104,15 @@ class Batcher(Generic[Key]):
         return keys[first:] + keys[:first]
 
 
-def advance_all(streams: Sequence[Stream]) -> list[Exception | None]:
-    """One step for every stream, and what each of them raised. The place where a device will read its weights once for all."""
-    return [_advance(stream) for stream in streams]
+def advance_all(turns: Sequence[tuple[Stream, int]]) -> list[Exception | None]:
+    """So many steps for each stream, and what each raised. The place where a device will read its weights once for all."""
+    return [_advance(stream, steps) for stream, steps in turns]
 
 
-def _advance(stream: Stream) -> Exception | None:
+def _advance(stream: Stream, steps: int) -> Exception | None:
     try:
-        stream.advance()
+        for _ in range(steps):
+            stream.advance()
     except Exception as error:  # whatever it is, the other streams play on, and who opened this one is told
         return error
     return None
@@ -127,6 +136,11 @@ class StepTimes:
         # a list: another thread may ask while a tick is noted
         nearest = min(list(self.mean_s), key=lambda count: (abs(count - streams), count))
         return self.mean_s[nearest] * max(1.0, streams / nearest)
+
+    def together(self, streams: int) -> int:
+        """How many steps one tick of so many streams may take; one where it was not measured or took long."""
+        mean_s = self.mean_s.get(streams)
+        return 1 if mean_s is None else max(1, int(TOGETHER_S / max(mean_s, 1e-6)))
 
     def fits(self, streams: int) -> bool:
         return self.expected_s(streams) <= self.budget_s

@@ -43,6 +43,8 @@ class Degradation:
 
     def seen(self, now_s: float, lead: float, concealing: bool) -> Degradation:
         """lead: as a share of the low limit."""
+        if not self.level and lead >= 1.0 and not concealing:
+            return self
         due = (
             len(LEVELS) - 1
             if concealing

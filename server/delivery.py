@@ -73,7 +73,10 @@ class Delivery:
 
     def behind(self, playout: Playout, now_s: float) -> int:
         """Samples that sounded already and were not sent."""
-        return min(playout.position(now_s), playout.ring.end) - self.cursor if playout.clock else 0
+        return self._behind(playout, playout.position(now_s))
+
+    def _behind(self, playout: Playout, position: int) -> int:
+        return min(position, playout.ring.end) - self.cursor if playout.clock else 0
 
     def move_to(self, sample: int) -> None:
         """Leave out what is before `sample`; the next chunk is faded in from where the client was."""
@@ -84,20 +87,21 @@ class Delivery:
 
     def take(self, playout: Playout, now_s: float) -> Iterator[AudioOut]:
         """What may be sent now. Raises SessionError when the client is too far behind to be served."""
-        behind = self.behind(playout, now_s)
+        position = playout.position(now_s)
+        behind = self._behind(playout, position)
         if behind > self.patience.give_up_behind:
             raise SessionError("slow_consumer", f"the client is {behind} samples behind; it may come back")
-        while (span := self._next(playout, now_s)) is not None:
+        while (span := self._next(playout, position)) is not None:
             yield self._chunk(playout, span)
 
-    def _next(self, playout: Playout, now_s: float) -> Placed | None:
-        """The span that holds the cursor, if it is placed and may be sent."""
+    def _next(self, playout: Playout, position: int) -> Placed | None:
+        """The span that holds the cursor, if it is placed and may be sent. position: the sample that sounds."""
         chunk = playout.limits.chunk
-        if self._has_no_credit(chunk) or self.cursor >= playout.ring.end:
+        if self.cursor >= playout.ring.end or self._has_no_credit(chunk):
             return None
-        if self.cursor < playout.ring.first or self.behind(playout, now_s) > self.patience.skip_behind:
+        if self.cursor < playout.ring.first or self._behind(playout, position) > self.patience.skip_behind:
             self.move_to(playout.ring.end - chunk)
-        if self.cursor > playout.position(now_s) + self.patience.burst:
+        if self.cursor > position + self.patience.burst:
             return None
         return playout.spans[(self.cursor - playout.spans[0].first) // chunk]
 

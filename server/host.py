@@ -37,6 +37,7 @@ from server.settings import Settings
 from server.shelf import Shelf, ShelfLimits
 from server.ticker import Ticker
 from server.turning import config_of, policy_of
+from server.turns import take_short_turns
 from server.voices import Voice
 
 logger = logging.getLogger("uvicorn.error")
@@ -104,6 +105,7 @@ class Host:
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._runner = Runner(self.monotonic, self._post, self._heard)
+        take_short_turns()  # and with it the engine's thread, which begins now
         self._runner.start()
         self._ticker = Ticker(self.monotonic, self._tick, self.metrics.loop_lag.observe, self._loop)
 

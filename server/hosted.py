@@ -42,7 +42,7 @@ from server.session import Session
 from server.settings import Settings
 from server.shelf import Shelf
 from server.speaker import DEFAULT, Outlet, Speaker
-from server.telling import Ages, Revisions, health_of, playback_of
+from server.telling import Ages, Health, Playback, Revisions, health_of, playback_of
 from server.turning import check, controls
 
 
@@ -131,7 +131,7 @@ class Hosted:
         self._life = Lifetime.begin(house.settings.limits, now_s)
         self._second_s = self._ticked_s = now_s
         self._remembering, self._remembered_s = Remembering(step_ms), now_s
-        self._told: tuple[str, str, int] | None = None
+        self._told: tuple[Playback, Health, int] | None = None
         self._asked: deque[str] = deque(maxlen=8)  # event ids of scene.change; full: the oldest is forgotten
         self._checkpoint = core.checkpoint
 
@@ -313,8 +313,11 @@ class Hosted:
         return self.state()
 
     def state(self) -> m.State:
-        level = self.core.degradation.level
-        return m.State(playback_of(self.core), health_of(self.core, bool(self._pictures)), level)
+        return m.State(*self._standing())
+
+    def _standing(self) -> tuple[Playback, Health, int]:
+        core = self.core
+        return playback_of(core), health_of(core, bool(self._pictures)), core.degradation.level
 
     def change_now(self, now_s: float, event_id: str | None) -> None:
         if event_id is not None:
@@ -462,11 +465,10 @@ class Hosted:
         )
 
     def _tell_state(self) -> None:
-        state = self.state()
-        told = (state.playback, state.health, state.level)
+        told = self._standing()
         if self.line and told != self._told:
             self._told = told
-            self._say(state)
+            self._say(m.State(*told))
 
     def _tell_memory(self, now_s: float) -> None:
         held, core = self.core.remembered, self.core

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from server.limiting import Tally
 from server.protocol.control import encode, refusal
@@ -11,6 +12,7 @@ from server.protocol.errors import CLOSES, FAULTS, ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS, Limits
 from server.protocol.messages import ErrorMessage, ServerMessage
 
+Data = str | bytes
 MOST_WAITING = 512
 """Messages; credit keeps music under a tenth of it. A client that reads nothing for so long is let go."""
 
@@ -18,24 +20,29 @@ MOST_WAITING = 512
 class Line:
     """`closing`: the code that the connection ends with once everything was sent.
 
-    `since_s`: of music that `next` gave, when it could have been sent at the soonest.
+    `since_s`: of music that `next` gave, when it could have been sent at the soonest. write: takes a message and its `since_s`,
+    and says whether it is on its way; what is not, and what comes after it, waits for `next`.
     """
 
-    def __init__(self, limits: Limits = DEFAULTS) -> None:
+    def __init__(
+        self, limits: Limits = DEFAULTS, write: Callable[[Data, float | None], bool] = lambda *_: False
+    ) -> None:
         self.closing: int | None = None
         self._errors, self._bad_pictures = Tally(limits.errors_per_min), Tally(limits.bad_pictures_per_min)
         self.since_s: float | None = None
-        self._outbox: deque[tuple[str | bytes, float | None]] = (
-            deque()
-        )  # bound: MOST_WAITING, then the connection is closed
+        self._write = write
+        self._outbox: deque[tuple[Data, float | None]] = deque()  # bound: MOST_WAITING, then the line fails
+        self._under_way = False  # what `next` gave is not sent yet
         self._change = asyncio.Event()
 
     def say(self, message: ServerMessage) -> None:
         self.put(encode(message))
 
-    def put(self, data: str | bytes, since_s: float | None = None) -> None:
+    def put(self, data: Data, since_s: float | None = None) -> None:
         """Nothing is said any more once the line is closing."""
         if self.closing is not None:
+            return
+        if not self._outbox and not self._under_way and self._write(data, since_s):
             return
         if len(self._outbox) == MOST_WAITING:
             self._outbox.clear()
@@ -70,14 +77,16 @@ class Line:
             self.closing = code
         self._change.set()
 
-    async def next(self) -> str | bytes | None:
-        """What is to be sent, None when the line is to be closed."""
+    async def next(self) -> Data | None:
+        """What is to be sent, None when the line is to be closed. To be asked again when that is sent."""
+        self._under_way = False
         while not self._outbox:
             if self.closing is not None:
                 return None
             self._change.clear()
             await self._change.wait()
         data, self.since_s = self._outbox.popleft()
+        self._under_way = True
         return data
 
 

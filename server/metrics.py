@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from server.moments import Moments
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 AGES_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 WRITES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -43,10 +45,10 @@ class Metrics:
             "cuestream_concealed_samples", "Samples placed that were looped, 32 kHz", registry=registry
         )
         self.placed = Counter("cuestream_placed_samples", "Samples placed, 32 kHz", registry=registry)
-        self.picture_age = Histogram(
+        self.picture_age = Moments(
             "cuestream_picture_age_seconds",
             "How old the newest picture is in the music that is sent",
-            buckets=AGES_S,
+            bounds=AGES_S,
             registry=registry,
         )
         self.errors = Counter(
@@ -70,22 +72,22 @@ class Metrics:
             "For how long a step has been taking too long now",
             registry=registry,
         )
-        self.loop_lag = Histogram(
+        self.loop_lag = Moments(
             "cuestream_loop_lag_seconds",
             "How late the event loop's tick was",
-            buckets=LAGS_S,
+            bounds=LAGS_S,
             registry=registry,
         )
-        self.overhead = Histogram(
+        self.overhead = Moments(
             "cuestream_chunk_overhead_seconds",
             "From the moment a chunk was due, or could be sent, until it was written to the socket",
-            buckets=MOMENTS_S,
+            bounds=MOMENTS_S,
             registry=registry,
         )
-        self.encoding = Histogram(
+        self.encoding = Moments(
             "cuestream_chunk_encode_seconds",
             "To resample and encode a chunk for a websocket",
-            buckets=MOMENTS_S,
+            bounds=MOMENTS_S,
             registry=registry,
         )
         self.listeners = Gauge("cuestream_http_listeners", "Endless HTTP sounds", registry=registry)

@@ -17,9 +17,9 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from engine.errors import CuestreamError
+from server.direct import Direct
 from server.doorstep import Doorkeeper
 from server.host import Host
 from server.leaving import leave
@@ -28,7 +28,6 @@ from server.tls import Certificate, TlsError
 logger = logging.getLogger("uvicorn.error")
 SPARE_BYTES = 64 * 1024
 """Messages that are a little too long are refused with an error; those that are longer by this, by the websocket itself."""
-HEARTBEAT_TIMEOUT = 4408
 GRACE_S = 3
 """Seconds in which answers that are on their way may end."""
 AT_ONCE_S = 1
@@ -40,15 +39,6 @@ SWITCH_S = 0.0005
 
 class RefusedAddress(CuestreamError):
     """It would be open to everybody."""
-
-
-class Heartbeat(WebSocketsSansIOProtocol):
-    """Closes with the protocol's own code when pings are not answered."""
-
-    def keepalive_timeout(self) -> None:
-        fail = self.conn.fail
-        self.conn.fail = lambda code, reason="": fail(HEARTBEAT_TIMEOUT, "heartbeat_timeout")  # type: ignore[method-assign]
-        super().keepalive_timeout()
 
 
 class Server(uvicorn.Server):
@@ -161,7 +151,7 @@ def make_server(
         http=http,
         ssl_certfile=certificate.cert if certificate else None,
         ssl_keyfile=certificate.key if certificate else None,
-        ws=Heartbeat,
+        ws=Direct,
         ws_max_size=max(limits.image_bytes, limits.audio_bytes, limits.text_bytes) + SPARE_BYTES,
         ws_per_message_deflate=False,
         ws_ping_interval=limits.heartbeat_s,

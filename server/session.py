@@ -432,10 +432,11 @@ class Session:
     def _drain(self, now_s: float) -> list[AudioOut | Event]:
         outputs: list[AudioOut | Event] = list(self._audio(now_s))
         told = (self.shown_state, self.degradation.row.name)
-        for kind, before, after in zip(("state", "degraded"), self._told, told, strict=True):
-            if before != after:
-                self._events.append(Event(kind, {"from": before, "to": after}))
-        self._told = told
+        if told != self._told:
+            for kind, before, after in zip(("state", "degraded"), self._told, told, strict=True):
+                if before != after:
+                    self._events.append(Event(kind, {"from": before, "to": after}))
+            self._told = told
         outputs += self._events
         self._events.clear()
         return outputs

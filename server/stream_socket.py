@@ -1,18 +1,20 @@
 """The websocket /v1/stream: one connection from its upgrade to its close. `docs/protocol.md` is what it does.
 
-Two tasks: one receives and answers, one sends what lies in the line's outbox and closes at its end. Neither waits for the engine.
+What comes is answered at once, and what is said is written at once while the client reads. Two tasks beside that: one sends what
+had to wait in the line's outbox and closes at its end, one waits for the other end's close. Nothing waits for the engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+import logging
 
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server.conversation import Conversation
+from server.direct import direct
 from server.gate import TooOften
 from server.host import Host
 from server.line import Line, reason_of
@@ -21,6 +23,7 @@ from server.protocol.errors import ErrorCode
 from server.secrets import bearer
 from server.visitors import address_of
 
+logger = logging.getLogger("uvicorn.error")
 TOKEN_PREFIX = "cuestream.token."
 CLOSE_S = 2.0
 """How long saying goodbye may take."""
@@ -57,13 +60,15 @@ class Connection:
     """`_code`: how it ended."""
 
     def __init__(self, host: Host, websocket: WebSocket) -> None:
-        self._host, self._websocket = host, websocket
+        self._host, self._websocket, self._direct = host, websocket, direct(websocket)
         self._limits = host.settings.limits
-        self._line = Line(self._limits)
+        self._line = Line(self._limits, self._write)
         self._conversation = Conversation(host, self._line, token_of(websocket), address_of(websocket))
+        self._handshake: asyncio.Timeout | None = None
         self._code = 1006
 
     async def run(self) -> None:
+        self._direct.hand_over(self._hear)
         sender = asyncio.create_task(self._send())
         receiver = asyncio.create_task(self._receive())
         try:
@@ -83,7 +88,18 @@ class Connection:
 
     # --- sending
 
+    def _write(self, data: str | bytes, since_s: float | None) -> bool:
+        written = self._direct.write(data)
+        if written:
+            self._measure(since_s)
+        return written
+
+    def _measure(self, since_s: float | None) -> None:
+        if since_s is not None:
+            self._host.metrics.overhead.observe(self._host.monotonic() - since_s)
+
     async def _send(self) -> None:
+        """What could not be written at once."""
         with contextlib.suppress(WebSocketDisconnect):
             while (data := await self._line.next()) is not None:
                 await (
@@ -91,8 +107,7 @@ class Connection:
                     if isinstance(data, str)
                     else self._websocket.send_bytes(data)
                 )
-                if (since_s := self._line.since_s) is not None:
-                    self._host.metrics.overhead.observe(self._host.monotonic() - since_s)
+                self._measure(self._line.since_s)
             await self._close(self._line.closing or 1000)
 
     async def _close(self, code: int) -> None:
@@ -103,18 +118,24 @@ class Connection:
 
     # --- receiving
 
-    async def _receive(self) -> None:
+    def _hear(self, data: str | bytes) -> None:
         try:
-            async with asyncio.timeout(self._limits.handshake_s) as handshake:
-                while (received := await self._websocket.receive())["type"] == "websocket.receive":
-                    self._conversation.receive(_data_of(received))
-                    if self._conversation.hosted:
-                        handshake.reschedule(None)
-            self._code = received.get("code", 1006)
+            self._conversation.receive(data)
+        except Exception:  # the client was told, and the line closes
+            logger.exception("a message broke its conversation")
+        self._stop_handshake()
+
+    def _stop_handshake(self) -> None:
+        if self._handshake and self._conversation.hosted:
+            self._handshake.reschedule(None)
+            self._handshake = None
+
+    async def _receive(self) -> None:
+        """The handshake's deadline, and the end; what is between is heard at once."""
+        try:
+            async with asyncio.timeout(self._limits.handshake_s) as self._handshake:
+                self._stop_handshake()
+                ended = await self._websocket.receive()
+            self._code = ended.get("code", 1006)
         except TimeoutError:
             self._line.fail(ErrorCode.BAD_HANDSHAKE, f"nothing began within {self._limits.handshake_s} s")
-
-
-def _data_of(received: Any) -> str | bytes:
-    text = received.get("text")
-    return received.get("bytes") or b"" if text is None else str(text)

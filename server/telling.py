@@ -13,7 +13,9 @@ from server.session import Session
 MOST_AGES = 500
 """Ten seconds of chunks."""
 MOST_REVISIONS = 128
-PLAYBACK: dict[str, Literal["playing", "paused", "stopped"]] = {
+Playback = Literal["playing", "paused", "stopped"]
+Health = Literal["on_time", "degraded", "concealing", "waiting"]
+PLAYBACK: dict[str, Playback] = {
     "created": "stopped",
     "waiting": "playing",
     "playing": "playing",
@@ -23,11 +25,11 @@ PLAYBACK: dict[str, Literal["playing", "paused", "stopped"]] = {
 }
 
 
-def playback_of(core: Session) -> Literal["playing", "paused", "stopped"]:
+def playback_of(core: Session) -> Playback:
     return PLAYBACK[core.state]
 
 
-def health_of(core: Session, pictured: bool) -> Literal["on_time", "degraded", "concealing", "waiting"]:
+def health_of(core: Session, pictured: bool) -> Health:
     if not pictured:
         return "waiting"
     if core.playout.concealing:

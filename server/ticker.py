@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import ceil
 
-APART_S = 0.002
+APART_S, MOST_APART_S = 0.002, 0.006
 """Ticks are at least so far apart: what is due in between is done together, and the engine's thread is woken once for it."""
+TIMES_LONGER = 2
+"""The busier the loop, the further apart: from one tick's beginning to the next at least so many times as long as it took."""
+LOOP_HZ = 1000
+"""uvloop's timers are rounded to milliseconds. One that comes too soon finds nothing due, and what is due is then done `APART_S`
+later; so they are rounded up."""
+SLACK = 1e-6
 
 
 class Ticker:
@@ -25,12 +32,13 @@ class Ticker:
         self._monotonic, self._tick, self._late = monotonic, tick, late
         self._loop = loop
         self._ran_s = self._due_s = monotonic()
+        self._apart_s = APART_S
         self._timer: asyncio.TimerHandle | None = None
         self._again(self._due_s)
 
     def wake(self) -> None:
         """Tick as soon as may be; asked often, it is once."""
-        soonest_s = max(self._monotonic(), self._ran_s + APART_S)
+        soonest_s = max(self._monotonic(), self._ran_s + self._apart_s)
         if self._timer is not None and self._due_s > soonest_s:
             self._again(soonest_s)
 
@@ -43,7 +51,8 @@ class Ticker:
         if self._timer:
             self._timer.cancel()
         self._due_s = due_s
-        self._timer = self._loop.call_later(max(0.0, due_s - self._monotonic()), self._run)
+        delay = ceil((due_s - self._monotonic()) * LOOP_HZ - SLACK)
+        self._timer = self._loop.call_later(max(0, delay) / LOOP_HZ, self._run)
 
     def _run(self) -> None:
         began_s = self._ran_s = next_s = self._monotonic()
@@ -51,5 +60,7 @@ class Ticker:
         try:
             next_s = self._tick()
         finally:
+            took_s = self._monotonic() - began_s
+            self._apart_s = min(MOST_APART_S, max(APART_S, TIMES_LONGER * took_s))
             if self._timer is not None:
-                self._again(max(next_s, began_s + APART_S))
+                self._again(max(next_s, began_s + self._apart_s))

@@ -40,6 +40,7 @@ class Voice:
         self.player, self.policy, self.revision = player, policy, 0
         self.room_s, self.waits_for_video = max(room_s, policy.short_term_s), waits_for_video
         self.take, self.taken, self.wanted = 0, 0, 0
+        self._hop = player.sample_rate // player.code_rate
         self._exact = exact
         self._frames: deque[Shown] = deque(
             maxlen=FRAMES_AHEAD if waits_for_video else 1
@@ -93,12 +94,19 @@ class Voice:
         if self._newest is not None:
             self.stream.push(self._newest.pixels, 0)
 
-    def is_due(self) -> bool:
-        """Whether a step is wanted and may be taken; the frames that are due were shown."""
-        piece = self.policy.chunk_steps * self._hop
+    def due(self) -> int:
+        """How many steps are wanted and may be taken, to the end of a piece at most; the frames that are due were shown."""
+        steps = self.policy.chunk_steps
         may = self._newest is not None or self.stream.now > 0
         waits = self.waits_for_video and not self._ended and not self._frames
-        return may and not waits and self.taken + piece <= self.wanted
+        if not may or waits or self.taken + steps * self._hop > self.wanted:
+            return 0
+        return 1 if self.waits_for_video else max(1, self.taken // self._hop + steps - self.stream.frames)
+
+    @property
+    def shows(self) -> bool:
+        """Whether a frame waits."""
+        return bool(self._frames)
 
     def show(self) -> None:
         """Push the frames that were captured by now."""
@@ -109,10 +117,6 @@ class Voice:
     def _step(self, shown: Shown) -> int:
         """Of this take; no picture is from after what is made, though it was captured while another take sounded."""
         return shown.step - self._before if self.waits_for_video else min(shown.step, self.stream.now)
-
-    @property
-    def _hop(self) -> int:
-        return self.player.sample_rate // self.player.code_rate
 
     def music(self) -> tuple[Music, ...]:
         """What can be taken."""
@@ -161,9 +165,9 @@ class Voices:
         }
         # who neither heard anything nor took a step cannot have become due
         active = [key for key in dict.fromkeys((*self._stepped, *orders)) if key in self._voices]
-        for key in active:
+        for key in [key for key in active if self._voices[key].shows]:
             self._guard(key, reports, self._voices[key].show)
-        ticked = self.batcher.tick(lambda key: self._voices[key].is_due(), active)
+        ticked = self.batcher.tick(lambda key: self._voices[key].due(), active)
         self._stepped = ticked.advanced
         for key, error in ticked.failed.items():
             self._fail(key, error, reports)

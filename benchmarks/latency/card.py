@@ -22,6 +22,8 @@ class Card:
         self.buffer_s = buffer_s
         self.start_s: float | None = None
         self.underruns = 0
+        self.gaps = 0
+        """Stretches that did not begin where the one before ended."""
         self.end = 0
         """One after the last sample that came."""
         self._rows = array("d")  # bound: the length of a run
@@ -34,6 +36,7 @@ class Card:
         if late_s > self.buffer_s:
             self.underruns += 1
             self.start_s, due_s = came_s - first / RATE, came_s
+        self.gaps += first != self.end and len(self._rows) > 0
         self.end = first + count
         self._rows.extend((came_s, late_s, due_s + self.buffer_s, newest_us))
 

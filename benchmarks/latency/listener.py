@@ -6,24 +6,24 @@ It takes the bytes from the socket itself, without a queue or a task between, so
 from __future__ import annotations
 
 import asyncio
-import json
+import struct
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidState
-from websockets.frames import Frame, Opcode
+from websockets.client import OPEN, ClientProtocol
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from benchmarks.latency.card import RATE, Card
+from benchmarks.latency.framing import BINARY, CLOSE, PING, PONG, TEXT, Frames, masked
 from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
-from server.protocol.media import EXTENSION, HEADER, SOURCE, Flag, Kind, Media, StreamId, encode_media
+from server.protocol.media import EXTENSION, HEADER, Flag, Kind, Media, StreamId, encode_media
 
 REPORT_S = 0.2
 """How often it says what was played; the protocol asks for no less."""
@@ -34,6 +34,10 @@ CLICK = 0.35
 MOST_LOUD = 1 << 16
 PATIENCE_S = 60.0
 """How long the server may take to answer."""
+NEWEST_US = struct.Struct("<Q")
+"""The beginning of a source; the rest is not looked at."""
+CONCEALED = int(Flag.CONCEALED)
+LEFT = struct.pack("!H", 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,16 @@ class Plan:
     """Whether to look for clicks in the sound."""
 
 
+class Said(msgspec.Struct, frozen=True):
+    """What is looked at of a control message."""
+
+    type: str
+    text: str = ""
+
+
+SAID = msgspec.json.Decoder(Said)
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What one listener noted, in seconds of the machine's monotonic clock. hello_s: before it connected.
@@ -68,6 +82,8 @@ class Heard:
     loud_s: tuple[float, ...]
     """When stretches came that begin a click."""
     underruns: int
+    gaps: int
+    """Stretches that did not begin where the one before ended."""
     concealed: int
     error: str | None
 
@@ -79,6 +95,7 @@ class Listener(asyncio.Protocol):
         self._plan = plan
         self._websocket = ClientProtocol(parse_uri(plan.url), subprotocols=[Subprotocol(SUBPROTOCOL)])
         self._transport: Any = None
+        self._frames = Frames()
         self.opened, self.created, self.sounds, self.done = (asyncio.Event() for _ in range(4))
         self.card = Card(plan.buffer_s)
         self.loud_s: deque[float] = deque(maxlen=MOST_LOUD)  # full: the oldest goes
@@ -92,39 +109,48 @@ class Listener(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._websocket.send_request(self._websocket.connect())
-        self._flush()
+        transport.writelines(self._websocket.data_to_send())
 
     def data_received(self, data: bytes) -> None:
         came_s = time.monotonic()
+        if not self.opened.is_set():
+            self._open(data)
+            return
+        for opcode, payload in self._frames.feed(data):
+            self._frame(opcode, payload, came_s)
+
+    def _open(self, data: bytes) -> None:
+        """The handshake; the server says nothing before it is asked to."""
         self._websocket.receive_data(data)
-        for event in self._websocket.events_received():
-            if isinstance(event, Frame):
-                self._frame(event, came_s)
-            elif isinstance(event, Response):
-                self.opened.set()
-        self._flush()
+        if any(isinstance(event, Response) for event in self._websocket.events_received()):
+            if self._websocket.state is not OPEN:
+                self.error = "the server opened no websocket"
+                self._transport.close()
+            self.opened.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         for event in (self.opened, self.created, self.sounds, self.done):
             event.set()
 
-    def _frame(self, frame: Frame, came_s: float) -> None:
-        if frame.opcode is Opcode.BINARY:
-            self._music(bytes(frame.data), came_s)
-        elif frame.opcode is Opcode.TEXT:
-            self._message(json.loads(bytes(frame.data)))
+    def _frame(self, opcode: int, payload: memoryview, came_s: float) -> None:
+        if opcode == BINARY:
+            self._music(payload, came_s)
+        elif opcode == TEXT:
+            self._message(SAID.decode(payload))
+        elif opcode == PING:
+            self._send(PONG, bytes(payload))
 
-    def _message(self, message: dict[str, Any]) -> None:
-        if message["type"] == "session.created":
+    def _message(self, said: Said) -> None:
+        if said.type == "session.created":
             self.created.set()
-        if message["type"] == "error":
-            self.error = message["text"]
+        if said.type == "error":
+            self.error = said.text
 
-    def _music(self, data: bytes, came_s: float) -> None:
+    def _music(self, data: memoryview, came_s: float) -> None:
         _, flags, _, _, first, _, count, ext_len = HEADER.unpack_from(data)
         if ext_len:  # otherwise the source of the message before holds
-            self._newest_us = SOURCE.unpack_from(data, HEADER.size + EXTENSION.size)[0]
-        self.concealed += bool(flags & Flag.CONCEALED)
+            (self._newest_us,) = NEWEST_US.unpack_from(data, HEADER.size + EXTENSION.size)
+        self.concealed += flags & CONCEALED > 0
         if not count:
             return
         self.card.hear(came_s, first, count, self._newest_us)
@@ -142,24 +168,18 @@ class Listener(asyncio.Protocol):
     # --- what goes
 
     def say(self, type: str, **fields: Any) -> None:
-        self._websocket.send_text(json.dumps({"type": type, **fields}).encode())
-        self._flush()
+        self._send(TEXT, msgspec.json.encode({"type": type, **fields}))
 
     def show(self, seq: int, at_us: int, picture: bytes) -> None:
-        self._websocket.send_binary(encode_media(Media(Kind.JPEG, StreamId.VIDEO, seq, at_us, picture)))
-        self._flush()
+        self._send(BINARY, encode_media(Media(Kind.JPEG, StreamId.VIDEO, seq, at_us, picture)))
 
     def leave(self) -> None:
-        if not self.done.is_set():
-            self._websocket.send_close(1000)
-            self._flush()
+        self._send(CLOSE, LEFT)
 
-    def _flush(self) -> None:
-        for data in self._websocket.data_to_send():
-            if data:
-                self._transport.write(data)
-            else:
-                self._transport.close()
+    def _send(self, opcode: int, payload: bytes) -> None:
+        """To a server that is still there."""
+        if not self._transport.is_closing():
+            self._transport.write(masked(opcode, payload))
 
 
 async def listen(plan: Plan) -> Heard:
@@ -184,7 +204,7 @@ async def listen(plan: Plan) -> Heard:
         showing.cancel()
         listener.leave()
         await _known(listener.done)
-    except (TimeoutError, InvalidState) as error:
+    except TimeoutError as error:
         listener.error = listener.error or f"the server did not answer, or left: {type(error).__name__}"
     finally:
         if showing:
@@ -239,6 +259,7 @@ def _heard(listener: Listener, hello_s: float, sent: list[tuple[float, float]]) 
         np.array(sent).reshape(-1, 2),
         tuple(listener.loud_s),
         listener.card.underruns,
+        listener.card.gaps,
         listener.concealed,
         listener.error,
     )

@@ -13,6 +13,7 @@ from functools import partial
 import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
+from uvicorn.loops.auto import auto_loop_factory
 
 from benchmarks.latency.listener import Heard, Plan, listen
 
@@ -68,7 +69,8 @@ def _in_turn(apart_s: float, plans: Plans) -> Loaded:
 
 def _measured(everybody: Coroutine[None, None, list[Heard]]) -> Loaded:
     before_s = time.process_time()
-    return Loaded(tuple(asyncio.run(everybody)), time.process_time() - before_s)
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        return Loaded(tuple(runner.run(everybody)), time.process_time() - before_s)
 
 
 def scene(level: int) -> tuple[bytes, ...]:

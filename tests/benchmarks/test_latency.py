@@ -11,7 +11,11 @@ import pytest
 pytest.importorskip("websockets", reason="the benchmark needs cuestream[serve]")
 pytest.importorskip("prometheus_client", reason="the benchmark needs cuestream[serve]")
 
-from benchmarks.latency import figures
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from benchmarks.latency import figures, framing
 from benchmarks.latency.__main__ import BRIGHT, DARK
 from benchmarks.latency.card import RATE, Card
 from benchmarks.latency.limits import physical_limits
@@ -41,6 +45,34 @@ def test_what_comes_too_late_is_an_underrun_and_the_card_begins_again() -> None:
     assert late.rows()[:, figures.HEARD] == pytest.approx([5.05, 5.21, 5.31, 5.41])
 
 
+def test_a_stretch_that_does_not_go_on_where_the_one_before_ended_is_a_gap() -> None:
+    one = card(5.0, 5.1)
+    one.hear(5.2, 3 * RATE // 10, RATE // 10, 0)
+    one.hear(5.3, 4 * RATE // 10, RATE // 10, 0)
+    one.hear(5.4, 4 * RATE // 10, RATE // 10, 0)
+    assert (card(5.0, 5.1).gaps, one.gaps) == (0, 2)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 200, 10**6])
+def test_frames_are_whole_however_they_come_and_are_what_the_library_reads(piece: int) -> None:
+    said = [(framing.TEXT, b"{}"), (framing.BINARY, bytes(126)), (framing.BINARY, bytes(range(256)) * 300)]
+    said += [(framing.PING, b"?"), (framing.CLOSE, b"\x03\xe8"), (framing.BINARY, b"")]
+    sent = b"".join(Frame(Opcode(opcode), data).serialize(mask=False) for opcode, data in said)
+    frames, heard = framing.Frames(), []
+    for at in range(0, len(sent), piece):
+        heard += [(opcode, bytes(data)) for opcode, data in frames.feed(sent[at : at + piece])]
+    assert heard == said
+    server = ServerProtocol(state=State.OPEN)
+    server.receive_data(b"".join(framing.masked(opcode, data) for opcode, data in said[:4]))
+    found = [(e.opcode, bytes(e.data)) for e in server.events_received() if isinstance(e, Frame)]
+    assert found == said[:4]
+
+
+def test_a_part_of_a_message_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a whole message"):
+        list(framing.Frames().feed(Frame(Opcode.TEXT, b"{", fin=False).serialize(mask=False)))
+
+
 def test_a_card_has_played_what_came_and_was_due() -> None:
     playing = card(5.0, 5.1)
     played = [playing.played(at_s) for at_s in (4.0, 5.05, 5.1, 9.0)]
@@ -50,7 +82,7 @@ def test_a_card_has_played_what_came_and_was_due() -> None:
 
 def heard(rows: list[list[float]], pictures: list[list[float]] = [], loud_s: tuple[float, ...] = ()) -> Heard:  # noqa: B006
     shown = np.array(pictures).reshape(-1, 2)
-    return Heard(0.0, rows[0][0], np.array(rows), shown, loud_s, 0, 0, None)
+    return Heard(0.0, rows[0][0], np.array(rows), shown, loud_s, 0, 0, 0, None)
 
 
 def test_an_answer_is_the_first_chunk_that_names_the_picture() -> None:
@@ -100,7 +132,7 @@ def test_a_real_server_is_heard_and_its_clicks_come_in_the_chunks_that_name_thei
         loaded = play_together([replace(plan, url=served.url, begins_s=begins_s) for _ in range(2)], 1)
         since = served.look().since(before)
     for one in loaded.heard:
-        assert one.error is None
+        assert (one.error, one.gaps) == (None, 0)
         (turned_s,) = one.pictures[one.pictures[:, 1] > 0, 0]
         rows = one.rows
         first = rows[np.searchsorted(rows[:, figures.NEWEST], int(turned_s * 1e6)), :]

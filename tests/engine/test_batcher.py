@@ -79,6 +79,19 @@ def test_each_stream_comes_first_in_turn() -> None:
         batcher.join("a", Counted())  # type: ignore[arg-type]
 
 
+def test_cheap_steps_are_taken_together_and_dear_ones_one_by_one() -> None:
+    """A tick of two streams takes 0.4 ms by the clock: two such steps fit into a millisecond beyond the first measurement."""
+    for tick_s, expected in ((0.0004, [1, 3, 5]), (0.01, [1, 2, 3])):
+        batcher, eager, single = Batcher[str](ticking(tick_s)), Counted(), Counted()
+        batcher.join("eager", eager), batcher.join("single", single)  # type: ignore[arg-type]
+        seen = []
+        for _ in range(3):
+            batcher.tick(lambda key: 5 if key == "eager" else 1)
+            seen.append(eager.now)
+        assert seen == expected
+        assert single.now == 3
+
+
 def test_a_stream_that_breaks_leaves_alone() -> None:
     batcher, good, bad = Batcher[str](ticking()), Counted(), Counted(breaks_at=2)
     batcher.join("bad", bad), batcher.join("good", good)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,12 @@ def config(player: Any = None, policy: StreamPolicy | None = None, **changes: An
     return SessionConfig(policy or chosen.defaults, chosen.side, **changes)
 
 
+def slow_clock() -> Callable[[], float]:
+    """A tick takes a millisecond by it, so that none takes steps together."""
+    reads = count()
+    return lambda: next(reads) * 0.001
+
+
 @dataclass
 class Rig:
     """speed: decoder steps that the engine can take in 20 ms of virtual time; a function of the time."""
@@ -107,7 +114,7 @@ class Rig:
     chunks: list[AudioOut] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     acknowledges: bool = True
-    voices: Voices = field(default_factory=lambda: Voices(lambda: 0.0))
+    voices: Voices = field(default_factory=lambda: Voices(slow_clock()))
     before: Callable[[Rig], None] = lambda _: None
     _budget: float = 0.0
     _mail: Orders = field(default_factory=Orders)

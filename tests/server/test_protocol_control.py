@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,16 @@ from hypothesis import strategies as st
 from protocol_strategies import message
 
 from server.protocol.config import Config, ConfigPatch, Duck, DuckPatch, changed, first_config, merge
-from server.protocol.control import Unknown, decode_client, decode_server, encode, parse, refusal
+from server.protocol.control import (
+    Unknown,
+    careful,
+    decode_client,
+    decode_server,
+    encode,
+    parse,
+    plain,
+    refusal,
+)
 from server.protocol.errors import CLOSES, FAULTS, MAX_NAME, MAX_TEXT, ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS, Limits
 from server.protocol.messages import CLIENT, HELD_CELLS, SERVER, MemoryCell, MemoryState, SessionUpdate
@@ -48,6 +58,77 @@ def update(path: str, value: Any) -> str:
     for name in reversed(path.split(".")):
         config = {name: config}
     return json.dumps({"type": "session.update", "config": config, "event_id": "e"})
+
+
+PIECES = [
+    '"type"',
+    '"ping"',
+    '"playout.report"',
+    '"t_us"',
+    '"played_through_sample"',
+    '"buffer_ms"',
+    '"event_id"',
+]
+PIECES += [
+    '"underruns"',
+    '"clock_ppm"',
+    ":",
+    ",",
+    "{",
+    "}",
+    "[",
+    "]",
+    " ",
+    '"a:b"',
+    '"\\ud800"',
+    '"\\u00e9"',
+    '"x"',
+]
+PIECES += [
+    "0",
+    "-0",
+    "7",
+    "1.0",
+    "1e2",
+    "1e999",
+    "NaN",
+    "null",
+    "true",
+    "9007199254740993",
+    "99999999999999999999",
+]
+REPORT = '{"type":"playout.report","played_through_sample":48000,"buffer_ms":61.5,"underruns":0}'
+
+
+@given(st.data())
+def test_what_is_read_at_once_is_what_careful_reading_finds(data: st.DataObject) -> None:
+    """Of messages with something put in, left out or said twice; of every other one nothing is said."""
+    parts = re.findall(
+        r'"[^"]*"|[^",:{}]+|[,:{}]', data.draw(st.sampled_from([REPORT, '{"type":"ping","t_us":5}']))
+    )
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(parts) - 1))
+        some = st.lists(st.sampled_from([*PIECES, ',"t_us":6', ',"buffer_ms":1']), max_size=2)
+        parts[at : at + data.draw(st.integers(0, 1))] = data.draw(some) or [""]
+    text = "".join(parts)
+    if (found := plain(text, CLIENT)) is not None:
+        assert found == careful(text, CLIENT)
+
+
+def test_a_report_is_read_at_once_and_what_is_not_plain_is_not() -> None:
+    assert plain(REPORT, CLIENT) == careful(REPORT, CLIENT)
+    assert plain(REPORT, CLIENT) is not None
+    for text in (
+        REPORT.replace("}", ',"buffer_ms":2}'),
+        REPORT.replace("}", ',"sparkle":1}'),
+        REPORT.replace("}", ',"event_id":"a:b"}'),
+        REPORT.replace("48000", "9007199254740993"),
+        REPORT.replace("61.5", "1e999"),
+        REPORT[:-1],
+        '{"type":"session.update","config":{"seed":5}}',
+        "[]",
+    ):
+        assert plain(text, CLIENT) is None
 
 
 @pytest.mark.parametrize("kind", CLIENT.values())

@@ -210,6 +210,41 @@ def test_an_outbox_that_nobody_reads_ends_with_slow_consumer() -> None:
     assert end is None
 
 
+def test_what_is_said_is_written_at_once_and_what_cannot_be_keeps_its_place() -> None:
+    """Nothing overtakes a message that the sender has in hand, though there is room again."""
+    written: list[object] = []
+    has_room = True
+
+    def write(data: object, since_s: float | None) -> bool:
+        if has_room:
+            written.append(data)
+        return has_room
+
+    async def say() -> None:
+        nonlocal has_room
+        line = Line(write=write)
+        line.put(b"1")
+        has_room = False
+        line.put(b"2", 5.0)
+        line.put(b"3")
+        has_room = True
+        line.put(b"4")
+        assert written == [b"1"]
+        for _ in range(3):
+            written.append(await line.next())
+            line.put(b"5") if len(written) == 3 else None
+        assert line.since_s is None
+        written.append(await line.next())
+        ended = asyncio.ensure_future(line.next())
+        await asyncio.sleep(0)
+        line.put(b"6")
+        line.hang_up(1000)
+        assert await ended is None
+
+    asyncio.run(say())
+    assert written == [b"1", b"2", b"3", b"4", b"5", b"6"]
+
+
 def test_the_configuration_of_a_policy_gives_the_policy_again() -> None:
     policy = StreamPolicy(seed=5, guidance=2.0, short_term_s=6.0, key="Eb")
     config = config_of(policy)

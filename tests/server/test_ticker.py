@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from server.ticker import APART_S, Ticker
@@ -21,9 +22,15 @@ class Clock:
 
 
 def ticked(
-    clock: Clock, delays: list[float], at: Callable[[int, Ticker], None] = lambda _n, _t: None
+    clock: Clock,
+    delays: list[float],
+    at: Callable[[int, Ticker], None] = lambda _n, _t: None,
+    whole_ms: bool = False,
 ) -> Ticker:
-    """Runs the ticker for as many timers as there are delays; each fires so much later than it was to."""
+    """Runs the ticker for as many timers as there are delays; each fires so much later than it was to.
+
+    whole_ms: the loop rounds to milliseconds, as uvloop does.
+    """
 
     class Loop:
         """As much of an event loop as a ticker asks for."""
@@ -32,6 +39,7 @@ def ticked(
             self.timer: tuple[float, Any] | None = None
 
         def call_later(self, delay_s: float, call: Any) -> Any:
+            delay_s = round(delay_s * 1000) / 1000 if whole_ms else delay_s
             self.timer = (clock.now_s + delay_s, call)
 
             class Handle:
@@ -57,10 +65,36 @@ def test_it_ticks_when_the_next_thing_is_due_and_says_how_late_it_was() -> None:
     assert [round(late_s, 9) for late_s in clock.late] == [0.0, 0.0, 0.005, 0.0]
 
 
+def test_a_loop_that_counts_in_milliseconds_never_ticks_too_soon() -> None:
+    due = [0.0]
+
+    def tick(now_s: float) -> float:
+        due.append(now_s + 0.0203)
+        clock.now_s += 0.0004
+        return due[-1]
+
+    clock = Clock(tick)
+    ticked(clock, [0.0] * 50, whole_ms=True)
+    late = [tick - due for tick, due in zip(clock.ticks, due, strict=False)]
+    assert min(late) >= 0
+    assert max(late) < 0.001
+
+
 def test_ticks_are_apart_however_much_is_due() -> None:
     clock = Clock(lambda now_s: now_s)
     ticked(clock, [0.0] * 4, lambda _turn, ticker: ticker.wake())
     assert [round(at_s / APART_S, 6) for at_s in clock.ticks] == [0, 1, 2, 3]
+
+
+def test_the_longer_ticks_take_the_further_apart_they_are_to_a_bound() -> None:
+    def busy(now_s: float) -> float:
+        clock.now_s += 0.002 if len(clock.ticks) == 1 else 0.1 if len(clock.ticks) == 2 else 0.0
+        return now_s
+
+    clock = Clock(busy)
+    ticked(clock, [0.0] * 4, lambda _turn, ticker: ticker.wake())
+    apart = [round(after - before, 6) for before, after in pairwise(clock.ticks)]
+    assert apart == [0.004, 0.1, APART_S]
 
 
 def test_woken_it_does_not_wait_for_what_is_due() -> None:
