@@ -35,6 +35,8 @@ GRAPH_SOURCES = (
     "codec.py",
     "graphs.py",
     "onnx.py",
+    "quantise.py",
+    "calibrate.py",
     "random_model.py",
 )
 """An export that is older than one of these is made again."""
@@ -42,7 +44,7 @@ GRAPH_SOURCES = (
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=SIZES, default="small", help="geometry of the random weights")
-    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32")
     parser.add_argument(
         "--model", help="measure an exported model, a name or a folder, and no random weights"
     )

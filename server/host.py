@@ -20,7 +20,8 @@ from engine.spec import StreamPolicy
 from server.agenda import Agenda
 from server.config import SessionConfig
 from server.gate import Gate
-from server.hosted import Hosted, House
+from server.hosted import Hosted
+from server.house import House
 from server.metrics import Metrics
 from server.orders import Orders, Report
 from server.output.folder import Folder

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from engine.frames import U8
-from engine.player import Player
 from server.controls import ChangeNow, Event, Fade
 from server.delivery import AudioOut
 from server.errors import SessionError
 from server.feed import Feed
 from server.hearing import Loudest, Sound, level_db
+from server.house import Feeder, House, Listener
 from server.kept import About, Kept
 from server.lifetime import CLOSES, Lifetime, Reason
 from server.line import Line
-from server.metrics import Metrics
+from server.news import News
 from server.orders import Orders
 from server.output.outputs import Output
 from server.protocol import messages as m
@@ -33,55 +32,13 @@ from server.protocol.config import Config, ConfigPatch, merge
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
-from server.recording.tape import Recorder, Tape
-from server.remembering import Remembering
-from server.resampling import WIRE_RATE, aligned
-from server.secrets import Door
+from server.recording.tape import Tape
+from server.resampling import WIRE_RATE, aligned, on_the_wire
 from server.seeing import Stamps, Watching
 from server.session import Session
-from server.settings import Settings
-from server.shelf import Shelf
 from server.speaker import DEFAULT, Outlet, Speaker
-from server.telling import Ages, Health, Playback, Revisions, health_of, playback_of
+from server.telling import Health, Playback, Revisions, health_of, playback_of
 from server.turning import check, controls
-
-
-class Listener(Protocol):
-    """Somebody who hears a session beside its client."""
-
-    def tick(self, now_s: float) -> None: ...
-
-    def end(self) -> None:
-        """The session is over."""
-
-
-class Feeder(Protocol):
-    """What the server itself reads for a session."""
-
-    def end(self) -> None:
-        """The session is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What all sessions of a server share. pool: threads that decode pictures. shelf: where checkpoints are kept, if they are.
-
-    epoch_s: when the clock that gives `now_s` was 0, in seconds since the epoch. wake: look after a session now. hurry: let its
-    orders not wait for that. monotonic: seconds of that clock.
-    """
-
-    player: Player[Any]
-    settings: Settings
-    pool: ThreadPoolExecutor
-    metrics: Metrics
-    door: Door
-    recorder: Recorder
-    shelf: Shelf | None
-    epoch_s: float
-    wake: Callable[[str], None]
-    hurry: Callable[[str], None]
-    monotonic: Callable[[], float]
-
 
 LISTENED_S, IDLE_S = 0.01, 0.1
 """How often a session is looked after that others listen to, or that does not play by the clock."""
@@ -115,8 +72,6 @@ class Hosted:
         self.original_rate = WIRE_RATE
         """Samples a second of the original sound that its client sends."""
         self.revisions = Revisions()
-        step_ms = 1000 * core.config.hop / core.config.limits.rate
-        self.ages = Ages(step_ms)
         self.watching = Watching(
             core.config.side, house.settings.limits, house.pool, self._show, self._refuse
         )
@@ -128,10 +83,9 @@ class Hosted:
         self.feeder: Feeder | None = None
         """What shows it pictures beside its client."""
         self._house, self._stamps, self._loudest = house, Stamps(), Loudest()
+        self._news = News(core, house.settings.limits.memory_ms / 1000, now_s)
         self._life = Lifetime.begin(house.settings.limits, now_s)
         self._second_s = self._ticked_s = now_s
-        self._remembering, self._remembered_s = Remembering(step_ms), now_s
-        self._told: tuple[Playback, Health, int] | None = None
         self._asked: deque[str] = deque(maxlen=8)  # event ids of scene.change; full: the oldest is forgotten
         self._checkpoint = core.checkpoint
 
@@ -240,13 +194,13 @@ class Hosted:
         return Feed(self.core.playout.ring, self.core.config.limits.rate, self.wire_samples(cursor))
 
     def wire_samples(self, cursor: int) -> int:
-        return cursor * WIRE_RATE // self.core.config.limits.rate
+        return on_the_wire(cursor, self.core.config.limits.rate)
 
     def _connect(self, line: Line, speaker: Outlet) -> None:
         if self.line:
             self.line.fail(ErrorCode.SESSION_SUPERSEDED, "another connection resumed this session")
-        self.line, self.speaker, self._told = line, speaker, None
-        self._remembering.forget_told()
+        self.line, self.speaker = line, speaker
+        self._news.forget_told()
 
     # --- what a client asks
 
@@ -327,7 +281,7 @@ class Hosted:
 
     def reported(self, report: m.PlayoutReport) -> None:
         """Raises SessionError."""
-        self.ages.buffer_ms = report.buffer_ms
+        self._news.ages.buffer_ms = report.buffer_ms
         self.core.report(aligned(report.played_through_sample, self.core.config.limits.rate))
 
     def credit(self, credit_ms: int) -> None:
@@ -381,8 +335,7 @@ class Hosted:
             tap.tick(now_s)
         if self.tape:
             self.tape.tick(now_s)
-        self._tell_state()
-        self._tell_memory(now_s)
+        self._tell_news(now_s)
         if now_s - self._second_s >= 1:
             self._second_s = now_s
             self._each_second(now_s, step_share)
@@ -397,7 +350,7 @@ class Hosted:
         return min(next_s, now_s + LISTENED_S) if self.taps else next_s
 
     def _sound(self, out: AudioOut) -> None:
-        self.ages.note(out.age_steps)
+        self._news.ages.note(out.age_steps)
         if self.line is None or self.speaker is None:
             return
         monotonic, metrics = self._house.monotonic, self._house.metrics
@@ -434,7 +387,7 @@ class Hosted:
             case "warning":
                 self._say(m.WarningMessage("refused", event.about["message"][:1024]))
             case "restored":
-                self._tell_restored(event.about["samples"], event.about["left_out"])
+                self._say(self._news.restored(event.about["samples"], event.about["left_out"]))
             case "slow_consumer":
                 self._fail(ErrorCode.SLOW_CONSUMER, event.about["message"])
             case "failed":
@@ -443,45 +396,19 @@ class Hosted:
                 self.leave()
 
     def _tell_cut(self, step: int) -> None:
-        playout, config = self.core.playout, self.core.config
-        ahead = step * config.hop - playout.played
-        message = m.SceneCut(
-            self._stamps.at_us(step),
-            self.config.cut_response,
-            max(0, self.wire_samples(playout.ring.end + ahead)),
-        )
+        message = self._news.cut(step, self._stamps, self.config.cut_response)
         self._note({"cut_us": message.at_us, "from_sample": message.from_sample})
         if self._asked:
             message = msgspec.structs.replace(message, event_id=self._asked.popleft())
         self._say(message)
 
-    def _tell_restored(self, samples: int, left_out: bool) -> None:
-        seconds = f"{samples / self.core.config.limits.rate:.2f} s"
-        what = f"{seconds} of music are lost" if left_out else f"the last {seconds} of music were made again"
-        self._say(
-            m.WarningMessage(
-                "restored", f"the server was started again; {what}, without the pictures of that time"
-            )
-        )
-
-    def _tell_state(self) -> None:
-        told = self._standing()
-        if self.line and told != self._told:
-            self._told = told
-            self._say(m.State(*told))
-
-    def _tell_memory(self, now_s: float) -> None:
-        held, core = self.core.remembered, self.core
-        due = now_s - self._remembered_s >= self.settings.limits.memory_ms / 1000
-        if self.line is None or held is None or held.take != core.playout.take or not due:
-            return
-        self._remembered_s = now_s
-        sounding = core.playout.sounding(now_s) // core.config.hop
-        if told := self._remembering.state(held, self._stamps, sounding):
-            self._say(told)
+    def _tell_news(self, now_s: float) -> None:
+        if self.line:
+            for told in self._news.changed(now_s, self._standing(), self._stamps):
+                self._say(told)
 
     def _each_second(self, now_s: float, step_share: float) -> None:
-        if self.core.state == "playing" and (told := self.ages.latency(step_share)):
+        if self.core.state == "playing" and (told := self._news.ages.latency(step_share)):
             self._say(told)
         if self.core.state in ("waiting", "playing"):
             self._life.active_s = now_s

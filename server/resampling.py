@@ -99,6 +99,11 @@ def _graph(rate_in: int, rate_out: int) -> Graph:
     return graph
 
 
+def on_the_wire(sample: int, rate_in: int) -> int:
+    """The index that an input sample has at `WIRE_RATE`."""
+    return sample * WIRE_RATE // rate_in
+
+
 def aligned(out: int, rate_in: int) -> int:
     """The last input sample at or before output sample `out` at which a resampler may begin."""
     numerator, denominator = _ratio(rate_in)

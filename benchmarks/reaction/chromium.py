@@ -15,6 +15,7 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.sync.client import connect
 
@@ -58,6 +59,7 @@ class Chromium:
             [path, *FLAGS, *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self._ids = itertools.count(1)
+        self._site = ""
         self.events: list[dict[str, Any]] = []
         """Errors and warnings of the page's console, and exceptions."""
         try:
@@ -115,11 +117,14 @@ class Chromium:
         entry = params.get("entry", {})
         if entry.get("url", "").endswith("/favicon.ico"):
             return  # asked for by the browser, not by a page
+        if not entry.get("url", self._site).startswith(self._site):
+            return  # of a page before this one, whose server is gone
         loud = params.get("type") in ("error", "warning") or entry.get("level") == "error"
         if message.get("method") == "Runtime.exceptionThrown" or loud:
             self.events.append(params)
 
     def open(self, url: str) -> None:
+        self._site = "://".join(urlsplit(url)[:2])
         self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete'")
 
