@@ -332,7 +332,7 @@ function showAddresses() {
   const { urls } = client;
   const header = about.asks_for_a_key ? ' -H "Authorization: Bearer $KEY"' : "";
   const api = `curl -X PATCH ${location.origin}/v1/sessions/${client.session.id}${header} -d '{"change_now":true}'`;
-  const rows = [["Opus", urls.audio.ogg], ["MP3", urls.audio.mp3], ["WAV", urls.audio.wav], ["FLAC", urls.audio.flac], ["API", api]];
+  const rows = [["OBS", urls.obs], ["Opus", urls.audio.ogg], ["MP3", urls.audio.mp3], ["WAV", urls.audio.wav], ["FLAC", urls.audio.flac], ["API", api]];
   $("addresses").replaceChildren(...rows.map(([name, text]) => address(name, text)));
 }
 

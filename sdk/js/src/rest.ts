@@ -12,6 +12,8 @@ export interface Invitation {
     readonly audio: Readonly<Record<string, string>>;
     /** For WebRTC, where the server has it. */
     readonly offer?: string;
+    /** The page for OBS's browser source. */
+    readonly obs?: string;
   };
   readonly resume_window_s: number;
   readonly model: string;
