@@ -23,7 +23,7 @@ from server.output.folder import Folder
 from server.output.limits import OutputLimits
 from server.output.sender import Reason, Sender, State, Told
 from server.output.targets import Allowed, Target, What, target_of
-from server.output.wire import Heard, Job, Pictured, Sounded
+from server.output.wire import Heard, Pictured, Sounded, job_of
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.protocol.messages import WarningMessage
@@ -108,26 +108,17 @@ class Outputs:
         return output
 
     def sender(self, output: Output) -> Sender:
-        limits, delay_ms = self.limits, output.delay_ms
-        job = Job(
-            target=output.target,
-            delay=None if delay_ms is None else delay_ms * WIRE_RATE // 1000,
-            original=amplitude(output.gain_db) if output.mixes and output.gain_db is not None else None,
-            late=limits.original_late_ms * WIRE_RATE // 1000,
-            fps=limits.fps,
-            video_kbps=limits.video_kbps,
-            held_pictures=limits.held_pictures,
-            held_bytes=limits.held_bytes,
-            held_sound=int(limits.held_sound_s * WIRE_RATE),
-            image_pixels=self._pictures.image_pixels,
-        )
+        delay_ms = output.delay_ms
+        delay = None if delay_ms is None else delay_ms * WIRE_RATE // 1000
+        original = amplitude(output.gain_db) if output.mixes and output.gain_db is not None else None
+        job = job_of(output.target, self.limits, delay, original, self._pictures.image_pixels)
         loop = asyncio.get_running_loop()
 
         def tell(told: Told) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._ended, output, told)
 
-        return Sender(job, limits, None if output.target.stays else self._folder, tell)
+        return Sender(job, self.limits, None if output.target.stays else self._folder, tell)
 
     def _refuse(self, code: str, text: str) -> NoReturn:
         self._metrics.outputs_refused.labels(code).inc()

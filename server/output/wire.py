@@ -8,8 +8,10 @@ from typing import BinaryIO
 import msgspec
 
 from server.hearing import Sound
+from server.output.limits import OutputLimits
 from server.output.targets import Target
 from server.protocol.media import Media
+from server.resampling import WIRE_RATE
 
 LENGTH = struct.Struct("<I")
 
@@ -30,6 +32,24 @@ class Job(msgspec.Struct, frozen=True, tag="job"):
     held_bytes: int
     held_sound: int
     image_pixels: int
+
+
+def job_of(
+    target: Target, limits: OutputLimits, delay: int | None, original: float | None, image_pixels: int
+) -> Job:
+    """As the limits of outputs say. image_pixels: of the largest picture that may come."""
+    return Job(
+        target=target,
+        delay=delay,
+        original=original,
+        late=limits.original_late_ms * WIRE_RATE // 1000,
+        fps=limits.fps,
+        video_kbps=limits.video_kbps,
+        held_pictures=limits.held_pictures,
+        held_bytes=limits.held_bytes,
+        held_sound=int(limits.held_sound_s * WIRE_RATE),
+        image_pixels=image_pixels,
+    )
 
 
 class Heard(msgspec.Struct, frozen=True, tag="heard"):

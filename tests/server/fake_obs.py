@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import av
 import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 from cuestream_client.obs.connection import answer_to
+from cuestream_client.pictures import encode_jpeg
 
 SALT, CHALLENGE = "c2FsdA==", "Y2hhbGxlbmdl"
 NOT_FOUND, EXISTS = 600, 601
@@ -211,7 +210,8 @@ class FakeObs:
     ) -> dict[str, Any]:
         self._scene(sourceName)
         self.screenshots += 1
-        data = jpeg(self.colours[sourceName], imageWidth, imageWidth * 9 // 16)
+        pixels = np.full((imageHeight * 9 // 16, imageWidth, 3), self.colours[sourceName], np.uint8)
+        data = encode_jpeg(pixels)
         return {"imageData": f"data:image/{imageFormat};base64,{base64.b64encode(data).decode()}"}
 
     def _scene(self, name: str) -> list[str]:
@@ -223,18 +223,6 @@ class FakeObs:
         if name not in self.inputs:
             raise Refused(NOT_FOUND, f"No source was found by the name of `{name}`.")
         return self.inputs[name]
-
-
-def jpeg(colour: tuple[int, int, int], width: int, height: int) -> bytes:
-    """A picture of one colour."""
-    sink = io.BytesIO()
-    with av.open(sink, "w", format="mjpeg") as container:
-        stream: Any = container.add_stream("mjpeg", rate=1)
-        stream.width, stream.height, stream.pix_fmt = width, height & ~1, "yuvj420p"
-        pixels = np.full((height & ~1, width, 3), colour, np.uint8)
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode(None))
-    return sink.getvalue()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shell_client import PATIENCE_S, ask
 
 from server.hearing import Sound, Source
+from server.output import wire
 from server.output.limits import OutputLimits
 from server.output.targets import Allowed, What, target_of
 from server.output.wire import Job
@@ -29,19 +30,8 @@ ENCODERS = {
 def job_of(
     url: str, what: What, allowed: Allowed, delay: int = 0, original: float | None = None, **limits: Any
 ) -> Job:
-    chosen = OutputLimits(**limits)
-    return Job(
-        target=target_of(url, what, allowed),
-        delay=delay if what == "mixed" else None,
-        original=original,
-        late=chosen.original_late_ms * RATE // 1000,
-        fps=chosen.fps,
-        video_kbps=chosen.video_kbps,
-        held_pictures=chosen.held_pictures,
-        held_bytes=chosen.held_bytes,
-        held_sound=int(chosen.held_sound_s * RATE),
-        image_pixels=10**6,
-    )
+    target, held = target_of(url, what, allowed), delay if what == "mixed" else None
+    return wire.job_of(target, OutputLimits(**limits), held, original, 10**6)
 
 
 def spoken(

@@ -38,6 +38,14 @@ def jpeg(seed: int, codec: str = "mjpeg", side: tuple[int, int] = (96, 64)) -> b
     return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
 
 
+def soon(holds: Callable[[], object], within_s: float = PATIENCE_S) -> None:
+    """Wait until it does."""
+    end_s = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
 class Client:
     """`messages`: every control message. `at`, `pcm`: where the music stands, and all of it [n, 2]."""
 

@@ -7,7 +7,6 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -18,7 +17,7 @@ from conftest import Serve, Served
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, says, state_of, web
 from process import run
-from shell_client import Client, ask
+from shell_client import Client, ask, soon
 
 from server.ingest.pacing import Pace, Thin
 from server.ingest.pipe import HEAD, Broken, Kind, Note, Record, note, pack, read, read_note
@@ -176,25 +175,18 @@ def test_a_standing_ingest_is_not_given_up(serve: Serve, films: Path, tmp_path: 
         task = served.on_loop(lambda: asyncio.ensure_future(stand(feedings, wanted, told.append)))
         one = f"{served.http}/v1/sessions/{SESSION}"
         try:
-            wait_for(lambda: any(text.startswith("failed") and "404" in text for text in told))
+            soon(lambda: any(text.startswith("failed") and "404" in text for text in told), 20)
             (tmp_path / "late.mp4").write_bytes((films / "long.mp4").read_bytes())
-            wait_for(lambda: any(text.startswith("playing") for text in told))
+            soon(lambda: any(text.startswith("playing") for text in told), 20)
             assert ask("DELETE", one)[0] == 204
-            wait_for(lambda: ask("GET", one)[0] == 404)
+            soon(lambda: ask("GET", one)[0] == 404, 20)
             assert hears_both_tones_once_open(one)
         finally:
             served.on_loop(task.cancel)
 
 
-def wait_for(holds: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
-
-
 def hears_both_tones_once_open(one: str) -> bool:
-    wait_for(lambda: ask("GET", one)[0] == 200)
+    soon(lambda: ask("GET", one)[0] == 200, 20)
     return hears_both_tones(one)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 import urllib.request
-from collections.abc import Callable
 
 import pytest
 from conftest import Serve, Served
 from fake_obs import FakeObs, running
-from shell_client import ask
+from shell_client import ask, soon
 from typer.testing import CliRunner
 
 from cuestream_client import Client, Refused, rest
@@ -24,13 +22,6 @@ KEY = "a key for tests"
 SOON_S = 20.0
 
 
-def soon(true: Callable[[], object]) -> None:
-    end_s = time.monotonic() + SOON_S
-    while not true():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
-
-
 def test_obs_is_watched_and_its_scenes_are_cuts_also_after_it_was_started_again(serve: Serve) -> None:
     obs = FakeObs(colours=dict.fromkeys(("Game", "Chat"), (90, 90, 90)))  # no cut that could be seen
     with serve(player=SyntheticPlayer(), api_key=KEY) as served:
@@ -38,15 +29,15 @@ def test_obs_is_watched_and_its_scenes_are_cuts_also_after_it_was_started_again(
             run = Live(LiveJob(served.http, Place(obs.url), KEY, "show", silent=True))
             thread = threading.Thread(target=run.run)
             thread.start()
-            soon(lambda: run.board.pictures >= 2 and run.board.music_s > 0)
+            soon(lambda: run.board.pictures >= 2 and run.board.music_s > 0, SOON_S)
             assert served.host.find("show")
             assert run.board.cuts == 0
             obs.switch("Chat")
-            soon(lambda: run.board.cuts == 1)
-        soon(lambda: "OBS" in run.board.said)
+            soon(lambda: run.board.cuts == 1, SOON_S)
+        soon(lambda: "OBS" in run.board.said, SOON_S)
         with running(obs):
             seen = run.board.pictures
-            soon(lambda: run.board.pictures > seen)
+            soon(lambda: run.board.pictures > seen, SOON_S)
         run.stop.set()
         thread.join(SOON_S)
         assert not thread.is_alive()

@@ -7,40 +7,24 @@ OBS's browser is a Chromium that dispatches `obsSceneChanged` with the scene's n
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 from conftest import Serve, Served
-from fake_obs import jpeg
-from flashing import flashing_camera
+from shell_client import jpeg, soon
 
-from benchmarks.reaction.chromium import Chromium, find_chromium
+from benchmarks.reaction.chromium import Chromium
 from cuestream_client import Client, rest
 from engine.synthetic import SyntheticPlayer
 
 pytest.importorskip("aiortc", reason="WebRTC needs cuestream[webrtc]")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        find_chromium() is None,
-        reason="no Chromium: apt-get install chromium, or name one in CUESTREAM_CHROMIUM",
-    ),
-]
+pytestmark = pytest.mark.browser
 KEY = "a key for tests"
+SOON_S = 20.0
 IN_OBS = (
     """window.obsstudio = { getCurrentScene: (tell) => tell({ name: %s, width: 1920, height: 1080 }) };"""
 )
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    path, folder = find_chromium(), tmp_path_factory.mktemp("obs")
-    assert path is not None
-    flashing_camera(folder / "camera.y4m")
-    with Chromium(path, folder / "profile", folder / "camera.y4m", (900, 500)) as window:
-        yield window
 
 
 @pytest.fixture
@@ -62,13 +46,6 @@ def switch(browser: Chromium, scene: str) -> None:
     browser.run(f"dispatchEvent(new CustomEvent('obsSceneChanged', {{ detail: {detail} }}))")
 
 
-def soon(true: Callable[[], object]) -> None:
-    end_s = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
-
-
 def show(served: Served, browser: Chromium, more: str = "") -> str:
     """The page's address, as an operator asks for it, with other choices in it."""
     parts = urlsplit(rest.addresses(served.http, "show", KEY)["obs"])
@@ -80,7 +57,7 @@ def test_the_page_waits_for_its_session_and_sounds(keyed: Served, browser: Chrom
     open_in_obs(browser, show(keyed, browser, f"&via={via}&overlay=1"), "Game")
     browser.until("cuestream.lost")  # nobody has opened it yet
     with Client(keyed.http, token=KEY, name="show") as client:
-        client.push(jpeg((200, 90, 0), 64, 36))
+        client.push(jpeg(1))
         client.play()
         client.credit(10_000)
         browser.until("cuestream.connections === 1")
@@ -97,37 +74,39 @@ def test_the_page_waits_for_its_session_and_sounds(keyed: Served, browser: Chrom
     with Client(keyed.http, token=KEY, name="show"):
         browser.until("cuestream.connections === 2")
     browser.open("about:blank")
-    soon(lambda: keyed.on_loop(lambda: not any(hosted.taps for hosted in keyed.host.sessions.values())))
+    soon(
+        lambda: keyed.on_loop(lambda: not any(hosted.taps for hosted in keyed.host.sessions.values())), SOON_S
+    )
 
 
 def test_another_scene_is_a_cut_and_quiet_scenes_are_quiet(keyed: Served, browser: Chromium) -> None:
     open_in_obs(browser, show(keyed, browser, "&quiet=Ads%20%26%20more,Chat"), "Game")
     with Client(keyed.http, token=KEY, name="show") as client:
-        client.push(jpeg((200, 90, 0), 64, 36))
+        client.push(jpeg(1))
         client.play()
         browser.until("cuestream.connections === 1")
         hosted = keyed.host.find("show")
         assert hosted is not None
-        soon(lambda: hosted.core.state == "playing")
+        soon(lambda: hosted.core.state == "playing", SOON_S)
         switch(browser, "Cooking")
         browser.until("cuestream.cuts === 1")
         switch(browser, "Cooking")  # the same again is nothing
         switch(browser, "Ads & more")
-        soon(lambda: hosted.core.state == "paused")
+        soon(lambda: hosted.core.state == "paused", SOON_S)
         switch(browser, "Chat")
         switch(browser, "Game")
         browser.until("cuestream.cuts === 2")
-        soon(lambda: hosted.core.state in ("waiting", "playing"))
+        soon(lambda: hosted.core.state in ("waiting", "playing"), SOON_S)
 
 
 def test_a_session_that_begins_in_a_quiet_scene_pauses(keyed: Served, browser: Chromium) -> None:
     open_in_obs(browser, show(keyed, browser, "&quiet=Chat"), "Chat")
     with Client(keyed.http, token=KEY, name="show") as client:
-        client.push(jpeg((200, 90, 0), 64, 36))
+        client.push(jpeg(1))
         client.play()
         hosted = keyed.host.find("show")
         assert hosted is not None
-        soon(lambda: hosted.core.state == "paused")
+        soon(lambda: hosted.core.state == "paused", SOON_S)
 
 
 def test_what_is_wrong_with_the_address_is_shown(keyed: Served, browser: Chromium) -> None:

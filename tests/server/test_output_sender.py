@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 from output_rig import RATE, job_of, music_of, picture
-from shell_client import PATIENCE_S
+from shell_client import PATIENCE_S, soon
 
 from server.output.child import COMMAND, Broken, Child
 from server.output.limits import OutputLimits
@@ -72,19 +71,12 @@ def test_a_connection_that_was_there_is_tried_again_however_long_ago_it_was_made
         sender = sender_of(msgspec.structs.replace(target, stays=True), told, limits)
         sender.put(Heard(0, SILENCE))
         sender.start()
-        wait_for(lambda: sender.told.state == "sending")
+        soon(lambda: sender.told.state == "sending")
     sender.put(Heard(BLOCK, SILENCE))  # nobody reads any more
-    wait_for(lambda: sender.told.state == "waiting")
+    soon(lambda: sender.told.state == "waiting")
     sender.finish("asked")
     assert sender.join(PATIENCE_S)
     assert (told[-1].state, told[-1].reason, told[-1].reconnects) == ("finished", "asked", 0)
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
 
 
 def test_the_end_is_not_waited_for_without_an_end(tmp_path: Path) -> None:
