@@ -224,7 +224,6 @@ class Host:
         """A session's id and the secret that opens it. Raises what `admit` raises."""
         self.admit()
         session_id = session_id or new_session_id()
-        self.door.withdraw(session_id)
         return session_id, self.door.invite(session_id, self.monotonic())
 
     def open(self, session_id: str, patch: ConfigPatch | None) -> Hosted:

@@ -85,8 +85,9 @@ class Door:
         return self._api_key is not None
 
     def invite(self, session_id: str, now_s: float) -> str:
-        """A secret that opens this session once, within `SECRET_S`."""
-        self._unused = {s: held for s, held in self._unused.items() if held[1] > now_s}
+        """A secret that opens this session once, within `SECRET_S`; one before it opens nothing any more."""
+        unused = self._unused.items()
+        self._unused = {s: held for s, held in unused if held[1] > now_s and held[0] != session_id}
         if len(self._unused) >= MOST_SECRETS:
             del self._unused[next(iter(self._unused))]
         secret = "cs_" + secrets.token_urlsafe(32)

@@ -196,9 +196,11 @@ var Gate = class {
 
 // src/rest.ts
 async function createSession(server, key) {
-  const headers = key ? { authorization: `Bearer ${key}` } : void 0;
-  const answer = await ask(new URL("v1/sessions", withSlash(server)), { method: "POST", ...headers && { headers } });
+  const answer = await ask(new URL("v1/sessions", withSlash(server)), { method: "POST", headers: bearing(key) });
   return await answer.json();
+}
+function bearing(token) {
+  return token ? { authorization: `Bearer ${token}` } : {};
 }
 async function ask(url, request) {
   let answer;
@@ -1961,8 +1963,7 @@ var RtcLine = class {
     const { sdp = "" } = await peer.createOffer();
     await peer.setLocalDescription({ type: "offer", sdp: withStereo(sdp) });
     await gathered(peer);
-    const bearer = where.token ?? where.handle;
-    const headers = { "content-type": "application/json", ...bearer && { authorization: `Bearer ${bearer}` } };
+    const headers = { "content-type": "application/json", ...bearing(where.token ?? where.handle) };
     const body = JSON.stringify({ type: "offer", sdp: peer.localDescription.sdp });
     const answer = await (await ask(where.offer, { method: "POST", headers, body })).json();
     if (!this.over) await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
@@ -2003,7 +2004,6 @@ function withStereo(sdp) {
 }
 
 // src/whep.ts
-var CONNECT_MS3 = 15e3;
 var GONE = /* @__PURE__ */ new Set(["disconnected", "failed", "closed"]);
 var WhepPlayer = class _WhepPlayer {
   constructor(url, options) {
@@ -2014,6 +2014,8 @@ var WhepPlayer = class _WhepPlayer {
     this.tracks = new Promise((found) => this.peer.ontrack = ({ track }) => found(track));
     this.ended = new Promise((done) => this.end = done);
   }
+  /** The `srcObject` of an audio element, or the input of a graph. */
+  music;
   /** Resolves when nothing is heard any more, whoever ended it. */
   ended;
   peer;
@@ -2031,28 +2033,23 @@ var WhepPlayer = class _WhepPlayer {
     }
     return player;
   }
-  /** The `srcObject` of an audio element, or the input of a graph. */
-  music;
   /** Hear no more, and tell the server so. */
   close() {
     const told = this.resource;
     this.resource = null;
     this.peer.close();
     this.end();
-    if (told) void fetch(told, { method: "DELETE", headers: this.headers, keepalive: true }).catch(() => {
+    if (told) void fetch(told, { method: "DELETE", headers: bearing(this.options.token), keepalive: true }).catch(() => {
     });
-  }
-  get headers() {
-    const { token } = this.options;
-    return token ? { authorization: `Bearer ${token}` } : {};
   }
   /** Our offer, without candidates: the server learns our address when we check its own. */
   async meet() {
-    const { peer, headers } = this;
+    const { peer } = this;
+    const headers = { ...bearing(this.options.token), "content-type": "application/sdp" };
     const { sdp = "" } = await peer.createOffer();
     const offer = withStereo(sdp);
     await peer.setLocalDescription({ type: "offer", sdp: offer });
-    const answer = await ask(this.url, { method: "POST", headers: { ...headers, "content-type": "application/sdp" }, body: offer });
+    const answer = await ask(this.url, { method: "POST", headers, body: offer });
     this.resource = new URL(answer.headers.get("location") ?? "", this.url);
     await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
     await this.connected();
@@ -2062,7 +2059,7 @@ var WhepPlayer = class _WhepPlayer {
   connected() {
     const { peer } = this;
     return new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new ClientError("WebRTC: no connection")), CONNECT_MS3);
+      const late = setTimeout(() => reject(new ClientError("WebRTC: no connection")), CONNECT_MS2);
       const look = () => {
         if (peer.connectionState === "connected") resolve();
         else if (peer.connectionState === "failed") reject(new ClientError("WebRTC: no connection"));

@@ -149,7 +149,7 @@ async function look() {
   setTimeout(look, LOOK_MS);
 }
 
-async function overlay(about) {
+function overlay(about) {
   $("model").textContent = [about.model, about.label].filter(Boolean).join(" · ");
   $("overlay").hidden = false;
   void look();
@@ -161,7 +161,7 @@ async function overlay(about) {
 if (session) {
   scenes();
   const about = await (await fetch("v1/version")).json();
-  if (shows) void overlay(about);
+  if (shows) overlay(about);
   void hear(about.webrtc);
 } else {
   trouble("The address lacks a session: obs?session=NAME");

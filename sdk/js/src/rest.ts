@@ -23,9 +23,13 @@ export interface Invitation {
 /** POST /v1/sessions at a server. key: its API key, which belongs on a backend, or in a page that only its owner opens.
  * Throws Refused with the server's own words, Unreachable when nobody answers. */
 export async function createSession(server: string, key?: string): Promise<Invitation> {
-  const headers = key ? { authorization: `Bearer ${key}` } : undefined;
-  const answer = await ask(new URL("v1/sessions", withSlash(server)), { method: "POST", ...(headers && { headers }) });
+  const answer = await ask(new URL("v1/sessions", withSlash(server)), { method: "POST", headers: bearing(key) });
   return (await answer.json()) as Invitation;
+}
+
+/** The headers of who has a token. */
+export function bearing(token: string | null | undefined): Record<string, string> {
+  return token ? { authorization: `Bearer ${token}` } : {};
 }
 
 /** Throws Refused or Unreachable. */

@@ -2,12 +2,12 @@
 
 import { BROKEN } from "./closes.js";
 import { ClientError, Refused } from "./errors.js";
-import { ask } from "./rest.js";
+import { ask, bearing } from "./rest.js";
 import type { Line, LineEnd, Receiver, Transport, Where } from "./transport.js";
 
 const CHANNEL = "cuestream";
 const GATHER_MS = 2000;
-const CONNECT_MS = 15_000;
+export const CONNECT_MS = 15_000;
 
 export interface RtcOptions {
   /** What the music shall watch; `show` changes it. */
@@ -104,8 +104,7 @@ class RtcLine implements Line {
     const { sdp = "" } = await peer.createOffer();
     await peer.setLocalDescription({ type: "offer", sdp: withStereo(sdp) });
     await gathered(peer);
-    const bearer = where.token ?? where.handle;
-    const headers = { "content-type": "application/json", ...(bearer && { authorization: `Bearer ${bearer}` }) };
+    const headers = { "content-type": "application/json", ...bearing(where.token ?? where.handle) };
     const body = JSON.stringify({ type: "offer", sdp: peer.localDescription!.sdp });
     const answer = (await (await ask(where.offer, { method: "POST", headers, body })).json()) as { sdp: string };
     if (!this.over) await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });

@@ -1,10 +1,9 @@
 // Hears a session that others show pictures to: WHEP, one peer connection from its beginning to its end.
 
 import { ClientError } from "./errors.js";
-import { ask } from "./rest.js";
-import { withStereo } from "./rtctransport.js";
+import { ask, bearing } from "./rest.js";
+import { CONNECT_MS, withStereo } from "./rtctransport.js";
 
-const CONNECT_MS = 15_000;
 /** Of `connectionState`; a browser says "disconnected" some seconds after the last word. */
 const GONE = new Set(["disconnected", "failed", "closed"]);
 
@@ -15,6 +14,8 @@ export interface WhepOptions {
 }
 
 export class WhepPlayer {
+  /** The `srcObject` of an audio element, or the input of a graph. */
+  music!: MediaStream;
   /** Resolves when nothing is heard any more, whoever ended it. */
   readonly ended: Promise<void>;
   private readonly peer: RTCPeerConnection;
@@ -34,9 +35,6 @@ export class WhepPlayer {
     return player;
   }
 
-  /** The `srcObject` of an audio element, or the input of a graph. */
-  music!: MediaStream;
-
   private constructor(
     private readonly url: URL,
     private readonly options: WhepOptions,
@@ -53,21 +51,17 @@ export class WhepPlayer {
     this.resource = null;
     this.peer.close();
     this.end();
-    if (told) void fetch(told, { method: "DELETE", headers: this.headers, keepalive: true }).catch(() => {});
-  }
-
-  private get headers(): Record<string, string> {
-    const { token } = this.options;
-    return token ? { authorization: `Bearer ${token}` } : {};
+    if (told) void fetch(told, { method: "DELETE", headers: bearing(this.options.token), keepalive: true }).catch(() => {});
   }
 
   /** Our offer, without candidates: the server learns our address when we check its own. */
   private async meet(): Promise<void> {
-    const { peer, headers } = this;
+    const { peer } = this;
+    const headers = { ...bearing(this.options.token), "content-type": "application/sdp" };
     const { sdp = "" } = await peer.createOffer();
     const offer = withStereo(sdp);
     await peer.setLocalDescription({ type: "offer", sdp: offer });
-    const answer = await ask(this.url, { method: "POST", headers: { ...headers, "content-type": "application/sdp" }, body: offer });
+    const answer = await ask(this.url, { method: "POST", headers, body: offer });
     this.resource = new URL(answer.headers.get("location") ?? "", this.url);
     await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
     await this.connected();

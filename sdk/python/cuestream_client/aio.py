@@ -271,10 +271,8 @@ class AsyncClient:
         except Unreachable as error:
             return self.session.refused(None, str(error))
         except InvalidStatus as error:
-            status = error.response.status_code
-            after = error.response.headers.get("Retry-After", "")
-            retry_s = float(after) if after.isdigit() else None
-            return self.session.refused(status, f"the server answered HTTP {status}", retry_s)
+            status, headers = error.response.status_code, error.response.headers
+            return self.session.refused(status, f"the server answered HTTP {status}", rest.retry_s(headers))
         except InvalidHandshake as error:
             return self.session.refused(400, f"not a server of {m.SUBPROTOCOL}: {error}")
         except (OSError, TimeoutError) as error:

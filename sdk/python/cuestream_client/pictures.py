@@ -67,11 +67,16 @@ class Pictures:
             return Picture(_kind_of(frame, wanted), frame, at_us)
         if self._form not in wanted.codecs:
             raise ValueError(f"the server takes {', '.join(wanted.codecs)}, not {self._form}")
-        edge = min(MAX_EDGE, wanted.max_edge)
+        edge = edge_of(wanted)
         if self._form == "jpeg":
             return Picture(Kind.JPEG, encode_jpeg(frame, edge), at_us)
         data, size = encode_raw(frame, self._form, edge)
         return Picture(Kind[self._form.upper()], data, at_us, size)
+
+
+def edge_of(video: VideoFormat | None) -> int:
+    """The longest that is sent to a server that wants pictures so."""
+    return min(MAX_EDGE, (video or BEFORE_SESSION).max_edge)
 
 
 def encode_raw(frame: npt.NDArray[np.uint8], form: Form, max_edge: int = MAX_EDGE) -> tuple[bytes, Size]:

@@ -6,6 +6,8 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from email.message import Message
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -40,8 +42,7 @@ def ask(
         with urllib.request.urlopen(request, timeout=ANSWER_S, context=tls) as answer:
             return dict(json.loads(answer.read(MOST_BYTES)))
     except urllib.error.HTTPError as error:
-        after = error.headers.get("Retry-After", "")
-        raise Refused(error.code, _said(error), float(after) if after.isdigit() else None) from error
+        raise Refused(error.code, _said(error), retry_s(error.headers)) from error
     except (OSError, ValueError) as error:
         raise Unreachable(f"{base(url)}: {getattr(error, 'reason', error)}") from error
 
@@ -54,6 +55,12 @@ def base(url: str) -> str:
         raise ValueError(f"an address such as http://host:8765 was expected, found {url!r}")
     path = parts.path.removesuffix(STREAM).rstrip("/")
     return f"{schemes[parts.scheme]}://{parts.netloc}{path}"
+
+
+def retry_s(headers: Mapping[str, str] | Message) -> float | None:
+    """When an answer says to come again."""
+    after = headers.get("Retry-After", "")
+    return float(after) if after.isdigit() else None
 
 
 def _said(error: urllib.error.HTTPError) -> str:

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -91,7 +91,8 @@ class Obs:
     def event(self, within_s: float) -> tuple[str, dict[str, Any]] | None:
         """The next event and its data; None when none came in that time. Raises ObsError when the connection is over."""
         if not self._events:
-            self._listen(within_s)
+            with suppress(TimeoutError):
+                self._read(within_s)
         return self._events.popleft() if self._events else None
 
     # --- the line
@@ -117,26 +118,24 @@ class Obs:
             raise _over(error) from error
 
     def _receive(self, within_s: float) -> tuple[int, dict[str, Any]]:
-        """A message; what is an event is kept besides."""
+        """The message that has to come by then."""
+        try:
+            return self._read(within_s)
+        except TimeoutError as error:
+            raise ObsError(f"{self.url}: OBS said nothing for {within_s:g} s") from error
+
+    def _read(self, within_s: float) -> tuple[int, dict[str, Any]]:
+        """A message; what is an event is kept besides. Raises TimeoutError where none comes, and ObsError."""
         try:
             message = json.loads(self._line.recv(timeout=within_s))
             code, data = int(message["op"]), dict(message["d"])
         except ConnectionClosed as error:
             raise _over(error) from error
-        except TimeoutError as error:
-            raise ObsError(f"{self.url}: OBS said nothing for {within_s:g} s") from error
         except (ValueError, KeyError, TypeError) as error:
             raise ObsError(f"{self.url} is not an obs-websocket of version 5") from error
         if code == EVENT:
             self._events.append((str(data.get("eventType")), dict(data.get("eventData") or {})))
         return code, data
-
-    def _listen(self, within_s: float) -> None:
-        try:
-            self._receive(within_s)
-        except ObsError as error:
-            if not isinstance(error.__cause__, TimeoutError):
-                raise
 
 
 def _connected(url: str) -> ClientConnection:

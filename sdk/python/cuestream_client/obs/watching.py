@@ -10,7 +10,7 @@ from collections.abc import Callable
 from cuestream_client.client import Client
 from cuestream_client.obs.connection import Obs, ObsError
 from cuestream_client.obs.places import Place
-from cuestream_client.pictures import MAX_EDGE
+from cuestream_client.pictures import edge_of
 
 AGAIN_S = 2.0
 """An OBS that went away is asked for so often."""
@@ -55,7 +55,7 @@ def _watch(obs: Obs, client: Client, stop: threading.Event, shown: Callable[[], 
     while not stop.is_set():
         at_us = client.now_us
         if client.wants(at_us):
-            client.show(picture(obs, scene, _edge(client)), at_us)
+            client.show(picture(obs, scene, edge_of(client.session.video)), at_us)
             shown()
         if (event := obs.event(LISTEN_S)) and event[0] == "CurrentProgramSceneChanged":
             scene = str(event[1]["sceneName"])
@@ -76,8 +76,3 @@ def picture(obs: Obs, scene: str, edge: int) -> bytes:
         return base64.b64decode(answer["imageData"].partition(",")[2], validate=True)
     except (KeyError, binascii.Error) as error:
         raise ObsError(f"OBS sent no picture of {scene}") from error
-
-
-def _edge(client: Client) -> int:
-    video = client.session.video
-    return min(MAX_EDGE, video.max_edge) if video else MAX_EDGE
