@@ -25,8 +25,8 @@ from server.protocol.values import U32
 HELD_FRAMES = 4
 """aiortc gives a frame of sound when so many more have come (`JitterBuffer(prefetch=4)`)."""
 PICTURE_HELD_S = 1 / 30
-"""And a picture is here later than its sound, by encoder, decoder and scaling: with this fifteen beeps came 11 ms after their flashes
-in the mean, without it 20 ms before."""
+"""And a picture is here later than its sound, by encoder, decoder and scaling: with this fifteen beeps came 11 ms after their
+flashes in the mean, without it 20 ms before."""
 
 Where = Callable[[], Hosted | None]
 """Gives the session that the peer belongs to now, None while or when it has none."""
