@@ -15,8 +15,6 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 
-import onnx
-
 from engine.backends.manifest import MANIFEST_FILE
 from engine.library import find_model
 from engine.model.decoder import Decoder
@@ -37,6 +35,7 @@ GRAPH_SOURCES = (
     "onnx.py",
     "quantise.py",
     "calibrate.py",
+    "gptq.py",
     "random_model.py",
 )
 """An export that is older than one of these is made again."""
@@ -44,7 +43,7 @@ GRAPH_SOURCES = (
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=SIZES, default="small", help="geometry of the random weights")
-    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "int8", "int4"), default="fp32")
     parser.add_argument(
         "--model", help="measure an exported model, a name or a folder, and no random weights"
     )
@@ -127,19 +126,6 @@ def self_numbers(spec: ModelSpec, case: Case) -> int:
 
 def condition_numbers(spec: ModelSpec, case: Case) -> int:
     return 2 * spec.decoder.layers * spec.decoder.width * case.frames * spec.vision.tokens
-
-
-def graph_bytes(path: Path) -> int:
-    """Bytes of the constants that a graph reads at every run, without tables, of which it reads a row."""
-    graph = onnx.load(path, load_external_data=False).graph
-    tables = {node.input[0] for node in graph.node if node.op_type == "Gather"}
-    used = {name for node in graph.node for name in node.input}
-    return sum(_bytes(x) for x in graph.initializer if x.name in used and x.name not in tables)
-
-
-def _bytes(tensor: onnx.TensorProto) -> int:
-    place = {entry.key: entry.value for entry in tensor.external_data}
-    return int(place["length"]) if place else len(tensor.raw_data)
 
 
 def decoder_bytes(decoder: Decoder, guided: bool) -> int:

@@ -26,6 +26,7 @@ from benchmarks import report
 from benchmarks.models import Case, add_model_options, model_folder
 from benchmarks.musicgen import Musicgen
 from benchmarks.step import OursOnOnnx, Theirs, engine_steps, measure
+from cuestream import measuring
 from engine import codec
 from engine.backends.base import Backend
 from engine.library import recommended
@@ -127,16 +128,16 @@ def decoding(backend: Backend[Any, Any], chunk: int) -> Callable[[int], object]:
 
 
 def part_rows(backend: Backend[Any, Any], policy: StreamPolicy, options: argparse.Namespace) -> Iterator[Row]:
-    for part in parts(backend, policy, report.ATTEMPTS * (options.repeats + report.WARM_UP)):
+    for part in parts(backend, policy, measuring.ATTEMPTS * (options.repeats + measuring.WARM_UP)):
 
-        def attempt(call: Callable[[int], object] = part.call) -> report.Timing:
-            return report.measure(call, options.repeats)
+        def attempt(call: Callable[[int], object] = part.call) -> measuring.Timing:
+            return measuring.measure(call, options.repeats)
 
-        timing = report.measure_quietly(attempt, options.patience)
+        timing = measuring.measure_quietly(attempt, options.patience)
         yield _row(part.name, timing, part.each_second)
 
 
-def _row(name: str, timing: report.Timing, each_second: float) -> Row:
+def _row(name: str, timing: measuring.Timing, each_second: float) -> Row:
     factor = round(timing.median_s * each_second, 4)
     print(f"{name}: {timing.ms(50):.2f} ms, others {timing.others:.2f} cores", flush=True)
     return {"part": name, **timing.row(), "each_second": each_second, "real_time_factor": factor}
@@ -165,7 +166,7 @@ def whole_pipeline(backend: Backend[Any, Any], policy: StreamPolicy, music_s: fl
     pictures = [moving_picture(side, shift) for shift in range(side)]
     chunks: dict[int, list[float]] = {1: [], 2: []}
     chunk_s = policy.chunk_steps / rate
-    usage = report.Usage.now()
+    usage = measuring.Usage.now()
     began = time.perf_counter()
     for step in range(round(music_s * rate)):
         if step % FRAME_STEPS == 0:
@@ -176,10 +177,10 @@ def whole_pipeline(backend: Backend[Any, Any], policy: StreamPolicy, music_s: fl
             if step > WARM_UP_STEPS:
                 chunks[2 if stream.segments.following else 1].append(ended - began)
             began = ended
-    others = usage.others_until(report.Usage.now())
+    others = usage.others_until(measuring.Usage.now())
     for segments, seconds in chunks.items():
         if seconds:
-            timing = report.Timing(tuple(seconds), others, os.getloadavg()[0])
+            timing = measuring.Timing(tuple(seconds), others, os.getloadavg()[0])
             name = f"whole stream, {segments} segment{'s' * (segments > 1)}, a chunk of {policy.chunk_steps}"
             factor = {"real_time_factor": round(float(np.mean(seconds)) / chunk_s, 3)}
             yield {**_row(name, timing, 1 / chunk_s), **factor, "counts": dict(stream.sight.counts)}
@@ -200,7 +201,7 @@ def musicgen_rows(spec: ModelSpec, policy: StreamPolicy, options: argparse.Names
         gc.collect()
     assert isinstance(spec.codec, CodecSpec)
     decode = _encodec(spec.codec, spec.decoder.codebooks, MUSICGEN_PIECE_S * spec.code_rate)
-    timing = report.measure_quietly(lambda: report.measure(decode, 4, 1), options.patience)
+    timing = measuring.measure_quietly(lambda: measuring.measure(decode, 4, 1), options.patience)
     yield _row(f"transformers EnCodec, {MUSICGEN_PIECE_S} s at once", timing, 1 / MUSICGEN_PIECE_S)
 
 
@@ -251,7 +252,7 @@ def main() -> None:
     spec, policy = backend.spec, recommended(folder, backend.spec)
     rows = list(part_rows(backend, policy, options))
     rows.append(live_sum(rows, policy))
-    report.wait_for_quiet(options.patience)
+    measuring.wait_for_quiet(options.patience)
     rows += whole_pipeline(backend, policy, options.music_s)
     del backend
     gc.collect()

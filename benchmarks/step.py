@@ -27,17 +27,18 @@ from benchmarks.models import (
     cache_numbers,
     condition_numbers,
     decoder_bytes,
-    graph_bytes,
     model_folder,
     self_numbers,
 )
 from benchmarks.musicgen import Advance, Musicgen
+from cuestream import measuring
 from engine.backends.base import Backend
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.torch import TorchBackend
 from engine.spec import ModelSpec
 from export.checkpoint import load_model
 from export.random_model import random_package
+from export.sizes import constant_bytes
 
 PROBE_STEPS = 4
 """Steps that each of a contender's ways is given before its best one is measured."""
@@ -98,7 +99,7 @@ class OursOnOnnx:
 
     def bytes_a_step(self, case: Case) -> int:
         manifest = self.backend.manifest
-        weights = graph_bytes(Path(manifest.graph("step" if case.guided else "step_unguided")))
+        weights = constant_bytes(Path(manifest.graph("step" if case.guided else "step_unguided")))
         kept, seen = np.dtype(manifest.cache_dtype).itemsize, np.dtype(manifest.condition_dtype).itemsize
         spec = manifest.spec
         return weights + self_numbers(spec, case) * kept + condition_numbers(spec, case) * seen
@@ -184,28 +185,30 @@ def cases(options: argparse.Namespace) -> list[Case]:
     return [Case(*x) for x in product(guided, options.lengths, options.frames, options.segments)]
 
 
-def measure(contender: Contender, case: Case, repeats: int, patience_s: float) -> tuple[str, report.Timing]:
+def measure(
+    contender: Contender, case: Case, repeats: int, patience_s: float
+) -> tuple[str, measuring.Timing]:
     """The best way of a contender, and its timing."""
-    ways, room = contender.ways(), report.WARM_UP + repeats
+    ways, room = contender.ways(), measuring.WARM_UP + repeats
     probes = {}
     if len(ways) > 1:
         for way in ways:
-            probe = report.measure(contender.steps(case, way, PROBE_STEPS + 2), PROBE_STEPS, 2)
+            probe = measuring.measure(contender.steps(case, way, PROBE_STEPS + 2), PROBE_STEPS, 2)
             probes[way] = min(probe.seconds)
             gc.collect()
     best = min(probes, key=lambda way: probes[way]) if probes else ways[0]
 
-    def attempt() -> report.Timing:
-        return report.measure(contender.steps(case, best, room), repeats)
+    def attempt() -> measuring.Timing:
+        return measuring.measure(contender.steps(case, best, room), repeats)
 
-    return best, report.measure_quietly(attempt, patience_s)
+    return best, measuring.measure_quietly(attempt, patience_s)
 
 
 def rows(makers: Makers, options: argparse.Namespace, rate: int) -> Iterator[dict[str, Any]]:
     for name, make in makers.items():
         contender = make()
         for case in (case for case in cases(options) if contender.plays(case)):
-            probe = report.read_bandwidth(options.threads, repeats=4)
+            probe = measuring.read_bandwidth(options.threads, repeats=4)
             way, timing = measure(contender, case, options.repeats, options.patience)
             steps_s = 1 / timing.median_s
             print(
@@ -299,7 +302,7 @@ def publish(
         "model": spec.name,
         "threads": threads,
         "roof_gb_s": roof,
-        "roof": "the best probe of the run; " + str(report.Bandwidth.__doc__),
+        "roof": "the best probe of the run; " + str(measuring.Bandwidth.__doc__),
         "real_time_factor": f"{spec.code_rate} x median seconds of a step",
     }
     report.write(name, table, facts)

@@ -38,6 +38,7 @@ class Precision(StrEnum):
     fp32 = "fp32"
     fp16 = "fp16"
     int8 = "int8"
+    int4 = "int4"
 
 
 class Size(StrEnum):
@@ -499,6 +500,41 @@ def random(
         highlight=False,
         soft_wrap=True,
     )
+
+
+@app.command()
+def bench(
+    model: Annotated[
+        str, typer.Argument(help="an exported model: its folder, or the name of one that ships")
+    ] = DEFAULT_MODEL,
+    seconds: Annotated[float, typer.Option(help="of music that is played, as fast as it goes")] = 30.0,
+    threads: Annotated[int, typer.Option(help="0 takes the machine's cores")] = 0,
+    profile: Annotated[
+        Path | None, typer.Option(help="write a flame graph here, .svg, and print the operators")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print everything, every step's time too")] = False,
+) -> None:
+    """Say where the time of a live stream goes on this machine, and how near its steps are to what the memory allows."""
+    _need_export()
+    from cuestream.bench import bench as measure
+    from cuestream.bench import profile as take_profile
+    from cuestream.bench import tables
+    from cuestream.flame import svg
+    from engine.library import find_model
+
+    folder = find_model(model)
+    with err.status(f"playing {seconds:g} s"):
+        found = measure(folder, seconds, threads)
+        node = take_profile(folder, found, threads) if profile else None
+    if profile and node:
+        profile.write_text(
+            svg(node, f"{found.model} {found.precision}: {node.seconds:.3f} s for a second of music")
+        )
+    if as_json:
+        print(json.dumps(found.as_json()))
+        return
+    for table in tables(found, node):
+        out.print(table)
 
 
 @app.command()

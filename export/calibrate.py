@@ -1,14 +1,21 @@
-"""How large keys and values of a decoder are, so that caches of eight bits hold them: measured on the model's own music."""
+"""What an export of few bits has to know of a model: how large its keys and values are, and which inputs of a matrix go together.
+
+Measured on the model's own music, which it plays to a seeded video before it is exported.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.backends.torch import TorchBackend
+from engine.model.decoder import Decoder, Linear
 from engine.model.vidmuse import VidMuse
 from engine.spec import StreamPolicy
 from engine.stream import ScoreStream
@@ -17,9 +24,13 @@ from export.imagined import watched
 STEPS = 750
 """Of music that is played for it: 15 seconds, five scenes; two minutes of work at the small geometry. After three seconds of one
 scene half of the starter's channels were later cut off, and its cross-entropy rose by 5 %."""
+LOOK_STEPS = 25
+"""How often the condition is measured."""
 MARGIN = 1.5
 """What is larger than anything seen by more than this is cut off."""
 LARGEST = 127
+FOLD_ROWS = 256
+"""Inputs that are collected before their products are summed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +41,91 @@ class CacheScales:
     values: Tensor
 
 
-def cache_scales(model: VidMuse, seed: int = 0) -> list[CacheScales]:
-    """Each layer's, by the channel."""
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """heard, seen: scales of self- and cross-attention, layer by layer; none is seen of a model with ages, whose condition is
+    kept in floats. moments: of each matrix of the decoder by its name, the sums [K, K] of products of its inputs."""
+
+    heard: list[CacheScales] = field(default_factory=list)
+    seen: list[CacheScales] = field(default_factory=list)
+    moments: dict[str, Tensor] = field(default_factory=dict)
+
+
+def calibrate(model: VidMuse, moments: bool = False, seed: int = 0) -> Calibration:
+    """Play, and measure. moments: whether those of the matrices are wanted, which takes as long again."""
     backend = TorchBackend(model)
     stream = ScoreStream(backend, StreamPolicy(guidance=model.spec.decoder.guidance, seed=seed))
     steps = min(STEPS, model.spec.trained_steps - 1)
-    for _ in watched(stream, model.spec, steps, seed):
-        pass
+    largest_seen = np.zeros((), np.float32)
+    summed = dict[str, _Moments]()
+    with _inputs_of(model.decoder, summed if moments else None):
+        for step in watched(stream, model.spec, steps, seed):
+            if step % LOOK_STEPS == 0 and not model.spec.decoder.ages:
+                held = backend.read_condition(stream.sight.condition, stream.sight.frames)
+                largest_seen = np.maximum(largest_seen, np.abs(held).max(2))  # [L, 2, H d P]
     held = backend.read_caches(stream.segments.caches, stream.segments.leading.slot, steps)
-    largest = np.abs(held).max(axis=(2, 4))  # [L, 2, H, d]
+    return Calibration(
+        _scales(np.abs(held).max(axis=(2, 4))),
+        _scales(_by_channel(largest_seen, model)) if largest_seen.ndim else [],
+        {name: of.sums() for name, of in summed.items()},
+    )
+
+
+def _by_channel(largest: NDArray[np.float32], model: VidMuse) -> NDArray[np.float32]:
+    """Keys lie as [H, d, P] and values as [H, P, d] in a condition: [L, 2, H d P] to [L, 2, H, d]."""
+    spec, tokens = model.spec.decoder, model.spec.vision.tokens
+    keys = largest[:, 0].reshape(-1, spec.heads, spec.head_dim, tokens).max(-1)
+    values = largest[:, 1].reshape(-1, spec.heads, tokens, spec.head_dim).max(-2)
+    return np.stack((keys, values), axis=1)
+
+
+def _scales(largest: NDArray[np.float32]) -> list[CacheScales]:
+    """largest: [L, 2, H, d]."""
     scales = torch.from_numpy(largest * MARGIN / LARGEST).clamp(min=1e-6)[:, :, None, :, None, :]
     return [CacheScales(keys, values) for keys, values in scales]
+
+
+class _Moments:
+    """Sums of products of inputs, [K, K], in pieces."""
+
+    def __init__(self) -> None:
+        self._rows: list[Tensor] = []  # bound: FOLD_ROWS and one call's
+        self._sums: Tensor | None = None
+
+    def note(self, x: Tensor) -> None:
+        self._rows.append(x.flatten(0, -2).clone())
+        if sum(map(len, self._rows)) >= FOLD_ROWS:
+            self._fold()
+
+    def sums(self) -> Tensor:
+        self._fold()
+        assert self._sums is not None
+        return self._sums
+
+    def _fold(self) -> None:
+        if self._rows:
+            rows = torch.cat(self._rows)
+            self._sums = rows.T @ rows + (0 if self._sums is None else self._sums)
+            self._rows.clear()
+
+
+@contextmanager
+def _inputs_of(decoder: Decoder, summed: dict[str, _Moments] | None) -> Iterator[None]:
+    """While it is open, what the decoder's matrices are given is summed; the condition's own matrices are left out."""
+
+    def watch(name: str, module: Linear) -> torch.utils.hooks.RemovableHandle:
+        assert summed is not None
+        moments = summed[name] = _Moments()
+        return module.register_forward_pre_hook(lambda _, inputs: moments.note(inputs[0]))
+
+    matrices = [
+        (name, module)
+        for name, module in decoder.named_modules()
+        if isinstance(module, Linear) and not name.endswith("cross_kv")
+    ]
+    handles = [watch(name, module) for name, module in matrices] if summed is not None else []
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

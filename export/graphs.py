@@ -6,7 +6,7 @@ whole cache at every step. Its head width must be a multiple of 8; others are pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.model.codec import CodecDecoder
-from engine.model.decoder import Attention
+from engine.model.decoder import Attention, Seeing, frame_attention
 from engine.model.oscillator import OscillatorCodec
 from engine.model.vidmuse import VidMuse
 from engine.spec import DecoderSpec
-from export.calibrate import CacheScales
+from export.calibrate import LARGEST, CacheScales, Calibration
 
-EIGHT_BITS = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
+EIGHT_BITS: dict[str, Any] = {
+    "k_quant_type": "PER_CHANNEL",
+    "v_quant_type": "PER_CHANNEL",
+    "kv_cache_bit_width": 8,
+}
 """How GroupQueryAttention is told of such caches."""
 HEAD_MULTIPLE = 8
 """GroupQueryAttention refuses head widths that are no multiple of it."""
@@ -65,22 +69,48 @@ class LongTerm(nn.Module):
 
 
 class Condition(nn.Module):
-    def __init__(self, model: VidMuse) -> None:
+    """scales: of conditions of eight bits, each layer's; none where conditions are floats."""
+
+    def __init__(self, model: VidMuse, scales: Sequence[CacheScales] = ()) -> None:
         super().__init__()
         self.decoder = model.decoder
+        self.scales = Scales(scales)
 
     def forward(self, tokens: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        return self.decoder.project(tokens)
+        """tokens: [F, P, D]. Keys [F, H, d, P] and values [F, H, P, d]; in eight bits both are [F, H, P, d]."""
+        keys, values = self.decoder.project(tokens)
+        if not self.scales:
+            return keys, values
+        pairs = list(zip(keys, values, self.scales.layers(), strict=True))
+        return (
+            [_eight_bits(k.transpose(2, 3), key_scale) for k, _, (key_scale, _) in pairs],
+            [_eight_bits(v, value_scale) for _, v, (_, value_scale) in pairs],
+        )
+
+
+class Scales(nn.ParameterList):
+    """Of caches of eight bits, [1, H, 1, d] of keys, then of values, layer by layer; true when there are any."""
+
+    def __init__(self, scales: Sequence[CacheScales]) -> None:
+        super().__init__(part for layer in scales for part in (layer.keys, layer.values))
+        self.requires_grad_(False)
+
+    def layers(self) -> Iterator[tuple[Tensor, Tensor]]:
+        parts = list(self)
+        return zip(parts[::2], parts[1::2], strict=True)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
 
 
 class Step(nn.Module):
-    """scales: of caches of eight bits, each layer's; none where caches are floats."""
+    """scales of caches of eight bits; none where caches are floats."""
 
-    def __init__(self, model: VidMuse, guided: bool, scales: Sequence[CacheScales] = ()) -> None:
+    def __init__(self, model: VidMuse, guided: bool, scales: Calibration) -> None:
         super().__init__()
         self.decoder, self.guided = model.decoder, guided
-        self.scales = nn.ParameterList(part for layer in scales for part in (layer.keys, layer.values))
-        self.scales.requires_grad_(False)
+        self.heard, self.seen = Scales(scales.heard), Scales(scales.seen)
+        self.tokens = model.spec.vision.tokens
 
     def forward(
         self,
@@ -90,8 +120,10 @@ class Step(nn.Module):
         self_values: Sequence[Tensor],
         keys: Sequence[Tensor],
         values: Sequence[Tensor],
-        ages: Tensor | None = None,
+        last: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """last: what a graph may have besides: ages [F] of a model with ages, or how many frames [] of a condition of eight bits
+        are in use. All else: see `Decoder.forward`; such a condition is [1, H, F P, d]."""
         logits, new_keys, new_values = self.decoder(
             tokens,
             position,
@@ -102,13 +134,14 @@ class Step(nn.Module):
             self.guided,
             self._attention(),
             last_only=True,
-            ages=ages,
+            ages=None if self.seen else last,
+            seeing=self._seeing(last) if self.seen else frame_attention,
         )
         return logits[:, :, 0], new_keys, new_values
 
     def _attention(self) -> Attention:
         """Called by layer after layer, in their order."""
-        layers = iter(zip(self.scales[::2], self.scales[1::2], strict=True))
+        layers = self.heard.layers()
 
         def attend(
             qkv: Tensor, keys: Tensor, values: Tensor, position: Tensor, heads: int
@@ -116,6 +149,26 @@ class Step(nn.Module):
             return group_query_attention(qkv, keys, values, position, heads, next(layers, None))
 
         return attend
+
+    def _seeing(self, frames: Tensor | None) -> Seeing:
+        """Called by layer after layer: for the frames, in eight bits, and when guided for the null frame, in floats."""
+        layers = self.seen.layers()
+        held = None if frames is None else frames * self.tokens
+
+        def see(q: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
+            if keys.is_floating_point():
+                return one_frame_attention(q, keys, values, heads)
+            scales = next(layers)
+            if held is None:
+                head = q.shape[-1] // heads
+                read = [
+                    (x.float() * wide)[..., :head]
+                    for x, wide in zip((keys, values), _wide(scales, keys), strict=True)
+                ]
+                return frame_attention(q, read[0].transpose(2, 3), read[1], heads)
+            return seen_attention(q, keys, values, held, heads, scales)
+
+        return see
 
 
 class CodecRecurrent(nn.Module):
@@ -157,13 +210,12 @@ def group_query_attention(
     rows, columns, width = qkv.shape
     head, padded = width // (3 * heads), keys.shape[-1]
     if padded != head:
-        qkv = F.pad(qkv.unflatten(-1, (3 * heads, head)), (0, padded - head)).flatten(2)
+        qkv = _padded(qkv.unflatten(-1, (3 * heads, head)), padded).flatten(2)
     last = (position + (columns - 1)).to(torch.int32)
     inputs: tuple[Tensor | None, ...] = (qkv, None, None, keys, values, last, last.max() + 1)
     about: dict[str, Any] = {"num_heads": heads, "kv_num_heads": heads, "scale": head**-0.5}
     if scales:
-        wide = [F.pad(scale, (0, padded - head), value=1.0) for scale in scales]
-        inputs += (None, None, None, None, None, *wide)
+        inputs += (None, None, None, None, None, *_wide(scales, keys))
         about |= EIGHT_BITS
     heard, keys, values = torch.onnx.ops.symbolic_multi_out(
         "com.microsoft::GroupQueryAttention",
@@ -176,6 +228,60 @@ def group_query_attention(
     if padded != head:
         heard = heard.unflatten(-1, (heads, padded))[..., :head].flatten(2)
     return heard, keys, values
+
+
+def seen_attention(
+    q: Tensor, keys: Tensor, values: Tensor, held: Tensor, heads: int, scales: tuple[Tensor, Tensor]
+) -> Tensor:
+    """`engine.model.decoder.frame_attention` for one column of each segment, over the first `held` [] tokens of a condition of
+    eight bits [1, H, F P, d]: one GroupQueryAttention that appends nothing. All rows are queries of one sequence."""
+    rows, _, width = q.shape
+    head, padded = width // heads, keys.shape[-1]
+    asked = _padded(q.unflatten(-1, (heads, head)), padded).reshape(1, rows, heads * padded)
+    nothing = asked.new_zeros(1, 0, heads * padded)
+    last = (held - 1).to(torch.int32)
+    inputs = (asked, nothing, nothing, keys, values, last.unsqueeze(0), last + 1)
+    answer, _, _ = torch.onnx.ops.symbolic_multi_out(
+        "com.microsoft::GroupQueryAttention",
+        (*inputs, None, None, None, None, None, *_wide(scales, keys)),
+        {"num_heads": heads, "kv_num_heads": heads, "scale": 1.0, "causal": 0, **EIGHT_BITS},
+        dtypes=(q.dtype, keys.dtype, values.dtype),
+        shapes=(asked.shape, keys.shape, values.shape),
+        version=1,
+    )
+    return answer.unflatten(-1, (heads, padded))[..., :head].reshape(q.shape)
+
+
+def one_frame_attention(q: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
+    """`frame_attention` to one frame, keys [1, H, d, P] and values [1, H, P, d], as one operator."""
+    asked = q.flatten(0, 1).unsqueeze(0)
+    (answer,) = torch.onnx.ops.symbolic_multi_out(
+        "com.microsoft::MultiHeadAttention",
+        (asked, keys.transpose(2, 3).contiguous(), values),
+        {"num_heads": heads, "scale": 1.0},
+        dtypes=(q.dtype,),
+        shapes=(asked.shape,),
+        version=1,
+    )
+    return answer.view(q.shape)
+
+
+def _eight_bits(x: Tensor, scale: Tensor) -> Tensor:
+    """[F, H, P, d] in steps of its scale, padded to the width that heads have in caches."""
+    steps = (x / scale).round().clamp(-LARGEST, LARGEST).to(torch.int8)
+    head = steps.shape[-1]
+    return _padded(steps, head + -head % HEAD_MULTIPLE).contiguous()
+
+
+def _wide(scales: tuple[Tensor, Tensor], cache: Tensor) -> list[Tensor]:
+    """Scales as wide as the heads of a cache."""
+    return [_padded(scale, cache.shape[-1], 1.0) for scale in scales]
+
+
+def _padded(x: Tensor, width: int, value: float = 0.0) -> Tensor:
+    """[..., width]. No operator where nothing is to be done."""
+    more = width - x.shape[-1]
+    return F.pad(x, (0, more), value=value) if more else x
 
 
 def onnx_lstm(lstm: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -205,13 +311,14 @@ def onnx_lstm(lstm: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[T
     return x, torch.cat(hiddens), torch.cat(cells)
 
 
-def graphs(model: VidMuse, scales: Sequence[CacheScales] = ()) -> list[Graph]:
-    """Everything that an exported model consists of. scales: of self-attention caches of eight bits."""
+def graphs(model: VidMuse, scales: Calibration | None = None) -> list[Graph]:
+    """Everything that an exported model consists of. scales: of caches of eight bits."""
     sound = codec_graphs(model.codec, model.spec.decoder.codebooks) if model.codec else []
-    return [*_eyes(model), *_decoder(model, scales), *sound]
+    scales = scales or Calibration()
+    return [*_eyes(model, scales), *_decoder(model, scales), *sound]
 
 
-def _eyes(model: VidMuse) -> list[Graph]:
+def _eyes(model: VidMuse, scales: Calibration) -> list[Graph]:
     spec = model.spec
     side, tokens, width = spec.vision.image_size, spec.vision.tokens, spec.vision.width
     frames = torch.export.Dim("frames", min=1, max=4096)
@@ -234,7 +341,7 @@ def _eyes(model: VidMuse) -> list[Graph]:
         ),
         Graph(
             "condition",
-            Condition(model),
+            Condition(model, scales.seen),
             (condition,),
             ["tokens"],
             [*_each(spec.decoder, "key"), *_each(spec.decoder, "value")],
@@ -243,7 +350,7 @@ def _eyes(model: VidMuse) -> list[Graph]:
     ]
 
 
-def _decoder(model: VidMuse, scales: Sequence[CacheScales]) -> list[Graph]:
+def _decoder(model: VidMuse, scales: Calibration) -> list[Graph]:
     """One column for any number of segments, guided or not; and many columns of one segment, to read a prompt."""
     return [
         _step(model, "step", True, scales),
@@ -253,47 +360,63 @@ def _decoder(model: VidMuse, scales: Sequence[CacheScales]) -> list[Graph]:
     ]
 
 
-def _step(model: VidMuse, name: str, guided: bool, scales: Sequence[CacheScales], columns: int = 1) -> Graph:
-    spec, vision = model.spec.decoder, model.spec.vision
-    rows, segments, frames = (2 if guided else 1), (2 if columns == 1 else 1), 2
+def _step(model: VidMuse, name: str, guided: bool, scales: Calibration, columns: int = 1) -> Graph:
+    spec = model.spec.decoder
+    rows, segments = (2 if guided else 1), (2 if columns == 1 else 1)
     positions = torch.export.Dim("positions", min=8, max=1 << 20)
     segment = torch.export.Dim("segments", min=1, max=4096) if columns == 1 else torch.export.Dim.STATIC
     column = torch.export.Dim("columns", min=2, max=1 << 20) if columns > 1 else torch.export.Dim.STATIC
-    held = torch.export.Dim("frames", min=1, max=4096)
     row = rows * segment if columns == 1 else torch.export.Dim.STATIC
-    dtype = model.decoder.logits.weight.dtype
-    kept = torch.int8 if scales else dtype
+    kept = torch.int8 if scales.heard else model.decoder.logits.weight.dtype
     cache = torch.zeros(rows * segments, spec.heads, 16, padded_head(spec), dtype=kept)
-    key = torch.zeros(frames, spec.heads, spec.head_dim, vision.tokens, dtype=dtype)
     layers = range(spec.layers)
-    tokens = torch.zeros(segments, columns, spec.codebooks, dtype=torch.int64)
+    key, value, held, besides = _condition(model, bool(scales.seen), columns)
     inputs = (
-        tokens,
+        torch.zeros(segments, columns, spec.codebooks, dtype=torch.int64),
         torch.zeros(segments, dtype=torch.int64),
         [cache.clone() for _ in layers],
         [cache.clone() for _ in layers],
         [key.clone() for _ in layers],
-        [key.transpose(2, 3).clone() for _ in layers],
+        [value.clone() for _ in layers],
     )
-    caches, seen = [{0: row, 2: positions}] * spec.layers, [{0: held}] * spec.layers
+    caches, seen = [{0: row, 2: positions}] * spec.layers, [held] * spec.layers
     dynamic = ({0: segment, 1: column}, {0: segment}, caches, caches, seen, seen)
     names = [*_each(spec, "self_key"), *_each(spec, "self_value")]
-    ages = [(torch.zeros(frames, dtype=torch.int64), "ages", {0: held})] if spec.ages else []
     return Graph(
         name,
         Step(model, guided, scales),
-        (*inputs, *(example for example, _, _ in ages)),
+        (*inputs, *(example for example, _, _ in besides)),
         [
             "tokens",
             "position",
             *names,
             *_each(spec, "key"),
             *_each(spec, "value"),
-            *(name for _, name, _ in ages),
+            *(name for _, name, _ in besides),
         ],
         ["logits", *(f"new_{n}" for n in names)],
-        (*dynamic, *(varies for _, _, varies in ages)),
+        (*dynamic, *(varies for _, _, varies in besides)),
     )
+
+
+Besides = list[tuple[Tensor, str, dict[int, Any]]]
+
+
+def _condition(model: VidMuse, eight: bool, columns: int) -> tuple[Tensor, Tensor, dict[int, Any], Besides]:
+    """A layer's keys and values, what may vary of them, and what a step is told besides: example, name, what may vary.
+
+    Of a condition of eight bits a step is told how many frames are in use; whoever reads a prompt gets no others.
+    """
+    spec, tokens, frames = model.spec.decoder, model.spec.vision.tokens, 2
+    if eight:
+        seen = torch.export.Dim("seen", min=2, max=1 << 20)
+        key = torch.zeros(1, spec.heads, frames * tokens, padded_head(spec), dtype=torch.int8)
+        count: Besides = [(torch.tensor(frames), "frames", {})] if columns == 1 else []
+        return key, key, {2: seen}, count
+    held = torch.export.Dim("frames", min=1, max=4096)
+    key = torch.zeros(frames, spec.heads, spec.head_dim, tokens, dtype=model.decoder.logits.weight.dtype)
+    ages: Besides = [(torch.zeros(frames, dtype=torch.int64), "ages", {0: held})] if spec.ages else []
+    return key, key.transpose(2, 3), {0: held}, ages
 
 
 def _each(spec: DecoderSpec, name: str) -> list[str]:

@@ -25,20 +25,28 @@ import cuestream
 from engine.backends.manifest import FORMAT, MANIFEST_FILE, SPEC_FILE
 from engine.model.decoder import Linear
 from engine.model.vidmuse import VidMuse
-from export.calibrate import cache_scales
+from export.calibrate import Calibration, calibrate
 from export.checkpoint import WEIGHTS_FILE as PACKAGE_FILE
 from export.checkpoint import Package, load_model, save_package
+from export.gptq import solved
 from export.graphs import Graph, graphs, padded_head
-from export.quantise import quantise
+from export.quantise import Quantised, Rounded, by_blocks, by_columns, digest
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "int4"]
+FEW_BITS: tuple[Precision, ...] = ("int8", "int4")
 
 OPSET = 22
 WEIGHTS_FILE = "weights.bin"
 INLINE_BYTES = 1024
 """Smaller tensors (shapes, scalars) stay inside the graphs, where the optimiser folds them."""
 DECODER = ("step", "step_unguided", "prefill", "prefill_unguided")
-"""Graphs whose matrices have eight bits in an export of int8, and the caches of their self-attention too."""
+"""Graphs whose rows must not depend on each other: several segments, or columns of a prompt."""
+ALL_KEEP = ("codec_recurrent", "codec_upsample", "codec_oscillator")
+"""Graphs that keep their floats: what they do wrong is heard."""
+SENSITIVE = ("self_out", "cross_out", "logits")
+"""Matrices of the decoder that have eight bits where others have four. At the small geometry, random weights, GPTQ in blocks of
+32: for the bytes that four bits save, the outputs of the attentions cost two to six times as much of the logits' accuracy as the
+other matrices, and the logits are a fortieth of the bytes."""
 PAGE_BYTES, LINE_BYTES = 4096, 64
 """Large tensors start on a page, so that they can be mapped; small ones on a cache line."""
 
@@ -58,15 +66,19 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
     packaged = _packaged(package, folder) if compact else {}
-    described, quantised = {}, {}
-    scales = cache_scales(model) if precision == "int8" else []
+    described, quantised = dict[str, Any](), dict[str, Any]()
+    if precision in FEW_BITS:
+        report("calibration: music is played")
+    known = calibrate(model, moments=precision == "int4") if precision in FEW_BITS else Calibration()
+    matrices = _solved(model, known, report)
     with (folder / WEIGHTS_FILE).open("wb") as file:
         shared = _SharedWeights(file, folder, packaged)
-        for graph in graphs(model, scales):
+        for graph in graphs(model, known):
             report(graph.name)
             traced = trace(graph)
-            if precision == "int8" and graph.name in DECODER:
-                quantised[graph.name] = quantise(traced).as_json()
+            if precision in FEW_BITS and graph.name not in ALL_KEEP:
+                done = _quantise(graph.name, traced, matrices)
+                quantised |= {graph.name: done.as_json()} if done.weights else {}
             traced = shared.move_out(traced)
             _annotate(traced, package, precision)
             path = folder / f"{graph.name}.onnx"
@@ -74,13 +86,31 @@ def export(
             described[graph.name] = _describe(traced, path)
     (folder / SPEC_FILE).write_text(package.spec.to_json())
     (folder / MANIFEST_FILE).write_text(
-        json.dumps(_manifest(model, precision, described, quantised), indent=1)
+        json.dumps(_manifest(model, precision, known, described, quantised), indent=1)
     )
 
 
+def _solved(model: VidMuse, known: Calibration, report: Callable[[str], None]) -> dict[str, Rounded]:
+    """Matrices of the decoder in four bits, by the digest of their floats; none where no moments are known."""
+    matrices = dict(model.decoder.named_modules())
+    found = {}
+    for name, moments in known.moments.items():
+        if name.rpartition(".")[2] in SENSITIVE:
+            continue
+        report(f"four bits: {name}")
+        weight = matrices[name].weight.detach()
+        assert isinstance(weight, torch.Tensor)
+        found[digest(weight.T.numpy())] = solved(weight, moments)
+    return found
+
+
+def _quantise(name: str, traced: ir.Model, matrices: Mapping[str, Rounded]) -> Quantised:
+    return by_blocks(traced, matrices) if name in DECODER else by_columns(traced)
+
+
 def in_precision(model: VidMuse, precision: Precision) -> VidMuse:
-    """fp16 halves matrices and caches; the residual stream, norms, embeddings, softmax and the codec stay fp32. int8 is made of
-    fp32, graph by graph."""
+    """fp16 halves matrices and caches; the residual stream, norms, embeddings, softmax and the codec stay fp32. Fewer bits
+    are made of fp32, graph by graph."""
     if precision == "fp16":
         for half in (model.vision.clip, model.short_branch, model.long_branch, model.fusion):
             half.half()
@@ -242,7 +272,11 @@ def _value(value: ir.Value) -> str:
 
 
 def _manifest(
-    model: VidMuse, precision: Precision, described: dict[str, Any], quantised: dict[str, Any]
+    model: VidMuse,
+    precision: Precision,
+    known: Calibration,
+    described: dict[str, Any],
+    quantised: dict[str, Any],
 ) -> dict[str, Any]:
     computed = str(model.decoder.logits.weight.dtype).removeprefix("torch.")
     return {
@@ -252,8 +286,8 @@ def _manifest(
         "precision": precision,
         "quantised": quantised,
         "opset": OPSET,
-        "cache_dtype": "int8" if precision == "int8" else computed,
-        "condition_dtype": computed,
+        "cache_dtype": "int8" if known.heard else computed,
+        "condition_dtype": "int8" if known.seen else computed,
         "cache_head_dim": padded_head(model.spec.decoder),
         "made_with": {
             "cuestream": cuestream.__version__,

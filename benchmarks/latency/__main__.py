@@ -21,6 +21,7 @@ from benchmarks.latency.listener import Plan
 from benchmarks.latency.load import Loaded, play_in_turn, play_together, scene
 from benchmarks.latency.picture import draw
 from benchmarks.latency.served import ENCODE, LAG, OVERHEAD, Seen, Served, serving
+from cuestream import measuring
 from cuestream.players import SYNTHETIC
 
 COLUMNS = {
@@ -81,9 +82,9 @@ def play_paced(served: Served, plan: Plan, options: argparse.Namespace) -> tuple
     """The listeners, what the server used meanwhile, and the cores that others used."""
     begins_s = time.monotonic() + 2 + 0.01 * options.sessions
     plans = [replace(plan, begins_s=begins_s + i * BETWEEN_S) for i in range(options.sessions)]
-    usage, before = report.Usage.now(), served.look()
+    usage, before = measuring.Usage.now(), served.look()
     loaded = play_together(plans, options.processes)
-    seen, ended = served.look().since(before), report.Usage.now()
+    seen, ended = served.look().since(before), measuring.Usage.now()
     busy = usage.others_until(ended) - (seen.cpu_s + loaded.cpu_s) / (ended.clock - usage.clock)
     return loaded, seen, max(0.0, busy)
 

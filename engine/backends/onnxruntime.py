@@ -6,7 +6,8 @@ of segments and frames, so that a step is one call without copies. A session is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,8 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class OrtCondition:
-    """Cross-attention keys [F, H, d, P] and values [F, H, P, d] of each layer, ages [F]; frames in use are a prefix."""
+    """Cross-attention keys [F, H, d, P] and values [F, H, P, d] of each layer, in eight bits both [1, H, F P, d]; ages [F].
+    Frames in use are a prefix."""
 
     keys: list[Array]
     values: list[Array]
@@ -52,15 +54,17 @@ class _Bound:
     position: I64
     logits: F32
     condition: OrtCondition
+    frames: I64
 
 
 class OnnxBackend:
     """An exported model folder (see `cuestream export`). `threads` 0 takes the machine's cores."""
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, folder: Path, threads: int = 0, profile: Path | None = None) -> None:
+        """profile: a folder for ONNX Runtime's traces, which `end_profiles` completes."""
         self._runtime = require_onnxruntime()
         self.manifest = Manifest.read(folder)
-        self._folder, self._threads = folder, threads
+        self._threads, self._profile = threads, profile
         self._sessions: dict[str, Any] = {}
 
     @property
@@ -68,16 +72,23 @@ class OnnxBackend:
         return self.manifest.spec
 
     def encode_frames(self, frames: U8) -> F32:
-        return self.run("vision", {"frames": frames}, ["features"])[0]
+        return self._of_frames("vision", "features", "frames", frames)
 
     def look(self, features: F32) -> F32:
-        return self.run("short_term", {"features": features})[0]
+        return self._of_frames("short_term", "short", "features", features)
 
     def remember(self, features: F32) -> F32:
-        return self.run("long_term", {"features": features}, ["memory"])[0]
+        return self._of_frames("long_term", "memory", "features", features)
 
     def fuse(self, short: F32, memory: F32) -> F32:
-        return self.run("fuse", {"short": short, "memory": memory}, ["tokens"])[0]
+        return self._of_frames("fuse", "tokens", "short", short, memory=memory)
+
+    def _of_frames(self, graph: str, answer: str, name: str, frames: Array, **besides: Array) -> F32:
+        """What a graph answers to its input `name`; frame by frame where its frames share the scale of their activations."""
+        if graph not in self.manifest.quantised or len(frames) == 1:
+            return self.run(graph, {name: frames, **besides}, [answer])[0]
+        each = [self.run(graph, {name: frame[None], **besides}, [answer])[0] for frame in frames]
+        return np.concatenate(each)
 
     def recur(self, codes: I64, hidden: F32, cell: F32) -> tuple[F32, F32, F32]:
         y, hidden, cell = self.run("codec_recurrent", {"codes": codes, "hidden": hidden, "cell": cell})
@@ -89,23 +100,43 @@ class OnnxBackend:
     def synthesise(self, codes: I64, first: int) -> F32:
         return self.run("codec_oscillator", {"codes": codes, "first": np.array(first)})[0]
 
+    @property
+    def _sees_eight_bits(self) -> bool:
+        return self.manifest.condition_dtype is np.int8
+
     def new_condition(self, frames: int) -> OrtCondition:
         decoder, tokens = self.spec.decoder, self.spec.vision.tokens
-        shape = (frames, decoder.heads, decoder.head_dim, tokens)
-        turned = (frames, decoder.heads, tokens, decoder.head_dim)
-        kind = self.manifest.condition_dtype
-        return OrtCondition(self._layers(shape, kind), self._layers(turned, kind), np.zeros(frames, np.int64))
+        kind, ages = self.manifest.condition_dtype, np.zeros(frames, np.int64)
+        if self._sees_eight_bits:
+            shape = (1, decoder.heads, frames * tokens, self.manifest.cache_head_dim)
+            return OrtCondition(self._layers(shape, kind), self._layers(shape, kind), ages)
+        keys, values = (
+            (frames, decoder.heads, decoder.head_dim, tokens),
+            (frames, decoder.heads, tokens, decoder.head_dim),
+        )
+        return OrtCondition(self._layers(keys, kind), self._layers(values, kind), ages)
 
     def write_condition(self, condition: OrtCondition, slot: int, tokens: F32) -> None:
         end = slot + len(tokens)
-        if end > len(condition.keys[0]):
-            raise ValueError(f"a condition of {len(condition.keys[0])} slots cannot hold slot {end - 1}")
+        if end > len(condition.ages):
+            raise ValueError(f"a condition of {len(condition.ages)} slots cannot hold slot {end - 1}")
+        if self._sees_eight_bits:
+            for at in range(len(tokens)):
+                self._write_frame(condition, slot + at, tokens[at : at + 1])
+            return
         session = self.session("condition")
         binding = session.io_binding()
         binding.bind_cpu_input("tokens", np.ascontiguousarray(tokens))
         for name, arrays in (("key", condition.keys), ("value", condition.values)):
             _bind(binding.bind_output, name, (array[slot:end] for array in arrays))
         session.run_with_iobinding(binding)
+
+    def _write_frame(self, condition: OrtCondition, slot: int, tokens: F32) -> None:
+        """A frame's tokens lie beside those of others, head by head: [1, H, F P, d]."""
+        projected = self.run("condition", {"tokens": tokens})
+        count = self.spec.vision.tokens
+        for held, fresh in zip((*condition.keys, *condition.values), projected, strict=True):
+            held[:, :, slot * count : (slot + 1) * count] = fresh
 
     def write_ages(self, condition: OrtCondition, ages: I64) -> None:
         condition.ages[: len(ages)] = ages
@@ -134,7 +165,7 @@ class OnnxBackend:
         if int(position.max()) + columns > caches.keys[0].shape[2]:
             raise ValueError(f"a segment of {caches.keys[0].shape[2]} positions cannot hold another column")
         name = ("step" if columns == 1 else "prefill") + ("" if caches.rows == 2 else "_unguided")
-        key = (segment, segments, frames, columns)
+        key = (segment, segments, 0 if self._sees_eight_bits else frames, columns)
         bound = caches.bindings.get(key)
         if bound is None or bound.condition is not condition:
             bound = self._bind_step(name, caches, segment, condition, frames, tokens.shape)
@@ -142,6 +173,7 @@ class OnnxBackend:
             caches.bindings[key] = bound
         bound.tokens[...] = tokens
         bound.position[...] = position
+        bound.frames[...] = frames
         self.session(name).run_with_iobinding(bound.binding)
         return bound.logits.copy()
 
@@ -162,19 +194,30 @@ class OnnxBackend:
             np.zeros(segments, np.int64),
             np.zeros((segments, rows, decoder.codebooks, decoder.card), np.float32),
             condition,
+            np.zeros((), np.int64),
         )
         first, end = segment * rows, (segment + segments) * rows
         for part, arrays in (("self_key", caches.keys), ("self_value", caches.values)):
             _bind(binding.bind_input, part, (a[first:end] for a in arrays))
             _bind(binding.bind_output, f"new_{part}", (a[first:end] for a in arrays))
         for part, arrays in (("key", condition.keys), ("value", condition.values)):
-            _bind(binding.bind_input, part, (a[:frames] for a in arrays))
+            _bind(binding.bind_input, part, self._seen(arrays, frames, shape[1]))
+        if self._sees_eight_bits and shape[1] == 1:
+            _bind_one(binding.bind_input, "frames", bound.frames)
         if decoder.ages:
             _bind_one(binding.bind_input, "ages", condition.ages[:frames])
         _bind_one(binding.bind_input, "tokens", bound.tokens)
         _bind_one(binding.bind_input, "position", bound.position)
         _bind_one(binding.bind_output, "logits", bound.logits)
         return bound
+
+    def _seen(self, arrays: list[Array], frames: int, columns: int) -> Iterator[Array]:
+        """What a graph is given of a condition: the frames in use; in eight bits all, of which a step is told how many are."""
+        if not self._sees_eight_bits:
+            return (a[:frames] for a in arrays)
+        if columns == 1:
+            return iter(arrays)
+        return (np.ascontiguousarray(a[:, :, : frames * self.spec.vision.tokens]) for a in arrays)
 
     def read_caches(self, caches: OrtCaches, segment: int, positions: int) -> Array:
         rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
@@ -190,13 +233,21 @@ class OnnxBackend:
     def read_condition(self, condition: OrtCondition, frames: int) -> Array:
         pairs = zip(condition.keys, condition.values, strict=True)
         return np.stack(
-            [np.stack((k[:frames].reshape(frames, -1), v[:frames].reshape(frames, -1))) for k, v in pairs]
+            [np.stack([self._frames(part)[:frames].reshape(frames, -1) for part in pair]) for pair in pairs]
         )
 
     def write_held_condition(self, condition: OrtCondition, held: Array) -> None:
         for layer, (keys, values) in enumerate(held):
             for array, rows in ((condition.keys[layer], keys), (condition.values[layer], values)):
-                array[: len(rows)] = rows.reshape(-1, *array.shape[1:])
+                frames = self._frames(array)
+                frames[: len(rows)] = rows.reshape(-1, *frames.shape[1:])
+
+    def _frames(self, array: Array) -> Array:
+        """A view of a layer's keys or values by frames, [F, ...]."""
+        if not self._sees_eight_bits:
+            return array
+        _, heads, _, head = array.shape
+        return array.reshape(heads, -1, self.spec.vision.tokens, head).swapaxes(0, 1)
 
     def run(self, name: str, inputs: dict[str, Array], outputs: list[str] | None = None) -> list[Any]:
         """Run a graph on host arrays, for its outputs in order or for those named."""
@@ -204,9 +255,20 @@ class OnnxBackend:
         answer: list[Any] = self.session(name).run(outputs, ready)
         return answer
 
+    @property
+    def threads(self) -> int:
+        return self._threads or os.cpu_count() or 1
+
+    def end_profiles(self) -> dict[str, Path]:
+        """The trace of each graph that was run, when the backend was made to keep them."""
+        return {name: Path(session.end_profiling()) for name, session in self._sessions.items()}
+
     def session(self, name: str) -> Any:
         if name not in self._sessions:
             path = self.manifest.graph(name)
+            if self._profile:
+                self._options.enable_profiling = True
+                self._options.profile_file_prefix = str(self._profile / name)
             self._sessions[name] = self._open(path)
         return self._sessions[name]
 

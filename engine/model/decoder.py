@@ -22,6 +22,8 @@ from engine.spec import DecoderSpec
 
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor]]
 """(qkv [B, T, 3D], key cache [B, H, N, d], value cache, position [B], heads) to (out [B, T, D], new key, new value)."""
+Seeing = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""Attention to frames: (q [G, T, D], keys, values, heads) to [G, T, D]; see `frame_attention`."""
 
 
 class Linear(nn.Linear):
@@ -66,6 +68,7 @@ class Decoder(nn.Module):
         last_only: bool = False,
         trace: list[Tensor] | None = None,
         ages: Tensor | None = None,
+        seeing: Seeing | None = None,
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Read T columns behind the cached ones.
 
@@ -78,12 +81,11 @@ class Decoder(nn.Module):
         rows = 2 if guided else 1
         x = self.embed(tokens, position).unsqueeze(1).expand(-1, rows, -1, -1)
         steps = position.repeat_interleave(rows)
-        attention = attention or cached_attention
+        attention, seeing = attention or cached_attention, seeing or frame_attention
         new_keys, new_values = list[Tensor](), list[Tensor]()
         for i, layer in enumerate(self.stack()):
-            x, k, v = layer(
-                x, steps, (self_keys[i], self_values[i]), layer.dated(keys[i], values[i], ages), attention
-            )
+            seen = layer.dated(keys[i], values[i], ages)
+            x, k, v = layer(x, steps, (self_keys[i], self_values[i]), seen, attention, seeing)
             new_keys.append(k)
             new_values.append(v)
             if trace is not None:
@@ -152,6 +154,7 @@ class DecoderLayer(nn.Module):
         cache: tuple[Tensor, Tensor],
         memory: tuple[Tensor, Tensor],
         attention: Attention,
+        seeing: Seeing,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x: [G, R, T, D]. Returns the same shape and the self-attention cache."""
         qkv = self.self_qkv(self.norm_self(x)).flatten(0, 1)
@@ -159,7 +162,7 @@ class DecoderLayer(nn.Module):
             qkv = qkv.to(cache[0].dtype)
         heard, keys, values = attention(qkv, *cache, position, self.heads)
         x = x + self.self_out(heard.to(x.dtype).view_as(x))
-        x = x + self.cross_out(self._see(self.cross_q(self.norm_cross(x)), memory))
+        x = x + self.cross_out(self._see(self.cross_q(self.norm_cross(x)), memory, seeing))
         x = x + self.ffn_out(F.gelu(self.ffn_in(self.norm_ffn(x))))
         return x, keys, values
 
@@ -169,11 +172,11 @@ class DecoderLayer(nn.Module):
             return keys, values
         return keys + self.age_keys[ages], values + self.age_values[ages]
 
-    def _see(self, q: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
+    def _see(self, q: Tensor, memory: tuple[Tensor, Tensor], seeing: Seeing) -> Tensor:
         """Conditional rows attend to the frames, null rows to the null frame. q: [G, R, T, D]."""
-        seen = [frame_attention(q[:, 0], *memory, self.heads)]
+        seen = [seeing(q[:, 0], *memory, self.heads)]
         if q.shape[1] == 2:
-            seen.append(frame_attention(q[:, 1], self.null_keys, self.null_values, self.heads))
+            seen.append(seeing(q[:, 1], self.null_keys, self.null_values, self.heads))
         return torch.stack(seen, dim=1)
 
     def project(self, condition: Tensor) -> tuple[Tensor, Tensor]:

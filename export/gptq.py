@@ -1,0 +1,77 @@
+"""Four bits a weight whose errors answer for each other: GPTQ (Frantar et al. 2022, algorithm 1).
+
+Input by input, what rounding changed in an output is made good by the inputs that are not rounded yet, as far as inputs go
+together in the model's own music. ONNX Runtime's tool of that name is not used: `onnxruntime.quantization` 1.32 takes the
+column of a triangular matrix where its row is meant, so that nothing is made good (its error equals plain rounding's).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from export.quantise import Rounded, block_of, packed_nibbles
+
+DAMPING = 0.01
+"""Of the mean square of an input, added to each: what was not heard in calibration may come."""
+SHRUNK = (1.0, 0.95, 0.9, 0.85, 0.8)
+"""A block's scale is tried at so much of its largest weight; the one that moves the block least is taken."""
+LAZY = 128
+"""Inputs after which the others are told of the errors, all at once."""
+FOUR, FOUR_BLOCK = 4, 64
+HALF = 1 << (FOUR - 1)
+
+
+def solved(weight: Tensor, moments: Tensor) -> Rounded:
+    """weight [N, K]; moments [K, K]: sums of products of inputs. Returns four bits a weight."""
+    outputs, inputs = weight.shape
+    block = min(FOUR_BLOCK, block_of(inputs))
+    upper = _inverse_root(moments)
+    left = weight.clone()
+    steps = torch.zeros(outputs, -(-inputs // block) * block)
+    scales = torch.zeros(outputs, steps.shape[1] // block)
+    for first in range(0, inputs, LAZY):
+        end = min(inputs, first + LAZY)
+        part, errors = left[:, first:end].clone(), torch.zeros(outputs, end - first)
+        for at in range(first, end):
+            here = at - first
+            if at % block == 0:
+                scales[:, at // block] = _scale(part[:, here : here + block])
+            scale = scales[:, at // block]
+            steps[:, at] = (part[:, here] / scale).round().clamp(-HALF, HALF - 1)
+            errors[:, here] = (part[:, here] - steps[:, at] * scale) / upper[at, at]
+            part[:, here + 1 :] -= errors[:, here, None] * upper[at, at + 1 : end]
+        left[:, end:] -= errors @ upper[first:end, end:]
+    levels = (steps + HALF).to(torch.uint8).view(outputs, -1, block).numpy()
+    return Rounded(packed_nibbles(levels), scales.numpy(), FOUR)
+
+
+def output_error(weight: Tensor, rounded: Tensor, moments: Tensor) -> float:
+    """What rounding changes in the outputs, root mean square over that of the outputs. Both weights are [N, K]."""
+
+    def power(of: Tensor) -> float:
+        return float(((of.double() @ moments.double()) * of).sum())
+
+    return (power(rounded - weight) / max(power(weight), 1e-30)) ** 0.5
+
+
+def _inverse_root(moments: Tensor) -> Tensor:
+    """Upper triangular U with U^T U the inverse of the damped moments, [K, K]."""
+    damped = moments.double().clone()
+    mean = float(damped.diagonal().mean())
+    damped.diagonal().add_(DAMPING * mean if mean else 1.0)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    return torch.linalg.cholesky(inverse, upper=True).float()
+
+
+def _scale(part: Tensor) -> Tensor:
+    """[N]: of a block [N, block]."""
+    largest = part.abs().amax(1).clamp(min=1e-12)
+    tried = [largest * share / (HALF - 0.5) for share in SHRUNK]
+    errors = torch.stack([_moved(part, scale) for scale in tried])
+    return torch.stack(tried).gather(0, errors.argmin(0, keepdim=True))[0]
+
+
+def _moved(part: Tensor, scale: Tensor) -> Tensor:
+    steps = (part / scale[:, None]).round().clamp(-HALF, HALF - 1)
+    return (steps * scale[:, None] - part).square().sum(1)
