@@ -163,7 +163,7 @@ def _roofs(
     manifest, spec = backend.manifest, backend.spec
     numbers = 2 * spec.decoder.layers * spec.decoder.width
     rows = 2 if policy.guided else 1
-    weights = constant_bytes(Path(manifest.graph(step_graph(policy)))) / 1e6
+    weights = constant_bytes(Path(manifest.graph(STEP if policy.guided else f"{STEP}_unguided"))) / 1e6
     for count in sorted(set(segments)):
         ms = [t for t, n in zip(step_ms, segments, strict=True) if n == count]
         then = [h for h, n in zip(held, segments, strict=True) if n == count]
@@ -175,10 +175,6 @@ def _roofs(
         roof = bandwidth.best_gb_s * 1e3 / read
         figures = (read, weights, own, cross, p50, p99, p99 / p50, roof, 1e3 / p50 / roof)
         yield Roof(count, len(ms), *(round(x, 3) for x in figures))
-
-
-def step_graph(policy: StreamPolicy) -> str:
-    return "step" if policy.guided else "step_unguided"
 
 
 PROFILED_S = 4.0
@@ -193,7 +189,7 @@ GRAPHS = {
     "upsample": "codec_upsample",
     "synthesise": "codec_oscillator",
 }
-"""Of each verb but `step`, whose graph depends on the policy."""
+"""Of each verb but `step`, which has one for each number of segments."""
 
 
 def profile(folder: Path, found: Bench, threads: int = 0) -> Node:
@@ -206,8 +202,11 @@ def profile(folder: Path, found: Bench, threads: int = 0) -> Node:
         for _ in watched(stream, spec, round(PROFILED_S * spec.code_rate), found.policy.seed):
             stream.take()
         operators = {graph: operator_seconds(path) for graph, path in backend.end_profiles().items()}
-    graphs = GRAPHS | {STEP: step_graph(found.policy)}
-    parts = [_divided(part, operators.get(graphs.get(part.name, ""), Counter())) for part in found.parts]
+    steps = sum((of for graph, of in operators.items() if graph.startswith(STEP)), Counter[str]())
+    parts = [
+        _divided(part, steps if part.name == STEP else operators.get(GRAPHS.get(part.name, ""), Counter()))
+        for part in found.parts
+    ]
     return Node("a second of music", sum(part.seconds for part in parts), parts)
 
 

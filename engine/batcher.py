@@ -9,12 +9,15 @@ told by the clock it was given; no sockets.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from engine.backends.base import F32, StepCall
 from engine.errors import NoRoom
 from engine.player import Stream
+from engine.stream import ScoreStream
 
 STEP_S = 0.02
 """What a tick may take when every stream is due in it: a step is 20 ms of music."""
@@ -105,17 +108,44 @@ class Batcher(Generic[Key]):
 
 
 def advance_all(turns: Sequence[tuple[Stream, int]]) -> list[Exception | None]:
-    """So many steps for each stream, and what each raised. The place where a device will read its weights once for all."""
-    return [_advance(stream, steps) for stream, steps in turns]
+    """So many steps for each stream, and what each raised. Streams of one backend ask it together, so that it reads its weights
+    once for all."""
+    raised: list[Exception | None] = [None] * len(turns)
+    for step in range(max((steps for _, steps in turns), default=0)):
+        asking = dict[int, list[tuple[int, ScoreStream, StepCall[Any, Any]]]]()
+        for at, (stream, steps) in enumerate(turns):
+            if step >= steps or raised[at] is not None:
+                continue
+            with _told(raised, [at]):
+                if isinstance(stream, ScoreStream):
+                    asking.setdefault(id(stream.backend), []).append((at, stream, stream.ask()))
+                else:
+                    stream.advance()
+        for asked in asking.values():
+            _answer(asked, raised)
+    return raised
 
 
-def _advance(stream: Stream, steps: int) -> Exception | None:
+def _answer(
+    asked: Sequence[tuple[int, ScoreStream, StepCall[Any, Any]]], raised: list[Exception | None]
+) -> None:
+    """One backend's step for the streams that ask for it."""
+    answers: list[F32] = []
+    with _told(raised, [at for at, _, _ in asked]):
+        answers = asked[0][1].backend.step_all([call for _, _, call in asked])
+    for (at, stream, _), logits in zip(asked, answers, strict=False):
+        with _told(raised, [at]):
+            stream.hear(logits)
+
+
+@contextmanager
+def _told(raised: list[Exception | None], who: Sequence[int]) -> Iterator[None]:
+    """Whatever is raised, the other streams play on, and who opened these is told."""
     try:
-        for _ in range(steps):
-            stream.advance()
-    except Exception as error:  # whatever it is, the other streams play on, and who opened this one is told
-        return error
-    return None
+        yield
+    except Exception as error:
+        for at in who:
+            raised[at] = error
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.base import F32, I64, Backend
+from engine.backends.base import F32, I64, Backend, StepCall
 from engine.generate import pattern_of
 from engine.keys import Keys, allowed_in, signature_of
 from engine.sampling import sample
@@ -78,21 +78,29 @@ class Segments:
 
     def advance(self, condition: Any, frames: int) -> None:
         """Read the newest column, sample the next one, hand over when the leading segment is full."""
+        self.hear(self.ask(condition, frames).on(self.backend))
+
+    def ask(self, condition: Any, frames: int) -> StepCall[Any, Any]:
+        """To read the newest column in every segment, in the order of their slots; `hear` goes on with the answer."""
         newest = self.known - 1
         if self.following is None and newest - self.leading.origin >= self.length - self.context:
             self.following = Segment(1 - self.leading.slot, newest, self.leading.ordinal + 1)
-        logits = self._read(newest, condition, frames)
-        self.columns.append(sample(logits, self.policy, newest + 1, self._allowed))
+        active = self._active
+        position = np.array([newest - s.origin for s in active])
+        tokens = np.stack([self.pattern.begin(self.columns[-1], int(p)) for p in position])[:, None]
+        return StepCall(self.caches, active[0].slot, condition, frames, tokens, position)
+
+    @property
+    def _active(self) -> list[Segment]:
+        """In the order of their slots."""
+        return sorted((s for s in (self.leading, self.following) if s), key=lambda s: s.slot)
+
+    def hear(self, logits: F32) -> None:
+        """Sample the next column from the leading segment's logits, of [G, R, K, card]; hand over when it is full."""
+        newest, mine = self.known - 1, logits[self._active.index(self.leading)]
+        self.columns.append(sample(mine, self.policy, newest + 1, self._allowed))
         if newest + 1 - self.leading.origin == self.length:
             self._hand_over()
-
-    def _read(self, column: int, condition: Any, frames: int) -> F32:
-        """One step for every segment, in the order of their slots; returns the leading one's logits [R, K, card]."""
-        active = sorted((s for s in (self.leading, self.following) if s), key=lambda s: s.slot)
-        position = np.array([column - s.origin for s in active])
-        tokens = np.stack([self.pattern.begin(self.columns[-1], int(p)) for p in position])[:, None]
-        logits = self.backend.step(self.caches, active[0].slot, condition, frames, tokens, position)
-        return logits[active.index(self.leading)]
 
     def _hand_over(self) -> None:
         self.leading = self.following or Segment(

@@ -305,7 +305,9 @@ class Sight:
                 Frame(arrays["motion_before"], meta["motion_before"]) if "motion_before" in meta else None
             )
             self._motion = MotionPicture(before, arrays.get("motion_changes"), weight)
-        self._write_ages()
+        if self.spec.decoder.ages and self._held:
+            self.rewrite()  # a backend may have to write a frame again when its age changes
+            self._write_ages()
 
     def rewrite(self) -> None:
         """Project the held tokens again, for a state that came without the condition's arrays."""

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from engine import codec
-from engine.backends.base import F32, Backend
+from engine.backends.base import F32, Backend, StepCall
 from engine.errors import PackageError
 from engine.frames import Frame
 from engine.keys import Keys
@@ -26,7 +26,7 @@ from engine.segments import Segments
 from engine.sight import Sight
 from engine.spec import StreamPolicy
 
-STATE_FORMAT = 4
+STATE_FORMAT = 5
 DAMAGE = (KeyError, ValueError, TypeError, IndexError, AttributeError)
 """What reading a damaged description raises."""
 MAX_UNTAKEN_STEPS = 1500
@@ -104,6 +104,10 @@ class ScoreStream:
 
     def advance(self) -> None:
         """Take one decoder step, 20 ms of music. Raises ValueError before the first frame, and when nobody takes audio."""
+        self.hear(self.ask().on(self.backend))
+
+    def ask(self) -> StepCall[Any, Any]:
+        """The first half of `advance`, `hear` being the second: what to ask the backend, alone or with other streams."""
         if self._closed:
             raise ValueError("the stream is closed; nothing plays after its end")
         if len(self._conditions) >= MAX_UNTAKEN_STEPS:
@@ -113,7 +117,11 @@ class ScoreStream:
             raise ValueError("a stream needs a frame before it can play; push one first")
         about = (self.sight.newest_step, self.segments.leading.ordinal, self.policy.seed)
         self._conditions.append(about)
-        self.segments.advance(self.sight.condition, self.sight.frames)
+        return self.segments.ask(self.sight.condition, self.sight.frames)
+
+    def hear(self, logits: F32) -> None:
+        """What the backend answered, [G, R, K, card]."""
+        self.segments.hear(logits)
 
     def take(self) -> AudioChunk | None:
         """The next chunk, as soon as the frames that the codec looks ahead are known."""

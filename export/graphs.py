@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -76,16 +77,16 @@ class Condition(nn.Module):
         self.decoder = model.decoder
         self.scales = Scales(scales)
 
-    def forward(self, tokens: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """tokens: [F, P, D]. Keys [F, H, d, P] and values [F, H, P, d]; in eight bits both are [F, H, P, d]."""
-        keys, values = self.decoder.project(tokens)
-        if not self.scales:
-            return keys, values
-        pairs = list(zip(keys, values, self.scales.layers(), strict=True))
-        return (
-            [_eight_bits(k.transpose(2, 3), key_scale) for k, _, (key_scale, _) in pairs],
-            [_eight_bits(v, value_scale) for _, v, (_, value_scale) in pairs],
-        )
+    def forward(self, tokens: Tensor, ages: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
+        """tokens: [F, P, D]; ages: int64 [F], of a model with ages. Keys and values [F, H, P, d]."""
+        keys, values = self.decoder.project(tokens, ages)
+        keys = [k.transpose(2, 3) for k in keys]
+        if self.scales:
+            layers = list(self.scales.layers())
+            keys = [_eight_bits(k, scale) for k, (scale, _) in zip(keys, layers, strict=True)]
+            values = [_eight_bits(v, scale) for v, (_, scale) in zip(values, layers, strict=True)]
+        wide = padded_head(self.decoder.spec)
+        return [_padded(k, wide).contiguous() for k in keys], [_padded(v, wide).contiguous() for v in values]
 
 
 class Scales(nn.ParameterList):
@@ -106,9 +107,9 @@ class Scales(nn.ParameterList):
 class Step(nn.Module):
     """scales of caches of eight bits; none where caches are floats."""
 
-    def __init__(self, model: VidMuse, guided: bool, scales: Calibration) -> None:
+    def __init__(self, model: VidMuse, guided: bool, scales: Calibration, segments: int) -> None:
         super().__init__()
-        self.decoder, self.guided = model.decoder, guided
+        self.decoder, self.guided, self.segments = model.decoder, guided, segments
         self.heard, self.seen = Scales(scales.heard), Scales(scales.seen)
         self.tokens = model.spec.vision.tokens
 
@@ -120,10 +121,13 @@ class Step(nn.Module):
         self_values: Sequence[Tensor],
         keys: Sequence[Tensor],
         values: Sequence[Tensor],
-        last: Tensor | None = None,
+        frames: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """last: what a graph may have besides: ages [F] of a model with ages, or how many frames [] of a condition of eight bits
-        are in use. All else: see `Decoder.forward`; such a condition is [1, H, F P, d]."""
+        """One column of `segments` S of each of B streams: tokens [B, S, K], position [B, S], conditions [B, H, N, d] of which
+        the first `frames` [B] frames are in use. Without `frames`, many columns of one segment, tokens [1, T, K], position [1],
+        and all of a condition. Returns logits [B S, R, K, card], and the caches [B S R, H, positions, d]."""
+        if frames is not None:
+            tokens, position = tokens.flatten(0, 1).unsqueeze(1), position.flatten()
         logits, new_keys, new_values = self.decoder(
             tokens,
             position,
@@ -134,8 +138,7 @@ class Step(nn.Module):
             self.guided,
             self._attention(),
             last_only=True,
-            ages=None if self.seen else last,
-            seeing=self._seeing(last) if self.seen else frame_attention,
+            seeing=self._seeing(frames),
         )
         return logits[:, :, 0], new_keys, new_values
 
@@ -151,22 +154,21 @@ class Step(nn.Module):
         return attend
 
     def _seeing(self, frames: Tensor | None) -> Seeing:
-        """Called by layer after layer: for the frames, in eight bits, and when guided for the null frame, in floats."""
+        """Called by layer after layer: for the frames, and then, when guided, for the null frame."""
         layers = self.seen.layers()
         held = None if frames is None else frames * self.tokens
+        of_null = cycle((False, True) if self.guided else (False,))
 
         def see(q: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
-            if keys.is_floating_point():
+            if next(of_null):
                 return one_frame_attention(q, keys, values, heads)
-            scales = next(layers)
-            if held is None:
-                head = q.shape[-1] // heads
-                read = [
-                    (x.float() * wide)[..., :head]
-                    for x, wide in zip((keys, values), _wide(scales, keys), strict=True)
-                ]
-                return frame_attention(q, read[0].transpose(2, 3), read[1], heads)
-            return seen_attention(q, keys, values, held, heads, scales)
+            scales = next(layers, None)
+            if held is not None:
+                return seen_attention(q, keys, values, held, self.segments, heads, scales)
+            head = q.shape[-1] // heads
+            if scales:
+                keys, values = (x * wide for x, wide in zip((keys, values), _wide(scales, keys), strict=True))
+            return frame_attention(q, keys[..., :head].transpose(2, 3), values[..., :head], heads)
 
         return see
 
@@ -231,46 +233,64 @@ def group_query_attention(
 
 
 def seen_attention(
-    q: Tensor, keys: Tensor, values: Tensor, held: Tensor, heads: int, scales: tuple[Tensor, Tensor]
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    held: Tensor,
+    segments: int,
+    heads: int,
+    scales: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """`engine.model.decoder.frame_attention` for one column of each segment, over the first `held` [] tokens of a condition of
-    eight bits [1, H, F P, d]: one GroupQueryAttention that appends nothing. All rows are queries of one sequence."""
-    rows, _, width = q.shape
-    head, padded = width // heads, keys.shape[-1]
-    asked = _padded(q.unflatten(-1, (heads, head)), padded).reshape(1, rows, heads * padded)
-    nothing = asked.new_zeros(1, 0, heads * padded)
+    """`engine.model.decoder.frame_attention` of each stream's segments to its own condition: one GroupQueryAttention that appends
+    nothing, and to which segments are heads that share keys and values (it takes no second query behind a cache in a batch).
+
+    q: [B S, 1, D]; keys, values: [B, H, N, d], of which the first held [B] tokens count.
+    """
+    head, padded = q.shape[-1] // heads, keys.shape[-1]
+    asked = _padded(q.view(-1, segments, heads, head).transpose(1, 2), padded).reshape(keys.shape[0], 1, -1)
+    if not scales:
+        asked = asked.to(keys.dtype)
+    nothing = asked.new_zeros(keys.shape[0], 0, heads * padded)
     last = (held - 1).to(torch.int32)
-    inputs = (asked, nothing, nothing, keys, values, last.unsqueeze(0), last + 1)
+    inputs: tuple[Tensor | None, ...] = (asked, nothing, nothing, keys, values, last, last.max() + 1)
+    about: dict[str, Any] = {
+        "num_heads": heads * segments,
+        "kv_num_heads": heads,
+        "scale": 1.0,
+        "causal": 0,
+    }
+    if scales:
+        inputs += (None, None, None, None, None, *_wide(scales, keys))
+        about |= EIGHT_BITS
     answer, _, _ = torch.onnx.ops.symbolic_multi_out(
         "com.microsoft::GroupQueryAttention",
-        (*inputs, None, None, None, None, None, *_wide(scales, keys)),
-        {"num_heads": heads, "kv_num_heads": heads, "scale": 1.0, "causal": 0, **EIGHT_BITS},
-        dtypes=(q.dtype, keys.dtype, values.dtype),
+        inputs,
+        about,
+        dtypes=(asked.dtype, keys.dtype, values.dtype),
         shapes=(asked.shape, keys.shape, values.shape),
         version=1,
     )
-    return answer.unflatten(-1, (heads, padded))[..., :head].reshape(q.shape)
+    parted = answer.to(q.dtype).view(-1, heads, segments, padded)[..., :head].transpose(1, 2)
+    return parted.reshape(q.shape)
 
 
 def one_frame_attention(q: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
     """`frame_attention` to one frame, keys [1, H, d, P] and values [1, H, P, d], as one operator."""
-    asked = q.flatten(0, 1).unsqueeze(0)
+    asked = q.flatten(0, 1).unsqueeze(0).to(keys.dtype)
     (answer,) = torch.onnx.ops.symbolic_multi_out(
         "com.microsoft::MultiHeadAttention",
         (asked, keys.transpose(2, 3).contiguous(), values),
         {"num_heads": heads, "scale": 1.0},
-        dtypes=(q.dtype,),
+        dtypes=(asked.dtype,),
         shapes=(asked.shape,),
         version=1,
     )
-    return answer.view(q.shape)
+    return answer.to(q.dtype).view(q.shape)
 
 
 def _eight_bits(x: Tensor, scale: Tensor) -> Tensor:
-    """[F, H, P, d] in steps of its scale, padded to the width that heads have in caches."""
-    steps = (x / scale).round().clamp(-LARGEST, LARGEST).to(torch.int8)
-    head = steps.shape[-1]
-    return _padded(steps, head + -head % HEAD_MULTIPLE).contiguous()
+    """[F, H, P, d] in steps of its scale."""
+    return (x / scale).round().clamp(-LARGEST, LARGEST).to(torch.int8)
 
 
 def _wide(scales: tuple[Tensor, Tensor], cache: Tensor) -> list[Tensor]:
@@ -325,8 +345,9 @@ def _eyes(model: VidMuse, scales: Calibration) -> list[Graph]:
     recalled = torch.export.Dim("recalled", min=1, max=4096)
     picture = torch.zeros(2, side, side, model.spec.vision.planes, dtype=torch.uint8)
     features, memory = torch.zeros(2, tokens, width), torch.zeros(3, 2, tokens, width)
-    condition = torch.zeros(2, tokens, spec.decoder.width)
+    condition, ages = torch.zeros(2, tokens, spec.decoder.width), torch.zeros(2, dtype=torch.int64)
     one = ({0: frames},)
+    aged = bool(spec.decoder.ages)
     return [
         Graph("vision", Vision(model), (picture,), ["frames"], ["pixel_values", "features"], one),
         Graph("short_term", model.short_branch, (features,), ["features"], ["short"], one),
@@ -342,81 +363,77 @@ def _eyes(model: VidMuse, scales: Calibration) -> list[Graph]:
         Graph(
             "condition",
             Condition(model, scales.seen),
-            (condition,),
-            ["tokens"],
+            (condition, ages) if aged else (condition,),
+            ["tokens", "ages"] if aged else ["tokens"],
             [*_each(spec.decoder, "key"), *_each(spec.decoder, "value")],
-            one,
+            ({0: frames}, {0: frames}) if aged else one,
         ),
     ]
 
 
 def _decoder(model: VidMuse, scales: Calibration) -> list[Graph]:
-    """One column for any number of segments, guided or not; and many columns of one segment, to read a prompt."""
+    """One column of one segment, or of two segments of each of some streams; many columns of one segment, to read a prompt."""
     return [
-        _step(model, "step", True, scales),
-        _step(model, "step_unguided", False, scales),
-        _step(model, "prefill", True, scales, columns=3),
-        _step(model, "prefill_unguided", False, scales, columns=3),
+        graph
+        for guided, suffix in ((True, ""), (False, "_unguided"))
+        for graph in (
+            _step(model, f"step{suffix}", guided, scales, segments=1),
+            _step(model, f"step_two{suffix}", guided, scales, segments=2),
+            _prefill(model, f"prefill{suffix}", guided, scales),
+        )
     ]
 
 
-def _step(model: VidMuse, name: str, guided: bool, scales: Calibration, columns: int = 1) -> Graph:
-    spec = model.spec.decoder
-    rows, segments = (2 if guided else 1), (2 if columns == 1 else 1)
-    positions = torch.export.Dim("positions", min=8, max=1 << 20)
-    segment = torch.export.Dim("segments", min=1, max=4096) if columns == 1 else torch.export.Dim.STATIC
-    column = torch.export.Dim("columns", min=2, max=1 << 20) if columns > 1 else torch.export.Dim.STATIC
-    row = rows * segment if columns == 1 else torch.export.Dim.STATIC
-    kept = torch.int8 if scales.heard else model.decoder.logits.weight.dtype
-    cache = torch.zeros(rows * segments, spec.heads, 16, padded_head(spec), dtype=kept)
-    layers = range(spec.layers)
-    key, value, held, besides = _condition(model, bool(scales.seen), columns)
-    inputs = (
-        torch.zeros(segments, columns, spec.codebooks, dtype=torch.int64),
-        torch.zeros(segments, dtype=torch.int64),
-        [cache.clone() for _ in layers],
-        [cache.clone() for _ in layers],
-        [key.clone() for _ in layers],
-        [value.clone() for _ in layers],
-    )
-    caches, seen = [{0: row, 2: positions}] * spec.layers, [held] * spec.layers
-    dynamic = ({0: segment, 1: column}, {0: segment}, caches, caches, seen, seen)
-    names = [*_each(spec, "self_key"), *_each(spec, "self_value")]
+def _step(model: VidMuse, name: str, guided: bool, scales: Calibration, segments: int) -> Graph:
+    streams, rows = 2, 2 if guided else 1
+    tokens = torch.zeros(streams, segments, model.spec.decoder.codebooks, dtype=torch.int64)
+    stream, row = (torch.export.Dim(axis, min=1, max=1 << 20) for axis in ("streams", "rows"))
+    held, names, varies = _held(model, scales, rows * streams * segments, streams, row, stream)
     return Graph(
         name,
-        Step(model, guided, scales),
-        (*inputs, *(example for example, _, _ in besides)),
-        [
-            "tokens",
-            "position",
-            *names,
-            *_each(spec, "key"),
-            *_each(spec, "value"),
-            *(name for _, name, _ in besides),
-        ],
-        ["logits", *(f"new_{n}" for n in names)],
-        (*dynamic, *(varies for _, _, varies in besides)),
+        Step(model, guided, scales, segments),
+        (tokens, tokens[..., 0].clone(), *held, torch.full((streams,), 2)),
+        ["tokens", "position", *names, "frames"],
+        ["logits", *(f"new_{n}" for n in names if n.startswith("self"))],
+        ({0: stream}, {0: stream}, *varies, {0: stream}),
     )
 
 
-Besides = list[tuple[Tensor, str, dict[int, Any]]]
+def _prefill(model: VidMuse, name: str, guided: bool, scales: Calibration) -> Graph:
+    tokens = torch.zeros(1, 3, model.spec.decoder.codebooks, dtype=torch.int64)
+    still, column = torch.export.Dim.STATIC, torch.export.Dim("columns", min=2, max=1 << 20)
+    held, names, varies = _held(model, scales, 2 if guided else 1, 1, still, still)
+    return Graph(
+        name,
+        Step(model, guided, scales, 1),
+        (tokens, torch.zeros(1, dtype=torch.int64), *held),
+        ["tokens", "position", *names],
+        ["logits", *(f"new_{n}" for n in names if n.startswith("self"))],
+        ({0: still, 1: column}, {0: still}, *varies),
+    )
 
 
-def _condition(model: VidMuse, eight: bool, columns: int) -> tuple[Tensor, Tensor, dict[int, Any], Besides]:
-    """A layer's keys and values, what may vary of them, and what a step is told besides: example, name, what may vary.
-
-    Of a condition of eight bits a step is told how many frames are in use; whoever reads a prompt gets no others.
-    """
-    spec, tokens, frames = model.spec.decoder, model.spec.vision.tokens, 2
-    if eight:
-        seen = torch.export.Dim("seen", min=2, max=1 << 20)
-        key = torch.zeros(1, spec.heads, frames * tokens, padded_head(spec), dtype=torch.int8)
-        count: Besides = [(torch.tensor(frames), "frames", {})] if columns == 1 else []
-        return key, key, {2: seen}, count
-    held = torch.export.Dim("frames", min=1, max=4096)
-    key = torch.zeros(frames, spec.heads, spec.head_dim, tokens, dtype=model.decoder.logits.weight.dtype)
-    ages: Besides = [(torch.zeros(frames, dtype=torch.int64), "ages", {0: held})] if spec.ages else []
-    return key, key.transpose(2, 3), {0: held}, ages
+def _held(
+    model: VidMuse, scales: Calibration, rows: int, streams: int, row: Any, stream: Any
+) -> tuple[list[list[Tensor]], list[str], list[list[dict[int, Any]]]]:
+    """Caches and conditions of each layer: examples for so many rows and streams, their names, and what may vary of them."""
+    spec, tokens = model.spec.decoder, model.spec.vision.tokens
+    dtype, wide = model.decoder.logits.weight.dtype, padded_head(spec)
+    cache = torch.zeros(rows, spec.heads, 16, wide, dtype=torch.int8 if scales.heard else dtype)
+    key = torch.zeros(streams, spec.heads, 2 * tokens, wide, dtype=torch.int8 if scales.seen else dtype)
+    cached = {0: row, 2: torch.export.Dim("positions", min=8, max=1 << 20)}
+    seen = {0: stream, 2: torch.export.Dim("held", min=2, max=1 << 20)}
+    parts = (
+        ("self_key", cache, cached),
+        ("self_value", cache, cached),
+        ("key", key, seen),
+        ("value", key, seen),
+    )
+    return (
+        [[x.clone() for _ in range(spec.layers)] for _, x, _ in parts],
+        [name for part, _, _ in parts for name in _each(spec, part)],
+        [[varies] * spec.layers for _, _, varies in parts],
+    )
 
 
 def _each(spec: DecoderSpec, name: str) -> list[str]:

@@ -39,7 +39,7 @@ OPSET = 22
 WEIGHTS_FILE = "weights.bin"
 INLINE_BYTES = 1024
 """Smaller tensors (shapes, scalars) stay inside the graphs, where the optimiser folds them."""
-DECODER = ("step", "step_unguided", "prefill", "prefill_unguided")
+DECODER = tuple(f"{name}{suffix}" for name in ("step", "step_two", "prefill") for suffix in ("", "_unguided"))
 """Graphs whose rows must not depend on each other: several segments, or columns of a prompt."""
 ALL_KEEP = ("codec_recurrent", "codec_upsample", "codec_oscillator")
 """Graphs that keep their floats: what they do wrong is heard."""

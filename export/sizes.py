@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
+if TYPE_CHECKING:
+    import onnx
 
 
 def constant_bytes(path: Path) -> int:
     """Bytes of the constants that a graph reads at every run, without tables, of which it reads a row."""
+    import onnx
+
     graph = onnx.load(path, load_external_data=False).graph
     tables = {node.input[0] for node in graph.node if node.op_type == "Gather"}
     used = {name for node in graph.node for name in node.input}

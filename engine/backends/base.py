@@ -10,7 +10,9 @@ T columns, K codebooks, S picture side, C its planes, L layers, H heads, d head 
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,24 @@ I64 = NDArray[np.int64]
 
 Caches = TypeVar("Caches")
 Condition = TypeVar("Condition")
+
+
+@dataclass(frozen=True, slots=True)
+class StepCall(Generic[Caches, Condition]):
+    """What `Backend.step` is given."""
+
+    caches: Caches
+    segment: int
+    condition: Condition
+    frames: int
+    tokens: I64
+    position: I64
+
+    def on(self, backend: Backend[Caches, Condition]) -> F32:
+        """The answer of a backend to this alone."""
+        return backend.step(
+            self.caches, self.segment, self.condition, self.frames, self.tokens, self.position
+        )
 
 
 class Backend(CodecGraphs, Protocol[Caches, Condition]):
@@ -57,7 +77,7 @@ class Backend(CodecGraphs, Protocol[Caches, Condition]):
         ...
 
     def write_ages(self, condition: Condition, ages: I64) -> None:
-        """How old the first len(ages) slots are, in age classes; for a model with ages."""
+        """How old the first len(ages) slots are, in age classes; for a model with ages, once their tokens were written."""
         ...
 
     def new_caches(self, segments: int, guided: bool, positions: int) -> Caches:
@@ -72,6 +92,11 @@ class Backend(CodecGraphs, Protocol[Caches, Condition]):
         tokens: [G, T, K]; T above 1 (a prompt) is for one segment at position 0. The segments see the first `frames` slots of
         the condition. Returns the logits that follow the last column, [G, R, K, card].
         """
+        ...
+
+    def step_all(self, calls: Sequence[StepCall[Caches, Condition]]) -> list[F32]:
+        """A step of one column for each of several streams, which read the weights together where the backend can do that. What
+        one is answered depends on no other one, but for the order of sums."""
         ...
 
     def read_caches(self, caches: Caches, segment: int, positions: int) -> F32:

@@ -5,13 +5,14 @@ What the second answers is kept beside what the first did and used for nothing, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import F32, I64, U8, Backend
+from engine.backends.base import F32, I64, U8, Backend, StepCall
 from engine.spec import ModelSpec
 
 Pair = tuple[Any, Any]
@@ -114,6 +115,9 @@ class Beside:
             behind = int(position[row]) + tokens.shape[1]
             self._last[place, behind] = (mine[row, 0].copy(), other[row, 0].copy())
         return mine
+
+    def step_all(self, calls: Sequence[StepCall[Any, Any]]) -> list[F32]:
+        return [call.on(self) for call in calls]
 
     def read_caches(self, caches: Pair, segment: int, positions: int) -> NDArray[Any]:
         raise NotImplementedError("two backends beside each other keep no snapshot")

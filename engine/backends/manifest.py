@@ -14,7 +14,7 @@ from engine.spec import ModelSpec
 
 MANIFEST_FILE = "manifest.json"
 SPEC_FILE = "spec.json"
-FORMAT = 1
+FORMAT = 2
 """Raised when graphs of an older export can no longer be run."""
 
 

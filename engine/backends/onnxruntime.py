@@ -7,8 +7,9 @@ of segments and frames, so that a step is one call without copies. A session is 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import F32, I64, U8
+from engine.backends.base import F32, I64, U8, StepCall
 from engine.backends.manifest import Manifest
 from engine.backends.runtime import require_onnxruntime
 from engine.errors import PackageError
@@ -25,46 +26,84 @@ from engine.spec import ModelSpec
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class OrtCondition:
-    """Cross-attention keys [F, H, d, P] and values [F, H, P, d] of each layer, in eight bits both [1, H, F P, d]; ages [F].
-    Frames in use are a prefix."""
+PLACES = 8
+"""Streams that may share a step. Memory is taken when a place is written, so that an empty one costs nothing."""
+MOST_BOUND = 64
+"""Steps whose memory stays bound: by which streams take them, and by which of their segments."""
 
+
+class _Pool:
+    """Keys and values of each layer for some streams, [places x rows, ...], so that streams beside each other are one array."""
+
+    def __init__(self, layers: int, places: int, shape: tuple[int, ...], kind: type[np.generic]) -> None:
+        """shape: of one stream's."""
+        self.each = shape[0]
+        whole = (places * shape[0], *shape[1:])
+        self.keys, self.values = ([np.zeros(whole, kind) for _ in range(layers)] for _ in range(2))
+        self.free = list(range(places))
+
+    def take(self, owner: Any, place: int) -> None:
+        """Until the owner is gone."""
+        self.free.remove(place)
+        weakref.finalize(owner, self.free.append, place)
+
+    def rows(self, first: int, end: int) -> tuple[list[Array], list[Array]]:
+        """Keys and values of each layer."""
+        return [a[first:end] for a in self.keys], [a[first:end] for a in self.values]
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class OrtCondition:
+    """Cross-attention keys and values of each layer, [1, H, F P, d]; frames in use are a prefix. ages [F], and the frames' tokens
+    [F, P, D], of a model with ages."""
+
+    pool: _Pool
+    place: int
     keys: list[Array]
     values: list[Array]
     ages: I64
+    tokens: F32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class OrtCaches:
     """Self-attention keys and values of each layer, [segments x R, H, positions, d]."""
 
+    pool: _Pool
+    place: int
     keys: list[Array]
     values: list[Array]
     rows: int
-    bindings: dict[tuple[int, ...], _Bound] = field(default_factory=dict)
+
+    @property
+    def segments(self) -> int:
+        return len(self.keys[0]) // self.rows
 
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
     """A step whose memory is bound: fill the inputs, run, read the logits."""
 
+    graph: str
     binding: Any
     tokens: I64
     position: I64
-    logits: F32
-    condition: OrtCondition
     frames: I64
+    logits: F32
 
 
 class OnnxBackend:
     """An exported model folder (see `cuestream export`). `threads` 0 takes the machine's cores."""
 
-    def __init__(self, folder: Path, threads: int = 0, profile: Path | None = None) -> None:
-        """profile: a folder for ONNX Runtime's traces, which `end_profiles` completes."""
+    def __init__(
+        self, folder: Path, threads: int = 0, profile: Path | None = None, places: int = PLACES
+    ) -> None:
+        """profile: a folder for ONNX Runtime's traces, which `end_profiles` completes. places: streams that may share a step."""
         self._runtime = require_onnxruntime()
         self.manifest = Manifest.read(folder)
-        self._threads, self._profile = threads, profile
+        self._threads, self._profile, self._places = threads, profile, places
+        self._pools: dict[tuple[tuple[int, ...], type[np.generic]], list[_Pool]] = {}
+        self._bound: dict[tuple[int, ...], _Bound] = {}  # bound: MOST_BOUND, the oldest goes
         self._sessions: dict[str, Any] = {}
 
     @property
@@ -100,55 +139,59 @@ class OnnxBackend:
     def synthesise(self, codes: I64, first: int) -> F32:
         return self.run("codec_oscillator", {"codes": codes, "first": np.array(first)})[0]
 
-    @property
-    def _sees_eight_bits(self) -> bool:
-        return self.manifest.condition_dtype is np.int8
-
     def new_condition(self, frames: int) -> OrtCondition:
         decoder, tokens = self.spec.decoder, self.spec.vision.tokens
-        kind, ages = self.manifest.condition_dtype, np.zeros(frames, np.int64)
-        if self._sees_eight_bits:
-            shape = (1, decoder.heads, frames * tokens, self.manifest.cache_head_dim)
-            return OrtCondition(self._layers(shape, kind), self._layers(shape, kind), ages)
-        keys, values = (
-            (frames, decoder.heads, decoder.head_dim, tokens),
-            (frames, decoder.heads, tokens, decoder.head_dim),
-        )
-        return OrtCondition(self._layers(keys, kind), self._layers(values, kind), ages)
+        shape = (1, decoder.heads, frames * tokens, self.manifest.cache_head_dim)
+        pool, place = self._place(shape, self.manifest.condition_dtype)
+        kept = (frames, tokens, decoder.width) if decoder.ages else (0,)
+        ages, dated = np.zeros(frames, np.int64), np.zeros(kept, np.float32)
+        condition = OrtCondition(pool, place, *pool.rows(place, place + 1), ages, dated)
+        pool.take(condition, place)
+        return condition
 
     def write_condition(self, condition: OrtCondition, slot: int, tokens: F32) -> None:
         end = slot + len(tokens)
         if end > len(condition.ages):
             raise ValueError(f"a condition of {len(condition.ages)} slots cannot hold slot {end - 1}")
-        if self._sees_eight_bits:
-            for at in range(len(tokens)):
-                self._write_frame(condition, slot + at, tokens[at : at + 1])
-            return
-        session = self.session("condition")
-        binding = session.io_binding()
-        binding.bind_cpu_input("tokens", np.ascontiguousarray(tokens))
-        for name, arrays in (("key", condition.keys), ("value", condition.values)):
-            _bind(binding.bind_output, name, (array[slot:end] for array in arrays))
-        session.run_with_iobinding(binding)
-
-    def _write_frame(self, condition: OrtCondition, slot: int, tokens: F32) -> None:
-        """A frame's tokens lie beside those of others, head by head: [1, H, F P, d]."""
-        projected = self.run("condition", {"tokens": tokens})
-        count = self.spec.vision.tokens
-        for held, fresh in zip((*condition.keys, *condition.values), projected, strict=True):
-            held[:, :, slot * count : (slot + 1) * count] = fresh
+        if self.spec.decoder.ages:
+            condition.tokens[slot:end] = tokens
+        self._project(condition, slot, tokens)
 
     def write_ages(self, condition: OrtCondition, ages: I64) -> None:
-        condition.ages[: len(ages)] = ages
+        """An age is part of what a frame's keys and values are made of."""
+        known = condition.ages[: len(ages)]
+        if not np.array_equal(known, ages):
+            known[...] = ages
+            self._project(condition, 0, condition.tokens[: len(ages)])
+
+    def _project(self, condition: OrtCondition, slot: int, tokens: F32) -> None:
+        """A frame's keys and values lie beside those of others, head by head."""
+        each = 1 if "condition" in self.manifest.quantised else len(tokens)
+        for first in range(0, len(tokens), each):
+            given: dict[str, Array] = {"tokens": tokens[first : first + each]}
+            at = slice(slot + first, slot + first + each)
+            if self.spec.decoder.ages:
+                given["ages"] = condition.ages[at]
+            projected = self.run("condition", given)
+            for held, fresh in zip((*condition.keys, *condition.values), projected, strict=True):
+                self._frames(held)[at] = fresh
 
     def new_caches(self, segments: int, guided: bool, positions: int) -> OrtCaches:
         decoder, rows = self.spec.decoder, 2 if guided else 1
         shape = (segments * rows, decoder.heads, positions, self.manifest.cache_head_dim)
-        kind = self.manifest.cache_dtype
-        return OrtCaches(self._layers(shape, kind), self._layers(shape, kind), rows)
+        pool, place = self._place(shape, self.manifest.cache_dtype)
+        caches = OrtCaches(pool, place, *pool.rows(place * pool.each, (place + 1) * pool.each), rows)
+        pool.take(caches, place)
+        return caches
 
-    def _layers(self, shape: tuple[int, ...], kind: type[np.generic]) -> list[Array]:
-        return [np.zeros(shape, kind) for _ in range(self.spec.decoder.layers)]
+    def _place(self, shape: tuple[int, ...], kind: type[np.generic]) -> tuple[_Pool, int]:
+        """The first free place among arrays of this shape; more of them when all are taken."""
+        pools = self._pools.setdefault((shape, kind), [])
+        pool = next((pool for pool in pools if pool.free), None)
+        if pool is None:
+            pool = _Pool(self.spec.decoder.layers, self._places, shape, kind)
+            pools.append(pool)
+        return pool, min(pool.free)
 
     def step(
         self,
@@ -159,65 +202,98 @@ class OnnxBackend:
         tokens: I64,
         position: I64,
     ) -> F32:
-        segments, columns, _ = tokens.shape
-        if columns > 1 and (segments > 1 or position[0] != 0):
-            raise ValueError("only one segment that holds nothing can read several columns at once")
-        if int(position.max()) + columns > caches.keys[0].shape[2]:
-            raise ValueError(f"a segment of {caches.keys[0].shape[2]} positions cannot hold another column")
-        name = ("step" if columns == 1 else "prefill") + ("" if caches.rows == 2 else "_unguided")
-        key = (segment, segments, 0 if self._sees_eight_bits else frames, columns)
-        bound = caches.bindings.get(key)
-        if bound is None or bound.condition is not condition:
-            bound = self._bind_step(name, caches, segment, condition, frames, tokens.shape)
-            caches.bindings.clear()  # at most one set of segments and frames is in use at a time
-            caches.bindings[key] = bound
-        bound.tokens[...] = tokens
-        bound.position[...] = position
-        bound.frames[...] = frames
-        self.session(name).run_with_iobinding(bound.binding)
-        return bound.logits.copy()
+        call = StepCall(caches, segment, condition, frames, tokens, position)
+        _check(call)
+        return self._prefill(call) if tokens.shape[1] > 1 else self._run([call])[0]
 
-    def _bind_step(
-        self,
-        name: str,
-        caches: OrtCaches,
-        segment: int,
-        condition: OrtCondition,
-        frames: int,
-        shape: tuple[int, ...],
+    def step_all(self, calls: Sequence[StepCall[OrtCaches, OrtCondition]]) -> list[F32]:
+        for call in calls:
+            _check(call)
+        answers = dict[int, F32]()
+        for run in _runs(calls):
+            for at, answer in zip(run, self._run([calls[at] for at in run]), strict=True):
+                answers[at] = answer
+        return [answers[at] for at in range(len(calls))]
+
+    def _run(self, calls: Sequence[StepCall[OrtCaches, OrtCondition]]) -> list[F32]:
+        """One step of streams that lie beside each other. A segment that does not play reads a column at position 0, which nobody
+        hears: whoever plays there next begins at 0."""
+        alone = len(calls) == 1
+        bound = self._bound_to(calls, calls[0].segment if alone else 0, len(calls[0].tokens) if alone else 2)
+        for row, call in enumerate(calls):
+            read = slice(0, None) if alone else slice(call.segment, call.segment + len(call.tokens))
+            bound.position[row] = 0
+            bound.tokens[row, read] = call.tokens[:, 0]
+            bound.position[row, read] = call.position
+            bound.frames[row] = call.frames
+        self.session(bound.graph).run_with_iobinding(bound.binding)
+        logits = bound.logits.reshape(len(calls), -1, *bound.logits.shape[1:])
+        if alone:
+            return [logits[0].copy()]
+        return [
+            logits[row, call.segment : call.segment + len(call.tokens)].copy()
+            for row, call in enumerate(calls)
+        ]
+
+    def _bound_to(
+        self, calls: Sequence[StepCall[OrtCaches, OrtCondition]], segment: int, segments: int
     ) -> _Bound:
-        decoder, rows, segments = self.spec.decoder, caches.rows, shape[0]
-        binding = self.session(name).io_binding()
+        caches, condition, count = calls[0].caches, calls[0].condition, len(calls)
+        place, rows = caches.place, caches.rows
+        key = (id(caches.pool), rows, place, id(condition.pool), condition.place, count, segment, segments)
+        if (known := self._bound.get(key)) is not None:
+            return known
+        decoder = self.spec.decoder
+        graph = _graph("step" if segments == 1 else "step_two", caches)
+        binding = self.session(graph).io_binding()
         bound = _Bound(
+            graph,
             binding,
-            np.zeros(shape, np.int64),
-            np.zeros(segments, np.int64),
-            np.zeros((segments, rows, decoder.codebooks, decoder.card), np.float32),
-            condition,
-            np.zeros((), np.int64),
+            np.zeros((count, segments, decoder.codebooks), np.int64),
+            np.zeros((count, segments), np.int64),
+            np.zeros(count, np.int64),
+            np.zeros((count * segments, rows, decoder.codebooks, decoder.card), np.float32),
         )
-        first, end = segment * rows, (segment + segments) * rows
-        for part, arrays in (("self_key", caches.keys), ("self_value", caches.values)):
-            _bind(binding.bind_input, part, (a[first:end] for a in arrays))
-            _bind(binding.bind_output, f"new_{part}", (a[first:end] for a in arrays))
-        for part, arrays in (("key", condition.keys), ("value", condition.values)):
-            _bind(binding.bind_input, part, self._seen(arrays, frames, shape[1]))
-        if self._sees_eight_bits and shape[1] == 1:
-            _bind_one(binding.bind_input, "frames", bound.frames)
-        if decoder.ages:
-            _bind_one(binding.bind_input, "ages", condition.ages[:frames])
-        _bind_one(binding.bind_input, "tokens", bound.tokens)
-        _bind_one(binding.bind_input, "position", bound.position)
+        first = place * caches.pool.each + segment * rows
+        end = first + count * segments * rows
+        for part, arrays in zip(("self_key", "self_value"), caches.pool.rows(first, end), strict=True):
+            _bind(binding.bind_input, part, arrays)
+            _bind(binding.bind_output, f"new_{part}", arrays)
+        seen = condition.pool.rows(condition.place, condition.place + count)
+        for part, arrays in zip(("key", "value"), seen, strict=True):
+            _bind(binding.bind_input, part, arrays)
+        for part in ("tokens", "position", "frames"):
+            _bind_one(binding.bind_input, part, getattr(bound, part))
         _bind_one(binding.bind_output, "logits", bound.logits)
+        if len(self._bound) >= MOST_BOUND:
+            del self._bound[next(iter(self._bound))]
+        self._bound[key] = bound
         return bound
 
-    def _seen(self, arrays: list[Array], frames: int, columns: int) -> Iterator[Array]:
-        """What a graph is given of a condition: the frames in use; in eight bits all, of which a step is told how many are."""
-        if not self._sees_eight_bits:
-            return (a[:frames] for a in arrays)
-        if columns == 1:
-            return iter(arrays)
-        return (np.ascontiguousarray(a[:, :, : frames * self.spec.vision.tokens]) for a in arrays)
+    def _prefill(self, call: StepCall[OrtCaches, OrtCondition]) -> F32:
+        """Many columns of one segment, which is read once: nothing stays bound."""
+        caches, decoder = call.caches, self.spec.decoder
+        name = _graph("prefill", caches)
+        binding = self.session(name).io_binding()
+        logits = np.zeros((1, caches.rows, decoder.codebooks, decoder.card), np.float32)
+        rows = slice(call.segment * caches.rows, (call.segment + 1) * caches.rows)
+        held = call.frames * self.spec.vision.tokens
+        seen = [
+            [np.ascontiguousarray(a[:, :, :held]) for a in part]
+            for part in (call.condition.keys, call.condition.values)
+        ]
+        given = [np.ascontiguousarray(x) for x in (call.tokens, call.position)]
+        for part, arrays in (("self_key", caches.keys), ("self_value", caches.values)):
+            own = [a[rows] for a in arrays]
+            _bind(binding.bind_input, part, own)
+            _bind(binding.bind_output, f"new_{part}", own)
+        for part, arrays in zip(("key", "value"), seen, strict=True):
+            _bind(binding.bind_input, part, arrays)
+        for part, array in zip(("tokens", "position"), given, strict=True):
+            _bind_one(binding.bind_input, part, array)
+        _bind_one(binding.bind_output, "logits", logits)
+        self.session(name).run_with_iobinding(binding)
+        return logits
 
     def read_caches(self, caches: OrtCaches, segment: int, positions: int) -> Array:
         rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
@@ -243,9 +319,7 @@ class OnnxBackend:
                 frames[: len(rows)] = rows.reshape(-1, *frames.shape[1:])
 
     def _frames(self, array: Array) -> Array:
-        """A view of a layer's keys or values by frames, [F, ...]."""
-        if not self._sees_eight_bits:
-            return array
+        """A view of a stream's keys or values by frames, [F, H, P, d]."""
         _, heads, _, head = array.shape
         return array.reshape(heads, -1, self.spec.vision.tokens, head).swapaxes(0, 1)
 
@@ -290,6 +364,48 @@ class OnnxBackend:
         # A stream runs several sessions in turn: without this, threads of the last one spin on the next one's core.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         return options
+
+
+def _check(call: StepCall[OrtCaches, OrtCondition]) -> None:
+    segments, columns, _ = call.tokens.shape
+    room = call.caches.keys[0].shape[2]
+    if segments > 2:
+        raise ValueError(f"a step reads one segment of a stream, or two, not {segments}")
+    if columns > 1 and (segments > 1 or call.position[0] != 0):
+        raise ValueError("only one segment that holds nothing can read several columns at once")
+    if int(call.position.max()) + columns > room:
+        raise ValueError(f"a segment of {room} positions cannot hold another column")
+
+
+def _graph(name: str, caches: OrtCaches) -> str:
+    return name if caches.rows == 2 else f"{name}_unguided"
+
+
+def _runs(calls: Sequence[StepCall[OrtCaches, OrtCondition]]) -> Iterator[list[int]]:
+    """Streams that lie beside each other, in caches and conditions alike, with room for two segments; others go alone."""
+    run: list[int] = []
+    for at in sorted(range(len(calls)), key=lambda at: _lies(calls[at])):
+        if run and not _beside(calls[run[-1]], calls[at]):
+            yield run
+            run = []
+        run.append(at)
+    if run:
+        yield run
+
+
+def _lies(call: StepCall[OrtCaches, OrtCondition]) -> tuple[int, ...]:
+    return id(call.caches.pool), call.caches.place
+
+
+def _beside(one: StepCall[OrtCaches, OrtCondition], other: StepCall[OrtCaches, OrtCondition]) -> bool:
+    return (
+        one.caches.pool is other.caches.pool
+        and one.caches.rows == other.caches.rows
+        and one.condition.pool is other.condition.pool
+        and one.caches.segments == 2
+        and other.caches.place == one.caches.place + 1
+        and other.condition.place == one.condition.place + 1
+    )
 
 
 def _bind(bind: Any, name: str, arrays: Iterable[Array]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.backends.base import F32, I64, U8
+from engine.backends.base import F32, I64, U8, StepCall
 from engine.model.codec import CodecDecoder
 from engine.model.decoder import empty_caches
 from engine.model.oscillator import OscillatorCodec
@@ -22,9 +23,12 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class TorchCondition:
+    """ages [F], and the frames' tokens [F, P, D], of a model with ages."""
+
     keys: list[Tensor]
     values: list[Tensor]
     ages: Tensor
+    tokens: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +93,26 @@ class TorchBackend:
             [empty.clone() for _ in layers],
             [empty.transpose(2, 3).clone() for _ in layers],
             torch.zeros(frames, dtype=torch.int64),
+            torch.zeros(frames, tokens, spec.width),
         )
 
     @torch.inference_mode()
     def write_condition(self, condition: TorchCondition, slot: int, tokens: F32) -> None:
-        end = slot + len(tokens)
-        for held, fresh in zip(
-            (condition.keys, condition.values), self.model.decoder.project(_tensor(tokens)), strict=True
-        ):
-            for layer, array in enumerate(fresh):
-                held[layer][slot:end] = array
+        condition.tokens[slot : slot + len(tokens)] = _tensor(tokens)
+        self._project(condition, slot, len(tokens))
 
     @torch.inference_mode()
     def write_ages(self, condition: TorchCondition, ages: I64) -> None:
         condition.ages[: len(ages)] = _tensor(ages)
+        self._project(condition, 0, len(ages))
+
+    def _project(self, condition: TorchCondition, first: int, count: int) -> None:
+        """An age is part of what a frame's keys and values are made of."""
+        at = slice(first, first + count)
+        projected = self.model.decoder.project(condition.tokens[at], condition.ages[at])
+        for held, fresh in zip((condition.keys, condition.values), projected, strict=True):
+            for layer, array in enumerate(fresh):
+                held[layer][at] = array
 
     @torch.inference_mode()
     def new_caches(self, segments: int, guided: bool, positions: int) -> TorchCaches:
@@ -129,9 +139,11 @@ class TorchBackend:
             [v[:frames] for v in condition.values],
             guided=caches.rows == 2,
             last_only=True,
-            ages=condition.ages[:frames] if self.spec.decoder.ages else None,
         )
         return _array(logits[:, :, 0])
+
+    def step_all(self, calls: Sequence[StepCall[TorchCaches, TorchCondition]]) -> list[F32]:
+        return [call.on(self) for call in calls]
 
     @torch.inference_mode()
     def read_caches(self, caches: TorchCaches, segment: int, positions: int) -> Array:
@@ -152,13 +164,18 @@ class TorchBackend:
     def read_condition(self, condition: TorchCondition, frames: int) -> Array:
         pairs = zip(condition.keys, condition.values, strict=True)
         return _array(
-            torch.stack([torch.stack((k[:frames].flatten(1), v[:frames].flatten(1))) for k, v in pairs])
+            torch.stack(
+                [torch.stack([x[:frames].flatten(1) for x in (k.transpose(2, 3), v)]) for k, v in pairs]
+            )
         )
 
     @torch.inference_mode()
     def write_held_condition(self, condition: TorchCondition, held: Array) -> None:
         for layer, (keys, values) in enumerate(_tensor(held)):
-            for array, rows in ((condition.keys[layer], keys), (condition.values[layer], values)):
+            for array, rows in (
+                (condition.keys[layer].transpose(2, 3), keys),
+                (condition.values[layer], values),
+            ):
                 array[: len(rows)] = rows.view(-1, *array.shape[1:])
 
 

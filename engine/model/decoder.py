@@ -3,8 +3,7 @@
 Self-attention keeps keys and values of the columns it has read. Cross-attention keys and values belong to frames: they are
 projected once, when a frame is written to the condition, and laid out frame by frame so that the frames in use are always a
 contiguous prefix. The null condition of the guidance is the same for every frame and every video, so it is held as 50 tokens.
-A model with ages adds an embedding of a frame's age to its tokens. Projection is linear, so what is held of a frame stays as it
-is, and the keys and values of the ages are constants that are added where a step attends.
+A model with ages adds an embedding of a frame's age to its tokens before they are projected.
 
 Letters: G segments (rows of tokens), R guidance rows of a segment (conditional, null), T columns, K codebooks, D width,
 H heads, d head dim, F frames, P tokens of a frame, A age classes, N positions that a cache holds.
@@ -67,14 +66,12 @@ class Decoder(nn.Module):
         attention: Attention | None = None,
         last_only: bool = False,
         trace: list[Tensor] | None = None,
-        ages: Tensor | None = None,
         seeing: Seeing | None = None,
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Read T columns behind the cached ones.
 
         tokens: int64 [G, T, K]. position: int64 [G], columns cached already. self_keys, self_values: for each layer
-        [G R, H, N, d]. keys, values: for each layer [F, H, d, P] and [F, H, P, d]. R is 2 when `guided`, else 1. ages: int64 [F],
-        below A, for a model with ages.
+        [G R, H, N, d]. keys, values: for each layer [F, H, d, P] and [F, H, P, d]. R is 2 when `guided`, else 1.
         Returns logits [G, R, T, K, card], T being 1 when `last_only`, and the caches. A `trace` list receives each layer's
         output [G, R, T, D].
         """
@@ -84,8 +81,7 @@ class Decoder(nn.Module):
         attention, seeing = attention or cached_attention, seeing or frame_attention
         new_keys, new_values = list[Tensor](), list[Tensor]()
         for i, layer in enumerate(self.stack()):
-            seen = layer.dated(keys[i], values[i], ages)
-            x, k, v = layer(x, steps, (self_keys[i], self_values[i]), seen, attention, seeing)
+            x, k, v = layer(x, steps, (self_keys[i], self_values[i]), (keys[i], values[i]), attention, seeing)
             new_keys.append(k)
             new_values.append(v)
             if trace is not None:
@@ -100,16 +96,15 @@ class Decoder(nn.Module):
         at = position.unsqueeze(1) + torch.arange(tokens.shape[1], device=tokens.device)
         return self.embedding(tokens + self.offsets).sum(2) + self.positions[at]
 
-    def project(self, condition: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """condition: [F, P, D]. Returns each layer's cross-attention keys [F, H, d, P] and values [F, H, P, d]."""
+    def project(self, condition: Tensor, ages: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
+        """condition: [F, P, D]; ages: int64 [F], below A, of a model with ages.
+
+        Returns each layer's cross-attention keys [F, H, d, P] and values [F, H, P, d].
+        """
+        if ages is not None and self.age_embedding is not None:
+            condition = condition + self.age_embedding[ages].unsqueeze(1)
         pairs = [layer.project(condition) for layer in self.stack()]
         return [k for k, _ in pairs], [v for _, v in pairs]
-
-    def set_ages(self) -> None:
-        """Project the ages once."""
-        if self.age_embedding is not None:
-            for layer in self.stack():
-                layer.age_keys, layer.age_values = layer.project(self.age_embedding.unsqueeze(1))
 
     def stack(self) -> Iterator[DecoderLayer]:
         return (layer for layer in self.layers if isinstance(layer, DecoderLayer))
@@ -123,8 +118,6 @@ class Decoder(nn.Module):
 class DecoderLayer(nn.Module):
     null_keys: Tensor
     null_values: Tensor
-    age_keys: Tensor
-    age_values: Tensor
 
     def __init__(self, spec: DecoderSpec, tokens: int) -> None:
         super().__init__()
@@ -133,9 +126,6 @@ class DecoderLayer(nn.Module):
         null = torch.zeros(1, spec.heads, spec.head_dim, tokens, device="cpu")
         self.register_buffer("null_keys", null, persistent=False)
         self.register_buffer("null_values", null.transpose(2, 3), persistent=False)
-        age = torch.zeros(spec.ages, spec.heads, spec.head_dim, 1, device="cpu")
-        self.register_buffer("age_keys", age, persistent=False)
-        self.register_buffer("age_values", age.transpose(2, 3), persistent=False)
         self.norm_self = nn.LayerNorm(width)
         self.self_qkv = Linear(width, 3 * width)
         self.self_out = Linear(width, width)
@@ -165,12 +155,6 @@ class DecoderLayer(nn.Module):
         x = x + self.cross_out(self._see(self.cross_q(self.norm_cross(x)), memory, seeing))
         x = x + self.ffn_out(F.gelu(self.ffn_in(self.norm_ffn(x))))
         return x, keys, values
-
-    def dated(self, keys: Tensor, values: Tensor, ages: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Keys [F, H, d, P] and values [F, H, P, d] of frames, with those of their ages [F] added."""
-        if ages is None:
-            return keys, values
-        return keys + self.age_keys[ages], values + self.age_values[ages]
 
     def _see(self, q: Tensor, memory: tuple[Tensor, Tensor], seeing: Seeing) -> Tensor:
         """Conditional rows attend to the frames, null rows to the null frame. q: [G, R, T, D]."""

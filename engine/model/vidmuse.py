@@ -36,11 +36,10 @@ class VidMuse(nn.Module):
 
     @torch.no_grad()
     def settle_null(self) -> None:
-        """Compute what the weights alone decide, once they are in: the null condition, a black frame among black frames; ages."""
+        """Compute what the weights alone decide, once they are in: the null condition, a black frame among black frames."""
         side, planes = self.spec.vision.image_size, self.spec.vision.planes
         black = torch.zeros(1, side, side, planes, dtype=torch.uint8)
         self.decoder.set_null(self.condition(black, black))
-        self.decoder.set_ages()
 
 
 def _codec(spec: AnyCodecSpec | None) -> CodecDecoder | OscillatorCodec | None:

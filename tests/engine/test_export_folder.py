@@ -75,8 +75,8 @@ def test_the_manifest_says_what_was_exported(folder: Path, tiny_package: Any) ->
     assert manifest.spec == tiny_package.spec
     assert (manifest.precision, manifest.cache_dtype, manifest.cache_head_dim) == ("fp32", np.float32, 16)
     assert set(manifest.graphs) == {
-        "vision", "short_term", "long_term", "fuse", "condition", "step", "step_unguided", "prefill",
-        "prefill_unguided", "codec_recurrent", "codec_upsample",
+        "vision", "short_term", "long_term", "fuse", "condition", "step", "step_two", "step_unguided",
+        "step_two_unguided", "prefill", "prefill_unguided", "codec_recurrent", "codec_upsample",
     }  # fmt: skip
     assert all(Path(manifest.graph(name)).is_file() for name in manifest.graphs)
     assert set(manifest.made_with) == {"cuestream", "torch", "onnx", "onnxruntime"}

@@ -15,7 +15,7 @@ from engine.backends.torch import TorchBackend
 from engine.patterns import DelayPattern
 from engine.spec import ModelSpec
 from export.checkpoint import load_model
-from export.graphs import graphs, padded_head
+from export.graphs import Condition, graphs, padded_head
 from export.onnx import trace
 from export.random_model import random_package, tiny_spec
 
@@ -42,10 +42,12 @@ def test_a_step_with_any_head_width_equals_pytorch(width: int, heads: int, padde
     caches = backend.new_caches(1, True, COLUMNS)
     session = _session(model)
     with torch.inference_mode():
-        keys, values = model.decoder.project(torch.from_numpy(tokens))
-    seen = {f"key_{i}": k.numpy() for i, k in enumerate(keys)} | {
-        f"value_{i}": v.numpy() for i, v in enumerate(values)
-    }
+        keys, values = Condition(model)(torch.from_numpy(tokens))
+    seen = {
+        f"{part}_{i}": x.transpose(0, 1).flatten(1, 2)[None].numpy()
+        for part, layers in (("key", keys), ("value", values))
+        for i, x in enumerate(layers)
+    } | {"frames": np.array([FRAMES])}
     held = {
         f"self_{part}_{i}": np.zeros((2, heads, COLUMNS, padded), np.float32)
         for part in ("key", "value")
@@ -57,7 +59,11 @@ def test_a_step_with_any_head_width_equals_pytorch(width: int, heads: int, padde
         read, position = column[None, None], np.array([i])
         expected = backend.step(caches, 0, condition, FRAMES, read, position)
         got = dict(
-            zip(names, session.run(names, {"tokens": read, "position": position} | seen | held), strict=True)
+            zip(
+                names,
+                session.run(names, {"tokens": read, "position": position[None]} | seen | held),
+                strict=True,
+            )
         )
         held = {name.removeprefix("new_"): got[name] for name in names if name != "logits"}
         assert np.abs(got["logits"] - expected).max() <= TOLERANCE

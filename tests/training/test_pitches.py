@@ -70,13 +70,13 @@ def test_percussion_is_in_every_key_and_each_key_leaves_the_parts_enough(keys: K
 def test_the_starter_plays_in_the_key_that_is_asked_for(keys: Keys, key: str, monkeypatch: Any) -> None:
     player = find_player("starter", threads=1)
     allowed = keys.allowed({"C": 0, "Gb": 6}[key])
-    columns, advance = list[Any](), Segments.advance
+    columns, hear = list[Any](), Segments.hear
 
-    def noted(segments: Segments, condition: Any, frames: int) -> None:
-        advance(segments, condition, frames)
+    def noted(segments: Segments, logits: Any) -> None:
+        hear(segments, logits)
         columns.append(segments.columns[-1])
 
-    monkeypatch.setattr(Segments, "advance", noted)
+    monkeypatch.setattr(Segments, "hear", noted)
     stream = player.open(replace(player.defaults, key=key, seed=1))
     pictures = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     for step in range(300):
