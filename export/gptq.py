@@ -18,14 +18,17 @@ SHRUNK = (1.0, 0.95, 0.9, 0.85, 0.8)
 """A block's scale is tried at so much of its largest weight; the one that moves the block least is taken."""
 LAZY = 128
 """Inputs after which the others are told of the errors, all at once."""
-FOUR, FOUR_BLOCK = 4, 64
+FOUR = 4
 HALF = 1 << (FOUR - 1)
+SENSITIVE = 0.025
+"""A matrix whose outputs four bits move by more of their root mean square is kept at eight. The starter with all matrices at four
+bits has 3.5 % more cross-entropy; its errors go from 0.005 to 0.045. Random weights of the small geometry stay under 0.02."""
 
 
 def solved(weight: Tensor, moments: Tensor) -> Rounded:
     """weight [N, K]; moments [K, K]: sums of products of inputs. Returns four bits a weight."""
     outputs, inputs = weight.shape
-    block = min(FOUR_BLOCK, block_of(inputs))
+    block = block_of(inputs)
     upper = _inverse_root(moments)
     left = weight.clone()
     steps = torch.zeros(outputs, -(-inputs // block) * block)

@@ -28,7 +28,7 @@ from engine.model.vidmuse import VidMuse
 from export.calibrate import Calibration, calibrate
 from export.checkpoint import WEIGHTS_FILE as PACKAGE_FILE
 from export.checkpoint import Package, load_model, save_package
-from export.gptq import solved
+from export.gptq import SENSITIVE, output_error, solved
 from export.graphs import Graph, graphs, padded_head
 from export.quantise import Quantised, Rounded, by_blocks, by_columns, digest
 
@@ -43,10 +43,6 @@ DECODER = tuple(f"{name}{suffix}" for name in ("step", "step_two", "prefill") fo
 """Graphs whose rows must not depend on each other: several segments, or columns of a prompt."""
 ALL_KEEP = ("codec_recurrent", "codec_upsample", "codec_oscillator")
 """Graphs that keep their floats: what they do wrong is heard."""
-SENSITIVE = ("self_out", "cross_out", "logits")
-"""Matrices of the decoder that have eight bits where others have four. At the small geometry, random weights, GPTQ in blocks of
-32: for the bytes that four bits save, the outputs of the attentions cost two to six times as much of the logits' accuracy as the
-other matrices, and the logits are a fortieth of the bytes."""
 PAGE_BYTES, LINE_BYTES = 4096, 64
 """Large tensors start on a page, so that they can be mapped; small ones on a cache line."""
 
@@ -91,16 +87,16 @@ def export(
 
 
 def _solved(model: VidMuse, known: Calibration, report: Callable[[str], None]) -> dict[str, Rounded]:
-    """Matrices of the decoder in four bits, by the digest of their floats; none where no moments are known."""
+    """Matrices of the decoder that bear four bits, by the digest of their floats; none where no moments are known."""
     matrices = dict(model.decoder.named_modules())
     found = {}
     for name, moments in known.moments.items():
-        if name.rpartition(".")[2] in SENSITIVE:
-            continue
         report(f"four bits: {name}")
         weight = matrices[name].weight.detach()
         assert isinstance(weight, torch.Tensor)
-        found[digest(weight.T.numpy())] = solved(weight, moments)
+        four = solved(weight, moments)
+        if output_error(weight, torch.from_numpy(four.floats(weight.shape[1]).T), moments) <= SENSITIVE:
+            found[digest(weight.T.numpy())] = four
     return found
 
 
