@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks import report
 from benchmarks.models import (
@@ -152,9 +153,11 @@ def engine_steps(backend: Backend[Any, Any], case: Case, room: int, seed: int = 
     decoder, head = spec.decoder, spec.decoder.head_dim
     condition = backend.new_condition(case.frames)
     blocks = (decoder.layers, 2, case.frames, decoder.width * spec.vision.tokens)
-    backend.write_held_condition(condition, random.random(blocks, np.float32))
+    noise = random.random(blocks, np.float32)
+    backend.write_held_condition(condition, noise * _loudness(backend.read_condition(condition, 1)))
     caches = backend.new_caches(case.segments, case.guided, case.length + room)
     held = random.random((decoder.layers, 2, 1 + case.guided, decoder.heads, case.length, head), np.float32)
+    held *= _loudness(backend.read_caches(caches, 0, 1))
     for segment in range(case.segments):
         backend.write_caches(caches, segment, held)
     tokens = random.integers(0, decoder.card, (case.segments, 1, decoder.codebooks))
@@ -165,6 +168,11 @@ def engine_steps(backend: Backend[Any, Any], case: Case, room: int, seed: int = 
         backend.step(caches, 0, condition, case.frames, tokens, position)
 
     return advance
+
+
+def _loudness(array: NDArray[Any]) -> float:
+    """What noise below 1 is multiplied by, so that it is noise in eight bits too."""
+    return 100.0 if array.dtype == np.int8 else 1.0
 
 
 Makers = dict[str, Callable[[], Contender]]

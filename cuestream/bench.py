@@ -96,8 +96,15 @@ class Held:
     frames: int
 
 
-def bench(folder: Path, music_s: float, threads: int = 0, policy: StreamPolicy | None = None) -> Bench:
-    """Play so many seconds. Raises ValueError when they are too few to say anything."""
+def bench(
+    folder: Path,
+    music_s: float,
+    threads: int = 0,
+    policy: StreamPolicy | None = None,
+    paced: bool = False,
+) -> Bench:
+    """Play so many seconds, as fast as it goes or, `paced`, each step when it is due. Raises ValueError when they are too few to
+    say anything."""
     backend = OnnxBackend(folder, threads)
     spec = backend.spec
     steps = round(music_s * spec.code_rate)
@@ -108,15 +115,17 @@ def bench(folder: Path, music_s: float, threads: int = 0, policy: StreamPolicy |
     keys = Keys.load(folder, spec.decoder.codebooks, spec.decoder.card)
     stream = ScoreStream(cast("Backend[Any, Any]", timed), policy, keys=keys)
     bandwidth = read_bandwidth(backend.threads)
-    held, usage, began = list[Held](), Usage.now(), 0.0
+    held, usage, began, slept = list[Held](), Usage.now(), time.perf_counter(), 0.0
     for step in watched(stream, spec, steps, policy.seed):
         stream.take()
         if step + 1 == WARM_UP_STEPS:
             timed.clear()
             held.clear()
-            usage, began = Usage.now(), time.perf_counter()
+            usage, began, slept = Usage.now(), time.perf_counter(), 0.0
         held.append(_held(stream))
-    took = time.perf_counter() - began
+        if paced and step >= WARM_UP_STEPS:
+            slept += _sleep_until(began + (step + 1 - WARM_UP_STEPS) / spec.code_rate)
+    took = time.perf_counter() - began - slept
     held = held[-len(timed.segments) :]
     heard_s = (steps - WARM_UP_STEPS) / spec.code_rate
     step_ms = [seconds * 1e3 for seconds in timed.seconds[STEP]]
@@ -135,6 +144,13 @@ def bench(folder: Path, music_s: float, threads: int = 0, policy: StreamPolicy |
         [round(ms, 3) for ms in step_ms],
         timed.segments,
     )
+
+
+def _sleep_until(due: float) -> float:
+    """Seconds that were slept."""
+    asleep = time.perf_counter()
+    time.sleep(max(0.0, due - asleep))
+    return time.perf_counter() - asleep
 
 
 def _held(stream: ScoreStream) -> Held:

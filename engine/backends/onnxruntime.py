@@ -29,7 +29,7 @@ Array = NDArray[Any]
 PLACES = 8
 """Streams that may share a step. Memory is taken when a place is written, so that an empty one costs nothing."""
 MOST_BOUND = 64
-"""Steps whose memory stays bound: by which streams take them, and by which of their segments."""
+"""Steps of a pool whose memory stays bound: by which streams take them, and by which of their segments."""
 
 
 class _Pool:
@@ -41,6 +41,8 @@ class _Pool:
         whole = (places * shape[0], *shape[1:])
         self.keys, self.values = ([np.zeros(whole, kind) for _ in range(layers)] for _ in range(2))
         self.free = list(range(places))
+        self.places = places
+        self.bound: dict[tuple[int, ...], _Bound] = {}  # bound: MOST_BOUND, the oldest goes
 
     def take(self, owner: Any, place: int) -> None:
         """Until the owner is gone."""
@@ -85,6 +87,8 @@ class _Bound:
     """A step whose memory is bound: fill the inputs, run, read the logits."""
 
     graph: str
+    pools: tuple[_Pool, _Pool]
+    """Whose memory it is: it lives as long as this does."""
     binding: Any
     tokens: I64
     position: I64
@@ -103,7 +107,6 @@ class OnnxBackend:
         self.manifest = Manifest.read(folder)
         self._threads, self._profile, self._places = threads, profile, places
         self._pools: dict[tuple[tuple[int, ...], type[np.generic]], list[_Pool]] = {}
-        self._bound: dict[tuple[int, ...], _Bound] = {}  # bound: MOST_BOUND, the oldest goes
         self._sessions: dict[str, Any] = {}
 
     @property
@@ -185,7 +188,11 @@ class OnnxBackend:
         return caches
 
     def _place(self, shape: tuple[int, ...], kind: type[np.generic]) -> tuple[_Pool, int]:
-        """The first free place among arrays of this shape; more of them when all are taken."""
+        """The first free place among arrays of this shape; more of them when all are taken. Arrays of other shapes that nobody
+        uses any more are given back."""
+        for other, idle in list(self._pools.items()):
+            idle[:] = [pool for pool in idle if len(pool.free) < pool.places or other == (shape, kind)]
+        self._pools = {other: pools for other, pools in self._pools.items() if pools}
         pools = self._pools.setdefault((shape, kind), [])
         pool = next((pool for pool in pools if pool.free), None)
         if pool is None:
@@ -240,14 +247,15 @@ class OnnxBackend:
     ) -> _Bound:
         caches, condition, count = calls[0].caches, calls[0].condition, len(calls)
         place, rows = caches.place, caches.rows
-        key = (id(caches.pool), rows, place, id(condition.pool), condition.place, count, segment, segments)
-        if (known := self._bound.get(key)) is not None:
+        key = (place, rows, id(condition.pool), condition.place, count, segment, segments)
+        if (known := caches.pool.bound.get(key)) is not None:
             return known
         decoder = self.spec.decoder
         graph = _graph("step" if segments == 1 else "step_two", caches)
         binding = self.session(graph).io_binding()
         bound = _Bound(
             graph,
+            (caches.pool, condition.pool),
             binding,
             np.zeros((count, segments, decoder.codebooks), np.int64),
             np.zeros((count, segments), np.int64),
@@ -265,9 +273,9 @@ class OnnxBackend:
         for part in ("tokens", "position", "frames"):
             _bind_one(binding.bind_input, part, getattr(bound, part))
         _bind_one(binding.bind_output, "logits", bound.logits)
-        if len(self._bound) >= MOST_BOUND:
-            del self._bound[next(iter(self._bound))]
-        self._bound[key] = bound
+        if len(caches.pool.bound) >= MOST_BOUND:
+            del caches.pool.bound[next(iter(caches.pool.bound))]
+        caches.pool.bound[key] = bound
         return bound
 
     def _prefill(self, call: StepCall[OrtCaches, OrtCondition]) -> F32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,20 @@ def test_a_place_is_free_again_when_its_stream_is_gone(tiny_folder: Path) -> Non
 def test_memory_that_stays_bound_is_bounded(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.backends.onnxruntime.MOST_BOUND", 3)
     backend = OnnxBackend(tiny_folder, threads=1)
-    expected = answers(backend, [1, 2, 3], together=False)
-    found = answers(OnnxBackend(tiny_folder, threads=1), [1, 2, 3], together=True)
-    assert len(backend._bound) == 3
+    expected, found = (answers(backend, [1, 2, 3], together) for together in (False, True))
+    caches = [pool for (shape, _), (pool,) in backend._pools.items() if shape[2] == ROOM]
+    assert [len(pool.bound) for pool in caches] == [3]
     for one, other in zip(expected, found, strict=True):
         assert np.abs(one - other).max() <= TOLERANCE
+
+
+def test_arrays_that_nobody_uses_are_given_back(tiny_folder: Path) -> None:
+    backend = OnnxBackend(tiny_folder, threads=1)
+    voice = Voice(backend, 0)
+    voice.ask(0, 1).on(backend)
+    pool = weakref.ref(voice.caches.pool)
+    del voice
+    gc.collect()
+    backend.new_condition(FRAMES + 1)
+    gc.collect()
+    assert pool() is None  # nor does anything that was bound to it remain

@@ -1,0 +1,97 @@
+"""`python -m benchmarks.trace --model starter`: every decoder step of minutes of a stream, across hand-overs of its segments.
+
+A stream is shown a seeded video and plays each step when it is due, or with `--fast` as fast as it goes. The picture shows how
+long each step took; where the line below is dark two segments play, and each of its ends is a hand-over.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import report
+from benchmarks.models import add_model_options, model_folder
+from cuestream.bench import Bench, bench
+
+COLUMNS = {
+    "segments": "segments",
+    "steps": "steps",
+    "mb_a_step": "MB/step",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99",
+    "p99_over_p50": "p99/p50",
+    "of_roof": "of roof",
+}
+
+
+def main() -> None:
+    options = arguments()
+    found = bench(model_folder(options), options.seconds, options.threads, paced=not options.fast)
+    rows = [asdict(roof) for roof in found.roofs]
+    ms = np.array(found.step_ms)
+    facts = {
+        "model": found.model,
+        "precision": found.precision,
+        "music_s": found.music_s,
+        "paced": not options.fast,
+        "others_cores": found.others_cores,
+        "roof_gb_s": found.bandwidth.best_gb_s,
+        "p99_over_p50": found.p99_over_p50,
+        "hand_overs": int(np.count_nonzero(np.diff(found.segments) < 0)),
+        "percentiles_ms": {p: round(float(np.percentile(ms, p)), 3) for p in (1, 50, 90, 95, 99, 99.9, 100)},
+        "parts": [asdict(part) for part in found.parts],
+    }
+    name = options.name or f"trace-{found.model.removeprefix('random-')}"
+    title = (
+        f"Decoder steps: {found.model} {found.precision}, {found.music_s:g} s, p99/p50 {found.p99_over_p50:g}"
+    )
+    report.write(name, rows, facts)
+    report.print_table(title, COLUMNS, rows)
+    print({key: facts[key] for key in ("hand_overs", "percentiles_ms", "others_cores")})
+    with suppress(ImportError):  # the picture needs the extra `plot`
+        plot(found, title, report.RESULTS / f"{name}.png")
+
+
+def plot(found: Bench, title: str, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    ms, segments = np.array(found.step_ms), np.array(found.segments)
+    at = np.arange(len(ms)) / (len(ms) / found.music_s)
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(at, ms, ".", markersize=1.2, alpha=0.5, color="#4f7cac")
+    for percent, style in ((50, "-"), (99, "--")):
+        axes.axhline(
+            np.percentile(ms, percent), linestyle=style, color="#e4572e", linewidth=1, label=f"p{percent}"
+        )
+    axes.fill_between(
+        at,
+        0,
+        0.03,
+        where=segments == 2,
+        transform=axes.get_xaxis_transform(),
+        color="black",
+        label="two segments",
+    )
+    axes.set(
+        ylim=(0, np.percentile(ms, 99.9) * 1.3), xlabel="seconds of music", ylabel="ms a step", title=title
+    )
+    axes.legend(fontsize=8, loc="upper right")
+    figure.savefig(path, dpi=120)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.trace", description=__doc__)
+    add_model_options(parser)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--fast", action="store_true", help="do not wait for a step to be due")
+    parser.add_argument("--name", help="name of the result files")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
