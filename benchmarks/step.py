@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import report
+from benchmarks.elsewhere import OnOpenVino, dynamic_int8
 from benchmarks.models import (
     Case,
     add_model_options,
@@ -36,6 +37,8 @@ from cuestream import measuring
 from engine.backends.base import Backend
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.torch import TorchBackend
+from engine.model.decoder import Decoder
+from engine.model.vidmuse import VidMuse
 from engine.spec import ModelSpec
 from export.checkpoint import load_model
 from export.random_model import random_package
@@ -110,9 +113,12 @@ class OursOnOnnx:
 class OursOnTorch:
     backend: TorchBackend
 
+    bits: int = 32
+
     @classmethod
-    def load(cls, spec: ModelSpec) -> OursOnTorch:
-        return cls(TorchBackend(load_model(random_package(spec))))
+    def load(cls, spec: ModelSpec, bits: int = 32) -> OursOnTorch:
+        model = load_model(random_package(spec))
+        return cls(TorchBackend(model if bits == 32 else dynamic_int8(model)), bits)
 
     def ways(self) -> Sequence[str]:
         return ("",)
@@ -124,8 +130,18 @@ class OursOnTorch:
         return engine_steps(self.backend, case, room)
 
     def bytes_a_step(self, case: Case) -> int:
-        weights = decoder_bytes(self.backend.model.decoder, case.guided)
-        return weights + cache_numbers(self.backend.spec, case) * self.backend.dtype.itemsize
+        spec = self.backend.spec
+        numbers = decoder_bytes(load_shape(spec), case.guided) / 4
+        return (
+            round(numbers * self.bits / 8)
+            + cache_numbers(self.backend.spec, case) * self.backend.dtype.itemsize
+        )
+
+
+def load_shape(spec: ModelSpec) -> Decoder:
+    """The decoder without its numbers."""
+    with torch.device("meta"):
+        return VidMuse(spec).decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +200,10 @@ def contenders(folder: Path, threads: int) -> Makers:
         "cuestream onnxruntime": lambda: OursOnOnnx.load(folder, threads),
         "musicgen fp32": lambda: Theirs(Musicgen(spec)),
         "musicgen bf16": lambda: Theirs(Musicgen(spec, torch.bfloat16)),
-        "cuestream torch": lambda: OursOnTorch.load(spec),
+        "torch fp32": lambda: OursOnTorch.load(spec),
+        "torch int8": lambda: OursOnTorch.load(spec, 8),
+        "openvino int8": lambda: OnOpenVino(spec, 8, threads),
+        "openvino int4": lambda: OnOpenVino(spec, 4, threads),
     }
 
 
@@ -214,7 +233,11 @@ def measure(
 
 def rows(makers: Makers, options: argparse.Namespace, rate: int) -> Iterator[dict[str, Any]]:
     for name, make in makers.items():
-        contender = make()
+        try:
+            contender = make()
+        except ImportError as error:
+            print(f"{name}: left out, {error}: pip install openvino nncf", flush=True)
+            continue
         for case in (case for case in cases(options) if contender.plays(case)):
             probe = measuring.read_bandwidth(options.threads, repeats=4)
             way, timing = measure(contender, case, options.repeats, options.patience)

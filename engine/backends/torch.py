@@ -50,7 +50,7 @@ class TorchBackend:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.model.decoder.logits.weight.dtype
+        return next(self.model.decoder.stack()).cross_kv.weight.dtype
 
     @torch.inference_mode()
     def encode_frames(self, frames: U8) -> F32:
