@@ -185,6 +185,8 @@ class OnnxBackend:
         pool, place = self._place(shape, self.manifest.cache_dtype)
         caches = OrtCaches(pool, place, *pool.rows(place * pool.each, (place + 1) * pool.each), rows)
         pool.take(caches, place)
+        for graph in ("step", "step_two")[:segments]:  # now: opened in a step, it would stall the music
+            self.session(_graph(graph, caches))
         return caches
 
     def _place(self, shape: tuple[int, ...], kind: type[np.generic]) -> tuple[_Pool, int]:
