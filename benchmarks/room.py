@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def main() -> None:
         "model": backend.spec.name,
         "precision": backend.manifest.precision,
         "policy": changes,
-        "parts": [vars_of(part) for part in played.parts],
+        "parts": [asdict(part) for part in played.parts],
     }
     name = options.name or f"room-{backend.spec.name.removeprefix('random-')}"
     title = f"Context and window: {backend.spec.name} {backend.manifest.precision}, {options.threads} threads"
@@ -98,10 +98,6 @@ def main() -> None:
     report.print_table(title, COLUMNS, table)
     with suppress(ImportError):  # the picture needs the extra `plot`
         plot(table, title, report.RESULTS / f"{name}.png")
-
-
-def vars_of(part: Any) -> dict[str, Any]:
-    return {name: getattr(part, name) for name in part.__slots__}
 
 
 def plot(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:

@@ -6,7 +6,7 @@ Measured on the model's own music, which it plays to a seeded video before it is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,7 +58,7 @@ def calibrate(model: VidMuse, moments: bool = False, seed: int = 0) -> Calibrati
     steps = min(STEPS, model.spec.trained_steps - 1)
     largest_seen = np.zeros((), np.float32)
     summed = dict[str, _Moments]()
-    with _inputs_of(model.decoder, summed if moments else None):
+    with _inputs_of(model.decoder, summed) if moments else nullcontext():
         for step in watched(stream, model.spec, steps, seed):
             if step % LOOK_STEPS == 0 and not model.spec.decoder.ages:
                 held = backend.read_condition(stream.sight.condition, stream.sight.frames)
@@ -110,20 +110,18 @@ class _Moments:
 
 
 @contextmanager
-def _inputs_of(decoder: Decoder, summed: dict[str, _Moments] | None) -> Iterator[None]:
+def _inputs_of(decoder: Decoder, summed: dict[str, _Moments]) -> Iterator[None]:
     """While it is open, what the decoder's matrices are given is summed; the condition's own matrices are left out."""
 
     def watch(name: str, module: Linear) -> torch.utils.hooks.RemovableHandle:
-        assert summed is not None
         moments = summed[name] = _Moments()
         return module.register_forward_pre_hook(lambda _, inputs: moments.note(inputs[0]))
 
-    matrices = [
-        (name, module)
+    handles = [
+        watch(name, module)
         for name, module in decoder.named_modules()
         if isinstance(module, Linear) and not name.endswith("cross_kv")
     ]
-    handles = [watch(name, module) for name, module in matrices] if summed is not None else []
     try:
         yield
     finally:

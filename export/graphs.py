@@ -214,19 +214,9 @@ def group_query_attention(
     if padded != head:
         qkv = _padded(qkv.unflatten(-1, (3 * heads, head)), padded).flatten(2)
     last = (position + (columns - 1)).to(torch.int32)
-    inputs: tuple[Tensor | None, ...] = (qkv, None, None, keys, values, last, last.max() + 1)
-    about: dict[str, Any] = {"num_heads": heads, "kv_num_heads": heads, "scale": head**-0.5}
-    if scales:
-        inputs += (None, None, None, None, None, *_wide(scales, keys))
-        about |= EIGHT_BITS
-    heard, keys, values = torch.onnx.ops.symbolic_multi_out(
-        "com.microsoft::GroupQueryAttention",
-        inputs,
-        about,
-        dtypes=(qkv.dtype, keys.dtype, values.dtype),
-        shapes=((rows, columns, heads * padded), keys.shape, values.shape),
-        version=1,
-    )
+    about = {"num_heads": heads, "kv_num_heads": heads, "scale": head**-0.5}
+    shape = (rows, columns, heads * padded)
+    heard, keys, values = _grouped(about, shape, (qkv, None, None), (keys, values), last, scales)
     if padded != head:
         heard = heard.unflatten(-1, (heads, padded))[..., :head].flatten(2)
     return heard, keys, values
@@ -252,26 +242,34 @@ def seen_attention(
         asked = asked.to(keys.dtype)
     nothing = asked.new_zeros(keys.shape[0], 0, heads * padded)
     last = (held - 1).to(torch.int32)
-    inputs: tuple[Tensor | None, ...] = (asked, nothing, nothing, keys, values, last, last.max() + 1)
-    about: dict[str, Any] = {
-        "num_heads": heads * segments,
-        "kv_num_heads": heads,
-        "scale": 1.0,
-        "causal": 0,
-    }
+    about = {"num_heads": heads * segments, "kv_num_heads": heads, "scale": 1.0, "causal": 0}
+    answer, _, _ = _grouped(about, asked.shape, (asked, nothing, nothing), (keys, values), last, scales)
+    parted = answer.to(q.dtype).view(-1, heads, segments, padded)[..., :head].transpose(1, 2)
+    return parted.reshape(q.shape)
+
+
+def _grouped(
+    about: dict[str, Any],
+    shape: Sequence[int | torch.SymInt],
+    new: tuple[Tensor, Tensor | None, Tensor | None],
+    cache: tuple[Tensor, Tensor],
+    last: Tensor,
+    scales: tuple[Tensor, Tensor] | None,
+) -> Sequence[Tensor]:
+    """GroupQueryAttention: the answer, of that shape, and the caches. new: queries, keys and values; last: int32, the place of
+    the last token that counts, for each row; scales: of caches of eight bits."""
+    inputs: tuple[Tensor | None, ...] = (*new, *cache, last, last.max() + 1)
     if scales:
-        inputs += (None, None, None, None, None, *_wide(scales, keys))
-        about |= EIGHT_BITS
-    answer, _, _ = torch.onnx.ops.symbolic_multi_out(
+        inputs += (None, None, None, None, None, *_wide(scales, cache[0]))
+        about = about | EIGHT_BITS
+    return torch.onnx.ops.symbolic_multi_out(
         "com.microsoft::GroupQueryAttention",
         inputs,
         about,
-        dtypes=(asked.dtype, keys.dtype, values.dtype),
-        shapes=(asked.shape, keys.shape, values.shape),
+        dtypes=(new[0].dtype, cache[0].dtype, cache[1].dtype),
+        shapes=(shape, cache[0].shape, cache[1].shape),
         version=1,
     )
-    parted = answer.to(q.dtype).view(-1, heads, segments, padded)[..., :head].transpose(1, 2)
-    return parted.reshape(q.shape)
 
 
 def one_frame_attention(q: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:

@@ -7,7 +7,6 @@ well: its graphs name places in `model.safetensors`, and cast and turn what they
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import warnings
@@ -96,7 +95,7 @@ def _solved(model: VidMuse, known: Calibration, report: Callable[[str], None]) -
         assert isinstance(weight, torch.Tensor)
         four = solved(weight, moments)
         if output_error(weight, torch.from_numpy(four.floats(weight.shape[1]).T), moments) <= SENSITIVE:
-            found[digest(weight.T.numpy())] = four
+            found[digest(weight.T.numpy().tobytes())] = four
     return found
 
 
@@ -167,8 +166,8 @@ def _packaged(package: Package, folder: Path) -> dict[str, _Packaged]:
         first, end = entry["data_offsets"]
         place = (8 + header + first, end - first, kinds[entry["dtype"]], tuple(tensor.shape))
         if tensor.ndim == 2:
-            found[_digest(tensor.T.contiguous().numpy().tobytes())] = _Packaged(*place, turned=True)
-        found[_digest(tensor.contiguous().numpy().tobytes())] = _Packaged(*place, turned=False)
+            found[digest(tensor.T.contiguous().numpy().tobytes())] = _Packaged(*place, turned=True)
+        found[digest(tensor.contiguous().numpy().tobytes())] = _Packaged(*place, turned=False)
     return found
 
 
@@ -185,7 +184,7 @@ class _SharedWeights:
             if tensor is None or tensor.nbytes < INLINE_BYTES:
                 continue
             data = tensor.tobytes()
-            if (held := self._packaged.get(_digest(data))) and tensor.dtype == ir.DataType.FLOAT:
+            if (held := self._packaged.get(digest(data))) and tensor.dtype == ir.DataType.FLOAT:
                 self._read_package(model.graph, value, held)
             else:
                 place = self._place(data)
@@ -226,17 +225,13 @@ class _SharedWeights:
         )
 
     def _place(self, data: bytes) -> tuple[int, int]:
-        digest = _digest(data)
-        if digest not in self._places:
+        name = digest(data)
+        if name not in self._places:
             alignment = PAGE_BYTES if len(data) >= 1 << 20 else LINE_BYTES
             self._file.write(bytes(-self._file.tell() % alignment))
-            self._places[digest] = (self._file.tell(), len(data))
+            self._places[name] = (self._file.tell(), len(data))
             self._file.write(data)
-        return self._places[digest]
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+        return self._places[name]
 
 
 def _annotate(model: ir.Model, package: Package, precision: Precision) -> None:
@@ -254,7 +249,7 @@ def _annotate(model: ir.Model, package: Package, precision: Precision) -> None:
 def _describe(model: ir.Model, path: Path) -> dict[str, Any]:
     return {
         "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": digest(path.read_bytes()),
         "nodes": len(model.graph),
         "inputs": [_value(v) for v in model.graph.inputs],
         "outputs": [_value(v) for v in model.graph.outputs],

@@ -85,10 +85,10 @@ class Quantised:
 
 
 def by_blocks(model: ir.Model, solved: Mapping[str, Rounded] | None = None) -> Quantised:
-    """Change a traced graph in place. solved: by the digest of a weight [K, N], what to put there instead of plain rounding."""
+    """Change a traced graph in place. solved: by the digest of a weight [K, N], what to put there instead of rounding it."""
     done = Quantised()
     for node, weight in _products(model):
-        matrix = (solved or {}).get(digest(weight)) or rounded(weight)
+        matrix = (solved or {}).get(digest(weight.tobytes())) or rounded(weight)
         done.note(weight, matrix.floats(len(weight)), matrix.bits)
         about = {
             "K": weight.shape[0],
@@ -112,9 +112,9 @@ def by_columns(model: ir.Model) -> Quantised:
     return done
 
 
-def digest(weight: NDArray[np.float32]) -> str:
-    """Names a matrix [K, N] by what is in it."""
-    return hashlib.sha256(np.ascontiguousarray(weight).tobytes()).hexdigest()
+def digest(data: bytes) -> str:
+    """Names a tensor by what is in it."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def block_of(inputs: int) -> int:
