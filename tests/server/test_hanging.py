@@ -26,13 +26,13 @@ class Stuck:
 
     def open(self, policy: StreamPolicy) -> Any:
         stream = self._player.open(policy)
-        advance = stream.advance
+        ask = stream.ask  # the first half of a step, alone or with other streams
 
-        def wait() -> None:
+        def wait() -> Any:
             self.goes.wait()
-            advance()
+            return ask()
 
-        stream.advance = wait
+        stream.ask = wait
         return stream
 
 
