@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from engine.backends.base import F32, StepCall
+from engine.backends.base import I64, DrawCall
 from engine.errors import NoRoom
 from engine.player import Stream
+from engine.sampling import draw_all
 from engine.stream import ScoreStream
 
 STEP_S = 0.02
@@ -107,45 +108,53 @@ class Batcher(Generic[Key]):
         return keys[first:] + keys[:first]
 
 
+@dataclass(slots=True)
+class _Turn:
+    """What a stream still has to take in this tick, and what it raised."""
+
+    stream: Stream
+    left: int
+    raised: Exception | None = None
+
+
 def advance_all(turns: Sequence[tuple[Stream, int]]) -> list[Exception | None]:
     """So many steps for each stream, and what each raised. Streams of one backend ask it together, so that it reads its weights
     once for all."""
-    raised: list[Exception | None] = [None] * len(turns)
-    for step in range(max((steps for _, steps in turns), default=0)):
-        asking = dict[int, list[tuple[int, ScoreStream, StepCall[Any, Any]]]]()
-        for at, (stream, steps) in enumerate(turns):
-            if step >= steps or raised[at] is not None:
-                continue
-            with _told(raised, [at]):
-                if isinstance(stream, ScoreStream):
-                    asking.setdefault(id(stream.backend), []).append((at, stream, stream.ask()))
+    all_turns = [_Turn(stream, steps) for stream, steps in turns]
+    while due := [turn for turn in all_turns if turn.left and turn.raised is None]:
+        asking = dict[int, list[tuple[_Turn, ScoreStream, DrawCall[Any, Any]]]]()
+        for turn in due:
+            with _told([turn]):
+                if isinstance(turn.stream, ScoreStream):
+                    asked = (turn, turn.stream, turn.stream.ask(turn.left))
+                    asking.setdefault(id(turn.stream.backend), []).append(asked)
                 else:
-                    stream.advance()
-        for asked in asking.values():
-            _answer(asked, raised)
-    return raised
+                    turn.stream.advance()
+                    turn.left -= 1
+        for together in asking.values():
+            _answer(together)
+    return [turn.raised for turn in all_turns]
 
 
-def _answer(
-    asked: Sequence[tuple[int, ScoreStream, StepCall[Any, Any]]], raised: list[Exception | None]
-) -> None:
-    """One backend's step for the streams that ask for it."""
-    answers: list[F32] = []
-    with _told(raised, [at for at, _, _ in asked]):
-        answers = asked[0][1].backend.step_all([call for _, _, call in asked])
-    for (at, stream, _), logits in zip(asked, answers, strict=False):
-        with _told(raised, [at]):
-            stream.hear(logits)
+def _answer(asked: Sequence[tuple[_Turn, ScoreStream, DrawCall[Any, Any]]]) -> None:
+    """One backend's steps for the streams that ask for them."""
+    answers: list[I64] = []
+    with _told([turn for turn, _, _ in asked]):
+        answers = draw_all(asked[0][1].backend, [call for _, _, call in asked])
+    for (turn, stream, _), columns in zip(asked, answers, strict=False):
+        with _told([turn]):
+            stream.hear(columns)
+            turn.left -= len(columns)
 
 
 @contextmanager
-def _told(raised: list[Exception | None], who: Sequence[int]) -> Iterator[None]:
+def _told(turns: Sequence[_Turn]) -> Iterator[None]:
     """Whatever is raised, the other streams play on, and who opened these is told."""
     try:
         yield
     except Exception as error:
-        for at in who:
-            raised[at] = error
+        for turn in turns:
+            turn.raised = error
 
 
 @dataclass(slots=True)

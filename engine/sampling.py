@@ -6,13 +6,29 @@ chunks, or how often a generator was called before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import F32, I64
+from engine.backends.base import F32, I64, Backend, DrawCall, DrawsItself
 from engine.spec import StreamPolicy
 
 F64 = NDArray[np.float64]
+
+
+def draw_all(backend: Backend[Any, Any], calls: Sequence[DrawCall[Any, Any]]) -> list[I64]:
+    """The columns [n, K] that follow, for each of several streams: one, or more where the backend draws them itself."""
+    if isinstance(backend, DrawsItself):
+        return backend.draw_all(calls)
+    answers = (
+        backend.step_all([call.step for call in calls]) if len(calls) > 1 else [calls[0].step.on(backend)]
+    )
+    return [
+        sample(logits[call.leading], call.policy, call.column, call.allowed)[None]
+        for call, logits in zip(calls, answers, strict=True)
+    ]
 
 
 def sample(logits: F32, policy: StreamPolicy, step: int, allowed: NDArray[np.bool_] | None = None) -> I64:
@@ -70,6 +86,34 @@ def _nucleus(chances: F64, mass: float) -> F64:
 def uniforms(seed: int, step: int, count: int) -> F64:
     """`count` numbers in [0, 1) that belong to this seed and step: a counter-based generator has no past."""
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, step])).random(count)
+
+
+def uniforms_of(seeds: I64, steps: I64, count: int) -> F64:
+    """`uniforms` of many at once: [n] and [n] to [n, count]. Philox 4x64-10 (Salmon et al. 2011), as numpy's generator runs it."""
+    blocks = -(-count // 4)
+    counter = np.zeros((4, blocks, len(seeds)), np.uint64)
+    counter[0] = np.arange(1, blocks + 1, dtype=np.uint64)[:, None]  # numpy counts before it draws
+    counter[3] = steps.astype(np.uint64)
+    key = np.stack((seeds.astype(np.uint64), np.zeros(len(seeds), np.uint64)))
+    for _ in range(10):
+        high, low = _multiply(counter[[0, 2]], _PHILOX_MULTIPLIERS[:, None, None])
+        counter = np.stack((high[1] ^ counter[1] ^ key[0], low[1], high[0] ^ counter[3] ^ key[1], low[0]))
+        key += _PHILOX_WEYL[:, None]
+    numbers = (counter >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return numbers.transpose(2, 1, 0).reshape(len(seeds), -1)[:, :count]
+
+
+_PHILOX_MULTIPLIERS = np.array([0xD2E7470EE14C6C93, 0xCA5A826395121157], np.uint64)
+_PHILOX_WEYL = np.array([0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B], np.uint64)
+
+
+def _multiply(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The upper and the lower 64 bits of products."""
+    half, mask = np.uint64(32), np.uint64(0xFFFFFFFF)
+    a_high, a_low, b_high, b_low = a >> half, a & mask, b >> half, b & mask
+    middle = a_high * b_low + (a_low * b_low >> half)
+    other = a_low * b_high + (middle & mask)
+    return a_high * b_high + (middle >> half) + (other >> half), a * b
 
 
 def pick(chances: F64, draws: F64) -> I64:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.base import F32, I64, Backend, StepCall
+from engine.backends.base import I64, Backend, DrawCall, StepCall
 from engine.generate import pattern_of
 from engine.keys import Keys, allowed_in, signature_of
-from engine.sampling import sample
+from engine.sampling import draw_all
 from engine.spec import ModelSpec, StreamPolicy
 
 
@@ -78,28 +78,32 @@ class Segments:
 
     def advance(self, condition: Any, frames: int) -> None:
         """Read the newest column, sample the next one, hand over when the leading segment is full."""
-        self.hear(self.ask(condition, frames).on(self.backend))
+        self.hear(draw_all(self.backend, [self.ask(condition, frames)])[0])
 
-    def ask(self, condition: Any, frames: int) -> StepCall[Any, Any]:
-        """To read the newest column in every segment, in the order of their slots; `hear` goes on with the answer."""
+    def ask(self, condition: Any, frames: int, steps: int = 1) -> DrawCall[Any, Any]:
+        """To read the newest column in every segment, in the order of their slots, and draw what follows; `hear` goes on with
+        the answer. It may ask for fewer than `steps`: none of them begins or ends a segment but the first and the last one."""
         newest = self.known - 1
-        if self.following is None and newest - self.leading.origin >= self.length - self.context:
+        begins = self.leading.origin + self.length - self.context - newest
+        if self.following is None and begins <= 0:
             self.following = Segment(1 - self.leading.slot, newest, self.leading.ordinal + 1)
+        ends = self.leading.origin + self.length - newest
         active = self._active
         position = np.array([newest - s.origin for s in active])
         tokens = np.stack([self.pattern.begin(self.columns[-1], int(p)) for p in position])[:, None]
-        return StepCall(self.caches, active[0].slot, condition, frames, tokens, position)
+        call = StepCall(self.caches, active[0].slot, condition, frames, tokens, position)
+        most = min(steps, ends, begins if self.following is None else ends)
+        return DrawCall(call, active.index(self.leading), self.policy, newest + 1, self._allowed, most)
 
     @property
     def _active(self) -> list[Segment]:
         """In the order of their slots."""
         return sorted((s for s in (self.leading, self.following) if s), key=lambda s: s.slot)
 
-    def hear(self, logits: F32) -> None:
-        """Sample the next column from the leading segment's logits, of [G, R, K, card]; hand over when it is full."""
-        newest, mine = self.known - 1, logits[self._active.index(self.leading)]
-        self.columns.append(sample(mine, self.policy, newest + 1, self._allowed))
-        if newest + 1 - self.leading.origin == self.length:
+    def hear(self, columns: I64) -> None:
+        """The columns [n, K] that were drawn; when the leading segment is full, the following one takes over."""
+        self.columns.extend(columns)
+        if self.known - 1 - self.leading.origin == self.length:
             self._hand_over()
 
     def _hand_over(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from engine import codec
-from engine.backends.base import F32, Backend, StepCall
+from engine.backends.base import F32, I64, Backend, DrawCall
 from engine.errors import PackageError
 from engine.frames import Frame
 from engine.keys import Keys
+from engine.sampling import draw_all
 from engine.segments import Segments
 from engine.sight import Sight
 from engine.spec import StreamPolicy
@@ -70,6 +72,7 @@ class ScoreStream:
         self._conditions: deque[tuple[int, int, int]] = (
             deque()
         )  # (newest frame, segment, seed) of each unplayed step; bound: MAX_UNTAKEN_STEPS, then ValueError
+        self._about = (0, 0, 0)  # what the step that is asked for is conditioned on
         self._closed = False
 
     @property
@@ -104,10 +107,11 @@ class ScoreStream:
 
     def advance(self) -> None:
         """Take one decoder step, 20 ms of music. Raises ValueError before the first frame, and when nobody takes audio."""
-        self.hear(self.ask().on(self.backend))
+        self.hear(draw_all(self.backend, [self.ask()])[0])
 
-    def ask(self) -> StepCall[Any, Any]:
-        """The first half of `advance`, `hear` being the second: what to ask the backend, alone or with other streams."""
+    def ask(self, steps: int = 1) -> DrawCall[Any, Any]:
+        """The first half of `advance`, `hear` being the second: what to ask the backend, alone or with other streams. steps: at
+        most so many, of which none but the first looks at anything."""
         if self._closed:
             raise ValueError("the stream is closed; nothing plays after its end")
         if len(self._conditions) >= MAX_UNTAKEN_STEPS:
@@ -115,13 +119,13 @@ class ScoreStream:
         self.sight.look(self.now)
         if not self.sight.frames:
             raise ValueError("a stream needs a frame before it can play; push one first")
-        about = (self.sight.newest_step, self.segments.leading.ordinal, self.policy.seed)
-        self._conditions.append(about)
-        return self.segments.ask(self.sight.condition, self.sight.frames)
+        self._about = (self.sight.newest_step, self.segments.leading.ordinal, self.policy.seed)
+        return self.segments.ask(self.sight.condition, self.sight.frames, steps)
 
-    def hear(self, logits: F32) -> None:
-        """What the backend answered, [G, R, K, card]."""
-        self.segments.hear(logits)
+    def hear(self, columns: I64) -> None:
+        """What was drawn, [n, K]."""
+        self._conditions.extend(repeat(self._about, len(columns)))
+        self.segments.hear(columns)
 
     def take(self) -> AudioChunk | None:
         """The next chunk, as soon as the frames that the codec looks ahead are known."""

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.codec import CodecGraphs
-from engine.spec import ModelSpec
+from engine.spec import ModelSpec, StreamPolicy
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -44,6 +44,33 @@ class StepCall(Generic[Caches, Condition]):
         return backend.step(
             self.caches, self.segment, self.condition, self.frames, self.tokens, self.position
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DrawCall(Generic[Caches, Condition]):
+    """A step, and how the column that follows is drawn from it: one after another, `steps` times, each reading the last one."""
+
+    step: StepCall[Caches, Condition]
+    leading: int
+    """Which of the segments that read is sampled."""
+    policy: StreamPolicy
+    column: int
+    """The stream's column that is drawn first: it keys the draws."""
+    allowed: NDArray[np.bool_] | None = None
+    """[K, card]: tokens that may be drawn; None: all."""
+    steps: int = 1
+
+
+@runtime_checkable
+class DrawsItself(Protocol):
+    """A backend that draws where its logits are, and so can take several steps before anybody else has to know."""
+
+    most_steps: int
+    """Of one call."""
+
+    def draw_all(self, calls: Sequence[DrawCall[Any, Any]]) -> list[I64]:
+        """Columns [n, K] for each of several streams, n being the fewest steps that one of them asks for."""
+        ...
 
 
 class Backend(CodecGraphs, Protocol[Caches, Condition]):
