@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.models import Case, condition_numbers, decoder_bytes, self_numbers
+from benchmarks.models import decoder_bytes
+from cuestream.cases import Case, condition_numbers, self_numbers
 from engine.model.decoder import Decoder, Linear
 from engine.model.vidmuse import VidMuse
 from engine.spec import ModelSpec

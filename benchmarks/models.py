@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -85,47 +84,6 @@ def _is_fresh(folder: Path) -> bool:
 
 def spec_of(size: str) -> ModelSpec:
     return tiny_spec() if size == "tiny" else published_spec(size)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """What a decoder step has to deal with."""
-
-    guided: bool
-    length: int
-    """Columns in the self-attention caches."""
-    frames: int
-    """Frames in the condition."""
-    segments: int
-
-    @property
-    def rows(self) -> int:
-        return self.segments * (2 if self.guided else 1)
-
-    def __str__(self) -> str:
-        """Guidance, then columns / frames / segments."""
-        return f"{'guided' if self.guided else 'plain'} {self.length}/{self.frames}/{self.segments}"
-
-    def facts(self) -> dict[str, int | bool]:
-        return {
-            "guidance": self.guided,
-            "length": self.length,
-            "frames": self.frames,
-            "segments": self.segments,
-        }
-
-
-def cache_numbers(spec: ModelSpec, case: Case, condition_rows: int = 1) -> int:
-    """Numbers in the caches that a step reads; the condition is held once, or `condition_rows` times."""
-    return self_numbers(spec, case) + condition_rows * condition_numbers(spec, case)
-
-
-def self_numbers(spec: ModelSpec, case: Case) -> int:
-    return 2 * spec.decoder.layers * spec.decoder.width * case.rows * case.length
-
-
-def condition_numbers(spec: ModelSpec, case: Case) -> int:
-    return 2 * spec.decoder.layers * spec.decoder.width * case.frames * spec.vision.tokens
 
 
 def decoder_bytes(decoder: Decoder, guided: bool) -> int:

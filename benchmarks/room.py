@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.models import Case, add_model_options, model_folder
+from benchmarks.models import add_model_options, model_folder
 from benchmarks.step import engine_steps
 from cuestream import measuring
 from cuestream.bench import STEP, bench
+from cuestream.cases import Case
 from engine.backends.onnxruntime import OnnxBackend
 from engine.library import recommended
 from engine.segments import context_steps

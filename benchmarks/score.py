@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from transformers import EncodecConfig, EncodecModel
 
 from benchmarks import report
-from benchmarks.models import Case, add_model_options, model_folder
-from benchmarks.musicgen import Musicgen
+from benchmarks.models import add_model_options, model_folder
 from benchmarks.step import OursOnOnnx, Theirs, engine_steps, measure
 from cuestream import measuring
+from cuestream.cases import Case
+from cuestream.musicgen import Musicgen
 from engine import codec
 from engine.backends.base import Backend
 from engine.library import recommended

@@ -18,7 +18,7 @@ from engine.backends.base import I64, DrawCall
 from engine.errors import NoRoom
 from engine.player import Stream
 from engine.sampling import draw_all
-from engine.stream import ScoreStream
+from engine.stream import AudioChunk, ScoreStream
 
 STEP_S = 0.02
 """What a tick may take when every stream is due in it: a step is 20 ms of music."""
@@ -191,3 +191,7 @@ class StepTimes:
 
 def _numbers() -> Iterable[int]:
     return range(1, 1000)
+
+
+def take_all(streams: Sequence[ScoreStream]) -> list[AudioChunk | None]:
+    return [stream.take() for stream in streams]

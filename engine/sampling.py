@@ -89,7 +89,7 @@ def uniforms(seed: int, step: int, count: int) -> F64:
 
 
 def uniforms_of(seeds: I64, steps: I64, count: int) -> F64:
-    """`uniforms` of many at once: [n] and [n] to [n, count]. Philox 4x64-10 (Salmon et al. 2011), as numpy's generator runs it."""
+    """`uniforms` of many at once: [n] and [n] to [n, count]. Philox 4x64-10 (Salmon et al. 2011), as numpy runs it."""
     blocks = -(-count // 4)
     counter = np.zeros((4, blocks, len(seeds)), np.uint64)
     counter[0] = np.arange(1, blocks + 1, dtype=np.uint64)[:, None]  # numpy counts before it draws

@@ -22,7 +22,6 @@ import torch
 
 import cuestream
 from engine.backends.manifest import FORMAT, MANIFEST_FILE, SPEC_FILE
-from engine.model.decoder import Linear
 from engine.model.vidmuse import VidMuse
 from export.calibrate import Calibration, calibrate
 from export.checkpoint import WEIGHTS_FILE as PACKAGE_FILE
@@ -104,15 +103,9 @@ def _quantise(name: str, traced: ir.Model, matrices: Mapping[str, Rounded]) -> Q
 
 
 def in_precision(model: VidMuse, precision: Precision) -> VidMuse:
-    """fp16 halves matrices and caches; the residual stream, norms, embeddings, softmax and the codec stay fp32. Fewer bits
-    are made of fp32, graph by graph."""
+    """fp16 halves matrices and caches (`VidMuse.narrow`). Fewer bits are made of fp32, graph by graph."""
     if precision == "fp16":
-        for half in (model.vision.clip, model.short_branch, model.long_branch, model.fusion):
-            half.half()
-        for module in model.decoder.modules():
-            if isinstance(module, Linear):
-                module.half()
-        model.settle_null()
+        model.narrow(torch.float16)
     return model
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.model.codec import CodecDecoder
-from engine.model.decoder import Decoder
+from engine.model.decoder import Decoder, Linear
 from engine.model.long_short import FrameBranch, Fusion
 from engine.model.oscillator import OscillatorCodec
 from engine.model.vision import VisionTower
@@ -34,11 +34,20 @@ class VidMuse(nn.Module):
         tokens: Tensor = self.fusion(looked, recalled)[1]
         return tokens
 
+    def narrow(self, dtype: torch.dtype) -> None:
+        """Matrices and caches in fewer bits; the residual stream, norms, embeddings, softmax and the codec stay float32."""
+        for half in (self.vision.clip, self.short_branch, self.long_branch, self.fusion):
+            half.to(dtype)
+        for module in self.decoder.modules():
+            if isinstance(module, Linear):
+                module.to(dtype)
+        self.settle_null()
+
     @torch.no_grad()
     def settle_null(self) -> None:
         """Compute what the weights alone decide, once they are in: the null condition, a black frame among black frames."""
         side, planes = self.spec.vision.image_size, self.spec.vision.planes
-        black = torch.zeros(1, side, side, planes, dtype=torch.uint8)
+        black = torch.zeros(1, side, side, planes, dtype=torch.uint8, device=self.decoder.positions.device)
         self.decoder.set_null(self.condition(black, black))
 
 

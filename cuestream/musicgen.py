@@ -15,7 +15,7 @@ import torch
 from transformers import MusicgenDecoderConfig, MusicgenForCausalLM
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache, StaticCache
 
-from benchmarks.models import Case, cache_numbers
+from cuestream.cases import Case, cache_numbers
 from engine.spec import ModelSpec
 
 MAX_POSITIONS = 2048

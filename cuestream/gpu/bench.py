@@ -1,0 +1,218 @@
+"""The whole measurement of one device: steps by number of streams, one stream alone, paced streams, and a peer.
+
+    cuestream bench gpu --size small --size medium --json gpu.json
+
+Weights are random unless a package is named: what they say changes no time.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cuestream.gpu.device import Device, describe
+from cuestream.gpu.peers import PeerRow, peer_rows
+from cuestream.gpu.steps import Alone, StepRow, alone, step_rows
+from cuestream.gpu.streams import StreamsRow, paced
+from engine.backends.lockstep import Kept, LockstepBackend
+from engine.model.vidmuse import VidMuse
+from engine.spec import ModelSpec
+from export.checkpoint import load_model, load_package
+from export.random_model import spec_of
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+RANDOM = ("nano", "tiny", "small", "medium")
+"""Sizes of random weights; every other name is a package's."""
+
+
+@dataclass(slots=True)
+class Report:
+    """Of one model in one setting."""
+
+    model: str
+    setting: str
+    steps: list[StepRow] = field(default_factory=list)
+    alone: Alone | None = None
+    streams: list[StreamsRow] = field(default_factory=list)
+    peers: list[PeerRow] = field(default_factory=list)
+    times_peer: float | None = None
+    """Our step beside the quickest of the peer's ways."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    size: str
+    dtype: str = "fp16"
+    bits: int = 16
+    kept: Kept = "half"
+
+    def __str__(self) -> str:
+        return f"{self.size} {self.dtype}, {self.bits}-bit weights, caches {self.kept}"
+
+
+def random_model(spec: ModelSpec, device: str) -> VidMuse:
+    """Weights of PyTorch's own initialisation, drawn on the device: every tensor by itself."""
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = VidMuse(spec)
+    model.to(device).eval()
+    model.settle_null()
+    return model
+
+
+def model_of(size: str, device: str) -> VidMuse:
+    """A package's folder, a model that ships, or random weights of a published size."""
+    if size in RANDOM:
+        return random_model(spec_of(size), device)
+    from engine.library import find_model
+
+    return load_model(load_package(str(find_model(size))))
+
+
+def measure(
+    setting: Setting,
+    device: str,
+    counts: Sequence[int],
+    listeners: Sequence[int],
+    seconds: float,
+    steps: int,
+    copy_gb_s: float,
+    peer: bool,
+) -> Report:
+    """Everything about one setting."""
+    report = Report(setting.size, str(setting))
+    began = time.perf_counter()
+
+    def say(what: str) -> None:
+        print(f"  {time.perf_counter() - began:6.1f} s  {what}", flush=True)
+
+    model = model_of(setting.size, device)
+    places = max(1, *counts, *listeners)
+    backend = LockstepBackend(model, device, DTYPES[setting.dtype], setting.bits, setting.kept, places)
+    say(f"{setting}: the model is there")
+    if counts:
+        for row in step_rows(backend, counts, copy_gb_s):
+            report.steps.append(row)
+            say(
+                f"{row.streams} streams: {row.ms:.3f} ms a step, {row.gb_s:.0f} GB/s, {row.of_copy:.0%} of a copy"
+            )
+        _forget(backend)
+    if steps:
+        report.alone = alone(backend, steps, copy_gb_s)
+        say(f"alone: {report.alone}")
+        _forget(backend)
+    for count in listeners:
+        row = paced(backend, count, seconds)
+        report.streams.append(row)
+        say(f"{row}")
+        if row.c100 < 0.5:
+            break
+    if peer:
+        spec, dtype = backend.spec, DTYPES[setting.dtype]
+        del backend, model
+        torch.cuda.empty_cache()
+        for peer_row in peer_rows(spec, torch.device(device), dtype):
+            report.peers.append(peer_row)
+            say(f"{peer_row}")
+        found = [row.p50_ms for row in report.peers if not row.failed]
+        if found and report.alone:
+            report.times_peer = min(found) / report.alone.step_p50_ms
+    return report
+
+
+def _forget(backend: LockstepBackend) -> None:
+    """Give back the caches of a measurement."""
+    backend.forget()
+    if backend.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def tables(reports: Sequence[Report]) -> Iterator[Table]:
+    kinds: tuple[tuple[str, Any], ...] = (
+        ("Steps of streams that share them", lambda r: r.steps),
+        ("One stream alone", lambda r: [r.alone] if r.alone else []),
+        ("Paced streams", lambda r: r.streams),
+        ("transformers MusicGen", lambda r: r.peers),
+    )
+    for title, rows in kinds:
+        for report in reports:
+            if found := rows(report):
+                yield _table(f"{title}: {report.setting}", found)
+
+
+def _table(title: str, rows: Sequence[Any]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in asdict(rows[0]):
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in asdict(row).values()))
+    return table
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def as_json(device: Device, reports: Sequence[Report], about: dict[str, str]) -> str:
+    return json.dumps({"device": asdict(device), **about, "reports": [asdict(r) for r in reports]}, indent=1)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",") if part]
+
+
+def run(
+    size: Annotated[
+        list[str],
+        typer.Option(help=f"{', '.join(RANDOM)}: random weights; else a model that ships or a package"),
+    ] = ["small", "medium"],  # noqa: B006  # typer reads it as the default
+    dtype: Annotated[str, typer.Option(help="fp16, bf16 or fp32")] = "fp16",
+    bits: Annotated[
+        str, typer.Option(help="of the decoder's weights: 16, 8 or 4, or several of them")
+    ] = "16",
+    kept: Annotated[str, typer.Option(help="caches: half, int8 or fp8")] = "int8",
+    counts: Annotated[str, typer.Option(help="numbers of streams whose steps are timed")] = "1,8,32,64",
+    listeners: Annotated[str, typer.Option(help="numbers of paced streams, tried in this order")] = "64",
+    seconds: Annotated[float, typer.Option(help="of each paced run")] = 20.0,
+    steps: Annotated[
+        int, typer.Option(help="of the stream that plays alone; 3200 cross two hand-overs")
+    ] = 3200,
+    peer: Annotated[bool, typer.Option(help="time transformers MusicGen too")] = True,
+    device: Annotated[str, typer.Option()] = "cuda",
+    json_path: Annotated[Path | None, typer.Option("--json", help="write everything there")] = None,
+    commit: Annotated[str, typer.Option(help="is written beside the figures")] = "unknown",
+) -> None:
+    """Measure a GPU: steps by number of streams, one stream alone, streams in real time, and transformers MusicGen."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        typer.echo(
+            "no CUDA device is here, or this PyTorch was built without CUDA; --device cpu tries the way only"
+        )
+        raise typer.Exit(2)
+    about = describe(torch.device(device))
+    typer.echo(f"{about}")
+    reports = []
+    for name in size:
+        for width in _numbers(bits):
+            setting = Setting(name, dtype, width, cast(Kept, kept))
+            first = width == _numbers(bits)[0]
+            given = (_numbers(listeners), seconds, steps, about.copy_gb_s, peer and first)
+            reports.append(measure(setting, device, _numbers(counts), *given))
+            if json_path:
+                json_path.write_text(
+                    as_json(about, reports, {"commit": commit, "date": time.strftime("%Y-%m-%d")})
+                )
+    for table in tables(reports):
+        Console(width=220).print(table)
+
+
+if __name__ == "__main__":
+    typer.run(run)

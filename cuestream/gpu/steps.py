@@ -1,0 +1,201 @@
+"""Decoder steps on a device: how long they take by how many streams share one, and what share of the bandwidth that is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engine.backends.base import DrawCall, StepCall
+from engine.backends.lockstep import SEGMENTS, Caches, Condition, LockstepBackend
+from engine.spec import StreamPolicy
+from engine.stream import ScoreStream
+from export.imagined import picture
+from kernels.store import Store
+
+FRAMES = 20
+"""Of a window of 10 s."""
+REPEATS = 20
+WARM_UP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """Of one number of streams, each with two segments under guidance, in the middle of what they hold in the long run."""
+
+    streams: int
+    ms: float
+    """A step, when ten are taken in a call; the host's part is in it."""
+    single_ms: float
+    """A step, when each is a call."""
+    gb_a_step: float
+    gb_s: float
+    of_copy: float
+    """Share of what the device copies in a second."""
+    mb_a_stream: float
+    """Caches and condition."""
+
+
+def step_rows(backend: LockstepBackend, counts: Sequence[int], copy_gb_s: float) -> Iterator[StepRow]:
+    """One for each number of streams. The caches hold noise."""
+    streams = list[tuple[Caches, Condition]]()
+    for count in sorted(counts):
+        while len(streams) < count:
+            streams.append(_stream(backend))
+        if len(streams) == count == min(counts):
+            _fill(streams[0])
+        calls = [_call(backend, *stream, lane) for lane, stream in enumerate(streams)]
+        many = _seconds(backend, calls, backend.most_steps) / backend.most_steps
+        alone = _seconds(backend, calls, 1)
+        read = backend.weight_bytes + sum(bytes_read(backend, call.step) for call in calls)
+        caches, condition = streams[0]
+        yield StepRow(
+            count,
+            ms=many * 1e3,
+            single_ms=alone * 1e3,
+            gb_a_step=read / 1e9,
+            gb_s=read / many / 1e9,
+            of_copy=read / many / 1e9 / copy_gb_s,
+            mb_a_stream=(caches.pool.nbytes + condition.pool.nbytes) / 1e6,
+        )
+
+
+def _stream(backend: LockstepBackend) -> tuple[Caches, Condition]:
+    return backend.new_caches(SEGMENTS, True, backend.spec.trained_steps), backend.new_condition(FRAMES)
+
+
+def _fill(stream: tuple[Caches, Condition]) -> None:
+    """Noise into the pools of this stream, for all that share them."""
+    for pool in (stream[0].pool, stream[1].pool):
+        for store in (pool.keys, pool.values):
+            noise(store)
+
+
+def noise(store: Store) -> None:
+    """Vectors of about unit length in each number."""
+    for place in store.values:  # place by place: a whole pool in float32 would not fit beside itself
+        if store.scales is None:
+            place.normal_()
+        elif place.dtype == torch.int8:
+            place.random_(-127, 128)
+        else:
+            place.copy_(torch.randn(place.shape, device=place.device) * 100)
+    if store.scales is not None:
+        store.scales.fill_(1 / 64)
+
+
+def _call(
+    backend: LockstepBackend, caches: Caches, condition: Condition, lane: int
+) -> DrawCall[Caches, Condition]:
+    """Leading segments between half and whole, evenly spread; the following one is half a segment behind."""
+    length = backend.spec.trained_steps
+    half = length // 2
+    position = half + (lane * 619) % (length - half - backend.most_steps)
+    tokens = np.random.default_rng(lane).integers(
+        0, backend.spec.decoder.card, (SEGMENTS, 1, backend.spec.decoder.codebooks)
+    )
+    step = StepCall(caches, 0, condition, FRAMES, tokens, np.array([position, position - half]))
+    return DrawCall(step, 0, StreamPolicy(seed=lane), position, None, backend.most_steps)
+
+
+def bytes_read(backend: LockstepBackend, call: StepCall[Caches, Condition]) -> int:
+    """Of caches and condition, each number once."""
+    spec = backend.spec.decoder
+    vectors = (int(call.position.sum()) + len(call.position)) * call.caches.rows
+    vectors += call.frames * backend.spec.vision.tokens
+    keys = call.caches.pool.keys
+    each = spec.head_dim * keys.values.element_size() + (2 if keys.scales is not None else 0)
+    return 2 * spec.layers * spec.heads * vectors * each
+
+
+def _seconds(backend: LockstepBackend, calls: list[DrawCall[Caches, Condition]], steps: int) -> float:
+    """The median of some calls."""
+    calls = [DrawCall(c.step, c.leading, c.policy, c.column, c.allowed, steps) for c in calls]
+    took = []
+    for _ in range(WARM_UP + REPEATS):
+        began = time.perf_counter()
+        backend.draw_all(calls)
+        took.append(time.perf_counter() - began)
+    return float(np.median(took[WARM_UP:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """One stream with guidance that plays as fast as it can, across hand-overs."""
+
+    music_s: float
+    step_p50_ms: float
+    step_p99_ms: float
+    p99_over_p50: float
+    decoder_x_real_time: float
+    """Steps of 20 ms over their median."""
+    whole_x_real_time: float
+    """Seconds of music for a second of everything: frames, steps, codec, Python."""
+    first_audio_ms: float
+    """From a picture to a stream that was just opened, to the first chunk: median of some."""
+    hand_overs: int
+    of_copy: float
+    """Bandwidth that the median step uses, over what the device copies, at the mean of what is held."""
+
+
+def alone(backend: LockstepBackend, steps: int, copy_gb_s: float, seed: int = 0) -> Alone:
+    """The whole live stream: a picture ten times a second, steps in calls as a server takes them."""
+    pictures = [
+        picture(backend.spec.vision.image_size, 5 * i, backend.spec.code_rate, seed) for i in range(64)
+    ]
+    first = [_first_audio(backend, pictures[i]) for i in range(6)]
+    took = list[float]()
+    stream = ScoreStream(backend, StreamPolicy(seed=seed))
+    read = 0.0
+    for step in range(steps):
+        if step % 5 == 0:
+            stream.push(pictures[step // 5 % len(pictures)])
+        call = stream.ask()
+        began = time.perf_counter()
+        stream.hear(backend.draw_all([call])[0])
+        took.append(time.perf_counter() - began)
+        read += backend.weight_bytes + bytes_read(backend, call.step)
+        stream.take()
+    ordinals = stream.segments.leading.ordinal
+    p50, p99 = np.percentile(np.array(took[WARM_UP:]) * 1e3, (50, 99))
+    whole_s, music_s = _whole(backend, pictures, steps)
+    return Alone(
+        music_s,
+        float(p50),
+        float(p99),
+        float(p99 / p50),
+        20 / float(p50),
+        music_s / whole_s,
+        float(np.median(first[1:])) * 1e3,
+        ordinals,
+        read / steps / (p50 / 1e3) / 1e9 / copy_gb_s,
+    )
+
+
+def _first_audio(backend: LockstepBackend, pixels: np.ndarray) -> float:
+    began = time.perf_counter()
+    stream = ScoreStream(backend, StreamPolicy())
+    stream.push(pixels)
+    while stream.take() is None:
+        stream.hear(backend.draw_all([stream.ask(backend.most_steps)])[0])
+    return time.perf_counter() - began
+
+
+def _whole(backend: LockstepBackend, pictures: list[np.ndarray], steps: int) -> tuple[float, float]:
+    """Seconds that so many steps take with everything, and the music's seconds."""
+    stream = ScoreStream(backend, StreamPolicy(seed=1))
+    began = 0.0
+    while stream.now < steps:
+        if stream.now >= 50 and not began:
+            began, first = time.perf_counter(), stream.now
+        stream.push(pictures[stream.now // 5 % len(pictures)])
+        taken = 0
+        while taken < 5:
+            columns = backend.draw_all([stream.ask(5 - taken)])[0]
+            stream.hear(columns)
+            taken += len(columns)
+        stream.take()
+    return time.perf_counter() - began, (stream.now - first) / backend.spec.code_rate

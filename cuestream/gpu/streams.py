@@ -1,0 +1,192 @@
+"""Many live streams on one device, paced by the clock: who would hear a gap, and how old the picture in the sound is.
+
+Each listener shows pictures and plays chunks as they come; the engine runs at most `LEAD_S` ahead of what is heard, as a server
+does. Listeners begin one after another. Continuity as in the field: C100 is the share of streams whose worst buffer deficit is at
+most 100 ms; a listener who began to play with its first chunk needs chunk n before n chunks have been played.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from cuestream.gpu.device import power_w
+from engine.backends.lockstep import LockstepBackend
+from engine.batcher import Batcher, take_all
+from engine.spec import StreamPolicy
+from engine.stream import ScoreStream
+from export.imagined import picture
+
+CHUNK_STEPS = 5
+LEAD_S = 0.2
+PICTURES_S = 0.2
+"""Between two pictures of a listener."""
+SCENES = 8
+"""Films that listeners watch, each from another moment on."""
+DEFICITS_MS = (50, 100, 200)
+SETTLING_S = 3.0
+"""Of the paced time, left out of the ages; deficits count from the first chunk on."""
+
+
+@dataclass(slots=True)
+class Listener:
+    stream: ScoreStream
+    offset: int
+    began_s: float
+    shown_s: float = 0.0
+    first_s: float | None = None
+    asked_s: float = 0.0
+    deficit_s: float = 0.0
+    """How much later than needed the latest chunk came; below 0 it was in time."""
+    chunks: int = 0
+    steps: dict[int, float] = field(default_factory=dict)
+    """When the picture of a step was shown; bound by how long the run is."""
+    ages_s: list[float] = field(default_factory=list)
+    answers_s: list[float] = field(default_factory=list)
+    answered: int = -1
+
+    def lead_s(self, now_s: float) -> float:
+        """Sound that came and was not heard yet."""
+        if self.first_s is None:
+            return 0.0
+        return self.chunks * CHUNK_STEPS / 50 - (now_s - self.first_s)
+
+    def due(self, now_s: float) -> int:
+        return CHUNK_STEPS if self.lead_s(now_s) < LEAD_S else 0
+
+    def hear(self, now_s: float, newest_step: int) -> None:
+        if self.first_s is None:
+            self.first_s = now_s
+        due_s = self.first_s + self.chunks * CHUNK_STEPS / 50
+        self.deficit_s = max(self.deficit_s, now_s - due_s)
+        shown_s = self.steps[newest_step]
+        self.ages_s.append(max(now_s, due_s) - shown_s)
+        if newest_step > self.answered:
+            self.answered = newest_step
+            self.answers_s.append(now_s - shown_s)
+        self.chunks += 1
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsRow:
+    """A paced run. busy: share of the time that the engine worked. ages and answers: milliseconds, over all chunks."""
+
+    streams: int
+    seconds: float
+    c50: float
+    c100: float
+    c200: float
+    worst_ms: float
+    busy: float
+    shown: float
+    """Share of that in which pictures were compared and put into mailboxes; then that of encoding and steps, and of the codec."""
+    stepping: float
+    codec: float
+    answer_p50_ms: float
+    answer_p95_ms: float
+    age_p50_ms: float
+    age_p95_ms: float
+    first_p50_ms: float
+    first_p95_ms: float
+    power_w: float | None = None
+
+
+def paced(backend: LockstepBackend, count: int, seconds: float, joining_s: float = 2.0) -> StreamsRow:
+    """So many listeners for so long."""
+    films = [_film(backend, seed) for seed in range(SCENES)]
+    batcher = Batcher[int](time.perf_counter)
+    listeners = dict[int, Listener]()
+    began_s = now_s = time.perf_counter()
+    busy_s, spent = 0.0, np.zeros(3)
+    while now_s < began_s + joining_s + seconds:
+        while len(listeners) < count and now_s >= began_s + joining_s * len(listeners) / count:
+            _join(backend, batcher, listeners, now_s)
+        moments = [time.perf_counter()]
+        _show(listeners, films, now_s)
+        moments.append(time.perf_counter())
+        ticked = batcher.tick(partial(_due, listeners, now_s))
+        for error in ticked.failed.values():
+            raise error
+        moments.append(time.perf_counter())
+        if ticked.advanced:
+            _take([listeners[key] for key in ticked.advanced])
+            moments.append(time.perf_counter())
+            busy_s += moments[-1] - moments[0]
+            spent += np.diff(moments)
+        else:
+            time.sleep(0.001)
+        now_s = time.perf_counter()
+    power = power_w() if backend.device.type == "cuda" else None  # it is a mean over the last second
+    return _row(list(listeners.values()), seconds + joining_s, busy_s, spent, power)
+
+
+def _film(backend: LockstepBackend, seed: int) -> list[np.ndarray]:
+    """Pictures of ten seconds."""
+    side, rate = backend.spec.vision.image_size, backend.spec.code_rate
+    return [picture(side, round(i * PICTURES_S * rate), rate, seed) for i in range(round(10 / PICTURES_S))]
+
+
+def _join(
+    backend: LockstepBackend, batcher: Batcher[int], listeners: dict[int, Listener], now_s: float
+) -> None:
+    key = len(listeners)
+    listeners[key] = Listener(ScoreStream(backend, StreamPolicy(seed=key)), key * 7, now_s)
+    batcher.join(key, listeners[key].stream)
+
+
+def _show(listeners: dict[int, Listener], films: Sequence[list[np.ndarray]], now_s: float) -> None:
+    for key, listener in listeners.items():
+        if now_s < listener.shown_s + PICTURES_S:
+            continue
+        listener.shown_s = now_s
+        film, stream = films[key % len(films)], listener.stream
+        stream.push(film[(listener.offset + len(listener.steps)) % len(film)])
+        listener.steps[stream.now] = now_s
+
+
+def _due(listeners: dict[int, Listener], now_s: float, key: int) -> int:
+    return listeners[key].due(now_s)
+
+
+def _take(listeners: Sequence[Listener]) -> None:
+    chunks = take_all([listener.stream for listener in listeners])
+    now_s = time.perf_counter()
+    for listener, chunk in zip(listeners, chunks, strict=True):
+        if chunk is not None:
+            listener.hear(now_s, chunk.newest_step)
+
+
+def _row(
+    listeners: Sequence[Listener], seconds: float, busy_s: float, spent: np.ndarray, power: float | None
+) -> StreamsRow:
+    worst = np.array([listener.deficit_s for listener in listeners]) * 1e3
+    ages = np.concatenate([listener.ages_s[len(listener.ages_s) // 5 :] for listener in listeners]) * 1e3
+    answers = np.concatenate([listener.answers_s[1:] for listener in listeners]) * 1e3
+    first = np.array([(listener.first_s or np.inf) - listener.began_s for listener in listeners]) * 1e3
+    shown, step, decoding = spent / max(busy_s, 1e-9)
+    return StreamsRow(
+        len(listeners),
+        seconds,
+        *(float((worst <= limit).mean()) for limit in DEFICITS_MS),
+        worst_ms=float(worst.max()),
+        busy=busy_s / seconds,
+        shown=float(shown),
+        stepping=float(step),
+        codec=float(decoding),
+        answer_p50_ms=_percentile(answers, 50),
+        answer_p95_ms=_percentile(answers, 95),
+        age_p50_ms=_percentile(ages, 50),
+        age_p95_ms=_percentile(ages, 95),
+        first_p50_ms=_percentile(first, 50),
+        first_p95_ms=_percentile(first, 95),
+        power_w=power,
+    )
+
+
+def _percentile(values: np.ndarray, percent: float) -> float:
+    """Not a number where nothing came."""
+    return float(np.percentile(values, percent)) if len(values) else float("nan")

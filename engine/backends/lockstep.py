@@ -1,0 +1,625 @@
+"""The model on one GPU for many streams in lock step: PyTorch, Triton kernels, and one CUDA graph for each number of streams.
+
+Caches and conditions are allocated once, a place for each stream; a lane of a batch is the stream that it names, so that any
+streams form a batch and nothing is moved. A step reads every weight once for all lanes. Columns are drawn on the device and read
+back by the next step, so that several steps need the host only once. Without CUDA the same steps run without graphs.
+
+Letters, beside those of `engine.backends.base`: B lanes, S segments of a lane (2), N positions, C condition tokens.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.backends.base import F32, I64, DrawCall, StepCall
+from engine.backends.torch import TorchModel
+from engine.errors import NoRoom, PackageError
+from engine.model.decoder import DecoderLayer, empty_caches
+from engine.model.vidmuse import VidMuse
+from engine.sampling import uniforms_of
+from kernels.attention import cross_attention, self_attention, write_condition
+from kernels.linear import Weight, linear, quantise
+from kernels.sampling import draw
+from kernels.store import Store, quantised
+
+Array = NDArray[Any]
+Kept = Literal["half", "int8", "fp8"]
+
+SEGMENTS = 2
+"""S: the leading one and the following one."""
+PLACES = 8
+"""Streams that a device has room for, unless told otherwise."""
+MOST_STEPS = 10
+"""Steps of one call: 200 ms of music, which no frame from after its beginning can change."""
+BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
+"""Numbers of lanes that a graph is made for; fewer streams leave lanes empty."""
+RETRY_S = 5.0
+KEPT = {"int8": torch.int8, "fp8": torch.float8_e4m3fn}
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A layer's weights as a step reads them. norm_...: weight and bias [D]. null_keys, null_values: [H, P, d]."""
+
+    norm_self: tuple[Tensor, Tensor]
+    self_qkv: Weight
+    self_out: Weight
+    norm_cross: tuple[Tensor, Tensor]
+    cross_q: Weight
+    cross_out: Weight
+    norm_ffn: tuple[Tensor, Tensor]
+    ffn_in: Weight
+    ffn_out: Weight
+    null_keys: Tensor
+    null_values: Tensor
+
+    @classmethod
+    def of(cls, layer: DecoderLayer, bits: int) -> _Layer:
+        names = ("self_qkv", "self_out", "cross_q", "cross_out", "ffn_in", "ffn_out")
+        weights = {name: quantise(getattr(layer, name).weight.data, bits) for name in names}
+        norms = {name: _norm(getattr(layer, name)) for name in ("norm_self", "norm_cross", "norm_ffn")}
+        null_keys = layer.null_keys[0].transpose(1, 2).contiguous()
+        return cls(**norms, **weights, null_keys=null_keys, null_values=layer.null_values[0].contiguous())
+
+    @property
+    def nbytes(self) -> int:
+        """Read in each step."""
+        mats = (self.self_qkv, self.self_out, self.cross_q, self.cross_out, self.ffn_in, self.ffn_out)
+        return sum(w.nbytes for w in mats) + self.null_keys.nbytes + self.null_values.nbytes
+
+
+class _Pool:
+    """Keys and values of all layers, [L, places + 1, ...]; the last place is nobody's, for lanes that are empty."""
+
+    def __init__(self, layers: int, places: int, shape: tuple[int, ...], keep: _Keep) -> None:
+        """shape: of one place, the last axis being a vector."""
+        self.places, self.free = places, list(range(places))
+        self.keys, self.values = (keep.empty((layers, places + 1, *shape)) for _ in range(2))
+        self.layers = [(_at(self.keys, i), _at(self.values, i)) for i in range(layers)]
+
+    def take(self, owner: Any) -> None:
+        """The owner's place, which becomes free when the owner is gone."""
+        self.free.remove(owner.place)
+        weakref.finalize(owner, self.free.append, owner.place)
+
+    @property
+    def nbytes(self) -> int:
+        """Of one place."""
+        parts = (self.keys.values, self.values.values, self.keys.scales, self.values.scales)
+        return sum(part.nbytes for part in parts if part is not None) // (self.places + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Keep:
+    """How caches are held: as they are computed, or in eight bits with a scale for each vector."""
+
+    kind: torch.dtype
+    device: torch.device
+
+    def empty(self, shape: tuple[int, ...]) -> Store:
+        scaled = self.kind in KEPT.values()
+        values = torch.zeros(shape, dtype=self.kind, device=self.device)
+        return Store(
+            values, torch.zeros(shape[:-1], dtype=torch.float16, device=self.device) if scaled else None
+        )
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Condition:
+    """A place among conditions of one size, [H, C, d]. ages [F], and the frames' tokens [F, P, D], of a model with ages."""
+
+    pool: _Pool
+    place: int
+    frames: int
+    ages: Tensor
+    tokens: Tensor
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Caches:
+    """A place among self-attention caches, [S, R, H, N, d]."""
+
+    pool: _CachePool
+    place: int
+
+    @property
+    def rows(self) -> int:
+        return self.pool.rows
+
+
+class _CachePool(_Pool):
+    """allowed: bool [places + 1, K, card], the tokens that each stream may draw."""
+
+    def __init__(
+        self, layers: int, places: int, shape: tuple[int, ...], keep: _Keep, vocabulary: tuple[int, int]
+    ) -> None:
+        super().__init__(layers, places, shape, keep)
+        self.rows, self.positions = shape[1], shape[3]
+        self.allowed = torch.ones(places + 1, *vocabulary, dtype=torch.bool, device=keep.device)
+        self._written: list[Array | None] = [None] * places
+
+    def allow(self, place: int, allowed: Array | None) -> None:
+        if self._written[place] is allowed:
+            return
+        self._written[place] = allowed
+        if allowed is None:
+            self.allowed[place] = True
+        else:
+            self.allowed[place] = torch.from_numpy(allowed).to(self.allowed.device)
+
+
+class LockstepBackend(TorchModel):
+    """A loaded model (see `export.checkpoint.load_model`), which it takes over.
+
+    dtype: of weights and activations between them; the residual stream is float32. bits: of the decoder's weights, 16, 8 or 4.
+    kept: how caches and conditions are held. places: streams that there is room for, allocated when the first one begins.
+    """
+
+    most_steps = MOST_STEPS
+
+    def __init__(
+        self,
+        model: VidMuse,
+        device: str = "cuda",
+        dtype: torch.dtype = torch.float16,
+        bits: int = 16,
+        kept: Kept = "half",
+        places: int = PLACES,
+        graphs: bool = True,
+    ) -> None:
+        """Raises PackageError when there is no such device."""
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise PackageError("no CUDA device is here, or this PyTorch was built without CUDA")
+        model.to(device)
+        if dtype != torch.float32:
+            model.narrow(dtype)
+        super().__init__(model)
+        self.places = places
+        self._graphs = graphs and self.device.type == "cuda"
+        self._keep = _Keep(KEPT.get(kept, dtype), self.device)
+        decoder = model.decoder
+        self._layers = [_Layer.of(layer, bits) for layer in decoder.stack()]
+        self._norm, self._logits = _norm(decoder.norm), quantise(decoder.logits.weight.data, bits)
+        # keys carry the attention's scale, so that no step applies it
+        scale = self.spec.decoder.head_dim**-0.5
+        pairs = [layer.cross_kv.weight.data.chunk(2) for layer in decoder.stack()]
+        self._cross_kv = torch.cat([half for k, v in pairs for half in (k * scale, v)])
+        self._pools: dict[tuple[int, ...], list[Any]] = {}
+        self._programs: dict[tuple[int, int, int], _Program] = {}
+
+    # --- memory
+
+    def new_condition(self, frames: int) -> Condition:
+        spec, tokens = self.spec.decoder, self.spec.vision.tokens
+        shape = (spec.heads, frames * tokens, spec.head_dim)
+        pool = self._pool((frames,), lambda: _Pool(spec.layers, self.places, shape, self._keep))
+        dated = frames if spec.ages else 0
+        condition = Condition(
+            pool,
+            min(pool.free),
+            frames,
+            torch.zeros(dated, dtype=torch.int64, device=self.device),
+            torch.zeros(dated, tokens, spec.width, device=self.device),
+        )
+        pool.take(condition)
+        return condition
+
+    def new_caches(self, segments: int, guided: bool, positions: int) -> Caches:
+        spec, rows = self.spec.decoder, 2 if guided else 1
+        shape = (SEGMENTS, rows, spec.heads, positions, spec.head_dim)
+        vocabulary = (spec.codebooks, spec.card)
+        pool = self._pool(
+            (rows, positions),
+            lambda: _CachePool(spec.layers, self.places, shape, self._keep, vocabulary),
+        )
+        caches = Caches(pool, min(pool.free))
+        pool.take(caches)
+        return caches
+
+    def _pool(self, key: tuple[int, ...], make: Callable[[], Any]) -> Any:
+        """One with a free place. Raises NoRoom when the device has no memory for more."""
+        pools = self._pools.setdefault(key, [])
+        pool = next((pool for pool in pools if pool.free), None)
+        if pool is None:
+            try:
+                pool = make()
+            except torch.OutOfMemoryError as error:
+                raise NoRoom(
+                    f"{self.places} streams more do not fit the memory of {self.device}", RETRY_S
+                ) from error
+            pools.append(pool)
+        return pool
+
+    def forget(self) -> None:
+        """Give back the memory of streams that are gone, and the graphs over it."""
+        for pools in self._pools.values():
+            pools[:] = [pool for pool in pools if len(pool.free) < pool.places]
+        alive = {id(pool) for pools in self._pools.values() for pool in pools}
+        self._programs = {k: p for k, p in self._programs.items() if k[0] in alive and k[1] in alive}
+
+    # --- the condition
+
+    @torch.inference_mode()
+    def write_condition(self, condition: Condition, slot: int, tokens: F32) -> None:
+        end = slot + len(tokens)
+        if end > condition.frames:
+            raise ValueError(f"a condition of {condition.frames} slots cannot hold slot {end - 1}")
+        fresh = self._tensor(tokens)
+        if self.spec.decoder.ages:
+            condition.tokens[slot:end] = fresh
+            fresh = self._aged(fresh, condition.ages[slot:end])
+        self._project([condition] * len(tokens), list(range(slot, end)), fresh)
+
+    @torch.inference_mode()
+    def write_ages(self, condition: Condition, ages: I64) -> None:
+        """An age is part of what a frame's keys and values are made of."""
+        count = len(ages)
+        condition.ages[:count] = self._tensor(ages)
+        fresh = self._aged(condition.tokens[:count], condition.ages[:count])
+        self._project([condition] * count, list(range(count)), fresh)
+
+    def _aged(self, tokens: Tensor, ages: Tensor) -> Tensor:
+        assert self.model.decoder.age_embedding is not None
+        return tokens + self.model.decoder.age_embedding[ages].unsqueeze(1)
+
+    def _project(self, conditions: Sequence[Condition], slots: Sequence[int], tokens: Tensor) -> None:
+        """Frames [F, P, D] of any streams, each into its slot: one product and one scatter for all layers. The streams'
+        conditions are of one pool."""
+        spec, count = self.spec.decoder, tokens.shape[1]
+        pool = conditions[0].pool
+        both = torch.nn.functional.linear(tokens.to(self.dtype), self._cross_kv)
+        fresh = both.view(len(tokens), count, spec.layers, 2, spec.heads, -1).permute(3, 2, 0, 4, 1, 5)
+        keys, values = fresh.reshape(2, -1, spec.heads, count, spec.head_dim)  # [L F, H, P, d] each
+        layer = torch.arange(spec.layers, device=self.device).unsqueeze(1) * (pool.places + 1)
+        place = self._tensor(np.array([c.place for c in conditions])) + layer
+        first = self._tensor(np.array(slots) * count).expand_as(place)
+        write_condition(_flat(pool.keys), _flat(pool.values), place.flatten(), first.flatten(), keys, values)
+
+    def read_condition(self, condition: Condition, frames: int) -> Array:
+        pool, count = condition.pool, frames * self.spec.vision.tokens
+        both = torch.stack(
+            [_held(part, (slice(None), condition.place))[:, :, :count] for part in (pool.keys, pool.values)],
+            1,
+        )
+        # [L, 2, H, F P, d] to frames that lie by themselves
+        each = both.unflatten(3, (frames, -1)).transpose(2, 3)
+        return np.asarray(each.flatten(3).cpu().numpy())
+
+    @torch.inference_mode()
+    def write_held_condition(self, condition: Condition, held: Array) -> None:
+        spec, pool = self.spec.decoder, condition.pool
+        layers, _, frames, _ = held.shape
+        each = self._tensor(held).view(layers, 2, frames, spec.heads, -1, spec.head_dim)
+        whole = each.transpose(2, 3).flatten(3, 4)  # [L, 2, H, F P, d]
+        for part, fresh in zip((pool.keys, pool.values), whole.unbind(1), strict=True):
+            _put(part, (slice(None), condition.place, slice(None), slice(fresh.shape[2])), fresh)
+
+    # --- caches
+
+    def read_caches(self, caches: Caches, segment: int, positions: int) -> Array:
+        at = (slice(None), caches.place, segment)
+        parts = [_held(part, at)[..., :positions, :] for part in (caches.pool.keys, caches.pool.values)]
+        return np.asarray(torch.stack(parts, 1).cpu().numpy())
+
+    @torch.inference_mode()
+    def write_caches(self, caches: Caches, segment: int, held: Array) -> None:
+        for part, fresh in zip(
+            (caches.pool.keys, caches.pool.values), self._tensor(held).unbind(1), strict=True
+        ):
+            at = (slice(None), caches.place, segment, slice(None), slice(None), slice(fresh.shape[-2]))
+            _put(part, at, fresh)
+
+    # --- steps
+
+    @torch.inference_mode()
+    def step(
+        self, caches: Caches, segment: int, condition: Condition, frames: int, tokens: I64, position: I64
+    ) -> F32:
+        call = StepCall(caches, segment, condition, frames, tokens, position)
+        return self._prefill(call) if tokens.shape[1] > 1 else self.step_all([call])[0]
+
+    @torch.inference_mode()
+    def step_all(self, calls: Sequence[StepCall[Caches, Condition]]) -> list[F32]:
+        answers = dict[int, F32]()
+        for run in _runs(calls):
+            program = self._program([calls[at] for at in run], graph=False)
+            program.fill([calls[at] for at in run])
+            logits = program.logits().cpu().numpy()
+            for lane, at in enumerate(run):
+                first = calls[at].segment
+                answers[at] = logits[lane, first : first + len(calls[at].tokens)]
+        return [answers[at] for at in range(len(calls))]
+
+    @torch.inference_mode()
+    def draw_all(self, calls: Sequence[DrawCall[Caches, Condition]]) -> list[I64]:
+        answers = dict[int, I64]()
+        for run in _runs([call.step for call in calls]):
+            mine = [calls[at] for at in run]
+            steps = min(MOST_STEPS, *(call.steps for call in mine))
+            program = self._program([call.step for call in mine], self._graphs)
+            columns = program.draw(mine, steps)
+            answers.update((at, columns[:, lane]) for lane, at in enumerate(run))
+        return [answers[at] for at in range(len(calls))]
+
+    def ready(self, caches: Caches, condition: Condition, lanes: int | None = None) -> None:
+        """Make the graphs for streams like this one, for up to `lanes` of them: made in a step, one would stall the music."""
+        call = StepCall(
+            caches,
+            0,
+            condition,
+            1,
+            np.zeros((1, 1, self.spec.decoder.codebooks), np.int64),
+            np.zeros(1, np.int64),
+        )
+        most = min(lanes or self.places, self.places)
+        for count in BATCHES:
+            self._program([call] * min(count, most), self._graphs)
+            if count >= most:
+                return
+
+    def _program(self, calls: Sequence[StepCall[Caches, Condition]], graph: bool) -> _Program:
+        lanes = next(count for count in (*BATCHES, len(calls)) if count >= len(calls))
+        pool, seen = calls[0].caches.pool, calls[0].condition.pool
+        key = (id(pool), id(seen), lanes)
+        if key not in self._programs:
+            self._programs[key] = _Program(self, pool, seen, lanes)
+        if graph:
+            self._programs[key].capture()
+        return self._programs[key]
+
+    def forward(
+        self, inputs: _Inputs, caches: _CachePool, condition: _Pool, leading: Tensor | None
+    ) -> Tensor:
+        """A step of B lanes. leading: int64 [B], the segment whose logits are wanted, or None for both.
+
+        Returns logits [B, 1 or S, R, K, card], float32.
+        """
+        decoder, spec, rows = self.model.decoder, self.spec.decoder, caches.rows
+        at = inputs.position.clamp(min=0)
+        x = decoder.embedding(inputs.tokens + decoder.offsets).sum(2) + decoder.positions[at]  # [B, S, D]
+        lanes = len(x)
+        x = x.unsqueeze(2).expand(-1, -1, rows, -1).reshape(-1, spec.width)
+        by_head = (lanes, SEGMENTS, rows, -1, spec.heads, spec.head_dim)
+        for layer, own, seen in zip(self._layers, caches.layers, condition.layers, strict=True):
+            qkv = linear(x, layer.self_qkv, norm=layer.norm_self, out_dtype=self.dtype).view(by_head)
+            heard = self_attention(qkv, *own, inputs.cache_place, inputs.position)
+            x = linear(heard.view(-1, spec.width), layer.self_out, residual=x)
+            q = linear(x, layer.cross_q, norm=layer.norm_cross, out_dtype=self.dtype).view(by_head)[
+                :, :, :, 0
+            ]
+            answer = cross_attention(
+                q, *seen, inputs.condition_place, inputs.seen, layer.null_keys, layer.null_values
+            )
+            x = linear(answer.view(-1, spec.width), layer.cross_out, residual=x)
+            inner = linear(x, layer.ffn_in, norm=layer.norm_ffn, gelu=True, out_dtype=self.dtype)
+            x = linear(inner, layer.ffn_out, residual=x)
+        if leading is not None:
+            by_lane = x.view(lanes, SEGMENTS, rows, -1)
+            x = by_lane[torch.arange(lanes, device=self.device), leading].reshape(lanes * rows, -1)
+        logits = linear(x, self._logits, norm=self._norm, out_dtype=torch.float32)
+        return logits.view(lanes, -1, rows, spec.codebooks, spec.card)
+
+    def _prefill(self, call: StepCall[Caches, Condition]) -> F32:
+        """Many columns of one segment that holds nothing, by the plain decoder."""
+        caches, spec = call.caches, self.spec.decoder
+        count = call.tokens.shape[1]
+        if len(call.tokens) > 1 or call.position[0] != 0:
+            raise ValueError("only one segment that holds nothing can read several columns at once")
+        with self.device:
+            keys, values = empty_caches(spec, caches.rows, count, self.dtype)
+        at = (slice(None), call.condition.place)
+        seen = [
+            _held(part, at)[:, :, : call.frames * self.spec.vision.tokens].to(self.dtype)
+            for part in (call.condition.pool.keys, call.condition.pool.values)
+        ]
+        by_frame = [x.unflatten(2, (call.frames, -1)).transpose(1, 2) for x in seen]  # [L, F, H, P, d]
+        logits, keys, values = self.model.decoder(
+            self._tensor(call.tokens),
+            self._tensor(call.position),
+            keys,
+            values,
+            list(by_frame[0].transpose(3, 4)),
+            list(by_frame[1]),
+            guided=caches.rows == 2,
+            last_only=True,
+        )
+        for part, fresh in ((caches.pool.keys, keys), (caches.pool.values, values)):
+            _put(
+                part,
+                (slice(None), caches.place, call.segment, slice(None), slice(None), slice(count)),
+                torch.stack(fresh),
+            )
+        return np.asarray(logits[:, :, 0].float().cpu().numpy())
+
+    @property
+    def weight_bytes(self) -> int:
+        """Read in each step."""
+        return sum(layer.nbytes for layer in self._layers) + self._logits.nbytes
+
+
+class _Inputs:
+    """What a step of B lanes is given, in one array of whole numbers and one of others, so that two copies bring all of it."""
+
+    WHOLE = ("cache_place", "condition_place", "seen", "leading", "top_k")
+    PARTS = ("guidance", "temperature", "top_p")
+
+    def __init__(self, lanes: int, codebooks: int, device: torch.device) -> None:
+        width = len(self.WHOLE) + SEGMENTS * (1 + codebooks)
+        self.whole = torch.zeros(lanes, width, dtype=torch.int64, device=device)
+        self.parts = torch.zeros(lanes, len(self.PARTS), device=device)
+        self.cache_place, self.condition_place, self.seen, self.leading, self.top_k = (
+            self.whole[:, i] for i in range(len(self.WHOLE))
+        )
+        own = self.whole[:, len(self.WHOLE) :]
+        self.position = own[:, :SEGMENTS]
+        """[B, S], below 0 where a segment does not play."""
+        self.tokens = own[:, SEGMENTS:].unflatten(1, (SEGMENTS, codebooks))
+        self.guidance, self.temperature, self.top_p = self.parts.unbind(1)
+
+
+class _Program:
+    """Steps of up to B lanes over two pools, captured once as a CUDA graph."""
+
+    def __init__(self, backend: LockstepBackend, caches: _CachePool, condition: _Pool, lanes: int) -> None:
+        spec, device = backend.spec.decoder, backend.device
+        self._backend, self._caches, self._condition, self._lanes = backend, caches, condition, lanes
+        self._pinned = device.type == "cuda"
+        self._inputs = _Inputs(lanes, spec.codebooks, device)
+        self._told = _Inputs(lanes, spec.codebooks, torch.device("cpu"))
+        if self._pinned:
+            self._told.whole, self._told.parts = self._told.whole.pin_memory(), self._told.parts.pin_memory()
+        self._whole, self._parts = self._told.whole.numpy(), self._told.parts.numpy()
+        shape = (MOST_STEPS, lanes, spec.codebooks)
+        self._uniforms = torch.zeros(shape, device=device)
+        self._columns = torch.zeros(shape, dtype=torch.int64, device=device)
+        self._host_uniforms, self._host_columns = (
+            torch.zeros(shape, dtype=x.dtype, pin_memory=self._pinned)
+            for x in (self._uniforms, self._columns)
+        )
+        self._step = torch.zeros(1, dtype=torch.int64, device=device)
+        self._codebook = torch.arange(spec.codebooks, device=device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def fill(self, calls: Sequence[StepCall[Caches, Condition]]) -> None:
+        """Say what each lane reads; lanes beyond them read nothing."""
+        whole, tokens, books = (
+            self._whole,
+            self._backend.spec.vision.tokens,
+            self._backend.spec.decoder.codebooks,
+        )
+        whole[:, 0], whole[:, 1], whole[:, 2] = self._caches.places, self._condition.places, tokens
+        whole[:, 3:5] = 0
+        whole[:, 5 : 5 + SEGMENTS] = -1
+        for lane, call in enumerate(calls):
+            row, first, count = whole[lane], call.segment, len(call.tokens)
+            _check(call)
+            row[0], row[1], row[2] = call.caches.place, call.condition.place, call.frames * tokens
+            row[5 + first : 5 + first + count] = call.position
+            own = 5 + SEGMENTS + first * books
+            row[own : own + count * books] = call.tokens.ravel()
+        self._inputs.whole.copy_(self._told.whole, non_blocking=True)
+
+    def logits(self) -> Tensor:
+        """[B, S, R, K, card], of what was filled in."""
+        return self._backend.forward(self._inputs, self._caches, self._condition, None)
+
+    def draw(self, calls: Sequence[DrawCall[Caches, Condition]], steps: int) -> I64:
+        """So many steps one after another; the columns that they drew, [steps, B, K]."""
+        for lane, call in enumerate(calls):
+            policy = call.policy
+            self._parts[lane] = policy.guidance, policy.temperature, policy.top_p
+            self._caches.allow(call.step.caches.place, call.allowed)
+        count = len(calls)
+        first = np.array([call.column for call in calls])
+        seeds = np.tile(np.array([call.policy.seed for call in calls]), steps)
+        keyed = (first + np.arange(steps)[:, None]).ravel()
+        drawn = uniforms_of(seeds, keyed, self._columns.shape[2])
+        self._host_uniforms.numpy()[:steps, :count] = drawn.reshape(steps, count, -1)
+        self._uniforms.copy_(self._host_uniforms, non_blocking=True)
+        self.fill([call.step for call in calls])
+        self._whole[:count, 3] = [call.step.segment + call.leading for call in calls]
+        self._whole[:count, 4] = [call.policy.top_k for call in calls]
+        self._inputs.whole.copy_(self._told.whole, non_blocking=True)
+        self._inputs.parts.copy_(self._told.parts, non_blocking=True)
+        self._step.zero_()
+        for _ in range(steps):
+            if self._graph is None:
+                self._advance()
+            else:
+                self._graph.replay()
+        self._host_columns.copy_(self._columns, non_blocking=True)
+        if self._pinned:
+            torch.cuda.current_stream().synchronize()
+        return np.asarray(self._host_columns.numpy()[:steps].copy())
+
+    def _advance(self) -> None:
+        """One step, on the device alone: logits, a column for each lane, and what the next step reads."""
+        inputs, backend = self._inputs, self._backend
+        logits = backend.forward(inputs, self._caches, self._condition, inputs.leading)
+        column = draw(
+            logits,
+            torch.zeros_like(inputs.leading),
+            inputs.guidance,
+            inputs.temperature,
+            inputs.top_k,
+            inputs.top_p,
+            self._uniforms.index_select(0, self._step)[0],
+            self._caches.allowed[inputs.cache_place],
+        )
+        self._columns.index_copy_(0, self._step, column.unsqueeze(0))
+        inputs.position.add_(inputs.position >= 0)
+        begun = self._codebook < inputs.position.unsqueeze(2)  # [B, S, K]
+        inputs.tokens.copy_(torch.where(begun, column.unsqueeze(1), backend.spec.decoder.special))
+        self._step.add_(1)
+
+    def capture(self) -> None:
+        """Make the graph, once; the lanes read nothing while it is made."""
+        if self._graph is not None:
+            return
+        self.fill([])
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(2):  # kernels are compiled and libraries opened before anything is captured
+                self._step.zero_()
+                self._advance()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._advance()
+        self._graph = graph
+
+
+def _check(call: StepCall[Caches, Condition]) -> None:
+    segments, columns, _ = call.tokens.shape
+    if segments > SEGMENTS - call.segment:
+        raise ValueError(f"a stream has {SEGMENTS} segments; {segments} were asked from {call.segment} on")
+    if columns > 1:
+        raise ValueError("several columns are read by `step` alone")
+    if int(call.position.max()) >= call.caches.pool.positions:
+        raise ValueError(f"a segment of {call.caches.pool.positions} positions cannot hold another column")
+
+
+def _runs(calls: Sequence[StepCall[Caches, Condition]]) -> list[list[int]]:
+    """Streams of the same pools."""
+    runs = dict[tuple[int, int], list[int]]()
+    for at, call in enumerate(calls):
+        runs.setdefault((id(call.caches.pool), id(call.condition.pool)), []).append(at)
+    return list(runs.values())
+
+
+def _norm(norm: torch.nn.Module) -> tuple[Tensor, Tensor]:
+    assert isinstance(norm, torch.nn.LayerNorm)
+    return norm.weight.data.float(), norm.bias.data.float()
+
+
+def _at(store: Store, layer: int) -> Store:
+    return Store(store.values[layer], None if store.scales is None else store.scales[layer])
+
+
+def _flat(store: Store) -> Store:
+    """Layers and places as one axis."""
+    return Store(store.values.flatten(0, 1), None if store.scales is None else store.scales.flatten(0, 1))
+
+
+def _held(store: Store, at: tuple[Any, ...]) -> Tensor:
+    """What is held there, in float32."""
+    values = store.values[at].float()
+    return values if store.scales is None else values * store.scales[at].float().unsqueeze(-1)
+
+
+def _put(store: Store, at: tuple[Any, ...], fresh: Tensor) -> None:
+    """Hold it there; what was read from there before comes back as it was."""
+    values, scales = quantised(fresh, store)
+    store.values[at] = values
+    if store.scales is not None:
+        assert scales is not None
+        store.scales[at] = scales
