@@ -1,0 +1,203 @@
+"""The linear layers of a decode step, each with what surrounds it: norm before, residual or GELU behind.
+
+A matrix is held in 16 bits, in 8 with a scale for every output, or in 4 with a scale for every group of inputs
+(`quantise`). `linear` is one Triton launch for few rows on a CUDA device, and `linear_plain`, its PyTorch twin, for
+everything else: more rows, where cuBLAS is faster, and a CPU. The twin is also what the kernel is tested against.
+
+Letters: M rows, K inputs, N outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EPSILON = 1e-5
+"""Of the layer norms."""
+GROUP = 128
+"""Inputs that share a scale at four bits."""
+LEAST_GROUP = 32
+"""A smaller group does not fill a matrix instruction."""
+MOST_ROWS = 16
+"""Rows up to which the kernel is faster than the library."""
+LEVELS = {8: 127, 4: 7}
+"""bits to the largest whole number of a quantised weight."""
+
+Impl = Literal["auto", "triton", "library"]
+Norm = tuple[Tensor, Tensor]
+"""Gamma and beta, float32 [K] each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One matrix as a step reads it.
+
+    values: [N, K] float16, bfloat16 or float32; at 8 bits int8 [N, K]; at 4 bits uint8 [N, K/2], where the low half bytes
+    of a group are its first half, and each holds its whole number plus 8.
+    scales: None; at 8 bits float32 [N]; at 4 bits float32 [N, K/group].
+    dtype: in what precision x is multiplied.
+    """
+
+    values: Tensor
+    scales: Tensor | None
+    bits: int
+    dtype: torch.dtype
+
+    @property
+    def outputs(self) -> int:
+        return self.values.shape[0]
+
+    @property
+    def inputs(self) -> int:
+        return self.values.shape[1] * (2 if self.bits == 4 else 1)
+
+    @property
+    def group(self) -> int:
+        """Inputs that share a scale; all of them above 4 bits."""
+        return (
+            self.inputs // self.scales.shape[1] if self.bits == 4 and self.scales is not None else self.inputs
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that a step reads."""
+        return self.values.nbytes + (0 if self.scales is None else self.scales.nbytes)
+
+    def dequantised(self) -> Tensor:
+        """float32 [N, K], or the values as they are at 16 bits."""
+        if self.scales is None:
+            return self.values
+        if self.bits == 8:
+            return self.values.float() * self.scales.unsqueeze(1)
+        halves = self.values.unflatten(1, (-1, 1, self.group // 2))
+        whole = torch.cat((halves & 15, halves >> 4), 2).flatten(2).float() - 8
+        return (whole * self.scales.unsqueeze(2)).flatten(1)
+
+
+def quantise(weight: Tensor, bits: int, dtype: torch.dtype | None = None) -> Weight:
+    """Round a matrix [N, K] to the nearest of symmetric levels. 16 bits: as it is.
+
+    dtype: in what precision it will be multiplied; that of the matrix, unless given.
+    """
+    dtype = dtype or weight.dtype
+    if bits == 16:
+        return Weight(weight.to(dtype).contiguous(), None, 16, dtype)
+    if bits == 8:
+        whole, scales = _rounded(weight.float(), LEVELS[8])
+        return Weight(whole.to(torch.int8), scales, 8, dtype)
+    if bits != 4:
+        raise ValueError(f"a weight has 16, 8 or 4 bits, not {bits}")
+    whole, scales = _rounded(weight.float().unflatten(1, (-1, group_of(weight.shape[1]))), LEVELS[4])
+    low, high = (whole + 8).to(torch.uint8).chunk(2, 2)
+    return Weight((low | high << 4).flatten(1), scales, 4, dtype)
+
+
+def group_of(inputs: int) -> int:
+    """The largest power of two up to `GROUP` that divides K."""
+    group = min(GROUP, inputs & -inputs)
+    if group < LEAST_GROUP:
+        raise ValueError(f"four bits need a multiple of {LEAST_GROUP} inputs, not {inputs}")
+    return group
+
+
+def _rounded(weight: Tensor, level: int) -> tuple[Tensor, Tensor]:
+    """Whole numbers in float32 and the scales of the last axis, without it."""
+    scales = weight.abs().amax(-1).clamp_min(torch.finfo(torch.float32).tiny) / level
+    return (weight / scales.unsqueeze(-1)).round().clamp(-level, level), scales
+
+
+def linear(
+    x: Tensor,
+    weight: Weight,
+    norm: Norm | None = None,
+    residual: Tensor | None = None,
+    gelu: bool = False,
+    out_dtype: torch.dtype | None = None,
+    out: Tensor | None = None,
+    impl: Impl = "auto",
+    pdl: bool = False,
+) -> Tensor:
+    """x [M, K], normed if there is a `norm`, times the weight; then plus `residual`, or through GELU.
+
+    x: float32 or half. The norm is float32 (epsilon 1e-5); its answer is rounded to the weight's `dtype`, and products add
+    up in float32. residual: float32 [M, N]; the answer is then float32, otherwise of `out_dtype`, or of x's.
+    out: where the answer is written, [M, N]; `out=residual` adds in place.
+    impl: "triton" and "library" leave the choice to the caller. pdl: the launch may begin before the one before it in its
+    stream ends, which must be one that does not write weights.
+    """
+    _check(x, weight, norm, residual, gelu, out)
+    if not _takes_kernel(x, impl):
+        return linear_plain(x, weight, norm, residual, gelu, out_dtype, out)
+    from kernels import linear_triton
+
+    if out is None:
+        dtype = torch.float32 if residual is not None else out_dtype or x.dtype
+        out = torch.empty(x.shape[0], weight.outputs, dtype=dtype, device=x.device)
+    return linear_triton.linear(x, weight, norm, residual, gelu, out, pdl=pdl)
+
+
+def linear_plain(
+    x: Tensor,
+    weight: Weight,
+    norm: Norm | None = None,
+    residual: Tensor | None = None,
+    gelu: bool = False,
+    out_dtype: torch.dtype | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """The twin of `linear` in plain PyTorch, for any M and any device."""
+    if norm is not None:
+        x, out_dtype = F.layer_norm(x.float(), x.shape[1:], *norm, eps=EPSILON), out_dtype or x.dtype
+    y = F.linear(x.to(weight.dtype), weight.dequantised().to(weight.dtype))
+    if residual is not None:
+        return torch.add(residual, y, out=out)
+    if gelu:
+        y = F.gelu(y)
+    return y.to(out_dtype or x.dtype) if out is None else out.copy_(y)
+
+
+def _takes_kernel(x: Tensor, impl: Impl) -> bool:
+    if impl == "auto":
+        return x.is_cuda and x.shape[0] <= MOST_ROWS
+    if impl not in ("triton", "library"):
+        raise ValueError(f"impl is auto, triton or library, not {impl!r}")
+    return impl == "triton"
+
+
+def _check(
+    x: Tensor,
+    weight: Weight,
+    norm: Norm | None,
+    residual: Tensor | None,
+    gelu: bool,
+    out: Tensor | None,
+) -> None:
+    """What both ways rely on, and a kernel could not tell."""
+    if x.dim() != 2 or x.shape[1] != weight.inputs or x.stride(1) != 1:
+        raise ValueError(f"x is [M, {weight.inputs}] with its inputs side by side, not {_seen(x)}")
+    if norm is not None:
+        for part in norm:
+            if part.shape != x.shape[1:] or part.dtype != torch.float32 or not part.is_contiguous():
+                raise ValueError(f"gamma and beta are float32 [{weight.inputs}], not {_seen(part)}")
+    if residual is not None and gelu:
+        raise ValueError("an answer is added to a residual or goes through GELU, not both")
+    shape = (x.shape[0], weight.outputs)
+    if residual is not None and residual.dtype != torch.float32:
+        raise ValueError(f"a residual is float32, not {residual.dtype}")
+    for tensor in (residual, out):
+        if tensor is not None and (tensor.shape != shape or tensor.stride(1) != 1):
+            raise ValueError(
+                f"residual and out are {list(shape)} with outputs side by side, not {_seen(tensor)}"
+            )
+    if out is not None and residual is not None and out.dtype != torch.float32:
+        raise ValueError(f"what is added to a residual is float32, not {out.dtype}")
+    if out is not None and out.data_ptr() == x.data_ptr():
+        raise ValueError("out may be the residual, but not x, which other outputs still need")
+
+
+def _seen(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)} with strides {tensor.stride()}"

@@ -1,0 +1,282 @@
+"""The linear layers of a step: kernel and twin against float64, whatever the shape, the bits and what surrounds them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels.linear import Impl, Norm, Weight, linear, linear_plain, quantise
+
+ROOT = Path(__file__).parents[2]
+SHAPES = {
+    "random-tiny out": (4, 64, 64),
+    "a group of 64": (4, 48, 192),
+    "one row, fewest inputs": (1, 17, 32),
+    "odd rows and outputs": (3, 40, 96),
+    "16 rows": (16, 24, 192),
+    "tiles of K and a rest": (5, 33, 1120),
+}
+"""(M, N, K)."""
+SURROUNDED = {
+    "bare": (False, "bare"),
+    "norm": (True, "bare"),
+    "norm gelu": (True, "gelu"),
+    "residual": (False, "add"),
+}
+TOLERANCE = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+"""Relative error of the whole answer; observed: 1.8e-7, 5.8e-4 and 1.7e-3 (the last by the twin)."""
+
+
+def numbers(seed: int, device: torch.device) -> Callable[..., Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return lambda *shape: torch.randn(*shape, generator=generator).to(device)
+
+
+def reference(x: Tensor, weight: Weight, norm: Norm | None, residual: Tensor | None, gelu: bool) -> Tensor:
+    """float64 [M, N] of the weight's own numbers; a quantised weight's are exact in float64."""
+    x = x.double()
+    if norm is not None:
+        x = F.layer_norm(x, x.shape[1:], norm[0].double(), norm[1].double(), 1e-5)
+    y = x @ weight.dequantised().double().T
+    if residual is not None:
+        return residual.double() + y
+    return F.gelu(y) if gelu else y
+
+
+def error(answer: Tensor, truth: Tensor) -> float:
+    """NaN stays NaN, and passes no comparison."""
+    return float((answer.double() - truth).norm() / truth.norm())
+
+
+def runs_here(dtype: torch.dtype, device: torch.device) -> None:
+    if dtype == torch.bfloat16 and device.type == "cpu":
+        pytest.skip("no CUDA device: Triton's interpreter multiplies the bits of bfloat16 as whole numbers")
+
+
+@pytest.mark.parametrize("surrounded", SURROUNDED)
+@pytest.mark.parametrize("bits", [16, 8, 4])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("impl", ["triton", "library"])
+def test_a_layer_equals_float64(
+    impl: Impl, shape: str, bits: int, surrounded: str, device: torch.device
+) -> None:
+    (m, n, k), (normed, then) = SHAPES[shape], SURROUNDED[surrounded]
+    randn = numbers(m * n, device)
+    weight = quantise(randn(n, k) * k**-0.5, bits, torch.float16)
+    x = randn(m, k) * 2 + 1 if normed else randn(m, k).half()
+    norm = (randn(k) * 0.1 + 1, randn(k) * 0.1) if normed else None
+    residual = randn(m, n) if then == "add" else None
+    poisoned = torch.full((m, n), torch.nan, dtype=torch.float32, device=device)
+    answer = linear(x, weight, norm, residual, then == "gelu", out=poisoned, impl=impl)
+    assert answer is poisoned
+    assert error(answer, reference(x, weight, norm, residual, then == "gelu")) < TOLERANCE[torch.float16]
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_each_precision_has_its_error(dtype: torch.dtype, bits: int, device: torch.device) -> None:
+    runs_here(dtype, device)
+    randn = numbers(bits, device)
+    weight = quantise(randn(48, 256) / 16, bits, dtype)
+    x, norm, residual = randn(4, 256), (randn(256), randn(256)), randn(4, 48)
+    answer = linear(x, weight, norm, residual, impl="triton")
+    assert answer.dtype == torch.float32
+    assert error(answer, reference(x, weight, norm, residual, False)) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("m", [2, 7, 12, 33, 64])
+def test_any_number_of_rows_up_to_64(m: int, device: torch.device) -> None:
+    randn = numbers(m, device)
+    weight, x, norm = (
+        quantise(randn(40, 128) / 11, 16, torch.float16),
+        randn(m, 128),
+        (randn(128), randn(128)),
+    )
+    answer = linear(x, weight, norm, gelu=True, impl="triton")
+    assert error(answer, reference(x, weight, norm, None, True)) < TOLERANCE[torch.float16]
+    assert error(linear_plain(x, weight, norm, gelu=True), answer.double()) < TOLERANCE[torch.float16]
+
+
+def test_moments_of_a_row_far_from_zero(device: torch.device) -> None:
+    """A mean of 300 deviations: squares that are not taken about it would lose the variance."""
+    randn = numbers(1, device)
+    weight, norm = (
+        quantise(randn(16, 1120) / 33, 16, torch.float32),
+        (torch.ones(1120, device=device), randn(1120)),
+    )
+    x = randn(12, 1120) + 300
+    answer = linear(x, weight, norm, impl="triton")
+    assert error(answer, reference(x, weight, norm, None, False)) < 1e-4  # observed: 5.5e-6
+
+
+@pytest.mark.parametrize("impl", ["triton", "library"])
+def test_a_residual_is_added_in_place(impl: Impl, device: torch.device) -> None:
+    randn = numbers(3, device)
+    weight, x, stream = quantise(randn(64, 64) / 8, 8, torch.float16), randn(4, 64).half(), randn(4, 64)
+    truth = reference(x, weight, None, stream, False)
+    assert linear(x, weight, residual=stream, out=stream, impl=impl) is stream
+    assert error(stream, truth) < TOLERANCE[torch.float16]
+
+
+def test_rows_may_lie_apart(device: torch.device) -> None:
+    """A head's part of a longer row, read and written where it lies; nothing beside it is touched."""
+    randn = numbers(4, device)
+    weight, wide = quantise(randn(48, 64) / 8, 16, torch.float16), randn(4, 192)
+    out = torch.full((4, 96), torch.nan, device=device)
+    linear(wide[:, 64:128], weight, out=out[:, 48:], impl="triton")
+    truth = reference(wide[:, 64:128], weight, None, None, False)
+    assert error(out[:, 48:], truth) < TOLERANCE[torch.float16]
+    assert out[:, :48].isnan().all()
+
+
+def test_results_repeat_bit_by_bit(device: torch.device) -> None:
+    randn = numbers(5, device)
+    weight, x, norm = (
+        quantise(randn(64, 1024) / 32, 4, torch.float16),
+        randn(4, 1024),
+        (randn(1024), randn(1024)),
+    )
+    first, second = (linear(x, weight, norm, impl="triton") for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_an_answer_has_the_type_of_x_or_the_one_asked_for(dtype: torch.dtype, device: torch.device) -> None:
+    randn = numbers(6, device)
+    weight, x = quantise(randn(16, 32), 16, torch.float16), randn(2, 32)
+    for impl in ("triton", "library"):
+        assert linear(x, weight, out_dtype=dtype, impl=impl).dtype == dtype
+        assert linear(x.to(dtype), weight, impl=impl).dtype == dtype
+
+
+@pytest.mark.parametrize("surrounded", SURROUNDED)
+@pytest.mark.parametrize("pdl", [False, True])
+def test_a_captured_launch_equals_an_eager_one(surrounded: str, pdl: bool, device: torch.device) -> None:
+    """Eight layers behind one another in a CUDA graph, with and without dependent launch, replayed on new input."""
+    if device.type != "cuda":
+        pytest.skip("no CUDA device")
+    normed, then = SURROUNDED[surrounded]
+    randn = numbers(7, device)
+    weights = [quantise(randn(512, 512) / 22, 16, torch.bfloat16) for _ in range(8)]
+    norm = (randn(512), randn(512)) if normed else None
+    held, residual = randn(4, 512), randn(4, 512) if then == "add" else None
+
+    def layers(x: Tensor, pdl: bool) -> Tensor:
+        for weight in weights:
+            x = linear(x, weight, norm, residual, then == "gelu", impl="triton", pdl=pdl)
+        return x
+
+    layers(held, pdl)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = layers(held, pdl)
+    for seed in range(20):
+        held.copy_(numbers(seed, device)(4, 512))
+        captured.fill_(torch.nan)
+        graph.replay()
+        torch.cuda.synchronize()
+        assert torch.equal(captured, layers(held, False))
+
+
+def test_eight_bits_hold_a_weight_within_half_a_level() -> None:
+    weight = numbers(8, torch.device("cpu"))(24, 96)
+    held = quantise(weight, 8)
+    assert held.scales is not None
+    assert held.values.dtype == torch.int8
+    assert ((held.dequantised() - weight).abs() <= held.scales.unsqueeze(1) * 0.5001).all()
+    assert (held.outputs, held.inputs, held.nbytes) == (24, 96, 24 * 96 + 24 * 4)
+
+
+@pytest.mark.parametrize(("inputs", "group"), [(32, 32), (192, 64), (768, 128)])
+def test_four_bits_hold_a_group_within_half_a_level(inputs: int, group: int) -> None:
+    weight = numbers(9, torch.device("cpu"))(24, inputs)
+    held = quantise(weight, 4)
+    assert held.scales is not None
+    assert (held.group, held.inputs, held.values.shape) == (group, inputs, (24, inputs // 2))
+    assert held.scales.shape == (24, inputs // group)
+    levels = held.scales.repeat_interleave(group, 1)
+    assert ((held.dequantised() - weight).abs() <= levels * 0.5001).all()
+
+
+def test_a_row_of_zeros_is_held_as_zeros() -> None:
+    for bits in (8, 4):
+        assert torch.equal(quantise(torch.zeros(4, 64), bits).dequantised(), torch.zeros(4, 64))
+
+
+WRONG: dict[str, tuple[Callable[[Tensor, Weight], object], str]] = {
+    "inputs": (lambda x, w: linear(x[:, :16], w), r"x is \[M, 32\]"),
+    "one dimension": (lambda x, w: linear(x[0], w), r"x is \[M, 32\]"),
+    "norm": (lambda x, w: linear(x, w, (x[0, :16], x[0])), r"gamma and beta are float32 \[32\]"),
+    "half norm": (lambda x, w: linear(x, w, (x[0].half(), x[0])), "gamma and beta are float32"),
+    "half residual": (lambda x, w: linear(x, w, residual=x.half()), "a residual is float32"),
+    "shape of residual": (lambda x, w: linear(x, w, residual=x[:1]), r"are \[2, 32\]"),
+    "gelu and residual": (lambda x, w: linear(x, w, residual=x, gelu=True), "not both"),
+    "half sum": (lambda x, w: linear(x, w, residual=x, out=x.half()), "added to a residual is float32"),
+    "out is x": (lambda x, w: linear(x, w, out=x), "but not x"),
+    "impl": (lambda x, w: linear(x, w, impl="cublas"), "auto, triton or library"),  # type: ignore[arg-type]
+    "rows": (lambda x, w: linear(x.repeat(40, 1), w, impl="triton"), "64 rows, not 80"),
+    "bits": (lambda x, w: quantise(x, 6), "16, 8 or 4 bits, not 6"),
+    "no group": (lambda x, w: quantise(x[:, :16], 4), "a multiple of 32 inputs, not 16"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_does_not_fit_is_refused(wrong: str, device: torch.device) -> None:
+    call, message = WRONG[wrong]
+    with pytest.raises(ValueError, match=message):
+        call(torch.ones(2, 32, device=device), quantise(torch.ones(32, 32, device=device), 16))
+
+
+def test_auto_takes_the_twin_on_a_cpu() -> None:
+    randn = numbers(10, torch.device("cpu"))
+    weight, x = quantise(randn(16, 32), 16), randn(2, 32)
+    assert torch.equal(linear(x, weight), linear_plain(x, weight))
+
+
+@pytest.fixture(scope="module")
+def compiled() -> dict[str, dict[str, Any]]:
+    """What `compile_linear` says of each of its cases."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "PYTHONPATH": str(ROOT)}
+    program = [sys.executable, str(Path(__file__).with_name("compile_linear.py"))]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return {case["name"]: case for case in map(json.loads, done.stdout.splitlines())}
+
+
+SHARED_BYTES = 227 << 10
+"""Shared memory that a program may have on Hopper."""
+
+
+def test_it_compiles_for_hopper_without_spills(compiled: dict[str, dict[str, Any]]) -> None:
+    assert len(compiled) == 8
+    for name, case in compiled.items():
+        assert case["shared"] <= SHARED_BYTES, name
+        assert case.get("stack", 0) == case.get("local", 0) == 0, name
+        assert "mma.sync" in case["ptx"], name
+        assert ("cp.async.cg.shared.global" in case["ptx"]) != name.startswith("starter qkv"), (
+            name
+        )  # one tile
+
+
+def test_weights_are_asked_for_before_the_wait_and_inputs_are_read_behind_it(
+    compiled: dict[str, dict[str, Any]],
+) -> None:
+    for name, case in compiled.items():
+        before, wait, behind = case["ptx"].partition("griddepcontrol.wait")
+        assert wait, name
+        assert "prefetch.global.L2" in before, name
+        for load in ("ld.global", "cp.async.cg"):
+            assert load not in before, name
+        assert "prefetch.global.L2" not in behind, name
