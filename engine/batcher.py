@@ -9,9 +9,11 @@ told by the clock it was given; no sockets.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Generic, TypeVar
 
 from engine.backends.base import I64, DrawCall
@@ -24,8 +26,10 @@ STEP_S = 0.02
 """What a tick may take when every stream is due in it: a step is 20 ms of music."""
 USED = 0.8
 """Share of a step that admission fills; the rest is for encoding frames, which comes in bursts."""
-SMOOTHING = 0.05
-"""Weight of the newest measurement in the mean of its row."""
+REMEMBERED = 33
+"""Ticks of so many streams whose median counts."""
+KNOWN_AFTER = 5
+"""Ticks of so many streams after which their median counts: the first ones open graphs and look at first pictures."""
 TOGETHER_S = 0.001
 """What a tick may take for steps beyond each stream's first: cheap ones do not spend their time in ticks."""
 RETRY_S = 5.0
@@ -159,27 +163,31 @@ def _told(turns: Sequence[_Turn]) -> Iterator[None]:
 
 @dataclass(slots=True)
 class StepTimes:
-    """Mean seconds of a tick by number of streams in it. budget_s: what a tick may take."""
+    """Median seconds of a tick by number of streams in it. budget_s: what a tick may take."""
 
     budget_s: float
-    mean_s: dict[int, float] = field(default_factory=dict)
+    _latest: dict[int, deque[float]] = field(default_factory=dict)
+    _median_s: dict[int, float] = field(default_factory=dict)
 
     def note(self, streams: int, took_s: float) -> None:
-        before = self.mean_s.get(streams, took_s)
-        self.mean_s[streams] = before + SMOOTHING * (took_s - before)
+        latest = self._latest.setdefault(streams, deque(maxlen=REMEMBERED))
+        latest.append(took_s)
+        if len(latest) >= KNOWN_AFTER:
+            self._median_s[streams] = median(latest)
 
     def expected_s(self, streams: int) -> float:
         """As measured; else in proportion to the nearest number that was measured; 0 before anything was."""
-        if not self.mean_s:
-            return 0.0
         # a list: another thread may ask while a tick is noted
-        nearest = min(list(self.mean_s), key=lambda count: (abs(count - streams), count))
-        return self.mean_s[nearest] * max(1.0, streams / nearest)
+        known = list(self._median_s)
+        if not known:
+            return 0.0
+        nearest = min(known, key=lambda count: (abs(count - streams), count))
+        return self._median_s[nearest] * max(1.0, streams / nearest)
 
     def together(self, streams: int) -> int:
         """How many steps one tick of so many streams may take; one where it was not measured or took long."""
-        mean_s = self.mean_s.get(streams)
-        return 1 if mean_s is None else max(1, int(TOGETHER_S / max(mean_s, 1e-6)))
+        took_s = self._median_s.get(streams)
+        return 1 if took_s is None else max(1, int(TOGETHER_S / max(took_s, 1e-6)))
 
     def fits(self, streams: int) -> bool:
         return self.expected_s(streams) <= self.budget_s

@@ -16,6 +16,8 @@ from engine.backends.base import F32, I64, Backend, DrawCall, DrawsItself
 from engine.spec import StreamPolicy
 
 F64 = NDArray[np.float64]
+FEW_DRAWS = 16
+"""Up to so many, a generator for each is quicker than arithmetic on arrays."""
 
 
 def draw_all(backend: Backend[Any, Any], calls: Sequence[DrawCall[Any, Any]]) -> list[I64]:
@@ -90,6 +92,10 @@ def uniforms(seed: int, step: int, count: int) -> F64:
 
 def uniforms_of(seeds: I64, steps: I64, count: int) -> F64:
     """`uniforms` of many at once: [n] and [n] to [n, count]. Philox 4x64-10 (Salmon et al. 2011), as numpy runs it."""
+    if len(seeds) <= FEW_DRAWS:
+        return np.array(
+            [uniforms(int(seed), int(step), count) for seed, step in zip(seeds, steps, strict=True)]
+        )
     blocks = -(-count // 4)
     counter = np.zeros((4, blocks, len(seeds)), np.uint64)
     counter[0] = np.arange(1, blocks + 1, dtype=np.uint64)[:, None]  # numpy counts before it draws

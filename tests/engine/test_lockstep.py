@@ -1,0 +1,200 @@
+"""Streams in lock step on one device are answered as the plain model answers each alone, and draw what the host would draw.
+
+On the CPU the kernels' plain twins run, without graphs; where a CUDA device is, the same laws hold for kernels and graphs.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_together import Voice, answers
+
+from engine.backends.base import DrawCall
+from engine.backends.lockstep import MOST_STEPS, LockstepBackend
+from engine.backends.torch import TorchBackend
+from engine.errors import NoRoom, PackageError
+from engine.sampling import draw_all, sample, uniforms, uniforms_of
+from engine.spec import StreamPolicy
+from engine.stream import ScoreStream
+from export.checkpoint import Package, load_model
+
+TOLERANCE = 1e-5
+KEPT_TOLERANCE = {"half": TOLERANCE, "int8": 0.06, "fp8": 0.25}
+"""Of logits that reach 5. Seen on the CPU: 2.5e-6, 0.036, 0.13."""
+NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = ["cpu", pytest.param("cuda", marks=NO_CUDA)]
+
+Make = Callable[..., LockstepBackend]
+
+
+@pytest.fixture(params=DEVICES)
+def make(request: pytest.FixtureRequest) -> Make:
+    """A backend over a package, in float32."""
+
+    def made(package: Package, **choices: Any) -> LockstepBackend:
+        return LockstepBackend(load_model(package), request.param, torch.float32, **choices)
+
+    return made
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_lanes_are_answered_as_the_plain_model_alone(
+    make: Make, tiny_package: Package, torch_backend: TorchBackend, guided: bool
+) -> None:
+    seeds = [3, 1, 2, 5]
+    expected = answers(torch_backend, seeds, together=False, guided=guided)
+    found = answers(make(tiny_package), seeds, together=True, guided=guided)
+    assert len(found) == len(expected) > 40
+    for one, other in zip(expected, found, strict=True):
+        assert np.abs(one - other).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("kept", ["int8", "fp8"])
+def test_caches_of_eight_bits_change_logits_a_little(
+    make: Make, tiny_package: Package, torch_backend: TorchBackend, kept: Any
+) -> None:
+    expected = answers(torch_backend, [3, 1], together=False)
+    found = answers(make(tiny_package, kept=kept), [3, 1], together=True)
+    worst = max(np.abs(one - other).max() for one, other in zip(expected, found, strict=True))
+    assert TOLERANCE < worst < KEPT_TOLERANCE[kept]
+
+
+def voiced(backend: LockstepBackend, seeds: list[int]) -> list[Voice]:
+    return [Voice(backend, seed) for seed in seeds]
+
+
+def draws(voice: Voice, policy: StreamPolicy, steps: int, column: int) -> DrawCall[Any, Any]:
+    allowed = np.random.default_rng(policy.seed).random((4, voice.backend.spec.decoder.card)) < 0.7
+    return DrawCall(voice.ask(0, 2), policy.seed % 2, policy, column, allowed, steps)
+
+
+POLICIES = [
+    StreamPolicy(seed=1, temperature=0.0),
+    StreamPolicy(seed=2, top_k=20, guidance=2.0),
+    StreamPolicy(seed=3, top_k=0, temperature=1.3),
+    StreamPolicy(seed=4, top_p=0.7, guidance=0.0),
+]
+
+
+def test_what_is_drawn_is_what_the_host_draws_from_the_logits(make: Make, tiny_package: Package) -> None:
+    there, here = make(tiny_package), make(tiny_package)
+    mine, theirs = (voiced(backend, [3, 1, 2, 5]) for backend in (there, here))
+    for column in range(1, 8):
+        drawn = there.draw_all(
+            [draws(voice, policy, 1, column) for voice, policy in zip(mine, POLICIES, strict=True)]
+        )
+        calls = [draws(voice, policy, 1, column) for voice, policy in zip(theirs, POLICIES, strict=True)]
+        for found, call, logits in zip(drawn, calls, here.step_all([c.step for c in calls]), strict=True):
+            expected = sample(logits[call.leading], call.policy, call.column, call.allowed)
+            assert found.tolist() == [expected.tolist()]
+
+
+def played(backend: Any, pictures: Any, steps: int, at_once: int, policy: StreamPolicy) -> tuple[Any, Any]:
+    """Columns and sound of a stream whose steps are taken so many at once."""
+    stream = ScoreStream(backend, policy)
+    columns, sound = [], []
+    while stream.now < steps:
+        if stream.now % 10 == 0:
+            stream.push(pictures(stream.now // 10))
+        left = min(10 - stream.now % 10, at_once)
+        while left:
+            drawn = draw_all(backend, [stream.ask(left)])[0]
+            assert 1 <= len(drawn) <= left
+            stream.hear(drawn)
+            columns.extend(drawn.tolist())
+            left -= len(drawn)
+        if chunk := stream.take():
+            sound.append(chunk.samples)
+    return columns, np.concatenate(sound)
+
+
+@pytest.fixture
+def shows(short_package: Package) -> Callable[[int], Any]:
+    side = short_package.spec.vision.image_size
+    noise = np.random.default_rng(0).integers(0, 255, (32, side, side, 3), np.uint8)
+    return lambda at: noise[at // 3 % len(noise)]
+
+
+def test_several_steps_at_once_are_the_same_steps(
+    make: Make, short_package: Package, short_torch_backend: TorchBackend, shows: Any
+) -> None:
+    """Over hand-overs: a segment has 101 positions. The plain model, which draws on the host, plays the same."""
+    policy = StreamPolicy(seed=5, context_s=0.7)
+    one, sound = played(make(short_package), shows, 230, 1, policy)
+    many, same = played(make(short_package), shows, 230, MOST_STEPS, policy)
+    plain, _ = played(short_torch_backend, shows, 230, MOST_STEPS, policy)
+    assert one == many == plain
+    assert np.abs(sound - same).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("kept", ["half", "int8", "fp8"])
+def test_a_restored_stream_plays_what_it_would_have_played(
+    make: Make, short_package: Package, shows: Any, kept: Any
+) -> None:
+    """Beside another one, and in another place than before."""
+    backend = make(short_package, kept=kept, places=3)
+    stream = ScoreStream(backend, StreamPolicy(seed=8))
+    for step in range(70):
+        if step % 10 == 0:
+            stream.push(shows(step))
+        stream.advance()
+    blob = stream.snapshot()
+    other = ScoreStream.restore(backend, blob)
+    assert other.segments.caches.place != stream.segments.caches.place
+    for s in (stream, other):
+        for _ in range(40):
+            s.advance()
+    assert np.array_equal(stream.segments.columns, other.segments.columns)
+
+
+def test_a_prompt_read_at_once_is_the_same_prompt(make: Make, tiny_package: Package) -> None:
+    backend = make(tiny_package)
+    tokens = np.random.default_rng(4).integers(0, backend.spec.decoder.card, (1, 9, 4))
+    whole, slow = voiced(backend, [1, 1])
+    at_once = backend.step(whole.caches, 1, whole.condition, whole.frames, tokens, np.zeros(1, np.int64))
+    for position in range(9):
+        one = tokens[:, position : position + 1]
+        answer = backend.step(slow.caches, 1, slow.condition, slow.frames, one, np.array([position]))
+    assert np.abs(at_once - answer).max() <= TOLERANCE
+    read = [backend.read_caches(voice.caches, 1, 9) for voice in (whole, slow)]
+    assert np.abs(read[0] - read[1]).max() <= TOLERANCE
+
+
+def test_a_place_is_free_again_when_its_stream_is_gone(make: Make, tiny_package: Package) -> None:
+    backend = make(tiny_package, places=2)
+    voices = voiced(backend, [0, 1])
+    del voices[0]
+    gc.collect()
+    assert Voice(backend, 7).caches.place == 0
+
+
+def test_a_device_without_memory_for_more_streams_says_so(
+    make: Make, tiny_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("out of memory")
+
+    backend = make(tiny_package)
+    monkeypatch.setattr("engine.backends.lockstep._CachePool", full)
+    with pytest.raises(NoRoom, match="do not fit the memory"):
+        backend.new_caches(2, True, 24)
+
+
+def test_a_machine_without_cuda_says_so(tiny_package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(PackageError, match="no CUDA device"):
+        LockstepBackend(load_model(tiny_package))
+
+
+def test_uniforms_of_many_are_those_of_each() -> None:
+    random = np.random.default_rng(0)
+    seeds, steps = random.integers(0, 2**63 - 1, 50), random.integers(0, 100_000, 50)
+    for count in (1, 4, 6):
+        each = [uniforms(int(seed), int(step), count) for seed, step in zip(seeds, steps, strict=True)]
+        assert np.array_equal(uniforms_of(seeds, steps, count), each)
+        assert np.array_equal(uniforms_of(seeds[:3], steps[:3], count), each[:3])
