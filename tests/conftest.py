@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +15,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when it is first imported, and torch.onnx imports it
+
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from engine.backends.manifest import MANIFEST_FILE, SPEC_FILE
