@@ -1,0 +1,59 @@
+"""What the launches of a call compile to for a Hopper GPU (sm_90), on a machine that has none.
+
+`compiled(call)` runs the call's own Python on tensors without data, so that every kernel gets the types, constants and alignments
+it will have, and hands back the compiled kernels instead of launching them. It needs a process of its own: one that interprets
+kernels cannot compile them.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from triton import knobs
+from triton.backends.compiler import GPUTarget
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
+
+DRIVER = SimpleNamespace(
+    get_current_device=lambda: 0,
+    get_current_stream=lambda device: 0,
+    get_current_target=lambda: GPUTarget("cuda", 90, 32),
+)
+
+
+def compiled(call: Callable[[], Any]) -> list[Any]:
+    """The kernels that a call on meta tensors would launch, in their order."""
+    kernels: list[Any] = []
+
+    def instead(kernel: JITFunction[Any], grid: Any) -> Callable[..., None]:
+        def compile_only(*arguments: Any, **options: Any) -> None:
+            kernels.append(kernel.run(*arguments, grid=grid, warmup=True, **options))
+
+        return compile_only
+
+    driver.set_active(DRIVER)  # type: ignore[arg-type]
+    with patch.object(JITFunction, "__getitem__", instead):
+        call()
+    return kernels
+
+
+def resources(kernel: Any) -> dict[str, int]:
+    """Registers of a thread, bytes of its stack (what is spilled, too) and of the program's shared memory."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        said = subprocess.run(
+            (knobs.nvidia.cuobjdump.path, "-res-usage", file.name), capture_output=True, text=True, check=True
+        )
+    numbers = dict(re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", said.stdout))
+    return {
+        "registers": int(numbers["REG"]),
+        "stack": int(numbers["STACK"]) + int(numbers["LOCAL"]),
+        "shared": kernel.metadata.shared,
+    }

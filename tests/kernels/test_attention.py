@@ -1,0 +1,410 @@
+"""Attention over pooled caches: kernels and their twins against float64, in every type, as streams join, play and leave."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import mended_interpreter  # noqa: F401
+import pytest
+import torch
+from torch import Tensor
+from triton.runtime.errors import InterpreterError
+
+from kernels import attention, attention_triton
+from kernels.attention import Store
+from kernels.store import LARGEST, bits, quantised
+
+KINDS = (torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.float8_e4m3fn)
+TOLERANCE = 2e-6
+"""Relative, of float32 answers against float64 over the same held numbers: 4e-7 was observed."""
+SMALL = attention_triton.Tuning(tile=16)
+"""Tiles that short caches have several of, so that programs share a head."""
+PLACES, HEADS, POSITIONS, ROOM, FRAME = 6, 2, 60, 60, 20
+SCRATCH = 5
+
+
+def store(kind: torch.dtype, *shape: int, device: torch.device) -> Store:
+    """A store in which nothing was written: to read from it is to see it."""
+    poison = 127 if kind == torch.int8 else math.nan
+    values = torch.full(shape, poison, device=device).to(kind)
+    scales = torch.full(shape[:-1], math.nan, dtype=torch.float16, device=device) if kind in LARGEST else None
+    return Store(values, scales)
+
+
+def fill(held: Store, where: Any, random: torch.Generator) -> None:
+    """Noise at the index `where`, as the store holds it."""
+    shape = held.values[where].shape
+    noise = torch.randn(shape, generator=random).to(held.values.device)
+    values, scales = quantised(noise, held)
+    bits(held.values)[where] = bits(values)
+    if held.scales is not None and scales is not None:
+        held.scales[where] = scales
+
+
+def copy(held: Store) -> Store:
+    return Store(held.values.clone(), None if held.scales is None else held.scales.clone())
+
+
+def same(one: Store, other: Store) -> bool:
+    """Bit for bit, poison too."""
+
+    def raw(x: Tensor | None) -> Tensor:
+        return torch.empty(0, dtype=torch.uint8) if x is None else x.contiguous().view(torch.uint8)
+
+    return torch.equal(raw(one.values), raw(other.values)) and torch.equal(raw(one.scales), raw(other.scales))
+
+
+def dequantised(held: Store, *where: Any) -> Tensor:
+    """float64 of what is held."""
+    values = bits(held.values)[where].view(held.values.dtype).double()
+    return values if held.scales is None else values * held.scales[where].double()[..., None]
+
+
+def heard(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """One query over n columns: [..., d] and [..., n, d] in float64, the scale applied already."""
+    return torch.einsum(
+        "...n,...nd->...d", torch.softmax(torch.einsum("...d,...nd->...n", q, keys), -1), values
+    )
+
+
+def error(answer: Tensor, expected: Tensor) -> float:
+    """Relative; NaN is no number below any tolerance."""
+    return float((answer.double() - expected).norm() / expected.norm().clamp(min=1e-30))
+
+
+@contextmanager
+def poisoned_outputs() -> Iterator[None]:
+    """Memory that nobody wrote holds NaN."""
+
+    def full(*shape: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.full(shape, math.nan, dtype=dtype, device=device)
+
+    with patch.object(torch, "empty", full):
+        yield
+
+
+@dataclass(frozen=True)
+class Step:
+    place: list[int]
+    position: list[list[int]]
+
+
+STEPS = (
+    Step([3, 0, SCRATCH], [[0, -1], [37, 12], [-1, -1]]),  # one starts, one is far, one lane is idle
+    Step(
+        [0, 3, 1], [[38, 13], [1, 0], [47, 16]]
+    ),  # lanes change, a following segment starts, another stream joins
+    Step(
+        [SCRATCH, SCRATCH, 1], [[-1, -1], [-1, -1], [48, 59]]
+    ),  # two leave; a tile begins; the last position
+    Step([0, 2, 3], [[0, -1], [31, 32], [0, -1]]),  # places begin again
+)
+
+
+def check_self_attention(
+    kernel: Any, kind: torch.dtype, width: int, device: torch.device, rows: int = 2, heads: int = 1
+) -> None:
+    """Steps of `kernel`, each against float64 over what it holds then, and its caches against the twin's."""
+    random = torch.Generator().manual_seed(7)
+    shape = (PLACES, 2, rows, heads, POSITIONS, width)
+    keys, values = store(kind, *shape, device=device), store(kind, *shape, device=device)
+    for at, segment, length in ((0, 0, 37), (0, 1, 12), (1, 0, 47), (1, 1, 59), (2, 0, 31), (2, 1, 32)):
+        for held in (keys, values):
+            fill(held, (at, segment, slice(None), slice(None), slice(0, length)), random)
+    twin_keys, twin_values = copy(keys), copy(values)
+    for step in STEPS:
+        qkv = torch.randn(len(step.place), 2, rows, 3, heads, width, generator=random).to(device)
+        place = torch.tensor(step.place, dtype=torch.int32, device=device)
+        position = torch.tensor(step.position, device=device)
+        with poisoned_outputs():
+            answer = kernel(qkv, keys, values, place, position)
+        attention.self_attention_plain(qkv, twin_keys, twin_values, place, position)
+        assert same(keys, twin_keys)
+        assert same(values, twin_values)
+        for lane, at in enumerate(step.place):
+            for segment, last in enumerate(step.position[lane]):
+                ours = answer[lane, segment]
+                if last < 0:
+                    assert not ours.any()
+                    continue
+                q = qkv[lane, segment, :, 0].double() * width**-0.5
+                columns = (at, segment, slice(None), slice(None), slice(0, last + 1))
+                expected = heard(q, dequantised(keys, *columns), dequantised(values, *columns))
+                assert error(ours, expected.flatten(-2)) < TOLERANCE
+
+
+def small_self_attention(module: ModuleType = attention_triton) -> Any:
+    return lambda *arguments: module.self_attention(*arguments, tuning=SMALL)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_twin_attends_to_what_is_held(kind: torch.dtype, device: torch.device) -> None:
+    check_self_attention(attention.self_attention_plain, kind, 16, device, heads=2)
+
+
+@pytest.mark.parametrize(("kind", "width"), [*zip(KINDS, (16, 24, 8, 64, 128), strict=True)])
+def test_the_kernel_attends_to_what_is_held(kind: torch.dtype, width: int, device: torch.device) -> None:
+    check_self_attention(small_self_attention(), kind, width, device)
+
+
+@pytest.mark.parametrize(("rows", "heads"), [(1, 3), (2, 2)])
+def test_rows_and_heads_have_caches_of_their_own(rows: int, heads: int, device: torch.device) -> None:
+    one = attention_triton.Tuning(tile=32, programs=0)
+    check_self_attention(
+        lambda *x: attention_triton.self_attention(*x, tuning=one), torch.int8, 16, device, rows, heads
+    )
+
+
+def test_the_same_launch_answers_the_same_bits(device: torch.device) -> None:
+    """Whichever program arrives last, and whatever was launched before."""
+    random = torch.Generator().manual_seed(1)
+    held = [store(torch.float16, 1, 2, 1, 1, 120, 16, device=device) for _ in "kv"]
+    for each in held:
+        fill(each, slice(None), random)
+    qkv = torch.randn(1, 2, 1, 3, 1, 16, generator=random).half().to(device)
+    place, position = (
+        torch.zeros(1, dtype=torch.int32, device=device),
+        torch.tensor([[110, 40]], device=device),
+    )
+    answers = [small_self_attention()(qkv, *held, place, position) for _ in range(3)]
+    assert torch.equal(answers[0], answers[1])
+    assert torch.equal(answers[0], answers[2])
+    assert not attention_triton.counters(device).any()
+
+
+def test_answers_come_in_the_type_of_the_question(device: torch.device) -> None:
+    random = torch.Generator().manual_seed(2)
+    for kind in (torch.float16, torch.bfloat16):
+        held = [store(kind, 1, 1, 1, 1, 20, 16, device=device) for _ in "kv"]
+        qkv = torch.randn(1, 1, 1, 3, 1, 16, generator=random).to(kind).to(device)
+        index = torch.zeros(1, dtype=torch.int64, device=device)
+        answer = small_self_attention()(qkv, *held, index, index[None])
+        assert answer.dtype == kind
+        assert torch.equal(answer.flatten(), qkv[0, 0, 0, 2, 0])  # the only column there is
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.float8_e4m3fn])
+def test_eight_bits_err_by_half_a_step(kind: torch.dtype, device: torch.device) -> None:
+    """Of vectors loud and quiet, and of one that is nothing."""
+    loudness = torch.tensor([0.0, 1e-3, 1.0, 300.0], device=device)[:, None]
+    vectors = torch.randn(4, 64, generator=torch.Generator().manual_seed(3)).to(device) * loudness
+    held = store(kind, 4, 64, device=device)
+    values, scales = quantised(vectors, held)
+    back = values.double() * scales.double()[:, None]
+    step = vectors.abs().amax(-1, keepdim=True).double() / LARGEST[kind]
+    allowed = step / 2 if kind == torch.int8 else torch.maximum(vectors.abs().double() / 16, step * 2**-10)
+    slack = vectors.abs().amax(-1, keepdim=True) * 2**-10  # of the scale in float16
+    assert ((back - vectors.double()).abs() <= allowed + slack).all()
+
+
+def check_cross_attention(
+    kernel: Any, kind: torch.dtype, width: int, segments: int, rows: int, device: torch.device
+) -> None:
+    random = torch.Generator().manual_seed(11)
+    keys, values = (store(kind, PLACES, HEADS, ROOM, width, device=device) for _ in "kv")
+    place, tokens = [4, 0, SCRATCH], [ROOM, 33, 0]
+    for at, count in zip(place, tokens, strict=True):
+        for held in (keys, values):
+            fill(held, (at, slice(None), slice(0, count)), random)
+    null = [torch.randn(HEADS, FRAME, width, generator=random).half().to(device) for _ in "kv"]
+    q = torch.randn(3, segments, rows, HEADS, width, generator=random).to(device)
+    before = copy(keys), copy(values)
+    with poisoned_outputs():
+        answer = kernel(
+            q,
+            keys,
+            values,
+            torch.tensor(place, dtype=torch.int32, device=device),
+            torch.tensor(tokens, dtype=torch.int32, device=device),
+            *null,
+        )
+    assert same(keys, before[0])
+    assert same(values, before[1])
+    for lane, (at, count) in enumerate(zip(place, tokens, strict=True)):
+        columns = (at, slice(None), slice(0, count))
+        for segment in range(segments):
+            ours, asked = answer[lane, segment], q[lane, segment].double()
+            expected = heard(asked[0], dequantised(keys, *columns), dequantised(values, *columns))
+            assert error(ours[0], expected.flatten()) < TOLERANCE if count else not ours[0].any()
+            if rows == 2:
+                expected = heard(asked[1], null[0].double(), null[1].double())
+                assert error(ours[1], expected.flatten()) < TOLERANCE
+
+
+def small_cross_attention(module: ModuleType = attention_triton) -> Any:
+    return lambda *arguments: module.cross_attention(*arguments, tuning=SMALL)
+
+
+@pytest.mark.parametrize(
+    "kernel", [attention.cross_attention_plain, small_cross_attention()], ids=["twin", "kernel"]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_conditional_rows_see_the_tokens_and_null_rows_the_null_frame(
+    kind: torch.dtype, kernel: Any, device: torch.device
+) -> None:
+    check_cross_attention(kernel, kind, 16, 2, 2, device)
+
+
+@pytest.mark.parametrize(("width", "segments", "rows"), [(24, 2, 2), (64, 1, 2), (16, 2, 1), (8, 1, 1)])
+def test_cross_attention_of_any_shape(width: int, segments: int, rows: int, device: torch.device) -> None:
+    check_cross_attention(small_cross_attention(), torch.int8, width, segments, rows, device)
+    check_cross_attention(attention_triton.cross_attention, torch.float16, width, segments, rows, device)
+
+
+def check_write_condition(kernel: Any, kind: torch.dtype, width: int, device: torch.device) -> None:
+    random = torch.Generator().manual_seed(13)
+    keys, values = (store(kind, PLACES, HEADS, ROOM, width, device=device) for _ in "kv")
+    twin_keys, twin_values = copy(keys), copy(values)
+    whole = torch.randn(2, 4, FRAME, HEADS, width, generator=random).to(device)
+    k, v = whole.transpose(2, 3)  # as a projection leaves them, not contiguous
+    place, first = [1, 4, -1, 1], [0, ROOM - FRAME, 0, FRAME]
+    for write, stores in (
+        (kernel, (keys, values)),
+        (attention.write_condition_plain, (twin_keys, twin_values)),
+    ):
+        write(*stores, torch.tensor(place, device=device), torch.tensor(first, device=device), k, v)
+    assert same(keys, twin_keys)
+    assert same(values, twin_values)
+    untouched = store(kind, PLACES, HEADS, ROOM, width, device=device)
+    for frame, (at, start) in enumerate(zip(place, first, strict=True)):
+        if at >= 0:
+            columns = (at, slice(None), slice(start, start + FRAME))
+            for held, new in ((keys, k[frame]), (values, v[frame])):
+                loosest = {torch.int8: 0.02, torch.float8_e4m3fn: 0.05, torch.bfloat16: 0.003}
+                assert error(dequantised(held, *columns), new.double()) < loosest.get(kind, 0.0005)
+                bits(untouched.values)[columns] = 0
+    written = bits(untouched.values).eq(0).all(-1)
+    assert same(
+        Store(
+            bits(keys.values)[~written].view(kind)[None],
+            None if keys.scales is None else keys.scales[~written][None],
+        ),
+        Store(
+            bits(store(kind, PLACES, HEADS, ROOM, width, device=device).values)[~written].view(kind)[None],
+            None if keys.scales is None else torch.full_like(keys.scales, math.nan)[~written][None],
+        ),
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_are_written_where_the_lanes_hold_them(kind: torch.dtype, device: torch.device) -> None:
+    check_write_condition(attention_triton.write_condition, kind, 24, device)
+
+
+def test_the_dispatch_asks_the_tensor_and_the_caller(device: torch.device) -> None:
+    random = torch.Generator().manual_seed(4)
+    answers = []
+    for impl in ("auto", "plain", "triton"):
+        held = [store(torch.float32, 1, 1, 1, 1, 20, 16, device=device) for _ in "kv"]
+        qkv = torch.ones(1, 1, 1, 3, 1, 16, device=device)
+        index = torch.zeros(1, dtype=torch.int32, device=device)
+        answers.append(attention.self_attention(qkv, *held, index, index[None], impl=impl))
+        null = torch.randn(1, 3, 16, generator=random).to(device)
+        seen = [Store(each.values[:, 0, 0]) for each in held]
+        attention.write_condition(*seen, index, index, null[None], null[None], impl=impl)
+        answers.append(
+            attention.cross_attention(qkv[:, :, :, 0], *seen, index, index + 1, null, null, impl=impl)
+        )
+    assert all(x.isfinite().all() for x in answers)
+    with patch.object(attention_triton, "self_attention", side_effect=InterruptedError):
+        with pytest.raises(InterruptedError):
+            attention.self_attention(qkv, *held, index, index[None], impl="triton")
+        attention.self_attention(qkv, *held, index, index[None], impl="plain")
+
+
+def test_bad_shapes_and_types_are_named(device: torch.device) -> None:
+    floats = store(torch.float16, 2, 2, 2, 2, 9, 16, device=device)
+    index = torch.zeros(1, dtype=torch.int32, device=device)
+    qkv = torch.zeros(1, 2, 2, 3, 2, 16, device=device)
+    with pytest.raises(ValueError, match="int8 needs scales"):
+        Store(floats.values.to(torch.int8))
+    with pytest.raises(ValueError, match="float16 has no scales"):
+        Store(floats.values, floats.values[..., 0])
+    with pytest.raises(ValueError, match="float64"):
+        Store(floats.values.double())
+    with pytest.raises(ValueError, match="not contiguous"):
+        Store(floats.values.transpose(-1, -2))
+    with pytest.raises(ValueError, match="position"):
+        attention.self_attention(qkv, floats, floats, index, index)
+    narrow = store(torch.float16, 2, 2, 2, 2, 9, 12, device=device)
+    with pytest.raises(ValueError, match="multiple of 8"):
+        attention.self_attention(qkv[..., :12], narrow, narrow, index, index.expand(1, 2))
+    with pytest.raises(ValueError, match=r"for \[2\] of 16"):
+        attention.cross_attention(qkv[:, :, :, 0], floats, floats, index, index, qkv[0, 0, 0], qkv[0, 0, 0])
+
+
+SELF_MUTATIONS = {
+    "the last column before the new one is lost": ("// active * TILE, now)", "// active * TILE, now - 1)"),
+    "what is behind the position is read": ("live = column < stop\n", "live = column <= stop\n"),
+    "and counts": ("mass = mass * before + weight\n", "mass = mass * before + weight + 1e-5\n"),
+    "the first column of all does not play": ("if now < 0:", "if now <= 0:"),
+    "a segment that does not play leaves what was there": (
+        "tl.zeros([WIDTH], out.dtype",
+        "answer * 0 + tl.full([WIDTH], 1, out.dtype",
+    ),
+    "splits overlap": ("start = split * tiles // active * TILE\n    stop", "start = 0 * split\n    stop"),
+    "a counter is not reset": ("tl.store(counter, 0)", "tl.store(counter, 1)"),
+    "the last part is not waited for": ("== active - 1", "== active - 2"),
+    "parts are merged without their tops": ("share = tl.exp2(top - above)", "share = tl.exp2(top - top)"),
+    "the new column is forgotten": ("mass * before + new, ", "mass * before, "),
+    "every split has the new column": ("if split == 0:\n        k =", "if split >= 0:\n        k ="),
+    "keys without their scales": ("k.to(tl.float32), 1) * k_scale", "k.to(tl.float32), 1) * 0.01"),
+    "values without their scales": ("(weight * v_scale)", "(weight * 0.01)"),
+    "whole numbers are cut": ("(ratio + ROUNDING) - ROUNDING", "ratio"),
+    "the scale is for 128 steps": ("axis), LARGEST)", "axis), LARGEST + 1)"),
+    "the segments are exchanged": ("own = (track % S)", "own = (1 - track % S)"),
+    "the place is the lane": ("tl.load(place + track // S)", "(track // S)"),
+}
+CROSS_MUTATIONS = {
+    "null rows ask with the conditional query": ("(split == SPLITS).to(tl.int32)", "(split * 0)"),
+    "both segments ask the same": ("last = first + (S - 1) * ROWS", "last = first + 0 * (S - 1) * ROWS"),
+    "the null frame loses a token": ("None, 0, null_count,", "None, 0, null_count - 1,"),
+    "one token too many": (
+        "tl.minimum(tl.load(tokens + lane).to(tl.int32), count)",
+        "(tl.load(tokens + lane).to(tl.int32) + 1)",
+    ),
+    "the second segment's part is the first's": (
+        "(2 * pair + 1) * SPLITS + split, t1",
+        "(2 * pair + 1) * SPLITS + split, t0",
+    ),
+    "an empty condition is no number": ("total / tl.where(mass > 0, mass, 1.0)", "total / mass"),
+}
+
+
+def mutant(folder: Path, old: str, new: str) -> ModuleType:
+    """`kernels.attention_triton` with one line changed."""
+    source = Path(attention_triton.__file__).read_text()
+    assert source.count(old) >= 1, f"{old!r} is in the kernels no more"
+    path = folder / "mutated.py"
+    path.write_text(source.replace(old, new))
+    spec = importlib.util.spec_from_file_location(f"mutated_{abs(hash((old, new)))}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with patch.dict("sys.modules", {spec.name: module}):
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", SELF_MUTATIONS)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="mutants may fault: in the interpreter only")
+def test_self_attention_that_is_wrong_is_seen(name: str, tmp_path: Path, device: torch.device) -> None:
+    changed = small_self_attention(mutant(tmp_path, *SELF_MUTATIONS[name]))
+    with pytest.raises((AssertionError, InterpreterError)):
+        check_self_attention(changed, torch.int8, 16, device)
+
+
+@pytest.mark.parametrize("name", CROSS_MUTATIONS)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="mutants may fault: in the interpreter only")
+def test_cross_attention_that_is_wrong_is_seen(name: str, tmp_path: Path, device: torch.device) -> None:
+    changed = small_cross_attention(mutant(tmp_path, *CROSS_MUTATIONS[name]))
+    with pytest.raises((AssertionError, InterpreterError)):
+        check_cross_attention(changed, torch.int8, 16, 2, 2, device)
