@@ -18,6 +18,7 @@ from engine.backends.base import F32, StepCall
 from engine.errors import NoRoom
 from engine.player import Stream
 from engine.stream import ScoreStream
+from engine.together import look_all
 
 STEP_S = 0.02
 """What a tick may take when every stream is due in it: a step is 20 ms of music."""
@@ -109,12 +110,16 @@ class Batcher(Generic[Key]):
 
 def advance_all(turns: Sequence[tuple[Stream, int]]) -> list[Exception | None]:
     """So many steps for each stream, and what each raised. Streams of one backend ask it together, so that it reads its weights
-    once for all."""
+    once for all; what they see they look at together too where the backend gains by it."""
     raised: list[Exception | None] = [None] * len(turns)
     for step in range(max((steps for _, steps in turns), default=0)):
+        due = [at for at, (_, steps) in enumerate(turns) if step < steps and raised[at] is None]
+        for at, error in zip(due, look_all([turns[at][0] for at in due]), strict=True):
+            raised[at] = error
         asking = dict[int, list[tuple[int, ScoreStream, StepCall[Any, Any]]]]()
-        for at, (stream, steps) in enumerate(turns):
-            if step >= steps or raised[at] is not None:
+        for at in due:
+            stream = turns[at][0]
+            if raised[at] is not None:
                 continue
             with _told(raised, [at]):
                 if isinstance(stream, ScoreStream):
