@@ -20,7 +20,8 @@ from engine.backends.base import I64, DrawCall
 from engine.errors import NoRoom
 from engine.player import Stream
 from engine.sampling import draw_all
-from engine.stream import AudioChunk, ScoreStream
+from engine.stream import ScoreStream
+from engine.together import look_all
 
 STEP_S = 0.02
 """What a tick may take when every stream is due in it: a step is 20 ms of music."""
@@ -123,11 +124,15 @@ class _Turn:
 
 def advance_all(turns: Sequence[tuple[Stream, int]]) -> list[Exception | None]:
     """So many steps for each stream, and what each raised. Streams of one backend ask it together, so that it reads its weights
-    once for all."""
+    once for all; what they see they look at together too where the backend gains by it."""
     all_turns = [_Turn(stream, steps) for stream, steps in turns]
     while due := [turn for turn in all_turns if turn.left and turn.raised is None]:
+        for turn, error in zip(due, look_all([turn.stream for turn in due]), strict=True):
+            turn.raised = error
         asking = dict[int, list[tuple[_Turn, ScoreStream, DrawCall[Any, Any]]]]()
         for turn in due:
+            if turn.raised is not None:
+                continue
             with _told([turn]):
                 if isinstance(turn.stream, ScoreStream):
                     asked = (turn, turn.stream, turn.stream.ask(turn.left))
@@ -199,7 +204,3 @@ class StepTimes:
 
 def _numbers() -> Iterable[int]:
     return range(1, 1000)
-
-
-def take_all(streams: Sequence[ScoreStream]) -> list[AudioChunk | None]:
-    return [stream.take() for stream in streams]

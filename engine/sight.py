@@ -2,23 +2,30 @@
 
 A mailbox of one takes frames, the newest wins. At each step the frame in it may be encoded and written into the open slot, a
 new slot may open, a cut may empty the window, and held frames whose fused tokens went stale (long-term memory changed) are
-fused again. Everything is counted; nothing here knows a clock.
+fused again. What that asks of the backend is put as requests (`engine.asking`), so that many streams can look together.
+Everything is counted; nothing here knows a clock.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import F32, Backend
+from engine.asking import Asking, alone
+from engine.backends.base import F32, Backend, Kept
+from engine.backends.eyes import Ages, Encode, Fuse, Remember, Write
 from engine.frames import U8, Frame, difference, is_cut
 from engine.memory import LongTermMemory, ShortTermWindow
 from engine.motion import MotionPicture
 from engine.spec import ModelSpec, StreamPolicy
+
+NEVER = 2**63 - 1
+"""A step that does not come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +33,12 @@ class Seen:
     """What is kept of a frame that was encoded."""
 
     step: int
-    features: F32
+    features: Kept
     """[P, E] from the vision tower."""
-    short: F32
+    short: Kept
     """[P, E] from the short-term branch."""
-    tokens: F32
-    """[P, D], fused; stale while its place waits for a refresh."""
+    tokens: Kept = None
+    """[P, D], fused; None before, stale while its place waits for a refresh."""
 
 
 def window_slots(spec: ModelSpec, policy: StreamPolicy) -> int:
@@ -61,10 +68,12 @@ class Sight:
         self._encoded_motion = 0.0  # mean of the motion picture that was encoded last
         self._last_encode = -policy.encode_every_steps
         self._held: list[Seen] = []
-        self._memories: dict[int, F32] = {}
+        self._memories: dict[int, Kept] = {}
         self._recalled: list[int] = []
-        self._memory = np.zeros((0, 2, self.spec.vision.tokens, self.spec.vision.width), np.float32)
+        nothing = np.zeros((0, 2, self.spec.vision.tokens, self.spec.vision.width), np.float32)
+        self._memory: Kept = backend.keep(nothing)
         self._stale: deque[int] = deque()  # bound: the places of the window, each at most once
+        self._rests_until = 0  # at no step before it is anything due; 0 when that is not known
 
     @property
     def frames(self) -> int:
@@ -104,6 +113,7 @@ class Sight:
             self._motion.show(frame, cut)
         self._cut |= cut
         self._mail = self._pushed = frame
+        self._rests_until = 0
 
     def check_change(self, policy: StreamPolicy) -> None:
         """Raises ValueError when the window would outgrow the condition."""
@@ -114,7 +124,7 @@ class Sight:
     def set_policy(self, policy: StreamPolicy) -> None:
         """See by another policy. A shorter window drops what is too old when its next slot opens."""
         self.check_change(policy)
-        self.policy = policy
+        self.policy, self._rests_until = policy, 0
         self.window.capacity = window_slots(self.spec, policy)
         self.long_term.capacity = policy.long_term_capacity
 
@@ -122,27 +132,61 @@ class Sight:
         """Take the next look as if the scene began with the newest frame, whatever the policy says of cuts."""
         if self._pushed is not None:
             self._mail = self._mail or replace(self._pushed, step=now)
-            self._turn = True
+            self._turn, self._rests_until = True, 0
 
     def look(self, now: int) -> None:
         """Bring the condition to the state of step `now`."""
+        if (asking := self.ask(now)) is not None:
+            alone(self.backend, asking)
+
+    def ask(self, now: int) -> Asking[None] | None:
+        """`look` as what it asks of the backend; None when nothing is due. Steps go forward, and one that was looked at has
+        nothing due until a frame comes."""
+        if now < self._rests_until:
+            return None
+        due = self._due_from(now)
+        if now < due:
+            self._rests_until = due
+            return None
+        return self._looking(now)
+
+    def idle_steps(self, now: int) -> int:
+        """How many steps from `now` on have nothing due as long as no frame comes."""
+        return self._due_from(max(now, self._rests_until)) - now
+
+    def _due_from(self, now: int) -> int:
+        """The first step from `now` on at which something is due."""
+        due, newest = NEVER, self.window.newest
+        opening = now if newest is None else max(now, (newest + 1) * self.spec.steps_per_slot)
+        if self._mail is not None:
+            due = min(opening, self._encodes_from(now))
+        elif self._held and self.policy.hold_last_frame:
+            due = opening
+        if self._stale:
+            every = 1 if self.policy.refresh == "exact" else self.policy.refresh_every_steps
+            due = min(due, -(-now // every) * every)
+        return due
+
+    def _encodes_from(self, now: int) -> int:
+        """The first step from `now` on at which a frame that waits is encoded, should no slot open before."""
+        if self._cut or self._turn:
+            return now
+        waited = self._last_encode + self.policy.encode_every_steps
+        return max(now, waited) if self.policy.open_slot else NEVER
+
+    def _looking(self, now: int) -> Asking[None]:
         slot = now // self.spec.steps_per_slot
         opens = self.window.newest is None or slot > self.window.newest
-        if self._mail is not None and self._is_due(now, opens):
+        if self._mail is not None and (opens or self._encodes_from(now) == now):
             frame, self._mail = self._mail, None
-            self._see(frame, slot, opens, now)
+            yield from self._see(frame, slot, opens, now)
         elif opens and self._held and self.policy.hold_last_frame:
             self.counts["held"] += 1
-            self._open(slot, max(self._held, key=lambda seen: seen.step))
-        self._refresh(now)
+            yield from self._open(slot, max(self._held, key=lambda seen: seen.step))
+        yield from self._refresh(now)
+        self._rests_until = now + 1
 
-    def _is_due(self, now: int, opens: bool) -> bool:
-        if opens:
-            return True
-        waited = now - self._last_encode >= self.policy.encode_every_steps
-        return self._cut or self._turn or (self.policy.open_slot and waited)
-
-    def _see(self, frame: Frame, slot: int, opens: bool, now: int) -> None:
+    def _see(self, frame: Frame, slot: int, opens: bool, now: int) -> Asking[None]:
         forget = self._turn or (self._cut and self.policy.on_cut == "forget")
         cut, self._cut, self._turn = self._cut or self._turn, False, False
         if cut:
@@ -150,20 +194,19 @@ class Sight:
             self.cuts.append(now)
         if not cut and self._is_similar(frame):
             self.counts["similar"] += 1
-            self._stay(frame, slot, opens)
+            yield from self._stay(frame, slot, opens)
             return
         self._last_encode, self._encoded = now, frame
-        seen = self._encode(frame)
+        seen = yield from self._encode(frame)
         if forget:
             self.window.forget()
             self._held.clear()
             self._stale.clear()
-            self._open(slot, seen)
-        elif opens:
-            self._open(slot, seen)
+        if forget or opens:
+            yield from self._open(slot, seen)
         else:
             assert self.window.newest is not None
-            self._write(self.window.places.index(self.window.newest), seen)
+            yield from self._write(self.window.places.index(self.window.newest), seen)
 
     def _is_similar(self, frame: Frame) -> bool:
         policy = self.policy
@@ -174,79 +217,76 @@ class Sight:
             and (moved < policy.motion_similar_below or not self.spec.vision.motion)
         )
 
-    def _stay(self, frame: Frame, slot: int, opens: bool) -> None:
+    def _stay(self, frame: Frame, slot: int, opens: bool) -> Asking[None]:
         """The picture is what it was: what is known of it is as old as the new frame."""
         newest = max(range(len(self._held)), key=lambda place: self._held[place].step)
         again = replace(self._held[newest], step=frame.step)
         if opens:
-            self._open(slot, again)
+            yield from self._open(slot, again)
         else:
             self._held[newest] = again
 
-    def _encode(self, frame: Frame) -> Seen:
+    def _encode(self, frame: Frame) -> Asking[Seen]:
         self.counts["encoded"] += 1
         self._encoded_motion = self._motion.level
-        features = self.backend.encode_frames(self._planes(frame)[None])
-        short = self.backend.look(features)[0]
-        return Seen(frame.step, features[0], short, np.zeros(0, np.float32))
+        features, short = yield Encode(self._planes(frame))
+        return Seen(frame.step, features, short)
 
     def _planes(self, frame: Frame) -> U8:
         """[S, S, C]: the frame as it is encoded."""
         return self._motion.beside(frame) if self.spec.vision.motion else frame.pixels
 
-    def _open(self, slot: int, seen: Seen) -> None:
+    def _open(self, slot: int, seen: Seen) -> Asking[None]:
         if self.long_term.takes(slot):
-            self._remember(slot, seen)
+            yield from self._remember(slot, seen)
         order = self.window.open(slot)
         self._stale = deque(order.index(old) for old in self._stale if old in order)
         self._held = [seen if old is None else self._held[old] for old in order]
         for place, old in enumerate(order):
             if old is None:
-                self._write(place, seen)
+                yield from self._write(place, seen)
             elif old != place:
-                self.backend.write_condition(self.condition, place, self._held[place].tokens[None])
-        self._write_ages()
+                yield Write(self.condition, place, self._held[place].tokens[None])
+        yield from self._write_ages()
 
-    def _write_ages(self) -> None:
+    def _write_ages(self) -> Asking[None]:
         if classes := self.spec.decoder.ages:
-            self.backend.write_ages(self.condition, np.array(self.window.ages(classes)))
+            yield Ages(self.condition, np.array(self.window.ages(classes)))
 
-    def _remember(self, slot: int, seen: Seen) -> None:
-        self._memories[slot] = self.backend.remember(seen.features[None])[0]
+    def _remember(self, slot: int, seen: Seen) -> Asking[None]:
+        self._memories[slot] = yield Remember(seen.features)
         for dropped in self.long_term.add(slot):
             del self._memories[dropped]
         recalled = self.long_term.recalled(self.policy.recalled)
         if recalled != self._recalled:
             self._recalled = recalled
-            self._memory = np.stack([self._memories[s] for s in recalled])
+            self._memory = self.backend.gather([self._memories[s] for s in recalled])
             self._stale.extend(p for p in range(len(self._held)) if p not in self._stale)
 
-    def _write(self, place: int, seen: Seen) -> None:
+    def _write(self, place: int, seen: Seen) -> Asking[None]:
         """Fuse a frame with what is recalled now and put it in its place."""
-        self._held[place] = self._fused(seen)
+        tokens = yield Fuse(seen.short[None], self._memory)
+        self._held[place] = replace(seen, tokens=tokens[0])
         if place in self._stale:
             self._stale.remove(place)
-        self.backend.write_condition(self.condition, place, self._held[place].tokens[None])
+        yield Write(self.condition, place, tokens)
 
-    def _fused(self, seen: Seen) -> Seen:
-        return replace(seen, tokens=self.backend.fuse(seen.short[None], self._memory)[0])
-
-    def _refresh(self, now: int) -> None:
+    def _refresh(self, now: int) -> Asking[None]:
         if not self._stale:
             return
         if self.policy.refresh == "exact":
-            self._refresh_all()
+            yield from self._refresh_all()
         elif now % self.policy.refresh_every_steps == 0:
             place = self._stale.popleft()
             self.counts["refreshed"] += 1
-            self._write(place, self._held[place])
+            yield from self._write(place, self._held[place])
 
-    def _refresh_all(self) -> None:
+    def _refresh_all(self) -> Asking[None]:
         self._stale.clear()
         self.counts["refreshed"] += len(self._held)
-        tokens = self.backend.fuse(np.stack([seen.short for seen in self._held]), self._memory)
+        tokens = yield Fuse(self.backend.gather([seen.short for seen in self._held]), self._memory)
         self._held = [replace(seen, tokens=fresh) for seen, fresh in zip(self._held, tokens, strict=True)]
-        self.backend.write_condition(self.condition, 0, tokens)
+        yield Write(self.condition, 0, tokens)
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Everything that the next step depends on but the condition's arrays, as plain values and arrays."""
@@ -266,8 +306,8 @@ class Sight:
         arrays: dict[str, NDArray[Any]] = {}
         if self._held:
             for part in ("features", "short", "tokens"):
-                arrays[part] = np.stack([getattr(seen, part) for seen in self._held])
-            arrays["memories"] = np.stack([self._memories[slot] for slot in self.long_term.held])
+                arrays[part] = self._read([getattr(seen, part) for seen in self._held])
+            arrays["memories"] = self._read([self._memories[slot] for slot in self.long_term.held])
         for name, frame in (("mail", self._mail), ("pushed", self._pushed), ("encoded", self._encoded)):
             if frame is not None:
                 arrays[name] = frame.pixels
@@ -283,17 +323,22 @@ class Sight:
                 arrays["motion_changes"] = self._motion.changes
         return meta, arrays
 
+    def _read(self, arrays: Sequence[Kept]) -> F32:
+        return self.backend.read(self.backend.gather(arrays))
+
     def restore(self, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Take over a state; the caller puts the condition's arrays back, or calls `rewrite`."""
         self.window.places = list(meta["places"])
         self.long_term.stride, self.long_term.held = meta["stride"], list(meta["held"])
         self._recalled, self._stale = list(meta["recalled"]), deque(meta["stale"])
+        self._rests_until = 0
         self._cut, self._turn, self._last_encode = meta["cut"], meta["turn"], meta["last_encode"]
         self.counts = Counter(meta["counts"])
         if meta["steps"]:
-            self._memories = dict(zip(self.long_term.held, arrays["memories"], strict=True))
-            self._memory = np.stack([self._memories[slot] for slot in self._recalled])
-            parts = (arrays["features"], arrays["short"], arrays["tokens"])
+            keep, gather = self.backend.keep, self.backend.gather
+            self._memories = dict(zip(self.long_term.held, keep(arrays["memories"]), strict=True))
+            self._memory = gather([self._memories[slot] for slot in self._recalled])
+            parts = (keep(arrays[part]) for part in ("features", "short", "tokens"))
             self._held = [Seen(*values) for values in zip(meta["steps"], *parts, strict=True)]
         self._mail, self._pushed, self._encoded = (
             Frame(arrays[name], meta[name]) if name in meta else None
@@ -307,8 +352,9 @@ class Sight:
             self._motion = MotionPicture(before, arrays.get("motion_changes"), weight)
         if self.spec.decoder.ages and self._held:
             self.rewrite()  # a backend may have to write a frame again when its age changes
-            self._write_ages()
+            alone(self.backend, self._write_ages())
 
     def rewrite(self) -> None:
         """Project the held tokens again, for a state that came without the condition's arrays."""
-        self.backend.write_condition(self.condition, 0, np.stack([seen.tokens for seen in self._held]))
+        tokens = self.backend.gather([seen.tokens for seen in self._held])
+        self.backend.write_condition(self.condition, 0, tokens)

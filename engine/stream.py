@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from engine import codec
+from engine.asking import Asking, alone
 from engine.backends.base import F32, I64, Backend, DrawCall
 from engine.errors import PackageError
 from engine.frames import Frame
@@ -67,6 +68,7 @@ class ScoreStream:
         self.codec_spec = codec.codec_of(backend.spec)
         self.sight = Sight(backend, self.policy, window_room)
         self.segments = Segments(backend, self.policy, keys)
+        self._look_ahead = codec.look_ahead(self.codec_spec)
         self._tail = codec.start(self.codec_spec, backend.spec.decoder.codebooks)
         self._decoded = 0  # code frames given to the codec
         self._conditions: deque[tuple[int, int, int]] = (
@@ -109,17 +111,25 @@ class ScoreStream:
         """Take one decoder step, 20 ms of music. Raises ValueError before the first frame, and when nobody takes audio."""
         self.hear(draw_all(self.backend, [self.ask()])[0])
 
-    def ask(self, steps: int = 1) -> DrawCall[Any, Any]:
-        """The first half of `advance`, `hear` being the second: what to ask the backend, alone or with other streams. steps: at
-        most so many, of which none but the first looks at anything."""
+    def looking(self) -> Asking[None] | None:
+        """What `ask` begins with, the look at what was pushed, as what it asks of the backend; None when nothing is due. Who does
+        that work first finds nothing due in `ask`. Raises what `ask` raises of a stream that cannot go on."""
         if self._closed:
             raise ValueError("the stream is closed; nothing plays after its end")
         if len(self._conditions) >= MAX_UNTAKEN_STEPS:
             raise ValueError(f"{MAX_UNTAKEN_STEPS} steps of music wait to be taken; call take()")
-        self.sight.look(self.now)
+        return self.sight.ask(self.now)
+
+    def ask(self, steps: int = 1) -> DrawCall[Any, Any]:
+        """The first half of `advance`, `hear` being the second: what to ask the backend, alone or with other streams. steps: at
+        most so many; it asks for fewer when something is to be looked at in between."""
+        if (looking := self.looking()) is not None:
+            alone(self.backend, looking)
         if not self.sight.frames:
             raise ValueError("a stream needs a frame before it can play; push one first")
         self._about = (self.sight.newest_step, self.segments.leading.ordinal, self.policy.seed)
+        if steps > 1:
+            steps = min(steps, 1 + self.sight.idle_steps(self.now + 1))
         return self.segments.ask(self.sight.condition, self.sight.frames, steps)
 
     def hear(self, columns: I64) -> None:
@@ -129,8 +139,12 @@ class ScoreStream:
 
     def take(self) -> AudioChunk | None:
         """The next chunk, as soon as the frames that the codec looks ahead are known."""
-        wanted = self._tail.emitted + self.policy.chunk_steps
-        known = wanted + codec.look_ahead(self.codec_spec)
+        taking = self.taking()
+        return None if taking is None else alone(self.backend, taking)
+
+    def taking(self) -> Asking[AudioChunk] | None:
+        """`take` as what it asks of the backend; None when no chunk is due."""
+        known = self._tail.emitted + self.policy.chunk_steps + self._look_ahead
         return None if self._closed or self.frames < known else self._decode(known, last=False)
 
     def close(self, frames: int | None = None) -> AudioChunk | None:
@@ -139,13 +153,13 @@ class ScoreStream:
         closed, self._closed = self._closed, True
         if closed or end <= self._tail.emitted:
             return None
-        return self._decode(max(end, self._decoded), last=True, keep=end)
+        return alone(self.backend, self._decode(max(end, self._decoded), last=True, keep=end))
 
-    def _decode(self, end: int, last: bool, keep: int | None = None) -> AudioChunk:
+    def _decode(self, end: int, last: bool, keep: int | None = None) -> Asking[AudioChunk]:
         """Give the codec the code frames up to `end`; of what becomes final, frames from `keep` on are dropped."""
         first, hop = self._tail.emitted, self.codec_spec.hop
         codes = self.segments.codes(self._decoded, end)
-        samples, self._tail = codec.decode(self.backend, self.codec_spec, self._tail, codes, last=last)
+        samples, self._tail = yield from codec.decoding(self.codec_spec, self._tail, codes, last=last)
         self._decoded = end
         self.segments.release(end)
         played = self._tail.emitted if keep is None else keep

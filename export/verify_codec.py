@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
+from engine.asking import alone
 from engine.backends.base import F32, I64
 from engine.backends.runtime import require_onnxruntime
 from engine.codec import encodec
@@ -81,7 +82,8 @@ def _chunks(side: EncodecGraphs, spec: CodecSpec, codes: I64, size: int) -> Iter
     state, total = encodec.start(spec, codes.shape[0]), codes.shape[1]
     for first in range(0, total, size):
         last = first + size >= total
-        samples, state = encodec.decode(side, spec, state, codes[:, first : first + size], last=last)
+        piece = encodec.decoding(spec, state, codes[:, first : first + size], last=last)
+        samples, state = alone(side, piece)
         yield samples
 
 

@@ -23,7 +23,7 @@ from cuestream.gpu.device import Device, describe
 from cuestream.gpu.peers import PeerRow, peer_rows
 from cuestream.gpu.steps import Alone, StepRow, alone, step_rows
 from cuestream.gpu.streams import StreamsRow, paced
-from engine.backends.lockstep import Kept, LockstepBackend
+from engine.backends.lockstep import Caching, LockstepBackend
 from engine.model.vidmuse import VidMuse
 from engine.spec import ModelSpec
 from export.checkpoint import load_model, load_package
@@ -53,7 +53,7 @@ class Setting:
     size: str
     dtype: str = "fp16"
     bits: int = 16
-    kept: Kept = "half"
+    kept: Caching = "half"
 
     def __str__(self) -> str:
         return f"{self.size} {self.dtype}, {self.bits}-bit weights, caches {self.kept}"
@@ -111,10 +111,10 @@ def measure(
         say(f"alone: {report.alone}")
         _forget(backend)
     for count in listeners:
-        row = paced(backend, count, seconds)
-        report.streams.append(row)
-        say(f"{row}")
-        if row.c100 < 0.5:
+        heard = paced(backend, count, seconds)
+        report.streams.append(heard)
+        say(f"{heard}")
+        if heard.c100 < 0.5:
             break
     if peer:
         spec, dtype = backend.spec, DTYPES[setting.dtype]
@@ -202,7 +202,7 @@ def run(
     reports = []
     for name in size:
         for width in _numbers(bits):
-            setting = Setting(name, dtype, width, cast(Kept, kept))
+            setting = Setting(name, dtype, width, cast(Caching, kept))
             first = width == _numbers(bits)[0]
             given = (_numbers(listeners), seconds, steps, about.copy_gb_s, peer and first)
             reports.append(measure(setting, device, _numbers(counts), *given))

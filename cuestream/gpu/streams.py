@@ -16,9 +16,10 @@ import numpy as np
 
 from cuestream.gpu.device import power_w
 from engine.backends.lockstep import LockstepBackend
-from engine.batcher import Batcher, take_all
+from engine.batcher import Batcher
 from engine.spec import StreamPolicy
 from engine.stream import ScoreStream
+from engine.together import take_all
 from export.imagined import picture
 
 CHUNK_STEPS = 5
@@ -27,9 +28,6 @@ PICTURES_S = 0.2
 """Between two pictures of a listener."""
 SCENES = 8
 """Films that listeners watch, each from another moment on."""
-DEFICITS_MS = (50, 100, 200)
-SETTLING_S = 3.0
-"""Of the paced time, left out of the ages; deficits count from the first chunk on."""
 
 
 @dataclass(slots=True)
@@ -156,6 +154,8 @@ def _take(listeners: Sequence[Listener]) -> None:
     chunks = take_all([listener.stream for listener in listeners])
     now_s = time.perf_counter()
     for listener, chunk in zip(listeners, chunks, strict=True):
+        if isinstance(chunk, Exception):
+            raise chunk
         if chunk is not None:
             listener.hear(now_s, chunk.newest_step)
 
@@ -171,7 +171,9 @@ def _row(
     return StreamsRow(
         len(listeners),
         seconds,
-        *(float((worst <= limit).mean()) for limit in DEFICITS_MS),
+        c50=float((worst <= 50).mean()),
+        c100=float((worst <= 100).mean()),
+        c200=float((worst <= 200).mean()),
         worst_ms=float(worst.max()),
         busy=busy_s / seconds,
         shown=float(shown),

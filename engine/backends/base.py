@@ -2,7 +2,8 @@
 
 The five verbs are encode frames (with its two branches), fuse, write condition, step, and decode audio (with its two halves,
 see `engine.codec`). Caches and conditions are opaque to the engine: a backend makes them, fills them, and copies them to and
-from the host for a snapshot.
+from the host for a snapshot. So is what it is given of a frame, which never needs to leave the device. Streams that ask
+together do so by `step_all` for steps and by `answer_all` for everything else.
 
 Letters: F frames, M recalled frames, P tokens of a frame, E vision width, D decoder width, G segments, R guidance rows,
 T columns, K codebooks, S picture side, C its planes, L layers, H heads, d head dim.
@@ -12,17 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.asking import Request
 from engine.codec import CodecGraphs
 from engine.spec import ModelSpec, StreamPolicy
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
+Kept: TypeAlias = Any
+"""An array of floats where the backend keeps it, NumPy's or one on a device: it is given back, indexed by its first axis,
+gathered and read, and nothing else is done with it."""
 
 Caches = TypeVar("Caches")
 Condition = TypeVar("Condition")
@@ -79,27 +84,48 @@ class Backend(CodecGraphs, Protocol[Caches, Condition]):
     @property
     def spec(self) -> ModelSpec: ...
 
-    def encode_frames(self, frames: U8) -> F32:
+    @property
+    def answers_together(self) -> bool:
+        """Whether it gains anything by requests of several streams that come in one go."""
+        ...
+
+    def answer_all(self, asked: Sequence[Request]) -> list[Any]:
+        """See `engine.asking.Answering`: of the kinds in `engine.backends.eyes` and of its codec's."""
+        ...
+
+    def encode_frames(self, frames: U8) -> Kept:
         """[F, S, S, C], RGB and the motion of a model that sees it, to features [F, P, E]."""
         ...
 
-    def look(self, features: F32) -> F32:
+    def look(self, features: Kept) -> Kept:
         """The short-term branch: [F, P, E] to [F, P, E]."""
         ...
 
-    def remember(self, features: F32) -> F32:
+    def remember(self, features: Kept) -> Kept:
         """The long-term branch: [F, P, E] to the keys and values that a held frame answers with, [F, 2, P, E]."""
         ...
 
-    def fuse(self, short: F32, memory: F32) -> F32:
+    def fuse(self, short: Kept, memory: Kept) -> Kept:
         """[F, P, E] and [M, 2, P, E] to condition tokens [F, P, D]. A frame's tokens depend on it and the memory alone."""
+        ...
+
+    def gather(self, arrays: Sequence[Kept]) -> Kept:
+        """Arrays of one shape as one, beside each other in a new first axis."""
+        ...
+
+    def read(self, array: Kept) -> F32:
+        """A copy on the host, for a snapshot."""
+        ...
+
+    def keep(self, array: F32) -> Kept:
+        """Put back what `read` gave."""
         ...
 
     def new_condition(self, frames: int) -> Condition:
         """Room for the cross-attention keys and values of `frames` frames."""
         ...
 
-    def write_condition(self, condition: Condition, slot: int, tokens: F32) -> None:
+    def write_condition(self, condition: Condition, slot: int, tokens: Kept) -> None:
         """Project [F, P, D] and keep the result in the slots from `slot` on."""
         ...
 
@@ -141,3 +167,25 @@ class Backend(CodecGraphs, Protocol[Caches, Condition]):
     def write_held_condition(self, condition: Condition, held: F32) -> None:
         """Put back what `read_condition` gave."""
         ...
+
+
+class OnHost:
+    """Of a backend that keeps its arrays where NumPy has them."""
+
+    def gather(self, arrays: Sequence[F32]) -> F32:
+        return np.stack(arrays)
+
+    def read(self, array: F32) -> F32:
+        return array
+
+    def keep(self, array: F32) -> F32:
+        return array
+
+
+class OneByOne:
+    """Of a backend that gains nothing by requests that come in one go."""
+
+    answers_together = False
+
+    def answer_all(self, asked: Sequence[Request]) -> list[Any]:
+        return [request.on(self) for request in asked]

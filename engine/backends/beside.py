@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import F32, I64, U8, Backend, StepCall
+from engine.backends.base import F32, I64, U8, Backend, OneByOne, OnHost, StepCall
 from engine.spec import ModelSpec
 
 Pair = tuple[Any, Any]
@@ -54,7 +54,7 @@ class Seen:
     steps: list[Answered] = field(default_factory=list)
 
 
-class Beside:
+class Beside(OneByOne, OnHost):
     """A `Backend` of two. Raises ValueError when they are not of one model."""
 
     def __init__(self, first: Backend[Any, Any], second: Backend[Any, Any]) -> None:

@@ -10,7 +10,7 @@ Letters, beside those of `engine.backends.base`: B lanes, S segments of a lane (
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,8 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.backends.base import F32, I64, DrawCall, StepCall
-from engine.backends.torch import TorchModel
+from engine.asking import in_groups
+from engine.backends.base import F32, I64, DrawCall, Kept, StepCall
+from engine.backends.eyes import Ages, Fuse, Write
+from engine.backends.torch import TorchModel, Work
 from engine.errors import NoRoom, PackageError
 from engine.model.decoder import DecoderLayer, empty_caches
 from engine.model.vidmuse import VidMuse
@@ -31,7 +33,7 @@ from kernels.sampling import draw
 from kernels.store import Store, quantised
 
 Array = NDArray[Any]
-Kept = Literal["half", "int8", "fp8"]
+Caching = Literal["half", "int8", "fp8"]
 
 SEGMENTS = 2
 """S: the leading one and the following one."""
@@ -42,6 +44,10 @@ MOST_STEPS = 10
 BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 """Numbers of lanes that a graph is made for; fewer streams leave lanes empty."""
 RETRY_S = 5.0
+MOST_CAPTURED = 4
+"""Streams up to which work on frames and codes is captured; beyond, the device has more to do than the host that launches it."""
+MOST_WORKS = 128
+"""Captured pieces of such work; of other shapes than these nothing is captured any more."""
 KEPT = {"int8": torch.int8, "fp8": torch.float8_e4m3fn}
 
 
@@ -63,11 +69,22 @@ class _Layer:
 
     @classmethod
     def of(cls, layer: DecoderLayer, bits: int) -> _Layer:
-        names = ("self_qkv", "self_out", "cross_q", "cross_out", "ffn_in", "ffn_out")
-        weights = {name: quantise(getattr(layer, name).weight.data, bits) for name in names}
-        norms = {name: _norm(getattr(layer, name)) for name in ("norm_self", "norm_cross", "norm_ffn")}
-        null_keys = layer.null_keys[0].transpose(1, 2).contiguous()
-        return cls(**norms, **weights, null_keys=null_keys, null_values=layer.null_values[0].contiguous())
+        def held(linear: torch.nn.Linear) -> Weight:
+            return quantise(linear.weight.data, bits)
+
+        return cls(
+            _norm(layer.norm_self),
+            held(layer.self_qkv),
+            held(layer.self_out),
+            _norm(layer.norm_cross),
+            held(layer.cross_q),
+            held(layer.cross_out),
+            _norm(layer.norm_ffn),
+            held(layer.ffn_in),
+            held(layer.ffn_out),
+            layer.null_keys[0].transpose(1, 2).contiguous(),
+            layer.null_values[0].contiguous(),
+        )
 
     @property
     def nbytes(self) -> int:
@@ -112,11 +129,39 @@ class _Keep:
         )
 
 
+class _ConditionPool(_Pool):
+    """Of frames. project: their tokens [F, P, D] to keys and values [L, F, H, P, d]."""
+
+    def __init__(
+        self,
+        layers: int,
+        places: int,
+        shape: tuple[int, ...],
+        keep: _Keep,
+        project: Callable[[Tensor], tuple[Tensor, Tensor]],
+    ) -> None:
+        super().__init__(layers, places, shape, keep)
+        self._project = project
+        self._first = torch.arange(layers, device=keep.device).unsqueeze(1) * (places + 1)
+
+    def write(self, tokens: Tensor, at: Tensor) -> Tensor:
+        """Frames [F, P, D] of any streams, each into its slot of all layers. at: int64 [F, 2], the place from 1 on (0: a frame
+        that is nobody's) and the slot."""
+        keys, values = self._project(tokens)
+        place, slot = at.unbind(1)
+        where = torch.where(place > 0, place - 1 + self._first, -1).flatten()  # [L F]
+        first = (slot * tokens.shape[1]).expand(len(self._first), -1).flatten()
+        write_condition(
+            _flat(self.keys), _flat(self.values), where, first, keys.flatten(0, 1), values.flatten(0, 1)
+        )
+        return place
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Condition:
     """A place among conditions of one size, [H, C, d]. ages [F], and the frames' tokens [F, P, D], of a model with ages."""
 
-    pool: _Pool
+    pool: _ConditionPool
     place: int
     frames: int
     ages: Tensor
@@ -171,7 +216,7 @@ class LockstepBackend(TorchModel):
         device: str = "cuda",
         dtype: torch.dtype = torch.float16,
         bits: int = 16,
-        kept: Kept = "half",
+        kept: Caching = "half",
         places: int = PLACES,
         graphs: bool = True,
     ) -> None:
@@ -194,13 +239,62 @@ class LockstepBackend(TorchModel):
         self._cross_kv = torch.cat([half for k, v in pairs for half in (k * scale, v)])
         self._pools: dict[tuple[int, ...], list[Any]] = {}
         self._programs: dict[tuple[int, int, int], _Program] = {}
+        self._works: dict[tuple[Any, ...], _Captured] = {}  # bound: MOST_WORKS
+        self._together |= {Write: self.write_all, Ages: self.write_all_ages}
+
+    # --- arrays that stay on the device
+
+    def gather(self, arrays: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(arrays))
+
+    def read(self, array: Tensor) -> F32:
+        return np.asarray(array.float().cpu().numpy())
+
+    def keep(self, array: F32) -> Tensor:
+        return self._tensor(array)
+
+    def fuse(self, short: Kept, memory: Kept) -> Kept:
+        return self.fuse_all([Fuse(short, memory)])[0]
+
+    def _tensor(self, array: Any) -> Tensor:
+        return array if isinstance(array, Tensor) else super()._tensor(array)
+
+    def _stacked(self, arrays: Iterable[Any]) -> Tensor:
+        each = list(arrays)
+        return self.gather(each) if isinstance(each[0], Tensor) else super()._stacked(each)
+
+    def _side_by_side(self, arrays: Sequence[Tensor]) -> Tensor:
+        """Room for a power of two, so that few shapes come."""
+        longest = max(len(array) for array in arrays)
+        room = torch.zeros(len(arrays), _power(longest), *arrays[0].shape[1:], device=self.device)
+        for row, array in zip(room, arrays, strict=True):
+            row[: len(array)] = array
+        return room
+
+    def _kept(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def _run(self, work: Work, *inputs: Tensor) -> Any:
+        """A graph of its own for each small number of streams."""
+        count = len(inputs[0])
+        if not self._graphs or count > MOST_CAPTURED:
+            return work(*inputs)
+        shapes = ((x.dtype, *x.shape[1:]) for x in inputs)
+        key = (work, _power(count), *shapes)
+        if key not in self._works:
+            if len(self._works) >= MOST_WORKS:
+                return work(*inputs)
+            self._works[key] = _Captured(work, _power(count), inputs)
+        return self._works[key](inputs)
 
     # --- memory
 
     def new_condition(self, frames: int) -> Condition:
         spec, tokens = self.spec.decoder, self.spec.vision.tokens
         shape = (spec.heads, frames * tokens, spec.head_dim)
-        pool = self._pool((frames,), lambda: _Pool(spec.layers, self.places, shape, self._keep))
+        pool = self._pool(
+            (frames,), lambda: _ConditionPool(spec.layers, self.places, shape, self._keep, self.project)
+        )
         dated = frames if spec.ages else 0
         condition = Condition(
             pool,
@@ -244,44 +338,59 @@ class LockstepBackend(TorchModel):
             pools[:] = [pool for pool in pools if len(pool.free) < pool.places]
         alive = {id(pool) for pools in self._pools.values() for pool in pools}
         self._programs = {k: p for k, p in self._programs.items() if k[0] in alive and k[1] in alive}
+        self._works.clear()
 
     # --- the condition
 
-    @torch.inference_mode()
-    def write_condition(self, condition: Condition, slot: int, tokens: F32) -> None:
-        end = slot + len(tokens)
-        if end > condition.frames:
-            raise ValueError(f"a condition of {condition.frames} slots cannot hold slot {end - 1}")
-        fresh = self._tensor(tokens)
-        if self.spec.decoder.ages:
-            condition.tokens[slot:end] = fresh
-            fresh = self._aged(fresh, condition.ages[slot:end])
-        self._project([condition] * len(tokens), list(range(slot, end)), fresh)
+    def write_condition(self, condition: Condition, slot: int, tokens: Kept) -> None:
+        self.write_all([Write(condition, slot, tokens)])
+
+    def write_ages(self, condition: Condition, ages: I64) -> None:
+        self.write_all_ages([Ages(condition, ages)])
 
     @torch.inference_mode()
-    def write_ages(self, condition: Condition, ages: I64) -> None:
+    def write_all(self, asked: Sequence[Write]) -> list[None]:
+        for request in asked:
+            end = request.slot + len(request.tokens)
+            if end > request.condition.frames:
+                raise ValueError(
+                    f"a condition of {request.condition.frames} slots cannot hold slot {end - 1}"
+                )
+            if self.spec.decoder.ages:
+                request.condition.tokens[request.slot : end] = self._tensor(request.tokens)
+        return in_groups(asked, lambda request: id(request.condition.pool), self._write_alike)
+
+    def _write_alike(self, asked: Sequence[Write]) -> list[None]:
+        """Conditions of one pool."""
+        fresh = [self._tensor(request.tokens) for request in asked]
+        if self.spec.decoder.ages:
+            fresh = [
+                self._aged(tokens, request.condition.ages[request.slot : request.slot + len(tokens)])
+                for tokens, request in zip(fresh, asked, strict=True)
+            ]
+        places = [request.condition.place for request in asked for _ in range(len(request.tokens))]
+        slots = [request.slot + i for request in asked for i in range(len(request.tokens))]
+        at = np.stack((np.array(places) + 1, slots), 1)
+        self._run(asked[0].condition.pool.write, torch.cat(fresh), self._tensor(at))
+        return [None] * len(asked)
+
+    @torch.inference_mode()
+    def write_all_ages(self, asked: Sequence[Ages]) -> list[None]:
         """An age is part of what a frame's keys and values are made of."""
-        count = len(ages)
-        condition.ages[:count] = self._tensor(ages)
-        fresh = self._aged(condition.tokens[:count], condition.ages[:count])
-        self._project([condition] * count, list(range(count)), fresh)
+        for request in asked:
+            request.condition.ages[: len(request.ages)] = self._tensor(request.ages)
+        return self.write_all([Write(r.condition, 0, r.condition.tokens[: len(r.ages)]) for r in asked])
 
     def _aged(self, tokens: Tensor, ages: Tensor) -> Tensor:
         assert self.model.decoder.age_embedding is not None
         return tokens + self.model.decoder.age_embedding[ages].unsqueeze(1)
 
-    def _project(self, conditions: Sequence[Condition], slots: Sequence[int], tokens: Tensor) -> None:
-        """Frames [F, P, D] of any streams, each into its slot: one product and one scatter for all layers. The streams'
-        conditions are of one pool."""
+    def project(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames [F, P, D] to keys and values of all layers, [L, F, H, P, d] each."""
         spec, count = self.spec.decoder, tokens.shape[1]
-        pool = conditions[0].pool
         both = torch.nn.functional.linear(tokens.to(self.dtype), self._cross_kv)
         fresh = both.view(len(tokens), count, spec.layers, 2, spec.heads, -1).permute(3, 2, 0, 4, 1, 5)
-        keys, values = fresh.reshape(2, -1, spec.heads, count, spec.head_dim)  # [L F, H, P, d] each
-        layer = torch.arange(spec.layers, device=self.device).unsqueeze(1) * (pool.places + 1)
-        place = self._tensor(np.array([c.place for c in conditions])) + layer
-        first = self._tensor(np.array(slots) * count).expand_as(place)
-        write_condition(_flat(pool.keys), _flat(pool.values), place.flatten(), first.flatten(), keys, values)
+        return fresh[0].contiguous(), fresh[1].contiguous()
 
     def read_condition(self, condition: Condition, frames: int) -> Array:
         pool, count = condition.pool, frames * self.spec.vision.tokens
@@ -445,6 +554,39 @@ class LockstepBackend(TorchModel):
         return sum(layer.nbytes for layer in self._layers) + self._logits.nbytes
 
 
+class _Captured:
+    """Some work on frames or codes of up to so many streams as a CUDA graph; lanes that are empty hold zeros."""
+
+    def __init__(self, work: Work, lanes: int, inputs: Sequence[Tensor]) -> None:
+        self._inputs = [torch.zeros(lanes, *x.shape[1:], dtype=x.dtype, device=x.device) for x in inputs]
+        self._graph, self._answer = _capture(lambda: work(*self._inputs))
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Any:
+        count = len(inputs[0])
+        for held, given in zip(self._inputs, inputs, strict=True):
+            held[:count].copy_(given)
+            if count < len(held):
+                held[count:].zero_()
+        self._graph.replay()
+        if isinstance(self._answer, Tensor):
+            return self._answer[:count].clone()
+        return tuple(part[:count].clone() for part in self._answer)
+
+
+def _capture(work: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
+    """A graph of this work, and where its answer will be."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(2):  # kernels are compiled and libraries opened before anything is captured
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        answer = work()
+    return graph, answer
+
+
 class _Inputs:
     """What a step of B lanes is given, in one array of whole numbers and one of others, so that two copies bring all of it."""
 
@@ -565,17 +707,8 @@ class _Program:
         if self._graph is not None:
             return
         self.fill([])
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(2):  # kernels are compiled and libraries opened before anything is captured
-                self._step.zero_()
-                self._advance()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._advance()
-        self._graph = graph
+        self._step.zero_()
+        self._graph, _ = _capture(self._advance)
 
 
 def _check(call: StepCall[Caches, Condition]) -> None:
@@ -594,6 +727,11 @@ def _runs(calls: Sequence[StepCall[Caches, Condition]]) -> list[list[int]]:
     for at, call in enumerate(calls):
         runs.setdefault((id(call.caches.pool), id(call.condition.pool)), []).append(at)
     return list(runs.values())
+
+
+def _power(count: int) -> int:
+    """The next power of two."""
+    return 1 << (count - 1).bit_length()
 
 
 def _norm(norm: torch.nn.Module) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import F32, I64, U8, StepCall
+from engine.backends.base import F32, I64, U8, OneByOne, OnHost, StepCall
 from engine.backends.manifest import Manifest
 from engine.backends.runtime import require_onnxruntime
 from engine.errors import PackageError
@@ -96,7 +96,7 @@ class _Bound:
     logits: F32
 
 
-class OnnxBackend:
+class OnnxBackend(OneByOne, OnHost):
     """An exported model folder (see `cuestream export`). `threads` 0 takes the machine's cores."""
 
     def __init__(

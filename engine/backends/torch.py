@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from engine.backends.base import F32, I64, U8, StepCall
+from engine.asking import Request, in_groups
+from engine.backends.base import F32, I64, U8, Kept, OnHost, StepCall
+from engine.backends.eyes import Ages, Encode, Fuse, Remember, Write
+from engine.codec.encodec import Recur, Upsample
+from engine.codec.oscillator import Synthesise
 from engine.model.codec import CodecDecoder
 from engine.model.decoder import empty_caches
 from engine.model.oscillator import OscillatorCodec
@@ -19,6 +24,169 @@ from engine.model.vidmuse import VidMuse
 from engine.spec import ModelSpec
 
 Array = NDArray[Any]
+Work = Callable[..., Any]
+
+
+class TorchModel:
+    """What a loaded model (see `export.checkpoint.load_model`) does to frames and codes, on the device that its weights are on:
+    the verbs of a `Backend` that need no caches. What is kept of a frame stays where `_kept` leaves it."""
+
+    answers_together = True
+
+    def __init__(self, model: VidMuse) -> None:
+        self.model = model
+        self.device = model.decoder.positions.device
+        self._together: dict[type[Any], Work] = {
+            Encode: self.encode_all,
+            Remember: self.remember_all,
+            Fuse: self.fuse_all,
+            Recur: self.recur_all,
+            Upsample: self.upsample_all,
+            Synthesise: self.synthesise_all,
+        }
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.model.spec
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.decoder.stack()).cross_kv.weight.dtype
+
+    def answer_all(self, asked: Sequence[Request]) -> list[Any]:
+        return list(self._together[type(asked[0])](asked))
+
+    # --- eyes
+
+    @torch.inference_mode()
+    def encode_frames(self, frames: U8) -> Kept:
+        return self._kept(self._run(self._features, self._tensor(frames)))
+
+    @torch.inference_mode()
+    def look(self, features: Kept) -> Kept:
+        return self._kept(self._run(self._looked, self._tensor(features)))
+
+    @torch.inference_mode()
+    def remember(self, features: Kept) -> Kept:
+        return self._kept(self._run(self._remembered, self._tensor(features)))
+
+    @torch.inference_mode()
+    def fuse(self, short: Kept, memory: Kept) -> Kept:
+        return self._kept(self.model.fusion(self._tensor(short), self._tensor(memory))[1])
+
+    @torch.inference_mode()
+    def encode_all(self, asked: Sequence[Encode]) -> list[tuple[Kept, Kept]]:
+        features, short = self._run(self._encoded, self._stacked(request.planes for request in asked))
+        return list(zip(self._rows(features), self._rows(short), strict=True))
+
+    @torch.inference_mode()
+    def remember_all(self, asked: Sequence[Remember]) -> list[Kept]:
+        return self._rows(self._run(self._remembered, self._stacked(request.features for request in asked)))
+
+    @torch.inference_mode()
+    def fuse_all(self, asked: Sequence[Fuse]) -> list[Kept]:
+        """Windows and memories of any lengths, each with room for the longest."""
+        short, memory = (
+            self._side_by_side([self._tensor(array) for array in arrays])
+            for arrays in zip(*((request.short, request.memory) for request in asked), strict=True)
+        )
+        held = self._tensor(np.array([len(request.memory) for request in asked]))
+        tokens = self._rows(self._run(self._fused, short, memory, held))
+        return [row[: len(request.short)] for row, request in zip(tokens, asked, strict=True)]
+
+    def _features(self, planes: Tensor) -> Tensor:
+        return self.model.vision(planes)[1]
+
+    def _looked(self, features: Tensor) -> Tensor:
+        return self.model.short_branch(features)
+
+    def _encoded(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        features = self._features(planes)
+        return features, self._looked(features)
+
+    def _remembered(self, features: Tensor) -> Tensor:
+        return self.model.fusion.remember(self.model.long_branch(features))
+
+    def _fused(self, short: Tensor, memory: Tensor, held: Tensor) -> Tensor:
+        return self.model.fusion.together(short, memory, held)[1]
+
+    # --- codec
+
+    def recur(self, codes: I64, hidden: F32, cell: F32) -> tuple[F32, F32, F32]:
+        return self.recur_all([Recur(codes, hidden, cell)])[0]
+
+    def upsample(self, y: F32) -> F32:
+        return self.upsample_all([Upsample(y)])[0]
+
+    def synthesise(self, codes: I64, first: int) -> F32:
+        return self.synthesise_all([Synthesise(codes, first)])[0]
+
+    @torch.inference_mode()
+    def recur_all(self, asked: Sequence[Recur]) -> list[tuple[F32, F32, F32]]:
+        return in_groups(asked, lambda request: request.codes.shape, self._recur_alike)
+
+    def _recur_alike(self, asked: Sequence[Recur]) -> list[tuple[F32, F32, F32]]:
+        given = [
+            self._stacked(part)
+            for part in zip(
+                *((request.codes, request.hidden, request.cell) for request in asked), strict=True
+            )
+        ]
+        return list(zip(*map(_host_rows, self._run(self._recurred, *given)), strict=True))
+
+    def _recurred(self, codes: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """codes: [S, K, T]; hidden, cell: [S, L, 1, C]."""
+        assert isinstance(self.model.codec, CodecDecoder)
+        states = (state.squeeze(2).transpose(0, 1).contiguous() for state in (hidden, cell))
+        y, hidden, cell = self.model.codec.recur_together(codes, *states)
+        return y, hidden.transpose(0, 1).unsqueeze(2), cell.transpose(0, 1).unsqueeze(2)
+
+    @torch.inference_mode()
+    def upsample_all(self, asked: Sequence[Upsample]) -> list[F32]:
+        return in_groups(asked, lambda request: request.y.shape, self._upsample_alike)
+
+    def _upsample_alike(self, asked: Sequence[Upsample]) -> list[F32]:
+        return _host_rows(self._run(self._upsampled, self._stacked(request.y for request in asked)))
+
+    def _upsampled(self, y: Tensor) -> Tensor:
+        assert isinstance(self.model.codec, CodecDecoder)
+        return self.model.codec.upsample_together(y)
+
+    @torch.inference_mode()
+    def synthesise_all(self, asked: Sequence[Synthesise]) -> list[F32]:
+        return in_groups(asked, lambda request: request.codes.shape, self._synthesise_alike)
+
+    def _synthesise_alike(self, asked: Sequence[Synthesise]) -> list[F32]:
+        first = self._tensor(np.array([request.first for request in asked]))
+        codes = self._stacked(request.codes for request in asked)
+        return _host_rows(self._run(self._synthesised, codes, first))
+
+    def _synthesised(self, codes: Tensor, first: Tensor) -> Tensor:
+        assert isinstance(self.model.codec, OscillatorCodec)
+        return self.model.codec.together(codes, first)
+
+    # --- arrays
+
+    def _run(self, work: Work, *inputs: Tensor) -> Any:
+        """Do work of which every input and answer has the streams in its first axis."""
+        return work(*inputs)
+
+    def _tensor(self, array: Array) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _stacked(self, arrays: Iterable[Array]) -> Tensor:
+        return self._tensor(np.stack(list(arrays)))
+
+    def _side_by_side(self, arrays: Sequence[Tensor]) -> Tensor:
+        """[S, ...], each with room for the longest."""
+        return pad_sequence(list(arrays), batch_first=True)
+
+    def _kept(self, tensor: Tensor) -> Kept:
+        return _array(tensor)
+
+    def _rows(self, tensor: Tensor) -> list[Kept]:
+        """Each in memory of its own: who keeps one does not keep them all."""
+        return [self._kept(row.clone()) for row in tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,62 +206,12 @@ class TorchCaches:
     rows: int
 
 
-class TorchModel:
-    """What a loaded model (see `export.checkpoint.load_model`) does to frames and codes, on the device that its weights are on:
-    the verbs of a `Backend` that need no caches."""
+class TorchBackend(OnHost, TorchModel):
+    """The plain model, whose decoder's caches are PyTorch's."""
 
     def __init__(self, model: VidMuse) -> None:
-        self.model = model
-        self.device = model.decoder.positions.device
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self.model.spec
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.model.decoder.stack()).cross_kv.weight.dtype
-
-    @torch.inference_mode()
-    def encode_frames(self, frames: U8) -> F32:
-        return _array(self.model.vision(self._tensor(frames))[1])
-
-    @torch.inference_mode()
-    def look(self, features: F32) -> F32:
-        return _array(self.model.short_branch(self._tensor(features)))
-
-    @torch.inference_mode()
-    def remember(self, features: F32) -> F32:
-        return _array(self.model.fusion.remember(self.model.long_branch(self._tensor(features))))
-
-    @torch.inference_mode()
-    def fuse(self, short: F32, memory: F32) -> F32:
-        return _array(self.model.fusion(self._tensor(short), self._tensor(memory))[1])
-
-    @torch.inference_mode()
-    def recur(self, codes: I64, hidden: F32, cell: F32) -> tuple[F32, F32, F32]:
-        assert isinstance(self.model.codec, CodecDecoder)
-        y, h, c = self.model.codec.recur(self._tensor(codes), self._tensor(hidden), self._tensor(cell))
-        return _array(y), _array(h), _array(c)
-
-    @torch.inference_mode()
-    def upsample(self, y: F32) -> F32:
-        assert isinstance(self.model.codec, CodecDecoder)
-        return _array(self.model.codec.upsample(self._tensor(y)))
-
-    @torch.inference_mode()
-    def synthesise(self, codes: I64, first: int) -> F32:
-        assert isinstance(self.model.codec, OscillatorCodec)
-        return _array(
-            self.model.codec.synthesise(self._tensor(codes), torch.tensor(first, device=self.device))
-        )
-
-    def _tensor(self, array: Array) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
-
-class TorchBackend(TorchModel):
-    """The plain model, whose decoder's caches are PyTorch's."""
+        super().__init__(model)
+        self._together |= {Write: self.write_all, Ages: self.write_all_ages}
 
     @torch.inference_mode()
     def new_condition(self, frames: int) -> TorchCondition:
@@ -107,23 +225,36 @@ class TorchBackend(TorchModel):
             torch.zeros(frames, tokens, spec.width, device=self.device),
         )
 
-    @torch.inference_mode()
     def write_condition(self, condition: TorchCondition, slot: int, tokens: F32) -> None:
-        condition.tokens[slot : slot + len(tokens)] = self._tensor(tokens)
-        self._project(condition, slot, len(tokens))
+        self.write_all([Write(condition, slot, tokens)])
+
+    def write_ages(self, condition: TorchCondition, ages: I64) -> None:
+        self.write_all_ages([Ages(condition, ages)])
 
     @torch.inference_mode()
-    def write_ages(self, condition: TorchCondition, ages: I64) -> None:
-        condition.ages[: len(ages)] = self._tensor(ages)
-        self._project(condition, 0, len(ages))
+    def write_all(self, asked: Sequence[Write]) -> list[None]:
+        places = [(w.condition, slice(w.slot, w.slot + len(w.tokens))) for w in asked]
+        for (condition, at), request in zip(places, asked, strict=True):
+            condition.tokens[at] = self._tensor(request.tokens)
+        self._project(places)
+        return [None] * len(asked)
 
-    def _project(self, condition: TorchCondition, first: int, count: int) -> None:
+    @torch.inference_mode()
+    def write_all_ages(self, asked: Sequence[Ages]) -> list[None]:
+        places = [(request.condition, slice(0, len(request.ages))) for request in asked]
+        for (condition, at), request in zip(places, asked, strict=True):
+            condition.ages[at] = self._tensor(request.ages)
+        self._project(places)
+        return [None] * len(asked)
+
+    def _project(self, places: Sequence[tuple[TorchCondition, slice]]) -> None:
         """An age is part of what a frame's keys and values are made of."""
-        at = slice(first, first + count)
-        projected = self.model.decoder.project(condition.tokens[at], condition.ages[at])
-        for held, fresh in zip((condition.keys, condition.values), projected, strict=True):
-            for layer, array in enumerate(fresh):
-                held[layer][at] = array
+        counts = [at.stop - at.start for _, at in places]
+        tokens, ages = (torch.cat([getattr(c, part)[at] for c, at in places]) for part in ("tokens", "ages"))
+        for part, layers in zip(("keys", "values"), self.model.decoder.project(tokens, ages), strict=True):
+            for layer, fresh in enumerate(layers):
+                for (condition, at), frames in zip(places, fresh.split(counts), strict=True):
+                    getattr(condition, part)[layer][at] = frames
 
     @torch.inference_mode()
     def new_caches(self, segments: int, guided: bool, positions: int) -> TorchCaches:
@@ -193,3 +324,8 @@ class TorchBackend(TorchModel):
 
 def _array(tensor: Tensor) -> Array:
     return np.asarray(tensor.cpu().numpy())
+
+
+def _host_rows(tensor: Tensor) -> list[Array]:
+    """Each in memory of its own; one copy from the device brings all."""
+    return [row.copy() for row in _array(tensor)]

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.asking import Asking, alone
 from engine.codec import encodec, oscillator
 from engine.codec.encodec import EncodecState, Reach, padded_indices, reach
 from engine.codec.oscillator import OscillatorState
@@ -24,6 +25,7 @@ __all__ = [
     "Reach",
     "codec_of",
     "decode",
+    "decoding",
     "look_ahead",
     "pack",
     "padded_indices",
@@ -71,11 +73,18 @@ def decode(
     graphs: CodecGraphs, spec: AnyCodecSpec, state: CodecState, codes: I64, *, last: bool = False
 ) -> tuple[F32, CodecState]:
     """Take further codes [K, T] and return the samples that they make final."""
+    return alone(graphs, decoding(spec, state, codes, last=last))
+
+
+def decoding(
+    spec: AnyCodecSpec, state: CodecState, codes: I64, *, last: bool = False
+) -> Asking[tuple[F32, CodecState]]:
+    """`decode` as what it asks of the graphs."""
     if isinstance(spec, OscillatorSpec):
         assert isinstance(state, OscillatorState)
-        return oscillator.decode(graphs, spec, state, codes)
+        return (yield from oscillator.decoding(spec, state, codes))
     assert isinstance(state, EncodecState)
-    return encodec.decode(graphs, spec, state, codes, last=last)
+    return (yield from encodec.decoding(spec, state, codes, last=last))
 
 
 def pack(state: CodecState) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:

@@ -9,11 +9,12 @@ Letters: K codebooks, T code frames, C LSTM width, L LSTM layers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.asking import Asking
 from engine.spec import CodecSpec
 
 F32 = NDArray[np.float32]
@@ -84,9 +85,33 @@ class EncodecGraphs(Protocol):
         ...
 
 
-def decode(
-    graphs: EncodecGraphs, spec: CodecSpec, state: EncodecState, codes: I64, *, last: bool = False
-) -> tuple[F32, EncodecState]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Recur:
+    """See `EncodecGraphs.recur`."""
+
+    stage: ClassVar[int] = 0
+    codes: I64
+    hidden: F32
+    cell: F32
+
+    def on(self, graphs: EncodecGraphs) -> tuple[F32, F32, F32]:
+        return graphs.recur(self.codes, self.hidden, self.cell)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upsample:
+    """See `EncodecGraphs.upsample`."""
+
+    stage: ClassVar[int] = 1
+    y: F32
+
+    def on(self, graphs: EncodecGraphs) -> F32:
+        return graphs.upsample(self.y)
+
+
+def decoding(
+    spec: CodecSpec, state: EncodecState, codes: I64, *, last: bool = False
+) -> Asking[tuple[F32, EncodecState]]:
     """Take further codes [K, T] and return the samples that they make final."""
     lead, context = reach(spec).lead, reach(spec).context
     held = np.concatenate((state.codes, codes), axis=1)
@@ -96,13 +121,13 @@ def decode(
     hidden, cell, y = state.hidden, state.cell, state.y
     if read > state.read:
         at = padded_indices(state.read, read, known if last else None, lead, spec.pad_mode)
-        fresh, hidden, cell = graphs.recur(held[:, np.asarray(at) - first_held], hidden, cell)
+        fresh, hidden, cell = yield Recur(held[:, np.asarray(at) - first_held], hidden, cell)
         y = np.concatenate((y, fresh), axis=1)
     first_y = max(0, state.emitted - context)
     emitted = read if last else max(state.emitted, read - context)
     samples = np.zeros(0, np.float32)
     if emitted > state.emitted:
-        window = graphs.upsample(np.ascontiguousarray(y))
+        window = yield Upsample(np.ascontiguousarray(y))
         samples = window[(state.emitted - first_y) * spec.hop : (emitted - first_y) * spec.hop]
     kept_y, kept_codes = max(0, emitted - context), max(0, read - lead)
     rest = EncodecState(

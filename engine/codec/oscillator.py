@@ -6,11 +6,12 @@ Phases follow from the number of a code frame, so all that is carried is the las
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.asking import Asking
 from engine.spec import OscillatorSpec
 
 F32 = NDArray[np.float32]
@@ -35,17 +36,27 @@ class OscillatorGraphs(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Synthesise:
+    """See `OscillatorGraphs.synthesise`."""
+
+    stage: ClassVar[int] = 0
+    codes: I64
+    first: int
+
+    def on(self, graphs: OscillatorGraphs) -> F32:
+        return graphs.synthesise(self.codes, self.first)
+
+
 def start(spec: OscillatorSpec, codebooks: int) -> OscillatorState:
     return OscillatorState(0, np.full((codebooks, spec.context), spec.codebook_size, np.int64))
 
 
-def decode(
-    graphs: OscillatorGraphs, spec: OscillatorSpec, state: OscillatorState, codes: I64
-) -> tuple[F32, OscillatorState]:
+def decoding(spec: OscillatorSpec, state: OscillatorState, codes: I64) -> Asking[tuple[F32, OscillatorState]]:
     """Take further codes [K, T] and return their samples [T x hop]."""
     frames = codes.shape[1]
     if frames == 0:
         return np.zeros(0, np.float32), state
     read = np.concatenate((state.codes, codes), axis=1)
-    samples = graphs.synthesise(read, state.emitted % spec.period)
+    samples = yield Synthesise(read, state.emitted % spec.period)
     return samples, OscillatorState(state.emitted + frames, read[:, frames:])

@@ -4,12 +4,12 @@ The convolutions are not causal. The first one needs `lead` latent frames on eac
 `context` frames on each side (`reach` computes both from the geometry); with the LSTM's state carried, decoding in pieces
 is decoding the whole. The class keeps weight norm folded: w = g v / |v|.
 
-Letters: T code frames, K codebooks, C LSTM width, L LSTM layers.
+Letters: S streams, T code frames, K codebooks, C LSTM width, L LSTM layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from engine.codec.encodec import Reach, padded_indices, reach
 from engine.spec import CodecSpec
 
 Lstm = Callable[[nn.LSTM, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""(weights, x [T, 1, C], hidden [L, 1, C], cell [L, 1, C]) to (y [T, 1, C], hidden, cell)."""
+"""(weights, x [T, S, C], hidden [L, S, C], cell [L, S, C]) to (y [T, S, C], hidden, cell)."""
 
 
 class CodecDecoder(nn.Module):
@@ -45,23 +45,46 @@ class CodecDecoder(nn.Module):
 
     def quantised(self, codes: Tensor) -> Tensor:
         """codes: int64 [K, T]; K may be fewer than the codec has. Returns the latent [1, dim, T]."""
-        parts = [self.codebooks[k](codes[k]) for k in range(codes.shape[0])]
-        return torch.stack(parts).sum(0).transpose(0, 1).unsqueeze(0)
+        return self._latent(codes[k] for k in range(codes.shape[0])).unsqueeze(0)
 
     def recur(
         self, codes: Tensor, hidden: Tensor, cell: Tensor, lstm: Lstm | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """codes: int64 [K, T + 2 lead], with `lead` frames of context on each side. Returns y [C, T] and the state."""
-        x = self.first(self.quantised(codes)).permute(2, 0, 1)
-        y, hidden, cell = (lstm or run_lstm)(self.lstm, x, hidden, cell)
-        return (y + x).squeeze(1).transpose(0, 1), hidden, cell
+        y, hidden, cell = self._recurred(self.quantised(codes), hidden, cell, lstm or run_lstm)
+        return y.squeeze(1).transpose(0, 1), hidden, cell
+
+    def recur_together(self, codes: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`recur` for S streams: codes [S, K, T + 2 lead], states [L, S, C]. Returns y [S, C, T] and the states."""
+        y, hidden, cell = self._recurred(self._latent(codes.unbind(1)), hidden, cell, run_lstm)
+        return y.permute(1, 2, 0), hidden, cell
 
     def upsample(self, y: Tensor) -> Tensor:
         """y: [C, T]. Returns samples [T x hop]; those within `context` frames of a cut that is no real edge are wrong."""
-        x = y.unsqueeze(0)
+        return self._sound(y.unsqueeze(0)).flatten()
+
+    def upsample_together(self, y: Tensor) -> Tensor:
+        """`upsample` for S streams: y [S, C, T]. Returns samples [S, T x hop]."""
+        return self._sound(y).flatten(1)
+
+    def _latent(self, codes: Iterable[Tensor]) -> Tensor:
+        """codes: int64 [..., T] of each codebook. Returns [..., dim, T]."""
+        parts = [self.codebooks[k](each) for k, each in enumerate(codes)]
+        return torch.stack(parts).sum(0).transpose(-2, -1)
+
+    def _recurred(
+        self, latent: Tensor, hidden: Tensor, cell: Tensor, lstm: Lstm
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """latent: [S, dim, T + 2 lead]. Returns y [T, S, C] and the state."""
+        x = self.first(latent).permute(2, 0, 1)
+        y, hidden, cell = lstm(self.lstm, x, hidden, cell)
+        return y + x, hidden, cell
+
+    def _sound(self, x: Tensor) -> Tensor:
+        """[S, C, T] to [S, 1, T x hop]."""
         for stage in self.stages:
             x = stage(x)
-        return self._same(self.last, F.elu(x)).flatten()
+        return self._same(self.last, F.elu(x))
 
     def forward(self, codes: Tensor) -> Tensor:
         """codes: int64 [K, T]. Returns all samples [T x hop] at once."""

@@ -3,7 +3,7 @@
 The branch transformers attend inside one frame, so the features of a frame never change. A frame's fused tokens depend on
 it and on the set of recalled long-term frames only; no token carries a time.
 
-Letters: F frames of the window, M recalled frames, P tokens of a frame, E vision width, D decoder width.
+Letters: S streams, F frames of the window, M recalled frames, P tokens of a frame, E vision width, D decoder width.
 """
 
 from __future__ import annotations
@@ -76,15 +76,34 @@ class Fusion(nn.Module):
         keys, values = (memory[:, i].reshape(1, -1, width) for i in (0, 1))
         asked = self.query(x).reshape(1, frames * tokens, width)
         answer = attend(asked, keys, values, self.heads).reshape(frames, tokens, width)
+        return self._mixed(x, answer)
+
+    def together(self, short: Tensor, recalled: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward` for each of S streams, of whose recalled frames the first held [S] count; at least one.
+
+        short: [S, F, P, E]; recalled: [S, M, 2, P, E]. Returns fused [S, F, P, E] and condition tokens [S, F, P, D].
+        """
+        x, memory = short.to(self.query.weight.dtype), recalled.to(self.query.weight.dtype)
+        keys, values = (memory[:, :, i].flatten(1, 2) for i in (0, 1))
+        seen = torch.arange(memory.shape[1], device=held.device) < held.unsqueeze(1)
+        seen = seen.repeat_interleave(memory.shape[3], 1)[:, None, None]  # [S, 1, 1, M P]
+        answer = attend(self.query(x).flatten(1, 2), keys, values, self.heads, seen)
+        return self._mixed(x, answer.view(x.shape))
+
+    def _mixed(self, x: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
         y = self.norm_attention(answer + x)
         fused = self.norm_mix(self.mix(y) + y)
         return fused.float(), self.project(fused).float()
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Plain attention over [B, T, heads x dim]; every query sees every key."""
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, seen: Tensor | None = None) -> Tensor:
+    """Plain attention over [B, T, heads x dim]; every query sees every key, or those that are `seen`, [B, 1, 1, keys]."""
 
     def split(x: Tensor) -> Tensor:
         return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
-    return F.scaled_dot_product_attention(split(q), split(k), split(v)).transpose(1, 2).flatten(2)
+    return (
+        F.scaled_dot_product_attention(split(q), split(k), split(v), attn_mask=seen)
+        .transpose(1, 2)
+        .flatten(2)
+    )

@@ -6,11 +6,13 @@ Engel et al. 2020). A part's codes go through causal convolutions to amplitudes 
 noise bands; the parts' amplitudes add up. Phases follow from the number of the code frame alone, so pieces join without a
 seam and nothing is carried but codes.
 
-Letters: K codebooks (parts), T code frames, C frames of left context, W width, N amplitudes (partials, then noise bands).
+Letters: S streams, K codebooks (parts), T code frames, C frames of left context, W width, N amplitudes (partials, then noise
+bands).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -60,29 +62,46 @@ class OscillatorCodec(nn.Module):
         """codes: int64 [K, C + T]. first: int64 scalar, the number of the first frame that sounds. Returns samples [T x hop]."""
         return self.sound(self.amplitudes(codes), first)
 
+    def together(self, codes: Tensor, first: Tensor) -> Tensor:
+        """`synthesise` for S streams: codes [S, K, C + T], first [S]. Returns samples [S, T x hop]."""
+        amplitudes = self._parts(codes.unbind(1)).sum(0)  # [S, T + 1, N]
+        frame = first.unsqueeze(1) + torch.arange(amplitudes.shape[1] - 1, device=amplitudes.device)
+        before, after = (ends.flatten(0, 1) for ends in (amplitudes[:, :-1], amplitudes[:, 1:]))
+        return self._frames(self._bank(frame.flatten()), before, after).view(len(codes), -1)
+
     def amplitudes(self, codes: Tensor) -> Tensor:
         """codes: int64 [K, C + T]. Returns the amplitudes of the parts together, [T + 1, N], of full scale."""
-        embedded = [book(codes[k : k + 1]) for k, book in enumerate(self.codebooks)]
-        parts = [linear(part(x)) for part, x in zip(self.parts, embedded, strict=True)]
-        return torch.stack(parts).sum((0, 1))
+        return self._parts(codes[k : k + 1] for k in range(len(self.codebooks))).sum((0, 1))
+
+    def _parts(self, codes: Iterable[Tensor]) -> Tensor:
+        """codes: int64 [S, C + T] of each codebook. Returns the parts' amplitudes, [K, S, T + 1, N], of full scale."""
+        embedded = [book(each) for book, each in zip(self.codebooks, codes, strict=True)]
+        return torch.stack([linear(part(x)) for part, x in zip(self.parts, embedded, strict=True)])
 
     def sound(self, amplitudes: Tensor, first: Tensor) -> Tensor:
-        """amplitudes: [T + 1, N], the first one of the frame before. Returns samples [T x hop].
-
-        Over a frame the amplitudes go in a straight line from those of the frame before to its own.
-        """
-        spec = self.spec
+        """amplitudes: [T + 1, N], the first one of the frame before. Returns samples [T x hop]."""
         frame = first + torch.arange(amplitudes.shape[0] - 1, device=amplitudes.device)
+        return self._frames(self._bank(frame), amplitudes[:-1], amplitudes[1:]).flatten()
+
+    def _bank(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """frame: [T], numbers of frames. Returns partials as they stand when each begins, [T, 2 partials], and noise."""
+        spec = self.spec
         turns = torch.remainder(frame.unsqueeze(1) * self.cycles, spec.period) / spec.period + self.phases
         angle = 2 * torch.pi * turns  # [T, partials]
         turned = torch.cat((angle.cos(), -angle.sin()), -1)
-        noise = self.noise[torch.remainder(frame, NOISE_FRAMES)].float()  # [T, bands, hop]
-        ends = []
-        for a in (amplitudes[:-1], amplitudes[1:]):
+        return turned, self.noise[torch.remainder(frame, NOISE_FRAMES)].float()  # [T, bands, hop]
+
+    def _frames(self, bank: tuple[Tensor, Tensor], before: Tensor, after: Tensor) -> Tensor:
+        """before, after: [T, N], amplitudes of the frame before each and of its own. Returns samples [T, hop].
+
+        Over a frame the amplitudes go in a straight line from the one to the other.
+        """
+        (turned, noise), spec, ends = bank, self.spec, []
+        for a in (before, after):
             tones, bands = a[:, : spec.partials], a[:, spec.partials :]
             tonal = (tones.repeat(1, 2) * turned) @ self.table
             ends.append(tonal + torch.matmul(bands.unsqueeze(1), noise).squeeze(1))
-        return torch.lerp(ends[0], ends[1], self.ramp).flatten()
+        return torch.lerp(ends[0], ends[1], self.ramp)
 
 
 class Part(nn.Module):

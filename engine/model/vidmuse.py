@@ -36,7 +36,8 @@ class VidMuse(nn.Module):
 
     def narrow(self, dtype: torch.dtype) -> None:
         """Matrices and caches in fewer bits; the residual stream, norms, embeddings, softmax and the codec stay float32."""
-        for half in (self.vision.clip, self.short_branch, self.long_branch, self.fusion):
+        halves: tuple[nn.Module, ...] = (self.vision.clip, self.short_branch, self.long_branch, self.fusion)
+        for half in halves:
             half.to(dtype)
         for module in self.decoder.modules():
             if isinstance(module, Linear):
