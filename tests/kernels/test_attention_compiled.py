@@ -1,0 +1,63 @@
+"""What attention and the draw compile to for a Hopper GPU, in the shapes of the released model; no device is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import compile_attention
+import pytest
+
+REGISTERS = 170
+"""Of a thread; 3 programs of 128 threads fit a multiprocessor's 65536."""
+
+
+@pytest.fixture(scope="module")
+def kernels() -> dict[str, Any]:
+    folder = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (folder.parents[1], folder)))}
+    environment.pop("TRITON_INTERPRET", None)
+    done = subprocess.run(
+        (sys.executable, "-m", "compile_attention"),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return {kernel["name"]: kernel for kernel in json.loads(done.stdout)}
+
+
+def test_each_call_is_one_launch(kernels: dict[str, Any]) -> None:
+    assert list(kernels) == list(compile_attention.CASES)
+
+
+def test_nothing_is_spilled(kernels: dict[str, Any]) -> None:
+    assert {name: k["stack"] for name, k in kernels.items() if k["stack"]} == {}
+    assert {name: k["registers"] for name, k in kernels.items() if k["registers"] > REGISTERS} == {}
+
+
+def test_columns_are_read_16_bytes_at_a_time(kernels: dict[str, Any]) -> None:
+    assert {name for name, k in kernels.items() if k["wide_reads"] < 2} == set()
+
+
+def test_the_lone_stream_is_split_and_the_full_batch_is_not(kernels: dict[str, Any]) -> None:
+    """The last program to arrive sees what the others left: the counter releases and acquires for the whole device."""
+    split = {name for name, k in kernels.items() if k["atomics"]}
+    assert split == {name for name in kernels if " 1 " in name}
+    assert {atomic for k in kernels.values() for atomic in k["atomics"]} == {
+        "atom.global.gpu.acq_rel.add.u32"
+    }
+
+
+def test_only_the_dependent_launch_waits(kernels: dict[str, Any]) -> None:
+    assert {name for name, k in kernels.items() if k["waits"]} == {"self 1 bfloat16 pdl"}
+
+
+def test_the_draw_rounds_guidance_twice(kernels: dict[str, Any]) -> None:
+    assert kernels["self 1 bfloat16"]["fused_f32"] > 0
+    assert kernels["draw"]["fused_f32"] == 0
