@@ -353,6 +353,78 @@ def test_bad_shapes_and_types_are_named(device: torch.device) -> None:
         attention.cross_attention(qkv[:, :, :, 0], floats, floats, index, index, qkv[0, 0, 0], qkv[0, 0, 0])
 
 
+needs_device = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@needs_device
+@pytest.mark.parametrize("pdl", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lanes", [1, 40])
+def test_a_captured_step_follows_its_positions_on_the_device(
+    lanes: int, kind: torch.dtype, pdl: bool, device: torch.device
+) -> None:
+    """In the released shape, against the twin: one graph, captured once, replayed as streams move, join and leave."""
+    tuning = attention_triton.Tuning(pdl=pdl)
+    shape = (lanes + 1, 2, 2, 24, 1503, 64)
+    keys, values = (store(kind, *shape, device=device) for _ in "kv")
+    random = torch.Generator(device).manual_seed(5)
+    for held in (keys, values):
+        noise = torch.randn(shape, generator=random, device=device)
+        written, scales = quantised(noise, held)
+        bits(held.values)[..., :1400, :] = bits(written)[..., :1400, :]
+        if held.scales is not None and scales is not None:
+            held.scales[..., :1400] = scales[..., :1400]
+    twins = copy(keys), copy(values)
+    qkv = torch.zeros(lanes, 2, 2, 3, 24, 64, device=device)
+    place = torch.zeros(lanes, dtype=torch.int32, device=device)
+    position = torch.zeros(lanes, 2, dtype=torch.int32, device=device)
+
+    def step() -> Tensor:
+        first = attention_triton.self_attention(qkv, keys, values, place, position, tuning)
+        return attention_triton.self_attention(qkv, keys, values, place, position, tuning) + 0 * first
+
+    position.fill_(-1)
+    step()  # warms up, and writes nothing
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        answer = step()
+    for turn in range(4):
+        qkv.normal_(generator=random)
+        place.copy_(torch.randperm(lanes + 1, generator=random, device=device)[:lanes])
+        position.copy_(torch.randint(-200, 1400, (lanes, 2), generator=random, device=device).clamp(min=-1))
+        position[0, 0] = (1399, 0, 1125, -1)[turn]
+        answer.fill_(math.nan)
+        graph.replay()
+        expected = attention.self_attention_plain(qkv, *twins, place, position)
+        assert error(answer, expected.double()) < 1e-5
+        assert same(keys, twins[0])
+        assert same(values, twins[1])
+    assert not attention_triton.counters(device).any()
+
+
+@needs_device
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lanes", [1, 40])
+def test_cross_attention_in_the_released_shape_on_the_device(
+    lanes: int, kind: torch.dtype, device: torch.device
+) -> None:
+    random = torch.Generator(device).manual_seed(6)
+    keys, values = (store(kind, lanes, 24, 3000, 64, device=device) for _ in "kv")
+    new = [torch.randn(lanes, 24, 3000, 64, generator=random, device=device) for _ in "kv"]
+    everywhere = torch.arange(lanes, device=device)
+    attention_triton.write_condition(keys, values, everywhere, 0 * everywhere, *new)
+    tokens = torch.randint(0, 3001, (lanes,), generator=random, device=device)
+    tokens[0] = 3000
+    null = [torch.randn(24, 50, 64, generator=random, device=device).half() for _ in "kv"]
+    q = torch.randn(lanes, 2, 2, 24, 64, generator=random, device=device)
+    place = torch.randperm(lanes, generator=random, device=device)
+    answers = [
+        cross(q, keys, values, place, tokens, *null)
+        for cross in (attention_triton.cross_attention, attention.cross_attention_plain)
+    ]
+    assert error(answers[0], answers[1].double()) < 1e-5
+
+
 SELF_MUTATIONS = {
     "the last column before the new one is lost": ("// active * TILE, now)", "// active * TILE, now - 1)"),
     "what is behind the position is read": ("live = column < stop\n", "live = column <= stop\n"),

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from triton.runtime.errors import InterpreterError
 
 from engine import sampling as published
 from engine.spec import StreamPolicy
@@ -93,7 +94,7 @@ def lanes(
     allowed = torch.rand(count, CODEBOOKS, card, generator=random) < 0.9
     allowed[..., 3] = True
     return Lanes(
-        (torch.randn(shape, generator=random) * 3).to(dtype).to(device),
+        (torch.randn(shape, generator=random) * 0.7).to(dtype).to(device),
         torch.randint(2, (count,), generator=random, dtype=torch.int32).to(device),
         [StreamPolicy(**POLICIES[i % len(POLICIES)]) for i in range(count)],  # type: ignore[arg-type]
         uniforms.to(device),
@@ -114,7 +115,7 @@ def check_draw(draw: Any, device: torch.device) -> None:
 def check_ties(draw: Any, device: torch.device) -> None:
     """Logits of five values only, no padding: thresholds fall among equals."""
     case = lanes(len(POLICIES), 6, device, card=64)
-    few = case.logits.clamp(-2, 2).round() / 2
+    few = (2 * case.logits).clamp(-2, 2).round() / 2
     equal = Lanes(few, case.leading, case.policies, case.uniforms, case.allowed)
     assert draw(*equal.arguments()).tolist() == equal.expected()
 
@@ -190,7 +191,7 @@ MUTATIONS = {
         "tl.div_rn(mixed, tl.full([WIDTH], 1.0, tl.float32) * heat)",
         "mixed * heat",
     ),
-    "the last of equals": ("tl.argmax(mixed, 0)", "(CARD - 1 - tl.argmax(tl.flip(mixed), 0) + WIDTH - CARD)"),
+    "the last of equals": ("tl.argmax(mixed, 0)", "tl.max(tl.where(mixed == tl.max(mixed, 0), card, 0), 0)"),
     "one token too many in top-k": ("most - 1)", "most)"),
     "ties of top-k are dropped": ("kept = depth <= _level", "kept = depth < _level"),
     "ties of the nucleus are kept": ("above + before.to(tl.float64) * chances", "above + 0 * chances"),
@@ -225,7 +226,7 @@ def mutant(folder: Path, old: str, new: str) -> ModuleType:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="mutants are for the interpreter: each compiles anew")
 def test_a_draw_that_is_wrong_is_seen(name: str, tmp_path: Path, device: torch.device) -> None:
     changed = mutant(tmp_path, *MUTATIONS[name])
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, InterpreterError)):
         check_draw_and_ties(changed.draw, device)
 
 
