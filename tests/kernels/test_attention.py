@@ -171,7 +171,7 @@ def test_rows_and_heads_have_caches_of_their_own(rows: int, heads: int, device: 
         device,
         rows,
         heads,
-        STEPS[1:2],
+        STEPS[-1:],
     )
 
 
@@ -189,7 +189,7 @@ def test_the_same_launch_answers_the_same_bits(device: torch.device) -> None:
     answers = [small_self_attention()(qkv, *held, place, position) for _ in range(3)]
     assert torch.equal(answers[0], answers[1])
     assert torch.equal(answers[0], answers[2])
-    assert not attention_triton.counters(device).any()
+    assert not attention_triton.counters(qkv.device).any()
 
 
 def test_answers_come_in_the_type_of_the_question(device: torch.device) -> None:
@@ -359,7 +359,7 @@ needs_device = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA
 @needs_device
 @pytest.mark.parametrize("pdl", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("lanes", [1, 40])
+@pytest.mark.parametrize("lanes", [1, 12])
 def test_a_captured_step_follows_its_positions_on_the_device(
     lanes: int, kind: torch.dtype, pdl: bool, device: torch.device
 ) -> None:
@@ -399,12 +399,12 @@ def test_a_captured_step_follows_its_positions_on_the_device(
         assert error(answer, expected.double()) < 1e-5
         assert same(keys, twins[0])
         assert same(values, twins[1])
-    assert not attention_triton.counters(device).any()
+    assert not attention_triton.counters(qkv.device).any()
 
 
 @needs_device
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("lanes", [1, 40])
+@pytest.mark.parametrize("lanes", [1, 12])
 def test_cross_attention_in_the_released_shape_on_the_device(
     lanes: int, kind: torch.dtype, device: torch.device
 ) -> None:
