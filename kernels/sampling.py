@@ -80,7 +80,7 @@ def _softmax(shifted: Tensor) -> Tensor:
 
 
 def _filtered(chances: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
-    ranked, order = chances.sort(-1, descending=True, stable=True)
+    ranked, order = chances.sort(dim=-1, descending=True, stable=True)
     before = ranked.cumsum(-1) - ranked
     card = chances.shape[-1]
     rank = torch.where((top_k > 0) & (top_k < card), top_k, card).long() - 1

@@ -69,8 +69,8 @@ def put(store: Store, index: tuple[Tensor, ...], vectors: Tensor, wanted: Tensor
 
     What is not wanted is written as the first wanted one again, or, when nothing is, as what is there.
     """
-    shape = torch.broadcast_shapes(*(axis.shape for axis in index))
-    axes = [axis.long().expand(shape).flatten() for axis in index]
+    spread = torch.broadcast_tensors(*index)
+    shape, axes = spread[0].shape, [axis.long().flatten() for axis in spread]
     wanted = wanted.expand(shape).flatten()
     source = torch.where(wanted, torch.arange(len(wanted), device=wanted.device), wanted.int().argmax())
     axes = [axis[source].clamp(min=0) for axis in axes]

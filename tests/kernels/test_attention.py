@@ -110,7 +110,13 @@ STEPS = (
 
 
 def check_self_attention(
-    kernel: Any, kind: torch.dtype, width: int, device: torch.device, rows: int = 2, heads: int = 1
+    kernel: Any,
+    kind: torch.dtype,
+    width: int,
+    device: torch.device,
+    rows: int = 1,
+    heads: int = 1,
+    steps: tuple[Step, ...] = STEPS,
 ) -> None:
     """Steps of `kernel`, each against float64 over what it holds then, and its caches against the twin's."""
     random = torch.Generator().manual_seed(7)
@@ -120,7 +126,7 @@ def check_self_attention(
         for held in (keys, values):
             fill(held, (at, segment, slice(None), slice(None), slice(0, length)), random)
     twin_keys, twin_values = copy(keys), copy(values)
-    for step in STEPS:
+    for step in steps:
         qkv = torch.randn(len(step.place), 2, rows, 3, heads, width, generator=random).to(device)
         place = torch.tensor(step.place, dtype=torch.int32, device=device)
         position = torch.tensor(step.position, device=device)
@@ -147,7 +153,7 @@ def small_self_attention(module: ModuleType = attention_triton) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_twin_attends_to_what_is_held(kind: torch.dtype, device: torch.device) -> None:
-    check_self_attention(attention.self_attention_plain, kind, 16, device, heads=2)
+    check_self_attention(attention.self_attention_plain, kind, 16, device, 2, 2)
 
 
 @pytest.mark.parametrize(("kind", "width"), [*zip(KINDS, (16, 24, 8, 64, 128), strict=True)])
@@ -159,7 +165,13 @@ def test_the_kernel_attends_to_what_is_held(kind: torch.dtype, width: int, devic
 def test_rows_and_heads_have_caches_of_their_own(rows: int, heads: int, device: torch.device) -> None:
     one = attention_triton.Tuning(tile=32, programs=0)
     check_self_attention(
-        lambda *x: attention_triton.self_attention(*x, tuning=one), torch.int8, 16, device, rows, heads
+        lambda *x: attention_triton.self_attention(*x, tuning=one),
+        torch.int8,
+        16,
+        device,
+        rows,
+        heads,
+        STEPS[-1:],
     )
 
 
@@ -177,7 +189,7 @@ def test_the_same_launch_answers_the_same_bits(device: torch.device) -> None:
     answers = [small_self_attention()(qkv, *held, place, position) for _ in range(3)]
     assert torch.equal(answers[0], answers[1])
     assert torch.equal(answers[0], answers[2])
-    assert not attention_triton.counters(device).any()
+    assert not attention_triton.counters(qkv.device).any()
 
 
 def test_answers_come_in_the_type_of_the_question(device: torch.device) -> None:
@@ -339,6 +351,78 @@ def test_bad_shapes_and_types_are_named(device: torch.device) -> None:
         attention.self_attention(qkv[..., :12], narrow, narrow, index, index.expand(1, 2))
     with pytest.raises(ValueError, match=r"for \[2\] of 16"):
         attention.cross_attention(qkv[:, :, :, 0], floats, floats, index, index, qkv[0, 0, 0], qkv[0, 0, 0])
+
+
+needs_device = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@needs_device
+@pytest.mark.parametrize("pdl", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lanes", [1, 12])
+def test_a_captured_step_follows_its_positions_on_the_device(
+    lanes: int, kind: torch.dtype, pdl: bool, device: torch.device
+) -> None:
+    """In the released shape, against the twin: one graph, captured once, replayed as streams move, join and leave."""
+    tuning = attention_triton.Tuning(pdl=pdl)
+    shape = (lanes + 1, 2, 2, 24, 1503, 64)
+    keys, values = (store(kind, *shape, device=device) for _ in "kv")
+    random = torch.Generator(device).manual_seed(5)
+    for held in (keys, values):
+        noise = torch.randn(shape, generator=random, device=device)
+        written, scales = quantised(noise, held)
+        bits(held.values)[..., :1400, :] = bits(written)[..., :1400, :]
+        if held.scales is not None and scales is not None:
+            held.scales[..., :1400] = scales[..., :1400]
+    twins = copy(keys), copy(values)
+    qkv = torch.zeros(lanes, 2, 2, 3, 24, 64, device=device)
+    place = torch.zeros(lanes, dtype=torch.int32, device=device)
+    position = torch.zeros(lanes, 2, dtype=torch.int32, device=device)
+
+    def step() -> Tensor:
+        first = attention_triton.self_attention(qkv, keys, values, place, position, tuning)
+        return attention_triton.self_attention(qkv, keys, values, place, position, tuning) + 0 * first
+
+    position.fill_(-1)
+    step()  # warms up, and writes nothing
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        answer = step()
+    for turn in range(4):
+        qkv.normal_(generator=random)
+        place.copy_(torch.randperm(lanes + 1, generator=random, device=device)[:lanes])
+        position.copy_(torch.randint(-200, 1400, (lanes, 2), generator=random, device=device).clamp(min=-1))
+        position[0, 0] = (1399, 0, 1125, -1)[turn]
+        answer.fill_(math.nan)
+        graph.replay()
+        expected = attention.self_attention_plain(qkv, *twins, place, position)
+        assert error(answer, expected.double()) < 1e-5
+        assert same(keys, twins[0])
+        assert same(values, twins[1])
+    assert not attention_triton.counters(qkv.device).any()
+
+
+@needs_device
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lanes", [1, 12])
+def test_cross_attention_in_the_released_shape_on_the_device(
+    lanes: int, kind: torch.dtype, device: torch.device
+) -> None:
+    random = torch.Generator(device).manual_seed(6)
+    keys, values = (store(kind, lanes, 24, 3000, 64, device=device) for _ in "kv")
+    new = [torch.randn(lanes, 24, 3000, 64, generator=random, device=device) for _ in "kv"]
+    everywhere = torch.arange(lanes, device=device)
+    attention_triton.write_condition(keys, values, everywhere, 0 * everywhere, *new)
+    tokens = torch.randint(0, 3001, (lanes,), generator=random, device=device)
+    tokens[0] = 3000
+    null = [torch.randn(24, 50, 64, generator=random, device=device).half() for _ in "kv"]
+    q = torch.randn(lanes, 2, 2, 24, 64, generator=random, device=device)
+    place = torch.randperm(lanes, generator=random, device=device)
+    answers = [
+        cross(q, keys, values, place, tokens, *null)
+        for cross in (attention_triton.cross_attention, attention.cross_attention_plain)
+    ]
+    assert error(answers[0], answers[1].double()) < 1e-5
 
 
 SELF_MUTATIONS = {

@@ -1,0 +1,288 @@
+"""`python -m benchmarks.kernels_attention`: attention and the draw on a CUDA device, in graphs, beside the library's own.
+
+A graph holds a launch for each layer, over caches of its own, as a step does: a lone stream's caches of one layer fit the L2 of a
+large device, and would flatter. A row says the median of its replays, divided by the launches; the bytes are those of
+the columns that count (keys, values, their scales), over the time, beside what a copy of 1 GiB moves on this device.
+The library's row is `scaled_dot_product_attention` over the whole padded float16 caches under a mask, without the write of the
+new column, or for the draw its plain twin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from benchmarks import report
+from kernels import sampling
+from kernels.store import LARGEST, Store
+
+HEADS = {"medium": 24, "small": 16}
+LAYERS = {"medium": 48, "small": 24}
+SEGMENTS, ROWS, WIDTH, POSITIONS = 2, 2, 64, 1503
+LEADING, FOLLOWING, SPREAD = 1125, 375, 200
+"""Where a stream's segments are in the middle of a hand-over's way, and how far streams are apart."""
+TOKENS, FRAME, ROOM = 1000, 50, 1000
+CARD, CODEBOOKS = 2048, 4
+KINDS = {"float16": torch.float16, "int8": torch.int8, "float8": torch.float8_e4m3fn}
+REPLAYS = 15
+CHAIN_BYTES = 1 << 30
+"""A chain reads this much or is a whole model's layers: many times any L2."""
+COPY_BYTES = 1 << 30
+
+COLUMNS = {
+    "case": "case",
+    "us": "us",
+    "gb_s": "GB/s",
+    "of_copy": "of copy",
+    "library_us": "library us",
+    "times_library": "x library",
+    "tuning": "tuning",
+}
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "tile": (32, 128),
+    "warps": (2, 8),
+    "programs": (2, 8, 16),
+    "stages": (2, 3),
+    "pdl": (True,),
+}
+"""What a sweep tries beside a case's best so far, one field after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A case: one launch for each layer."""
+
+    name: str
+    calls: Callable[[Any], list[Callable[[], Any]]]
+    """From a tuning, or None for the one that is set, to the launches."""
+    library: list[Callable[[], Any]]
+    bytes_read: int
+    """Of one launch."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--json", type=Path, help="where the rows are written to as well")
+    parser.add_argument("--sweep", action="store_true", help="look for the fastest tuning instead")
+    options = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        print("benchmarks.kernels_attention needs a CUDA device; PyTorch sees none", file=sys.stderr)
+        return 1
+    torch.manual_seed(0)
+    started, copy = time.monotonic(), copy_bandwidth()
+    rows = list(swept(copy) if options.sweep else measured(copy))
+    facts = {
+        "command": report.command(),
+        "commit": report.commit(),
+        "device": torch.cuda.get_device_name(),
+        "copy_gb_s": round(copy / 1e9),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    report.print_table(
+        f"{facts['device']}, copy {facts['copy_gb_s']} GB/s, {facts['seconds']} s", COLUMNS, rows
+    )
+    if options.json:
+        options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+def measured(copy: float) -> Iterator[dict[str, Any]]:
+    for chain in chains():
+        yield row(chain, copy, None, library=True)
+    for lanes in (1, 64, 192):
+        arguments = draws(lanes)
+        seconds = timed([lambda a=arguments: sampling.draw(*a)] * 8)
+        twin = timed([lambda a=arguments: sampling.draw_plain(*a)])
+        yield {
+            "case": f"draw x{lanes}",
+            "us": seconds * 1e6,
+            "library_us": twin * 1e6,
+            "times_library": twin / seconds,
+        }
+
+
+def swept(copy: float) -> Iterator[dict[str, Any]]:
+    """One field after the other, each of its values beside the best so far."""
+    from kernels.attention_triton import CROSS, SELF
+
+    for chain in sweep_chains():
+        best = row(chain, copy, CROSS if chain.name.startswith("cross") else SELF)
+        for field, values in CHOICES.items():
+            tuning = best["raw"]
+            for value in values:
+                tried = row(chain, copy, replace(tuning, **{field: value}))
+                print(f"{tried['case']}: {tried['us']:.2f} us, {tried['tuning']}", flush=True)
+                best = min(best, tried, key=lambda each: each["us"])
+        del best["raw"]
+        yield best
+
+
+def row(chain: Chain, copy: float, tuning: Any, library: bool = False) -> dict[str, Any]:
+    seconds = timed(chain.calls(tuning))
+    found: dict[str, Any] = {
+        "case": chain.name,
+        "us": seconds * 1e6,
+        "gb_s": chain.bytes_read / seconds / 1e9,
+        "of_copy": chain.bytes_read / seconds / copy,
+    }
+    if tuning is not None:
+        found |= {"tuning": json.dumps(asdict(tuning)).replace('"', ""), "raw": tuning}
+    if library and chain.library:
+        theirs = timed(chain.library)
+        found |= {"library_us": theirs * 1e6, "times_library": theirs / seconds}
+    return found
+
+
+def timed(calls: Sequence[Callable[[], Any]]) -> float:
+    """Seconds of one call: the median of the replays of a graph of all of them, after warming up."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        calls[0]()
+        stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            kept = [call() for call in calls]
+        graph.replay()
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(REPLAYS + 1)]
+        for event in events:
+            event.record()
+            graph.replay()
+        stream.synchronize()
+    del kept
+    return median(a.elapsed_time(b) for a, b in pairwise(events)) / 1e3 / len(calls)
+
+
+def copy_bandwidth() -> float:
+    """Bytes a second, read and written, of a copy within the device."""
+    source = torch.randint(255, (COPY_BYTES,), dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    return 2 * COPY_BYTES / timed([lambda: target.copy_(source)])
+
+
+def chains() -> Iterator[Chain]:
+    for size in HEADS:
+        for lanes in (1, 8, 64):
+            for kind in KINDS:
+                yield self_chain(size, lanes, kind)
+    for lanes in (1, 64):
+        for kind in KINDS:
+            yield cross_chain(lanes, kind)
+
+
+def sweep_chains() -> Iterator[Chain]:
+    for lanes in (1, 8, 64):
+        for kind in ("float16", "int8"):
+            yield self_chain("medium", lanes, kind)
+    yield cross_chain(1, "float16")
+    yield cross_chain(64, "int8")
+
+
+def self_chain(size: str, lanes: int, kind: str) -> Chain:
+    from kernels import attention_triton
+
+    heads, dtype = HEADS[size], KINDS[kind]
+    apart = torch.randint(-SPREAD, SPREAD, (lanes, SEGMENTS), device="cuda") if lanes > 1 else 0
+    middle = torch.tensor([[LEADING, FOLLOWING]], device="cuda")
+    position = (middle + apart).int()
+    read = bytes_of(int((position + 1).sum()) * ROWS * heads, dtype)
+    held = [
+        [store(dtype, lanes, SEGMENTS, ROWS, heads, POSITIONS, WIDTH) for _ in "kv"]
+        for _ in range(layers(read, size))
+    ]
+    qkv = torch.randn(lanes, SEGMENTS, ROWS, 3, heads, WIDTH, device="cuda", dtype=torch.float16)
+    place = torch.arange(lanes, device="cuda", dtype=torch.int32)
+    mask = torch.arange(POSITIONS, device="cuda") <= position.view(-1, 1, 1, 1).repeat_interleave(ROWS, 0)
+
+    def calls(tuning: Any) -> list[Callable[[], Any]]:
+        chosen = tuning or attention_triton.SELF
+        return [
+            lambda kv=kv: attention_triton.self_attention(qkv, *kv, place, position, chosen) for kv in held
+        ]
+
+    q = qkv[:, :, :, 0].flatten(0, 2)[:, :, None]
+
+    def library(kv: list[Store]) -> Tensor:
+        k, v = (each.values.flatten(0, 2) for each in kv)
+        return scaled_dot_product_attention(q, k, v, mask)
+
+    theirs = [lambda kv=kv: library(kv) for kv in held] if dtype.itemsize == 2 else []
+    return Chain(f"self {size} x{lanes} {kind}", calls, theirs, read)
+
+
+def cross_chain(lanes: int, kind: str, size: str = "medium") -> Chain:
+    from kernels import attention_triton
+
+    heads, dtype = HEADS[size], KINDS[kind]
+    read = bytes_of(lanes * heads * TOKENS, dtype) + bytes_of(heads * FRAME, torch.float16)
+    held = [[store(dtype, lanes, heads, ROOM, WIDTH) for _ in "kv"] for _ in range(layers(read, size))]
+    null = [torch.randn(heads, FRAME, WIDTH, device="cuda", dtype=torch.float16) for _ in "kv"]
+    q = torch.randn(lanes, SEGMENTS, ROWS, heads, WIDTH, device="cuda", dtype=torch.float16)
+    place = torch.arange(lanes, device="cuda", dtype=torch.int32)
+    tokens = torch.full((lanes,), TOKENS, device="cuda", dtype=torch.int32)
+    mask = (torch.arange(ROOM, device="cuda") < tokens[:, None])[:, None, None]
+
+    def calls(tuning: Any) -> list[Callable[[], Any]]:
+        chosen = tuning or attention_triton.CROSS
+        return [
+            lambda kv=kv: attention_triton.cross_attention(q, *kv, place, tokens, *null, chosen)
+            for kv in held
+        ]
+
+    asked = q.permute(2, 0, 3, 1, 4)
+
+    def library(kv: list[Store]) -> Tensor:
+        seen = scaled_dot_product_attention(asked[0], kv[0].values, kv[1].values, mask, scale=1.0)
+        spread = [each.expand(lanes, -1, -1, -1) for each in null]
+        return torch.stack((seen, scaled_dot_product_attention(asked[1], *spread, scale=1.0)))
+
+    theirs = [lambda kv=kv: library(kv) for kv in held] if dtype.itemsize == 2 else []
+    return Chain(f"cross {size} x{lanes} {kind}", calls, theirs, read)
+
+
+def layers(bytes_read: int, size: str) -> int:
+    return min(LAYERS[size], max(1, CHAIN_BYTES // bytes_read))
+
+
+def bytes_of(columns: int, dtype: torch.dtype) -> int:
+    """Keys and values of so many columns of a head, with their scales in float16."""
+    return 2 * columns * (WIDTH * dtype.itemsize + (2 if dtype in LARGEST else 0))
+
+
+def store(dtype: torch.dtype, *shape: int) -> Store:
+    """Noise, about as loud in every type."""
+    if dtype not in LARGEST:
+        return Store(torch.empty(shape, dtype=dtype, device="cuda").normal_())
+    loud = torch.empty(shape, dtype=torch.float16, device="cuda").normal_(std=30).clamp_(-120, 120)
+    scales = torch.empty(shape[:-1], dtype=torch.float16, device="cuda").uniform_(0.02, 0.04)
+    return Store(loud.to(dtype), scales)
+
+
+def draws(lanes: int) -> tuple[Tensor, ...]:
+    each = torch.ones(lanes, device="cuda")
+    return (
+        torch.randn(lanes, SEGMENTS, ROWS, CODEBOOKS, CARD, device="cuda"),
+        torch.zeros(lanes, dtype=torch.int32, device="cuda"),
+        3 * each,
+        each,
+        torch.full((lanes,), 250, dtype=torch.int32, device="cuda"),
+        0 * each,
+        torch.rand(lanes, CODEBOOKS, device="cuda", dtype=torch.float64),
+        torch.ones(lanes, CODEBOOKS, CARD, dtype=torch.bool, device="cuda"),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
