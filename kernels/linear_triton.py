@@ -48,13 +48,13 @@ class Tile:
     """Whether a program asks for all its weights before it waits for x."""
 
 
-TILES: dict[tuple[int, int, int, int], Tile] = {}
-"""(padded rows, N, K, bits) to what `python -m benchmarks.kernels --sweep` found best."""
+TILES: dict[tuple[int, int, int, int, bool], Tile] = {}
+"""(padded rows, N, K, bits, whether x is normed) to what `python -m benchmarks.kernels --sweep` found best."""
 
 
-def choose(rows: int, weight: Weight) -> Tile:
+def choose(rows: int, weight: Weight, norm: bool) -> Tile:
     """The measured tile of a shape, else one that gives every multiprocessor a program where N allows it."""
-    shape = (max(4, padded(rows)), weight.outputs, weight.inputs, weight.bits)
+    shape = (max(4, padded(rows)), weight.outputs, weight.inputs, weight.bits, norm)
     if shape in TILES:
         return TILES[shape]
     block_k = 128 if weight.dtype.itemsize == 2 else 64  # 256 bytes
@@ -87,7 +87,7 @@ def linear(
     if rows > MOST_NORMED_ROWS:
         x = x if norm is None else F.layer_norm(x.float(), x.shape[1:], *norm, eps=EPSILON)
         x, norm = x.to(weight.dtype), None
-    tile = tile or choose(rows, weight)
+    tile = tile or choose(rows, weight, norm is not None)
     if not x.is_cuda:  # the interpreter knows no instruction of a device
         tile, pdl = replace(tile, prefetch=False), False
     gamma, beta = norm or (x, x)

@@ -61,7 +61,7 @@ def main() -> None:
 
 def compiled(case: Case) -> dict[str, Any]:
     weight = empty_weight(case)
-    tile = choose(case.rows, weight)
+    tile = choose(case.rows, weight, case.norm)
     made_for = constants(case.rows, weight, tile, case.norm, case.residual, case.gelu, pdl=True)
     pointers = dict.fromkeys(("x", "scales", "gamma", "beta", "residual", "out"), "*fp32")
     pointers["w"] = TYPES[weight.values.dtype]
