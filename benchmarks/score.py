@@ -27,7 +27,7 @@ from benchmarks.models import add_model_options, model_folder
 from benchmarks.step import OursOnOnnx, Theirs, engine_steps, measure
 from cuestream import measuring
 from cuestream.cases import Case
-from cuestream.musicgen import Musicgen
+from cuestream.gpu.musicgen import Musicgen
 from engine import codec
 from engine.backends.base import Backend
 from engine.library import recommended

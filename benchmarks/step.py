@@ -26,7 +26,7 @@ from benchmarks.elsewhere import OnOpenVino, dynamic_int8
 from benchmarks.models import add_model_options, decoder_bytes, model_folder
 from cuestream import measuring
 from cuestream.cases import Case, cache_numbers, condition_numbers, self_numbers
-from cuestream.musicgen import Advance, Musicgen
+from cuestream.gpu.musicgen import Advance, Musicgen
 from engine.backends.base import Backend
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.torch import TorchBackend

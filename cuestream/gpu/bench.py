@@ -21,7 +21,8 @@ from rich.table import Table
 
 from cuestream.gpu.device import Device, describe
 from cuestream.gpu.peers import PeerRow, peer_rows
-from cuestream.gpu.steps import Alone, StepRow, alone, step_rows
+from cuestream.gpu.profile import KernelRow
+from cuestream.gpu.steps import Alone, Profiled, StepRow, alone, playing, step_rows
 from cuestream.gpu.streams import StreamsRow, paced
 from engine.backends.lockstep import Caching, LockstepBackend
 from engine.model.vidmuse import VidMuse
@@ -41,6 +42,10 @@ class Report:
     model: str
     setting: str
     steps: list[StepRow] = field(default_factory=list)
+    kernels: Profiled = field(default_factory=dict)
+    """Of a step, by number of streams: the longest, and the microseconds by the clock."""
+    playing: tuple[list[KernelRow], float] | None = None
+    """Of a second of one whole stream."""
     alone: Alone | None = None
     streams: list[StreamsRow] = field(default_factory=list)
     peers: list[PeerRow] = field(default_factory=list)
@@ -87,6 +92,7 @@ def measure(
     steps: int,
     copy_gb_s: float,
     peer: bool,
+    profile: bool,
 ) -> Report:
     """Everything about one setting."""
     report = Report(setting.size, str(setting))
@@ -100,7 +106,9 @@ def measure(
     backend = LockstepBackend(model, device, DTYPES[setting.dtype], setting.bits, setting.kept, places)
     say(f"{setting}: the model is there")
     if counts:
-        for row in step_rows(backend, counts, copy_gb_s):
+        if profile:
+            report.kernels = {min(counts): None, max(counts): None}
+        for row in step_rows(backend, counts, copy_gb_s, report.kernels):
             report.steps.append(row)
             say(
                 f"{row.streams} streams: {row.ms:.3f} ms a step, {row.gb_s:.0f} GB/s, {row.of_copy:.0%} of a copy"
@@ -109,6 +117,8 @@ def measure(
     if steps:
         report.alone = alone(backend, steps, copy_gb_s)
         say(f"alone: {report.alone}")
+        if profile:
+            report.playing = playing(backend, 200)
         _forget(backend)
     for count in listeners:
         heard = paced(backend, count, seconds)
@@ -147,6 +157,12 @@ def tables(reports: Sequence[Report]) -> Iterator[Table]:
         for report in reports:
             if found := rows(report):
                 yield _table(f"{title}: {report.setting}", found)
+    for report in reports:
+        for what, kernels in (*report.kernels.items(), ("a second of one stream", report.playing)):
+            if kernels is not None:
+                yield _table(
+                    f"Kernels, {what}: {report.setting}; {kernels[1]:.0f} us by the clock", kernels[0]
+                )
 
 
 def _table(title: str, rows: Sequence[Any]) -> Table:
@@ -187,6 +203,7 @@ def run(
         int, typer.Option(help="of the stream that plays alone; 3200 cross two hand-overs")
     ] = 3200,
     peer: Annotated[bool, typer.Option(help="time transformers MusicGen too")] = True,
+    profile: Annotated[bool, typer.Option(help="say which kernels the time goes to")] = False,
     device: Annotated[str, typer.Option()] = "cuda",
     json_path: Annotated[Path | None, typer.Option("--json", help="write everything there")] = None,
     commit: Annotated[str, typer.Option(help="is written beside the figures")] = "unknown",
@@ -204,7 +221,7 @@ def run(
         for width in _numbers(bits):
             setting = Setting(name, dtype, width, cast(Caching, kept))
             first = width == _numbers(bits)[0]
-            given = (_numbers(listeners), seconds, steps, about.copy_gb_s, peer and first)
+            given = (_numbers(listeners), seconds, steps, about.copy_gb_s, peer and first, profile)
             reports.append(measure(setting, device, _numbers(counts), *given))
             if json_path:
                 json_path.write_text(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cuestream.cases import Case
-from cuestream.musicgen import Musicgen
+from cuestream.gpu.musicgen import Musicgen
 from engine.spec import ModelSpec
 
 LENGTH, FRAMES, REPEATS, WARM_UP = 750, 20, 40, 5

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
+from cuestream.gpu.profile import KernelRow, kernel_rows
 from engine.backends.base import DrawCall, StepCall
 from engine.backends.lockstep import SEGMENTS, Caches, Condition, LockstepBackend
 from engine.spec import StreamPolicy
@@ -39,8 +41,13 @@ class StepRow:
     """Caches and condition."""
 
 
-def step_rows(backend: LockstepBackend, counts: Sequence[int], copy_gb_s: float) -> Iterator[StepRow]:
-    """One for each number of streams. The caches hold noise."""
+Profiled = dict[int, tuple[list[KernelRow], float] | None]
+
+
+def step_rows(
+    backend: LockstepBackend, counts: Sequence[int], copy_gb_s: float, profiled: Profiled | None = None
+) -> Iterator[StepRow]:
+    """One for each number of streams. The caches hold noise. profiled: numbers whose kernels are wanted, which are put there."""
     streams = list[tuple[Caches, Condition]]()
     for count in sorted(counts):
         while len(streams) < count:
@@ -52,6 +59,8 @@ def step_rows(backend: LockstepBackend, counts: Sequence[int], copy_gb_s: float)
         alone = _seconds(backend, calls, 1)
         read = backend.weight_bytes + sum(bytes_read(backend, call.step) for call in calls)
         caches, condition = streams[0]
+        if profiled is not None and count in profiled:
+            profiled[count] = kernel_rows(partial(backend.draw_all, calls), backend.most_steps)
         yield StepRow(
             count,
             ms=many * 1e3,
@@ -141,11 +150,20 @@ class Alone:
     """Bandwidth that the median step uses, over what the device copies, at the mean of what is held."""
 
 
+def playing(backend: LockstepBackend, steps: int) -> tuple[list[KernelRow], float]:
+    """The kernels of a whole stream that plays so many steps, of one second."""
+    pictures = _pictures(backend, 0)
+    return kernel_rows(lambda: _whole(backend, pictures, steps), max(1, steps // backend.spec.code_rate))
+
+
+def _pictures(backend: LockstepBackend, seed: int) -> list[np.ndarray]:
+    side, rate = backend.spec.vision.image_size, backend.spec.code_rate
+    return [picture(side, 5 * i, rate, seed) for i in range(64)]
+
+
 def alone(backend: LockstepBackend, steps: int, copy_gb_s: float, seed: int = 0) -> Alone:
     """The whole live stream: a picture ten times a second, steps in calls as a server takes them."""
-    pictures = [
-        picture(backend.spec.vision.image_size, 5 * i, backend.spec.code_rate, seed) for i in range(64)
-    ]
+    pictures = _pictures(backend, seed)
     first = [_first_audio(backend, pictures[i]) for i in range(6)]
     took = list[float]()
     stream = ScoreStream(backend, StreamPolicy(seed=seed))

@@ -23,7 +23,8 @@ HEAVY = {
     "triton",
 }
 """What only `cuestream[export]` brings, or a device."""
-MODEL = {"engine.model", "engine.backends.torch"}
+MODEL = {"engine.model", "engine.backends.torch", "engine.backends.lockstep"}
+GPU = {"cuestream.gpu"}
 ROOMS = ("engine", "export", "server", "kernels", "training", "cuestream")
 
 
@@ -122,7 +123,7 @@ def test_importing_the_stream_and_its_default_backend_leaves_pytorch_alone() -> 
 
 def test_the_base_installation_plays_without_the_libraries_of_the_export() -> None:
     """Every module of the engine and the command line is imported and the model that ships plays, PyTorch out of reach."""
-    names = [n for room in ("engine", "cuestream") for n, _ in modules(room) if not is_in(n, MODEL)]
+    names = [n for room in ("engine", "cuestream") for n, _ in modules(room) if not is_in(n, MODEL | GPU)]
     program = f"""
 import importlib, sys
 sys.modules.update(dict.fromkeys({sorted(HEAVY)!r}))

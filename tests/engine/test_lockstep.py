@@ -108,7 +108,7 @@ def played(backend: Any, pictures: Any, steps: int, at_once: int, policy: Stream
             stream.hear(drawn)
             columns.extend(drawn.tolist())
             left -= len(drawn)
-        if chunk := stream.take():
+        while chunk := stream.take():
             sound.append(chunk.samples)
     return columns, np.concatenate(sound)
 
