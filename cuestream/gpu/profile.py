@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 MOST_NAMES = 16
@@ -39,7 +38,7 @@ def kernel_rows(work: Callable[[], object], pieces: int) -> tuple[list[KernelRow
         torch.cuda.synchronize()
     spent = defaultdict[str, list[float]](list)
     for event in found.events() or ():
-        if event.device_type == DeviceType.CUDA:
+        if event.device_type.name == "CUDA":
             spent[event.name].append(event.device_time)
     total = sum(map(sum, spent.values())) or 1.0
     rows = [
