@@ -243,26 +243,15 @@ def jobs(options: argparse.Namespace) -> list[Job]:
 
 def sweep_jobs(options: argparse.Namespace) -> list[Job]:
     """Every tile of a small table, for every layer and M that was asked for, with or without dependent launch."""
-    tiles = [
-        (block_n, block_k, slices, warps, stages, True)
-        for block_n in (8, 16, 32)
-        for block_k, slices, warps, stages in (
-            (128, 4, 4, 2),
-            (128, 4, 4, 3),
-            (64, 8, 8, 3),
-            (128, 8, 8, 2),
-            (128, 2, 2, 3),
-            (256, 2, 2, 3),
-        )
-    ]
+    cuts = ((128, 4, 4, 3), (64, 8, 8, 3), (128, 8, 8, 2), (256, 2, 2, 3))
     way = "pdl" if options.pdl else "prefetch"
     return [
-        Job(layer, bits, rows, way, tile)
+        Job(layer, bits, rows, way, (block_n, *cut, True, near))
         for size in options.sizes
         for layer, bits, rows in product(
             layers_of(size, published_spec(size).decoder), options.bits, options.rows
         )
-        for tile in tiles
+        for block_n, cut, near in product((8, 16, 32), cuts, {False, layer.norm})
     ]
 
 
@@ -291,7 +280,7 @@ def print_best(rows: Sequence[dict[str, Any]]) -> None:
             (m, kinds[name].outputs, kinds[name].inputs, bits, kinds[name].norm),
             ", ".join(map(str, best["tile"])),
         )
-        behind = ", ".join(f"{row['us']:.2f} {row['tile'][:5]}" for row in others[:2])
+        behind = ", ".join(f"{row['us']:.2f} {row['tile']}" for row in others[:2])
         print(f"    {key}: Tile({tile}),  # {size} {name}: {best['us']:.2f} µs; {behind}")
 
 
