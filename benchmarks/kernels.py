@@ -25,7 +25,6 @@ from torch import Tensor
 
 from benchmarks import cuda, report
 from engine.spec import DecoderSpec
-from export.random_model import published_spec
 from kernels.linear import Weight, linear_plain, quantise
 
 SIZES = ("small", "medium")
@@ -47,6 +46,12 @@ class Layer:
     norm: bool = False
     residual: bool = False
     gelu: bool = False
+
+
+def decoder_of(size: str) -> DecoderSpec:
+    from export.random_model import published_spec  # not where kernels are only compiled: it takes seconds
+
+    return published_spec(size).decoder
 
 
 def layers_of(size: str, spec: DecoderSpec) -> list[Layer]:
@@ -220,7 +225,7 @@ def chain(
 
 def chains(options: argparse.Namespace, device: cuda.Device, dtype: torch.dtype) -> Iterator[dict[str, Any]]:
     for size, bits in product(options.sizes, options.bits):
-        spec = published_spec(size).decoder
+        spec = decoder_of(size)
         ways = WAYS if bits == 16 else WAYS[1:]
         kinds = {layer.name: layer for layer in layers_of(size, spec)}
         one = {name: weights_of(layer, bits, 1, dtype)[0].nbytes for name, layer in kinds.items()}
@@ -234,7 +239,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     """Kernel and library at every M; all ways at the rows of one stream."""
     found = []
     for size in options.sizes:
-        layers = layers_of(size, published_spec(size).decoder)
+        layers = layers_of(size, decoder_of(size))
         for layer, bits, rows in product(layers, options.bits, options.rows):
             ways = WAYS if rows == STREAM_ROWS else ("library", "prefetch")
             found += [Job(layer, bits, rows, way) for way in ways if bits == 16 or way != "library"]
@@ -243,26 +248,13 @@ def jobs(options: argparse.Namespace) -> list[Job]:
 
 def sweep_jobs(options: argparse.Namespace) -> list[Job]:
     """Every tile of a small table, for every layer and M that was asked for, with or without dependent launch."""
-    tiles = [
-        (block_n, block_k, slices, warps, stages, True)
-        for block_n in (8, 16, 32)
-        for block_k, slices, warps, stages in (
-            (128, 4, 4, 2),
-            (128, 4, 4, 3),
-            (64, 8, 8, 3),
-            (128, 8, 8, 2),
-            (128, 2, 2, 3),
-            (256, 2, 2, 3),
-        )
-    ]
+    cuts = ((128, 4, 4, 3), (64, 8, 8, 3), (128, 8, 8, 2), (256, 2, 2, 3))
     way = "pdl" if options.pdl else "prefetch"
     return [
-        Job(layer, bits, rows, way, tile)
+        Job(layer, bits, rows, way, (block_n, *cut, True, near))
         for size in options.sizes
-        for layer, bits, rows in product(
-            layers_of(size, published_spec(size).decoder), options.bits, options.rows
-        )
-        for tile in tiles
+        for layer, bits, rows in product(layers_of(size, decoder_of(size)), options.bits, options.rows)
+        for block_n, cut, near in product((8, 16, 32), cuts, {False, layer.norm})
     ]
 
 
@@ -286,12 +278,12 @@ def _compile(job: Job, dtype: torch.dtype) -> None:
 def print_best(rows: Sequence[dict[str, Any]]) -> None:
     """The fastest tile of each shape, as lines of `kernels.linear_triton.TILES`, and how far the next ones are."""
     for (size, name, bits, m), (best, *others) in grouped(rows).items():
-        kinds = {layer.name: layer for layer in layers_of(size, published_spec(size).decoder)}
+        kinds = {layer.name: layer for layer in layers_of(size, decoder_of(size))}
         key, tile = (
             (m, kinds[name].outputs, kinds[name].inputs, bits, kinds[name].norm),
             ", ".join(map(str, best["tile"])),
         )
-        behind = ", ".join(f"{row['us']:.2f} {row['tile'][:5]}" for row in others[:2])
+        behind = ", ".join(f"{row['us']:.2f} {row['tile']}" for row in others[:2])
         print(f"    {key}: Tile({tile}),  # {size} {name}: {best['us']:.2f} µs; {behind}")
 
 

@@ -46,6 +46,9 @@ class Tile:
     """Tiles in flight: `slices * block_k` inputs each."""
     prefetch: bool = False
     """Whether a program asks for all its weights before it waits for x."""
+    near: bool = False
+    """Whether the loop reads x through L1, where the moments left it. Otherwise it is copied ahead to shared memory like the
+    weights, past L1; x, gamma and beta are then more bytes from L2 than the weights of 16 outputs that they meet."""
 
 
 TILES: dict[tuple[int, int, int, int, bool], Tile] = {}
@@ -57,11 +60,12 @@ def choose(rows: int, weight: Weight, norm: bool) -> Tile:
     shape = (max(4, padded(rows)), weight.outputs, weight.inputs, weight.bits, norm)
     if shape in TILES:
         return TILES[shape]
-    block_k = 128 if weight.dtype.itemsize == 2 else 64  # 256 bytes
-    slices = 8 if weight.bits == 4 and rows <= 8 else 4
+    slices = 4 if rows <= 4 else 8  # a warp each; more rows need more registers
+    block_k = (512 if weight.dtype.itemsize == 2 else 256) // slices
     slices = min(slices, triton.next_power_of_2(triton.cdiv(weight.inputs, block_k)))
     stages = 3 if rows <= MOST_NORMED_ROWS else 2
-    return Tile(16 if weight.outputs <= 6144 else 32, block_k, slices, 4, stages, prefetch=True)
+    near = norm or rows > MOST_NORMED_ROWS  # the copies of so many rows do not fit
+    return Tile(16 if weight.outputs <= 6144 else 32, block_k, slices, slices, stages, True, near)
 
 
 def padded(rows: int) -> int:
@@ -141,6 +145,7 @@ def constants(
         "GELU": gelu,
         "PREFETCH": tile.prefetch,
         "PDL": pdl,
+        "NEAR": tile.near,
     }
 
 
@@ -178,6 +183,7 @@ def linear_kernel(
     GELU: tl.constexpr,
     PREFETCH: tl.constexpr,
     PDL: tl.constexpr,
+    NEAR: tl.constexpr,
 ):
     first = tl.program_id(0) * BLOCK_N
     if PREFETCH:
@@ -204,8 +210,8 @@ def linear_kernel(
             pair = tl.load(w + n[None, :, None] * BYTES + packed[:, None, :], mask=there, other=0)
             low = ((pair & 15).to(tl.int8) - 8).to(DTYPE)
             high = ((pair >> 4).to(tl.int8) - 8).to(DTYPE)
-            below = rows_of(x, gamma, beta, mean, scale, k, row, m, x_row, K, DTYPE, NORM)
-            above = rows_of(x, gamma, beta, mean, scale, k + GROUP // 2, row, m, x_row, K, DTYPE, NORM)
+            below = rows_of(x, gamma, beta, mean, scale, k, row, m, x_row, K, DTYPE, NORM, NEAR)
+            above = rows_of(x, gamma, beta, mean, scale, k + GROUP // 2, row, m, x_row, K, DTYPE, NORM, NEAR)
             product = tl.dot(low, below, input_precision="ieee")
             product = tl.dot(high, above, product, input_precision="ieee")
             at = n[None, :] * (K // GROUP) + group[:, None]
@@ -215,7 +221,7 @@ def linear_kernel(
             k = start + part[:, None] * BLOCK_K + tl.arange(0, BLOCK_K)[None, :]  # [S, BLOCK_K]
             there = (k < K)[:, None, :] & here[None, :, None]
             tile = tl.load(w + n[None, :, None] * K + k[:, None, :], mask=there, other=0)
-            activation = rows_of(x, gamma, beta, mean, scale, k, row, m, x_row, K, DTYPE, NORM)
+            activation = rows_of(x, gamma, beta, mean, scale, k, row, m, x_row, K, DTYPE, NORM, NEAR)
             sums = tl.dot(tile.to(DTYPE), activation, sums, input_precision="ieee")
     y = tl.sum(sums, 0)  # [BLOCK_N, ROWS]
     if BITS == 8:
@@ -242,8 +248,20 @@ def rows_of(
     K: tl.constexpr,
     DTYPE: tl.constexpr,
     NORM: tl.constexpr,
+    NEAR: tl.constexpr,
 ):
     """Inputs k [S, J] of every row, normed, [S, J, ROWS] in the precision of the products."""
+    if not NEAR or m > 0:  # always: what is read inside a condition of the device is not copied ahead
+        value = normed(x, gamma, beta, mean, scale, k, row, m, x_row, K, DTYPE, NORM)
+    else:
+        value = tl.zeros([k.shape[0], k.shape[1], row.shape[0]], DTYPE)
+    return value
+
+
+@triton.jit
+def normed(
+    x, gamma, beta, mean, scale, k, row, m, x_row, K: tl.constexpr, DTYPE: tl.constexpr, NORM: tl.constexpr
+):
     there = (k < K)[:, :, None] & (row < m)[None, None, :]
     value = tl.load(x + row[None, None, :] * x_row + k[:, :, None], mask=there, other=0.0)
     if NORM:
