@@ -17,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when it is first imported, and torch.onnx imports it
+    os.environ["TRITON_INTERPRET"] = (
+        "1"  # Triton reads it when it is first imported, and torch.onnx imports it
+    )
 
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
