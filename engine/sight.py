@@ -68,6 +68,7 @@ class Sight:
         self._encoded_motion = 0.0  # mean of the motion picture that was encoded last
         self._last_encode = -policy.encode_every_steps
         self._held: list[Seen] = []
+        self._newest_step = 0  # of those
         self._memories: dict[int, Kept] = {}
         self._recalled: list[int] = []
         nothing = np.zeros((0, 2, self.spec.vision.tokens, self.spec.vision.width), np.float32)
@@ -83,7 +84,7 @@ class Sight:
     @property
     def newest_step(self) -> int:
         """The capture step of the newest frame in the condition."""
-        return max(seen.step for seen in self._held)
+        return self._newest_step
 
     @property
     def memory_slots(self) -> list[int]:
@@ -185,6 +186,7 @@ class Sight:
             yield from self._open(slot, max(self._held, key=lambda seen: seen.step))
         yield from self._refresh(now)
         self._rests_until = now + 1
+        self._newest_step = max((seen.step for seen in self._held), default=0)
 
     def _see(self, frame: Frame, slot: int, opens: bool, now: int) -> Asking[None]:
         forget = self._turn or (self._cut and self.policy.on_cut == "forget")
@@ -340,6 +342,7 @@ class Sight:
             self._memory = gather([self._memories[slot] for slot in self._recalled])
             parts = (keep(arrays[part]) for part in ("features", "short", "tokens"))
             self._held = [Seen(*values) for values in zip(meta["steps"], *parts, strict=True)]
+            self._newest_step = max(meta["steps"])
         self._mail, self._pushed, self._encoded = (
             Frame(arrays[name], meta[name]) if name in meta else None
             for name in ("mail", "pushed", "encoded")
