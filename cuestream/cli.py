@@ -41,6 +41,11 @@ class Precision(StrEnum):
     int4 = "int4"
 
 
+class Operators(StrEnum):
+    onnxruntime = "onnxruntime"
+    standard = "standard"
+
+
 class Size(StrEnum):
     tiny = "tiny"
     small = "small"
@@ -459,6 +464,10 @@ def export(
     package: Annotated[str, typer.Argument(help="a published or converted package: a folder or a hub id")],
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
     precision: Annotated[Precision, typer.Option(help="of matrices and caches")] = Precision.fp32,
+    operators: Annotated[
+        Operators,
+        typer.Option(help="ONNX Runtime's own, fastest on a CPU; or standard ones alone, for NVIDIA GPUs"),
+    ] = Operators.onnxruntime,
     codec: Annotated[
         str | None, typer.Option(help="the codec's folder, file or hub id; none exports without audio")
     ] = None,
@@ -471,7 +480,13 @@ def export(
 
     loaded = load_package(package, codec)
     with err.status("loading") as status:
-        write(loaded, output, precision.value, lambda name: status.update(f"exporting {name}"))
+        write(
+            loaded,
+            output,
+            precision.value,
+            lambda name: status.update(f"exporting {name}"),
+            operators=operators.value,
+        )
     carry(Path(package), output)
     out.print(
         f"{output}: {loaded.spec.name} in {precision.value}, spec {loaded.spec.digest}",
@@ -485,6 +500,10 @@ def random(
     size: Annotated[Size, typer.Argument(help="tiny, or the geometry of a published model")],
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
     precision: Annotated[Precision, typer.Option(help="of matrices and caches")] = Precision.fp32,
+    operators: Annotated[
+        Operators,
+        typer.Option(help="ONNX Runtime's own, fastest on a CPU; or standard ones alone, for NVIDIA GPUs"),
+    ] = Operators.onnxruntime,
     seed: Annotated[int, typer.Option(help="of the weights")] = 0,
 ) -> None:
     """Export a model with random weights, for tests and benchmarks; it plays noise."""
@@ -494,7 +513,13 @@ def random(
 
     with err.status("drawing weights") as status:
         package = random_package(spec_of(size.value), seed)
-        write(package, output, precision.value, lambda name: status.update(f"exporting {name}"))
+        write(
+            package,
+            output,
+            precision.value,
+            lambda name: status.update(f"exporting {name}"),
+            operators=operators.value,
+        )
     out.print(
         f"{output}: {package.spec.name} in {precision.value}, spec {package.spec.digest}",
         highlight=False,
