@@ -1,8 +1,8 @@
 """Does TensorRT-RTX run on this GPU? `python benchmarks/rtx_probe.py WHEEL MODEL... -o rtx.json` asks it, in 90 s at most.
 
 Needs onnxruntime (the plain CPU distribution, 1.25 or later), numpy, and the wheel onnxruntime-ep-nv-tensorrt-rtx-cu13, as a
-file or unpacked; nothing of this repository but exported models. Graphs of ONNX's own operators alone are tried of each model: vision,
-the codec, and the step where the model was exported with `--operators standard`:
+file or unpacked; nothing of this repository but exported models. Graphs of ONNX's own operators alone are tried of each model:
+vision, the codec, and the step where the model was exported with `--operators standard`:
 
     pip download --no-deps -d wheels onnxruntime-ep-nv-tensorrt-rtx-cu13
     cuestream random tiny -o build/standard --operators standard

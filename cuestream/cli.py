@@ -46,6 +46,16 @@ class Operators(StrEnum):
     standard = "standard"
 
 
+class Provider(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+    tensorrt_rtx = "tensorrt-rtx"
+
+
+PROVIDER_HELP = "who runs the model's graphs; all but cpu need an export with --operators standard"
+
+
 class Size(StrEnum):
     tiny = "tiny"
     small = "small"
@@ -139,6 +149,7 @@ def score(
         ),
     ] = False,
     threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
+    provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = Provider.cpu,
 ) -> int:
     """Write a video back with the music that the engine made for it. What is not chosen is as the model's makers recommend."""
     from cuestream.players import find_player, needs_whole_file
@@ -147,7 +158,7 @@ def score(
 
     if as_published and live:
         raise MediaError("--as-published reproduces whole-file scoring; add --offline")
-    player = find_player(model, threads)
+    player = find_player(model, threads, provider.value)
     if not live:
         needs_whole_file(player)
     chosen: dict[str, Any] = {
@@ -311,6 +322,7 @@ def serve(
     threads: Annotated[
         int, typer.Option(help="cores of the engine; 0 takes all but one, which sends what is made")
     ] = 0,
+    provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = Provider.cpu,
     raw_video: Annotated[
         bool, typer.Option("--raw-video", help="also take pictures without a codec: RGB24, I420")
     ] = False,
@@ -414,7 +426,7 @@ def serve(
         err.print(f"ingest: {text}", markup=False, highlight=False, soft_wrap=True)
 
     with err.status("loading the model"):
-        player = find_player(model, threads or max(1, (os.cpu_count() or 1) - 1))
+        player = find_player(model, threads or max(1, (os.cpu_count() or 1) - 1), provider.value)
         player = in_pieces(player, settings.playout.most_steps(player.sample_rate // player.code_rate))
         application = make_app(player, settings, is_loopback(host), fed, say)
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host

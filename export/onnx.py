@@ -97,7 +97,10 @@ def export(
             described[graph.name] = _describe(traced, path)
     (folder / SPEC_FILE).write_text(package.spec.to_json())
     (folder / MANIFEST_FILE).write_text(
-        json.dumps(_manifest(model, precision, operators, known, described, quantised), indent=1)
+        json.dumps(
+            _manifest(model, precision, operators, known, described, quantised) | {"weights": shared.digest},
+            indent=1,
+        )
     )
 
 
@@ -231,6 +234,11 @@ class _SharedWeights:
         del graph.initializers[str(value.name)]
         read.name = value.name
         graph.register_initializer(stored)
+
+    @property
+    def digest(self) -> str:
+        """Of everything that is held, whatever graph it is for."""
+        return digest("".join((*sorted(self._places), *sorted(self._packaged))).encode())
 
     def _external(
         self,

@@ -35,6 +35,8 @@ class Manifest:
     made_with: dict[str, str]
     operators: str
     """`standard`, or `onnxruntime` where only that runtime's CPU knows them all."""
+    weights: str
+    """A digest of what the graphs hold beside themselves; empty where the export is older than it."""
     quantised: dict[str, dict[str, Any]]
     """Of graphs whose weights have fewer bits: how many, in which blocks, and what rounding changed."""
 
@@ -70,6 +72,7 @@ class Manifest:
                 raw["graphs"],
                 raw["made_with"],
                 raw.get("operators", ONNXRUNTIME),
+                raw.get("weights", ""),
                 raw.get("quantised", {}),
             )
         except (ValueError, KeyError, TypeError, OSError) as error:
