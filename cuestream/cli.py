@@ -51,6 +51,7 @@ class Provider(StrEnum):
     cuda = "cuda"
     tensorrt = "tensorrt"
     tensorrt_rtx = "tensorrt-rtx"
+    tensorrt_native = "tensorrt-native"
 
 
 PROVIDER_HELP = "who runs the model's graphs; all but cpu need an export with --operators standard"
@@ -505,6 +506,47 @@ def export(
         highlight=False,
         soft_wrap=True,
     )
+
+
+@app.command()
+def tensorrt(
+    model: Annotated[str, typer.Argument(help="a model that was exported with --operators standard")],
+    positions: Annotated[
+        int | None, typer.Option(help="columns of a cache; what the model was trained on if left out")
+    ] = None,
+    held: Annotated[
+        int | None, typer.Option(help="tokens of a condition; those of the recommended window if left out")
+    ] = None,
+    places: Annotated[int, typer.Option(min=1, help="streams that may share a step")] = 8,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="run every engine and say how long it takes")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Build a model's TensorRT engines for the GPU that is here; they are played with --provider tensorrt-native."""
+    _need_export()
+    from dataclasses import asdict
+
+    from engine.backends.manifest import Manifest
+    from engine.library import find_model, recommended
+    from engine.sight import window_slots
+    from export.tensorrt import Sizes, build
+
+    folder = find_model(model)
+    spec = Manifest.read(folder).spec
+    room = window_slots(spec, recommended(folder, spec)) * spec.vision.tokens
+    sizes = Sizes(positions or spec.trained_steps, held or room, places)
+    with err.status("looking for TensorRT") as status:
+        built = build(folder, sizes, measure, lambda name: status.update(f"building {name}"))
+    if as_json:
+        print(json.dumps([asdict(each) for each in built]))
+        return
+    table = Table("engine", "", "s", "layers", "plan MB", "device MB", "p50 ms", "p99 ms")
+    for each in built:
+        times = ("-" if ms is None else f"{ms:.3f}" for ms in (each.p50_ms, each.p99_ms))
+        sizes_mb = (f"{size / 1e6:.1f}" for size in (each.plan_bytes, each.device_bytes))
+        table.add_row(each.graph, each.how, f"{each.seconds:.1f}", str(each.layers), *sizes_mb, *times)
+    out.print(table)
 
 
 @app.command()

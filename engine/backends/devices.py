@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from engine.backends import providers
 from engine.backends.base import F32, I64
+from engine.backends.manifest import Manifest
 from engine.backends.onnxruntime import PLACES, Bound, OnnxBackend, OrtCaches, OrtCondition
-from engine.backends.providers import CPU, CUDA, EXECUTION, TENSORRT, TENSORRT_RTX, Range
+from engine.backends.providers import CPU, CUDA, EXECUTION, TENSORRT, TENSORRT_NATIVE, TENSORRT_RTX
 from engine.backends.runtime import require_onnxruntime
 from engine.errors import MissingRuntime
 
@@ -33,8 +34,6 @@ GRAPH_NUMBER = {
     TENSORRT_RTX: "cuda_graph_annotation_id",
 }
 """The run option that says which captured CUDA graph a run is."""
-MOST_RECALLED, MOST_COLUMNS, MOST_CODES = 64, 4096, 4096
-"""Of frames, of columns of a prompt, and of code frames: shapes beyond them make a TensorRT provider build an engine anew."""
 
 
 def open_backend(
@@ -44,6 +43,11 @@ def open_backend(
 
     captured: steps are CUDA graphs.
     """
+    if provider == TENSORRT_NATIVE:
+        from engine.backends.tensorrt import TensorRTBackend
+
+        providers.check_export(provider, Manifest.read(folder))
+        return TensorRTBackend(folder, captured, places)
     backend = OnnxBackend(folder, threads, places=places)
     providers.check(provider, require_onnxruntime(), backend.manifest)
     return backend if provider == CPU else DeviceBackend(folder, threads, provider, captured, places)
@@ -236,27 +240,8 @@ class DeviceBackend(OnnxBackend):
 
     def _profiles(self, name: str) -> tuple[str, str, str]:
         still = {size: (value, value, value) for size, value in self._sizes(name).items()}
-        return providers.profiles(self.manifest.graphs[name]["inputs"], self._ranges(name) | still)
-
-    def _ranges(self, name: str) -> dict[str, Range]:
-        """Of every dimension that varies, by the names that `export.graphs` gives them."""
-        tokens, window = self.spec.vision.tokens, self.spec.window_slots
-        segments = 2 if name.startswith("step_two") else 1
-        rows = segments * (1 if name.endswith("_unguided") else 2)
-        frames = (1, 1, MOST_RECALLED)
-        if name.startswith("codec"):
-            frames = (1, 25, MOST_CODES)
-        return {
-            "streams": (1, 1, self._places),
-            "rows": (rows, rows, rows * self._places),
-            "held": (tokens, window * tokens, max(2 * window * tokens, self._still.get("held", 0))),
-            "frames": frames,
-            "recalled": (1, self.spec.long_short.recalled, MOST_RECALLED),
-            "columns": (2, 64, MOST_COLUMNS),
-            "positions": (8, 1500, MOST_COLUMNS),
-            "padded": (8, 32, MOST_CODES),
-            "read": (8, 32, MOST_CODES),
-        }
+        usual = providers.ranges(self.spec, name, self._places, self._still.get("held", 0))
+        return providers.profiles(self.manifest.graphs[name]["inputs"], usual | still)
 
 
 def _held(arrays: Any) -> list[DeviceArray]:

@@ -109,7 +109,7 @@ class OnnxBackend:
         self, folder: Path, threads: int = 0, profile: Path | None = None, places: int = PLACES
     ) -> None:
         """profile: a folder for ONNX Runtime's traces, which `end_profiles` completes. places: streams that may share a step."""
-        self._runtime = require_onnxruntime()
+        self._runtime = self._need_runtime()
         self.manifest = Manifest.read(folder)
         self._threads, self._profile, self._places = threads, profile, places
         self._pools: dict[tuple[tuple[int, ...], type[np.generic]], list[_Pool]] = {}
@@ -263,9 +263,9 @@ class OnnxBackend:
         decoder = self.spec.decoder
         session = self.session(_graph("step" if segments == 1 else "step_two", caches))
         binding = session.io_binding()
-        tokens = np.zeros((count, segments, decoder.codebooks), np.int64)
-        position, frames = np.zeros((count, segments), np.int64), np.zeros(count, np.int64)
-        logits = np.zeros((count * segments, rows, decoder.codebooks, decoder.card), np.float32)
+        tokens = self._host((count, segments, decoder.codebooks), np.int64)
+        position, frames = self._host((count, segments), np.int64), self._host((count,), np.int64)
+        logits = self._host((count * segments, rows, decoder.codebooks, decoder.card), np.float32)
         near = (self._near(tokens), self._near(position), self._near(frames), self._near(logits))
         pools = (caches.pool, condition.pool)
         bound = Bound(session, pools, binding, tokens, position, frames, logits, near, self._run_options())
@@ -311,6 +311,13 @@ class OnnxBackend:
         return logits
 
     # --- what another place than the host's memory changes
+
+    def _need_runtime(self) -> Any:
+        return require_onnxruntime()
+
+    def _host(self, shape: tuple[int, ...], kind: type[np.generic]) -> Array:
+        """What a step is given and answers, on the host."""
+        return np.zeros(shape, kind)
 
     def _zeros(self, shape: tuple[int, ...], kind: type[np.generic]) -> Any:
         return np.zeros(shape, kind)

@@ -18,9 +18,12 @@ from typing import Any
 
 from engine.backends.manifest import STANDARD, Manifest
 from engine.errors import MissingRuntime, PackageError
+from engine.spec import ModelSpec
 
 CPU, CUDA, TENSORRT, TENSORRT_RTX = "cpu", "cuda", "tensorrt", "tensorrt-rtx"
-PROVIDERS = (CPU, CUDA, TENSORRT, TENSORRT_RTX)
+TENSORRT_NATIVE = "tensorrt-native"
+"""Without ONNX Runtime: `engine.backends.tensorrt`."""
+PROVIDERS = (CPU, CUDA, TENSORRT, TENSORRT_RTX, TENSORRT_NATIVE)
 EXECUTION = {
     CPU: "CPUExecutionProvider",
     CUDA: "CUDAExecutionProvider",
@@ -38,6 +41,10 @@ CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
 
 Range = tuple[int, int, int]
 """The least, the usual and the largest value of a dimension."""
+Shape = tuple[int, ...]
+MOST_RECALLED, MOST_COLUMNS, MOST_CODES = 64, 4096, 4096
+"""Of frames, of columns of a prompt, and of code frames: shapes beyond them make a TensorRT provider build an engine anew, and
+have no engine of our own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +69,14 @@ def check(provider: str, runtime: Any, manifest: Manifest) -> None:
         raise ValueError(f"expected one of the providers {', '.join(PROVIDERS)}, found {provider!r}")
     if provider == CPU:
         return
-    _check_export(provider, manifest)
+    check_export(provider, manifest)
     if provider == TENSORRT_RTX:
         if util.find_spec(RTX_PACKAGE) is None:
             raise MissingRuntime(
                 f"--provider {provider} needs the plugin {RTX_WHEEL} beside onnxruntime; install the extra: "
                 "pip install 'cuestream[tensorrt-rtx]'"
             )
-    elif EXECUTION[provider] not in runtime.get_available_providers():
+    elif provider in EXECUTION and EXECUTION[provider] not in runtime.get_available_providers():
         raise MissingRuntime(
             f"--provider {provider} needs onnxruntime-gpu; this onnxruntime {runtime.__version__} has only "
             f"{', '.join(runtime.get_available_providers())}: pip uninstall onnxruntime, then pip install 'cuestream[gpu]'"
@@ -163,18 +170,47 @@ def engine_folder(manifest: Manifest, version: str, device: Gpu) -> Path:
     return folder
 
 
+def ranges(spec: ModelSpec, name: str, places: int, held: int = 0) -> dict[str, Range]:
+    """Of every dimension that varies in a graph, by the names that `export.graphs` gives them. places: streams that share a step;
+    held: tokens of the largest condition, when it is known."""
+    tokens, window = spec.vision.tokens, spec.window_slots
+    rows = (2 if name.startswith("step_two") else 1) * (1 if name.endswith("_unguided") else 2)
+    return {
+        "streams": (1, 1, places),
+        "rows": (rows, rows, rows * places),
+        "held": (tokens, window * tokens, max(2 * window * tokens, held)),
+        "frames": (1, 25, MOST_CODES) if name.startswith("codec") else (1, 1, MOST_RECALLED),
+        "recalled": (1, spec.long_short.recalled, MOST_RECALLED),
+        "columns": (2, 64, MOST_COLUMNS),
+        "positions": (8, spec.trained_steps, MOST_COLUMNS),
+        "padded": (8, 32, MOST_CODES),
+        "read": (8, 32, MOST_CODES),
+    }
+
+
 def profiles(inputs: Sequence[str], ranges: Mapping[str, Range]) -> tuple[str, str, str]:
     """Least, usual and largest shapes of a graph's inputs, which are written as in the manifest: `name: type[shape]`. Inputs
     whose shape never varies are left out. Raises KeyError for a dimension of which nothing is known."""
-    parts: tuple[list[str], list[str], list[str]] = ([], [], [])
+    shapes = shapes_of(inputs, ranges)
+    least, usual, largest = (
+        ",".join(f"{name}:{'x'.join(map(str, each[which]))}" for name, each in shapes.items())
+        for which in range(3)
+    )
+    return least, usual, largest
+
+
+def shapes_of(inputs: Sequence[str], ranges: Mapping[str, Range]) -> dict[str, tuple[Shape, Shape, Shape]]:
+    """The same as shapes, by input."""
+    found = {}
     for described in inputs:
         name, shape = parsed(described)
-        if all(isinstance(side, int) for side in shape):
-            continue
-        for which, shapes in enumerate(parts):
-            sides = [side if isinstance(side, int) else ranges[side][which] for side in shape]
-            shapes.append(f"{name}:{'x'.join(map(str, sides))}")
-    return ",".join(parts[0]), ",".join(parts[1]), ",".join(parts[2])
+        if not all(isinstance(side, int) for side in shape):
+            least, usual, largest = (
+                tuple(side if isinstance(side, int) else ranges[side][which] for side in shape)
+                for which in range(3)
+            )
+            found[name] = (least, usual, largest)
+    return found
 
 
 def parsed(described: str) -> tuple[str, list[int | str]]:
@@ -186,7 +222,8 @@ def parsed(described: str) -> tuple[str, list[int | str]]:
     return match.group(1), [int(side) if side.isdigit() else side for side in sides]
 
 
-def _check_export(provider: str, manifest: Manifest) -> None:
+def check_export(provider: str, manifest: Manifest) -> None:
+    """Raises PackageError for an export that only a CPU runs."""
     if manifest.operators == STANDARD and manifest.precision in PRECISIONS:
         return
     raise PackageError(
