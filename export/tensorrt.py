@@ -25,14 +25,14 @@ from engine.backends import providers
 from engine.backends.cuda_memory import Cuda, CudaValue
 from engine.backends.manifest import Manifest
 from engine.backends.onnxruntime import PLACES
-from engine.backends.providers import TENSORRT_NATIVE, Range, Shape
+from engine.backends.providers import TENSORRT_NATIVE, WRITER, Range, Shape
 from engine.backends.tensorrt import Plan, PlanBinding, TensorRTError, plan_file, require_tensorrt
 from engine.errors import PackageError
 
 WORKSPACE_BYTES = 4 << 30
 """Most that a kernel may use beside its tensors."""
 TIMINGS_FILE = "timings.cache"
-WRITES = {"condition_in_place": "held", "step": "positions", "step_two": "positions", "prefill": "positions"}
+WRITES = {WRITER: "held", "step": "positions", "step_two": "positions", "prefill": "positions"}
 """The size that each graph writes in place by, by its name without `_unguided`."""
 WARM_UPS, RUNS = 10, 200
 LOGGED = 30
@@ -146,11 +146,7 @@ class EngineBuilder:
 
     def _shapes(self, name: str) -> dict[str, tuple[Shape, Shape, Shape]]:
         """Of the inputs that vary: their least, usual and largest shapes."""
-        known: dict[str, Range] = providers.ranges(
-            self._manifest.spec, name, self._sizes.places, self._sizes.held
-        )
-        fixed = {size: (value, value, value) for size, value in self._sizes.of(name).items()}
-        shapes = providers.shapes_of(self._manifest.graphs[name]["inputs"], known | fixed)
+        shapes = self._ranged(name)
         return {given: each for given, each in shapes.items() if self._varies(name, given)}
 
     def _varies(self, name: str, given: str) -> bool:
@@ -218,12 +214,18 @@ class EngineBuilder:
         return float(p50), float(p99)
 
     def _usual(self, name: str) -> dict[str, Shape]:
-        inputs = self._manifest.graphs[name]["inputs"]
-        known = providers.ranges(self._manifest.spec, name, self._sizes.places, self._sizes.held)
-        fixed = {size: (value, value, value) for size, value in self._sizes.of(name).items()}
-        usual = {given: shapes[1] for given, shapes in providers.shapes_of(inputs, known | fixed).items()}
-        still = ((given, shape) for given, shape in map(providers.parsed, inputs) if given not in usual)
+        """The usual shapes of all inputs."""
+        usual = {given: shapes[1] for given, shapes in self._ranged(name).items()}
+        inputs = map(providers.parsed, self._manifest.graphs[name]["inputs"])
+        still = ((given, shape) for given, shape in inputs if given not in usual)
         return usual | {given: tuple(int(side) for side in shape) for given, shape in still}
+
+    def _ranged(self, name: str) -> dict[str, tuple[Shape, Shape, Shape]]:
+        """Of the inputs with named dimensions, those that this engine fixes among them."""
+        sizes = self._sizes
+        known = providers.ranges(self._manifest.spec, name, sizes.places, sizes.held, sizes.positions)
+        fixed: dict[str, Range] = {size: (value, value, value) for size, value in sizes.of(name).items()}
+        return providers.shapes_of(self._manifest.graphs[name]["inputs"], known | fixed)
 
 
 def _bound(plan: Plan, cuda: Cuda, inputs: Mapping[str, Shape]) -> PlanBinding:

@@ -18,7 +18,7 @@ from engine.backends import providers
 from engine.backends.base import F32, I64
 from engine.backends.manifest import Manifest
 from engine.backends.onnxruntime import PLACES, Bound, OnnxBackend, OrtCaches, OrtCondition
-from engine.backends.providers import CPU, CUDA, EXECUTION, TENSORRT, TENSORRT_NATIVE, TENSORRT_RTX
+from engine.backends.providers import CPU, CUDA, EXECUTION, TENSORRT, TENSORRT_NATIVE, TENSORRT_RTX, WRITER
 from engine.backends.runtime import require_onnxruntime
 from engine.errors import MissingRuntime
 
@@ -27,7 +27,6 @@ Array = NDArray[Any]
 DEVICE = "cuda"
 """ONNX Runtime's name of the memory of NVIDIA's devices, whichever provider uses it."""
 STEPS = ("step", "step_two")
-WRITER = "condition_in_place"
 GRAPH_NUMBER = {
     CUDA: "gpu_graph_id",
     TENSORRT: "gpu_graph_id",
@@ -43,14 +42,16 @@ def open_backend(
 
     captured: steps are CUDA graphs.
     """
+    if provider == CPU:
+        return OnnxBackend(folder, threads, places=places)
+    manifest = Manifest.read(folder)
     if provider == TENSORRT_NATIVE:
         from engine.backends.tensorrt import TensorRTBackend
 
-        providers.check_export(provider, Manifest.read(folder))
+        providers.check_export(provider, manifest)
         return TensorRTBackend(folder, captured, places)
-    backend = OnnxBackend(folder, threads, places=places)
-    providers.check(provider, require_onnxruntime(), backend.manifest)
-    return backend if provider == CPU else DeviceBackend(folder, threads, provider, captured, places)
+    providers.check(provider, require_onnxruntime(), manifest)
+    return DeviceBackend(folder, threads, provider, captured, places)
 
 
 class DeviceArray:
@@ -240,7 +241,7 @@ class DeviceBackend(OnnxBackend):
 
     def _profiles(self, name: str) -> tuple[str, str, str]:
         still = {size: (value, value, value) for size, value in self._sizes(name).items()}
-        usual = providers.ranges(self.spec, name, self._places, self._still.get("held", 0))
+        usual = providers.ranges(self.spec, name, self._places, **self._still)
         return providers.profiles(self.manifest.graphs[name]["inputs"], usual | still)
 
 

@@ -33,6 +33,8 @@ EXECUTION = {
 """Their names in ONNX Runtime."""
 RTX_PACKAGE, RTX_WHEEL = "onnxruntime_ep_nv_tensorrt_rtx", "onnxruntime-ep-nv-tensorrt-rtx-cu13"
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+WRITER = "condition_in_place"
+"""The graph that writes a condition."""
 PRECISIONS = ("fp32", "fp16")
 """Of exports that a GPU's providers take: those of standard operators."""
 ENGINES_VARIABLE = "CUESTREAM_ENGINES"
@@ -170,18 +172,21 @@ def engine_folder(manifest: Manifest, version: str, device: Gpu) -> Path:
     return folder
 
 
-def ranges(spec: ModelSpec, name: str, places: int, held: int = 0) -> dict[str, Range]:
+def ranges(spec: ModelSpec, name: str, places: int, held: int = 0, positions: int = 0) -> dict[str, Range]:
     """Of every dimension that varies in a graph, by the names that `export.graphs` gives them. places: streams that share a step;
-    held: tokens of the largest condition, when it is known."""
+    held: tokens of the largest condition, and positions of a cache, where they are known: nothing longer is written there."""
     tokens, window = spec.vision.tokens, spec.window_slots
     rows = (2 if name.startswith("step_two") else 1) * (1 if name.endswith("_unguided") else 2)
+    columns, frames = positions or MOST_COLUMNS, MOST_RECALLED
+    if name == WRITER and held:
+        frames = held // tokens
     return {
         "streams": (1, 1, places),
         "rows": (rows, rows, rows * places),
         "held": (tokens, window * tokens, max(2 * window * tokens, held)),
-        "frames": (1, 25, MOST_CODES) if name.startswith("codec") else (1, 1, MOST_RECALLED),
+        "frames": (1, 25, MOST_CODES) if name.startswith("codec") else (1, 1, frames),
         "recalled": (1, spec.long_short.recalled, MOST_RECALLED),
-        "columns": (2, 64, MOST_COLUMNS),
+        "columns": (2, min(64, columns), columns),
         "positions": (8, spec.trained_steps, MOST_COLUMNS),
         "padded": (8, 32, MOST_CODES),
         "read": (8, 32, MOST_CODES),

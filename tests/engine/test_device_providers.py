@@ -80,6 +80,14 @@ def test_it_answers_what_the_cpu_answers(
     assert {EXECUTION[provider]} <= {name for s in runtime.sessions for name in s.asked}
 
 
+@pytest.mark.skipif(CUDA not in onnxruntime.get_available_providers(), reason="no CUDA device")
+def test_a_gpu_answers_what_the_cpu_answers(standard_folder: Path, standard_backend: OnnxBackend) -> None:
+    for one, other in zip(
+        music(standard_backend), music(open_backend(standard_folder, provider="cuda")), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
 def test_streams_that_share_a_step_answer_what_each_answers_alone(
     runtime: FakeRuntime, standard_folder: Path, standard_backend: OnnxBackend
 ) -> None:
@@ -201,6 +209,16 @@ def test_ranges_hold_what_is_asked_of_them() -> None:
     assert profiles(inputs, known) == ("a:2x4x5,c:2", "a:4x4x6,c:4", "a:8x4x7,c:8")
     with pytest.raises(KeyError, match="held"):
         profiles(inputs, {"rows": (2, 4, 8)})
+
+
+def test_nothing_longer_than_its_cache_or_condition_is_in_a_range(standard_backend: OnnxBackend) -> None:
+    spec = standard_backend.spec
+    known = [
+        ranges(spec, name, 8, held=200, positions=24) for name in ("prefill", "condition_in_place", "vision")
+    ]
+    assert known[0]["columns"] == (2, 24, 24)
+    assert known[1]["frames"] == (1, 1, 4)
+    assert known[2]["frames"] == (1, 1, 64)
 
 
 # --- what is missing

@@ -348,6 +348,7 @@ class Engine:
     def _open(self) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        options.log_severity_level = 3
         folder = str(Path(self._path).parent)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         self.session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
