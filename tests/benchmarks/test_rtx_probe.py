@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -38,6 +39,12 @@ def test_a_graph_is_run_on_a_device_and_compared(
     assert set(found["nodes"]) == {"CPUExecutionProvider"}
     assert max(found["apart"].values()) == 0 < min(found["largest"].values())
     assert found["ms"]["p99"] >= found["ms"]["p50"] > 0
+
+
+def test_devices_are_listed_as_json_with_the_plugins_own_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtx_probe, "_registered", lambda wheel: (onnxruntime, "CPUExecutionProvider"))
+    found = json.loads(json.dumps(rtx_probe.devices(Path())))
+    assert [device["provider"] for device in found if device["own"]] == ["CPUExecutionProvider"]
 
 
 def test_a_plugin_that_lists_no_device_is_an_answer(

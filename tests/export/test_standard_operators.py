@@ -77,6 +77,23 @@ def test_so_do_those_without_guidance(torch_backend: TorchBackend, standard_back
     np.testing.assert_allclose(*answers, atol=TOLERANCE)
 
 
+COPIED = "in-place optimization not activated"
+"""What ONNX Runtime says, as a warning, of a TensorScatter whose input and output are two places."""
+
+
+def test_a_step_copies_no_cache(standard_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    backend = OnnxBackend(standard_folder, threads=1)
+    backend._options.log_severity_level = 2
+    condition, caches = backend.new_condition(2), backend.new_caches(2, True, 8)
+    for at in range(2):
+        backend.step(caches, 0, condition, 2, np.ones((1, 1, 4), np.int64), np.array([at]))
+    assert COPIED not in capfd.readouterr().err
+    held = {f"{p}_{i}": a for p in ("key", "value") for i, a in enumerate(getattr(condition, f"{p}s"))}
+    tokens = random(0, 1, backend.spec.vision.tokens, backend.spec.decoder.width)
+    backend.run("condition_in_place", {"tokens": tokens, "slot": np.array([0])} | held)
+    assert COPIED in capfd.readouterr().err  # where outputs are not bound to the inputs, it is said
+
+
 def test_a_condition_written_by_a_graph_is_the_one_that_the_host_writes(
     standard_backend: OnnxBackend,
 ) -> None:
