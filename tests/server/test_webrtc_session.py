@@ -286,9 +286,7 @@ def test_a_publisher_that_vanishes_is_missed_within_five_seconds_and_may_come_ba
             began_s = time.monotonic()
             await eventually(lambda: hosted.core.shown_state == "detached")
             assert time.monotonic() - began_s < 5.5  # 5 s, and what a busy machine takes to look
-            await eventually(
-                lambda: ended(served, "lost") == 1
-            )  # it is counted once its connection is closed
+            await eventually(lambda: ended(served, "lost") == 1)  # it is counted once its connection is closed
             await again.post(f"{served.http}/v1/whip", "my stream")
             await again.connected()
             assert again.session == client.session
