@@ -41,6 +41,22 @@ class Precision(StrEnum):
     int4 = "int4"
 
 
+class Operators(StrEnum):
+    onnxruntime = "onnxruntime"
+    standard = "standard"
+
+
+class Provider(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+    tensorrt_rtx = "tensorrt-rtx"
+    tensorrt_native = "tensorrt-native"
+
+
+PROVIDER_HELP = "who runs the model's graphs; all but cpu need an export with --operators standard"
+
+
 class Size(StrEnum):
     tiny = "tiny"
     small = "small"
@@ -134,6 +150,7 @@ def score(
         ),
     ] = False,
     threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
+    provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = Provider.cpu,
 ) -> int:
     """Write a video back with the music that the engine made for it. What is not chosen is as the model's makers recommend."""
     from cuestream.players import find_player, needs_whole_file
@@ -142,7 +159,7 @@ def score(
 
     if as_published and live:
         raise MediaError("--as-published reproduces whole-file scoring; add --offline")
-    player = find_player(model, threads)
+    player = find_player(model, threads, provider.value)
     if not live:
         needs_whole_file(player)
     chosen: dict[str, Any] = {
@@ -306,6 +323,7 @@ def serve(
     threads: Annotated[
         int, typer.Option(help="cores of the engine; 0 takes all but one, which sends what is made")
     ] = 0,
+    provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = Provider.cpu,
     raw_video: Annotated[
         bool, typer.Option("--raw-video", help="also take pictures without a codec: RGB24, I420")
     ] = False,
@@ -409,7 +427,7 @@ def serve(
         err.print(f"ingest: {text}", markup=False, highlight=False, soft_wrap=True)
 
     with err.status("loading the model"):
-        player = find_player(model, threads or max(1, (os.cpu_count() or 1) - 1))
+        player = find_player(model, threads or max(1, (os.cpu_count() or 1) - 1), provider.value)
         player = in_pieces(player, settings.playout.most_steps(player.sample_rate // player.code_rate))
         application = make_app(player, settings, is_loopback(host), fed, say)
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
@@ -459,6 +477,10 @@ def export(
     package: Annotated[str, typer.Argument(help="a published or converted package: a folder or a hub id")],
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
     precision: Annotated[Precision, typer.Option(help="of matrices and caches")] = Precision.fp32,
+    operators: Annotated[
+        Operators,
+        typer.Option(help="ONNX Runtime's own, fastest on a CPU; or standard ones alone, for NVIDIA GPUs"),
+    ] = Operators.onnxruntime,
     codec: Annotated[
         str | None, typer.Option(help="the codec's folder, file or hub id; none exports without audio")
     ] = None,
@@ -471,7 +493,13 @@ def export(
 
     loaded = load_package(package, codec)
     with err.status("loading") as status:
-        write(loaded, output, precision.value, lambda name: status.update(f"exporting {name}"))
+        write(
+            loaded,
+            output,
+            precision.value,
+            lambda name: status.update(f"exporting {name}"),
+            operators=operators.value,
+        )
     carry(Path(package), output)
     out.print(
         f"{output}: {loaded.spec.name} in {precision.value}, spec {loaded.spec.digest}",
@@ -481,10 +509,55 @@ def export(
 
 
 @app.command()
+def tensorrt(
+    model: Annotated[str, typer.Argument(help="a model that was exported with --operators standard")],
+    positions: Annotated[
+        int | None, typer.Option(help="columns of a cache; what the model was trained on if left out")
+    ] = None,
+    held: Annotated[
+        int | None, typer.Option(help="tokens of a condition; those of the recommended window if left out")
+    ] = None,
+    places: Annotated[int, typer.Option(min=1, help="streams that may share a step")] = 8,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="run every engine and say how long it takes")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Build a model's TensorRT engines for the GPU that is here; they are played with --provider tensorrt-native."""
+    _need_export()
+    from dataclasses import asdict
+
+    from engine.backends.manifest import Manifest
+    from engine.library import find_model, recommended
+    from engine.sight import window_slots
+    from export.tensorrt import Sizes, build
+
+    folder = find_model(model)
+    spec = Manifest.read(folder).spec
+    room = window_slots(spec, recommended(folder, spec)) * spec.vision.tokens
+    sizes = Sizes(positions or spec.trained_steps, held or room, places)
+    with err.status("looking for TensorRT") as status:
+        built = build(folder, sizes, measure, lambda name: status.update(f"building {name}"))
+    if as_json:
+        print(json.dumps([asdict(each) for each in built]))
+        return
+    table = Table("engine", "", "s", "layers", "plan MB", "device MB", "p50 ms", "p99 ms")
+    for each in built:
+        times = ("-" if ms is None else f"{ms:.3f}" for ms in (each.p50_ms, each.p99_ms))
+        sizes_mb = (f"{size / 1e6:.1f}" for size in (each.plan_bytes, each.device_bytes))
+        table.add_row(each.graph, each.how, f"{each.seconds:.1f}", str(each.layers), *sizes_mb, *times)
+    out.print(table)
+
+
+@app.command()
 def random(
     size: Annotated[Size, typer.Argument(help="tiny, or the geometry of a published model")],
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
     precision: Annotated[Precision, typer.Option(help="of matrices and caches")] = Precision.fp32,
+    operators: Annotated[
+        Operators,
+        typer.Option(help="ONNX Runtime's own, fastest on a CPU; or standard ones alone, for NVIDIA GPUs"),
+    ] = Operators.onnxruntime,
     seed: Annotated[int, typer.Option(help="of the weights")] = 0,
 ) -> None:
     """Export a model with random weights, for tests and benchmarks; it plays noise."""
@@ -494,7 +567,13 @@ def random(
 
     with err.status("drawing weights") as status:
         package = random_package(spec_of(size.value), seed)
-        write(package, output, precision.value, lambda name: status.update(f"exporting {name}"))
+        write(
+            package,
+            output,
+            precision.value,
+            lambda name: status.update(f"exporting {name}"),
+            operators=operators.value,
+        )
     out.print(
         f"{output}: {package.spec.name} in {precision.value}, spec {package.spec.digest}",
         highlight=False,

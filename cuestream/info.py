@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from engine import codec
-from engine.backends.manifest import Manifest
+from engine.backends.manifest import ONNXRUNTIME, STANDARD, Manifest
 from engine.errors import MissingRuntime
 from engine.keys import Keys
 from engine.spec import KEYS, ModelSpec, OscillatorSpec
 
 Section = tuple[str, list[tuple[str, str]]]
+
+
+OPERATORS = {
+    ONNXRUNTIME: "ONNX Runtime's own, for its CPU",
+    STANDARD: "ONNX's alone, for CPUs and NVIDIA GPUs",
+}
 
 
 def describe(manifest: Manifest) -> list[Section]:
@@ -22,6 +28,7 @@ def _model(manifest: Manifest, spec: ModelSpec) -> list[tuple[str, str]]:
     rows = [
         ("spec", spec.digest),
         ("precision", manifest.precision),
+        ("operators", OPERATORS[manifest.operators]),
         ("size on disk", f"{sum(f.stat().st_size for f in manifest.folder.iterdir()) / 1e6:.1f} MB"),
         (
             "vision",

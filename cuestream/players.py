@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from engine.backends.providers import CPU
 from engine.errors import MediaError
 from engine.player import ModelPlayer, Player
 from engine.synthetic import SyntheticPlayer
@@ -13,20 +14,21 @@ PROCEDURAL, SYNTHETIC = "procedural", "synthetic"
 """Names before they are folders; ./procedural is the folder."""
 
 
-def find_player(name: str, threads: int = 0) -> Player[Any]:
-    """Raises PackageError or MissingRuntime when there is no such model, or something that it needs is not installed."""
+def find_player(name: str, threads: int = 0, provider: str = CPU) -> Player[Any]:
+    """Raises PackageError or MissingRuntime when there is no such model, or something that it needs is not installed. provider:
+    one of `engine.backends.providers.PROVIDERS`, which only a model has."""
     if name == PROCEDURAL:
         from training.composer.player import ProceduralPlayer
 
         return ProceduralPlayer.installed()
     if name == SYNTHETIC:
         return SyntheticPlayer()
-    from engine.backends.onnxruntime import OnnxBackend
+    from engine.backends.devices import open_backend
     from engine.keys import Keys
     from engine.library import find_model, recommended
 
     folder = find_model(name)
-    backend = OnnxBackend(folder, threads)
+    backend = open_backend(folder, threads, provider)
     decoder = backend.spec.decoder
     keys = Keys.load(folder, decoder.codebooks, decoder.card)
     return ModelPlayer(backend, recommended(folder, backend.spec), keys)

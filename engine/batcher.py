@@ -94,7 +94,7 @@ class Batcher(Generic[Key]):
         wanted = [(key, steps) for key, steps in asked if steps]
         if not wanted:
             return Ticked((), {})
-        most = self.times.together(len(wanted))
+        most = max(self.times.together(len(wanted)), _at_once(self._streams[key] for key, _ in wanted))
         turns = [(self._streams[key], min(steps, most)) for key, steps in wanted]
         began = self._monotonic()
         raised = advance_all(turns)
@@ -111,6 +111,11 @@ class Batcher(Generic[Key]):
         first = self._turn % max(1, len(keys))
         self._turn += 1
         return keys[first:] + keys[:first]
+
+
+def _at_once(streams: Iterable[Stream]) -> int:
+    """Steps that all of them can take without the host having to know of each."""
+    return min(stream.at_once if isinstance(stream, ScoreStream) else 1 for stream in streams)
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 
 from engine import codec
 from engine.asking import Asking, alone
-from engine.backends.base import F32, I64, Backend, DrawCall
+from engine.backends.base import F32, I64, Backend, DrawCall, DrawsItself
 from engine.errors import PackageError
 from engine.frames import Frame
 from engine.keys import Keys
@@ -74,6 +74,8 @@ class ScoreStream:
         self._conditions: deque[tuple[int, int, int]] = (
             deque()
         )  # (newest frame, segment, seed) of each unplayed step; bound: MAX_UNTAKEN_STEPS, then ValueError
+        self.at_once = backend.most_steps if isinstance(backend, DrawsItself) else 1
+        """Steps that its backend takes in one call."""
         self._about = (0, 0, 0)  # what the step that is asked for is conditioned on
         self._closed = False
 

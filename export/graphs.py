@@ -2,6 +2,7 @@
 
 Self-attention is traced as ONNX Runtime's `GroupQueryAttention`, which appends to a cache in place: a plain export copies the
 whole cache at every step. Its head width must be a multiple of 8; others are padded with zeros, which changes nothing.
+Where other runtimes are to read the graphs, both attentions are traced as standard operators: see `export.standard`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from itertools import cycle
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.model.codec import CodecDecoder
@@ -21,6 +21,7 @@ from engine.model.oscillator import OscillatorCodec
 from engine.model.vidmuse import VidMuse
 from engine.spec import DecoderSpec
 from export.calibrate import LARGEST, CacheScales, Calibration
+from export.standard import Operators, scattered, standard_attention, standard_seeing, widened
 
 EIGHT_BITS: dict[str, Any] = {
     "k_quant_type": "PER_CHANNEL",
@@ -50,12 +51,14 @@ class Graph:
 
 
 class Vision(nn.Module):
-    def __init__(self, model: VidMuse) -> None:
+    """floats_first: TensorRT knows bytes as an input that is cast, and no other operator on them."""
+
+    def __init__(self, model: VidMuse, floats_first: bool) -> None:
         super().__init__()
-        self.vision = model.vision
+        self.vision, self.floats_first = model.vision, floats_first
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        pixels, features = self.vision(frames)
+        pixels, features = self.vision(frames.float() if self.floats_first else frames)
         return pixels, features
 
 
@@ -86,7 +89,33 @@ class Condition(nn.Module):
             keys = [_eight_bits(k, scale) for k, (scale, _) in zip(keys, layers, strict=True)]
             values = [_eight_bits(v, scale) for v, (_, scale) in zip(values, layers, strict=True)]
         wide = padded_head(self.decoder.spec)
-        return [_padded(k, wide).contiguous() for k in keys], [_padded(v, wide).contiguous() for v in values]
+        return [widened(k, wide).contiguous() for k in keys], [widened(v, wide).contiguous() for v in values]
+
+
+class ConditionInPlace(nn.Module):
+    """`Condition` that writes what it makes where a step reads it, for conditions that no host can reach."""
+
+    def __init__(self, model: VidMuse) -> None:
+        super().__init__()
+        self.condition, self.tokens = Condition(model), model.spec.vision.tokens
+
+    def forward(
+        self,
+        tokens: Tensor,
+        slot: Tensor,
+        keys: Sequence[Tensor],
+        values: Sequence[Tensor],
+        ages: Tensor | None = None,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """tokens: [F, P, D], for the slots from slot [1] on; keys, values: [1, H, N, d] of each layer, answered whole."""
+        fresh = self.condition(tokens, ages)
+        first = slot * self.tokens
+        laid = ([x.transpose(0, 1).flatten(1, 2).unsqueeze(0) for x in part] for part in fresh)
+        new_keys, new_values = (
+            [scattered(cache, new, first) for cache, new in zip(held, part, strict=True)]
+            for held, part in zip((keys, values), laid, strict=True)
+        )
+        return new_keys, new_values
 
 
 class Scales(nn.ParameterList):
@@ -107,9 +136,17 @@ class Scales(nn.ParameterList):
 class Step(nn.Module):
     """scales of caches of eight bits; none where caches are floats."""
 
-    def __init__(self, model: VidMuse, guided: bool, scales: Calibration, segments: int) -> None:
+    def __init__(
+        self,
+        model: VidMuse,
+        guided: bool,
+        scales: Calibration,
+        segments: int,
+        operators: Operators = "onnxruntime",
+    ) -> None:
         super().__init__()
         self.decoder, self.guided, self.segments = model.decoder, guided, segments
+        self.operators = operators
         self.heard, self.seen = Scales(scales.heard), Scales(scales.seen)
         self.tokens = model.spec.vision.tokens
 
@@ -144,6 +181,8 @@ class Step(nn.Module):
 
     def _attention(self) -> Attention:
         """Called by layer after layer, in their order."""
+        if self.operators == "standard":
+            return standard_attention
         layers = self.heard.layers()
 
         def attend(
@@ -155,6 +194,8 @@ class Step(nn.Module):
 
     def _seeing(self, frames: Tensor | None) -> Seeing:
         """Called by layer after layer: for the frames, and then, when guided, for the null frame."""
+        if self.operators == "standard":
+            return standard_seeing(frames, self.tokens, self.guided, self.segments)
         layers = self.seen.layers()
         held = None if frames is None else frames * self.tokens
         of_null = cycle((False, True) if self.guided else (False,))
@@ -212,7 +253,7 @@ def group_query_attention(
     rows, columns, width = qkv.shape
     head, padded = width // (3 * heads), keys.shape[-1]
     if padded != head:
-        qkv = _padded(qkv.unflatten(-1, (3 * heads, head)), padded).flatten(2)
+        qkv = widened(qkv.unflatten(-1, (3 * heads, head)), padded).flatten(2)
     last = (position + (columns - 1)).to(torch.int32)
     about = {"num_heads": heads, "kv_num_heads": heads, "scale": head**-0.5}
     shape = (rows, columns, heads * padded)
@@ -237,7 +278,7 @@ def seen_attention(
     q: [B S, 1, D]; keys, values: [B, H, N, d], of which the first held [B] tokens count.
     """
     head, padded = q.shape[-1] // heads, keys.shape[-1]
-    asked = _padded(q.view(-1, segments, heads, head).transpose(1, 2), padded).reshape(keys.shape[0], 1, -1)
+    asked = widened(q.view(-1, segments, heads, head).transpose(1, 2), padded).reshape(keys.shape[0], 1, -1)
     if not scales:
         asked = asked.to(keys.dtype)
     nothing = asked.new_zeros(keys.shape[0], 0, heads * padded)
@@ -293,13 +334,7 @@ def _eight_bits(x: Tensor, scale: Tensor) -> Tensor:
 
 def _wide(scales: tuple[Tensor, Tensor], cache: Tensor) -> list[Tensor]:
     """Scales as wide as the heads of a cache."""
-    return [_padded(scale, cache.shape[-1], 1.0) for scale in scales]
-
-
-def _padded(x: Tensor, width: int, value: float = 0.0) -> Tensor:
-    """[..., width]. No operator where nothing is to be done."""
-    more = width - x.shape[-1]
-    return F.pad(x, (0, more), value=value) if more else x
+    return [widened(scale, cache.shape[-1], 1.0) for scale in scales]
 
 
 def onnx_lstm(lstm: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -329,14 +364,19 @@ def onnx_lstm(lstm: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[T
     return x, torch.cat(hiddens), torch.cat(cells)
 
 
-def graphs(model: VidMuse, scales: Calibration | None = None) -> list[Graph]:
+def graphs(
+    model: VidMuse, scales: Calibration | None = None, operators: Operators = "onnxruntime"
+) -> list[Graph]:
     """Everything that an exported model consists of. scales: of caches of eight bits."""
     sound = codec_graphs(model.codec, model.spec.decoder.codebooks) if model.codec else []
     scales = scales or Calibration()
-    return [*_eyes(model, scales), *_decoder(model, scales), *sound]
+    eyes = _eyes(model, scales, floats_first=operators == "standard")
+    if operators == "standard":
+        eyes.append(_condition_in_place(model))
+    return [*eyes, *_decoder(model, scales, operators), *sound]
 
 
-def _eyes(model: VidMuse, scales: Calibration) -> list[Graph]:
+def _eyes(model: VidMuse, scales: Calibration, floats_first: bool) -> list[Graph]:
     spec = model.spec
     side, tokens, width = spec.vision.image_size, spec.vision.tokens, spec.vision.width
     frames = torch.export.Dim("frames", min=1, max=4096)
@@ -347,7 +387,9 @@ def _eyes(model: VidMuse, scales: Calibration) -> list[Graph]:
     one = ({0: frames},)
     aged = bool(spec.decoder.ages)
     return [
-        Graph("vision", Vision(model), (picture,), ["frames"], ["pixel_values", "features"], one),
+        Graph(
+            "vision", Vision(model, floats_first), (picture,), ["frames"], ["pixel_values", "features"], one
+        ),
         Graph("short_term", model.short_branch, (features,), ["features"], ["short"], one),
         Graph("long_term", LongTerm(model), (features,), ["features"], ["long", "memory"], one),
         Graph(
@@ -369,27 +411,47 @@ def _eyes(model: VidMuse, scales: Calibration) -> list[Graph]:
     ]
 
 
-def _decoder(model: VidMuse, scales: Calibration) -> list[Graph]:
+def _condition_in_place(model: VidMuse) -> Graph:
+    spec, frames = model.spec.decoder, torch.export.Dim("frames", min=1, max=4096)
+    still = torch.export.Dim.STATIC
+    held, names, varies = _held(model, Calibration(), 1, 1, still, still)
+    tokens = torch.zeros(2, model.spec.vision.tokens, spec.width)
+    inputs = (tokens, torch.zeros(1, dtype=torch.int64), *held[2:])
+    seen = [name for name in names if not name.startswith("self")]
+    aged = bool(spec.ages)
+    return Graph(
+        "condition_in_place",
+        ConditionInPlace(model),
+        (*inputs, torch.zeros(2, dtype=torch.int64)) if aged else inputs,
+        ["tokens", "slot", *seen, *(["ages"] if aged else [])],
+        [f"new_{name}" for name in seen],
+        ({0: frames}, {0: still}, *varies[2:], *([{0: frames}] if aged else [])),
+    )
+
+
+def _decoder(model: VidMuse, scales: Calibration, operators: Operators) -> list[Graph]:
     """One column of one segment, or of two segments of each of some streams; many columns of one segment, to read a prompt."""
     return [
         graph
         for guided, suffix in ((True, ""), (False, "_unguided"))
         for graph in (
-            _step(model, f"step{suffix}", guided, scales, segments=1),
-            _step(model, f"step_two{suffix}", guided, scales, segments=2),
-            _prefill(model, f"prefill{suffix}", guided, scales),
+            _step(model, f"step{suffix}", guided, scales, 1, operators),
+            _step(model, f"step_two{suffix}", guided, scales, 2, operators),
+            _prefill(model, f"prefill{suffix}", guided, scales, operators),
         )
     ]
 
 
-def _step(model: VidMuse, name: str, guided: bool, scales: Calibration, segments: int) -> Graph:
+def _step(
+    model: VidMuse, name: str, guided: bool, scales: Calibration, segments: int, operators: Operators
+) -> Graph:
     streams, rows = 2, 2 if guided else 1
     tokens = torch.zeros(streams, segments, model.spec.decoder.codebooks, dtype=torch.int64)
     stream, row = (torch.export.Dim(axis, min=1, max=1 << 20) for axis in ("streams", "rows"))
     held, names, varies = _held(model, scales, rows * streams * segments, streams, row, stream)
     return Graph(
         name,
-        Step(model, guided, scales, segments),
+        Step(model, guided, scales, segments, operators),
         (tokens, tokens[..., 0].clone(), *held, torch.full((streams,), 2)),
         ["tokens", "position", *names, "frames"],
         ["logits", *(f"new_{n}" for n in names if n.startswith("self"))],
@@ -397,13 +459,13 @@ def _step(model: VidMuse, name: str, guided: bool, scales: Calibration, segments
     )
 
 
-def _prefill(model: VidMuse, name: str, guided: bool, scales: Calibration) -> Graph:
+def _prefill(model: VidMuse, name: str, guided: bool, scales: Calibration, operators: Operators) -> Graph:
     tokens = torch.zeros(1, 3, model.spec.decoder.codebooks, dtype=torch.int64)
     still, column = torch.export.Dim.STATIC, torch.export.Dim("columns", min=2, max=1 << 20)
     held, names, varies = _held(model, scales, 2 if guided else 1, 1, still, still)
     return Graph(
         name,
-        Step(model, guided, scales, 1),
+        Step(model, guided, scales, 1, operators),
         (tokens, torch.zeros(1, dtype=torch.int64), *held),
         ["tokens", "position", *names],
         ["logits", *(f"new_{n}" for n in names if n.startswith("self"))],

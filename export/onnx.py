@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -22,6 +22,7 @@ import torch
 
 import cuestream
 from engine.backends.manifest import FORMAT, MANIFEST_FILE, SPEC_FILE
+from engine.errors import PackageError
 from engine.model.vidmuse import VidMuse
 from export.calibrate import Calibration, calibrate
 from export.checkpoint import WEIGHTS_FILE as PACKAGE_FILE
@@ -29,6 +30,8 @@ from export.checkpoint import Package, load_model, save_package
 from export.gptq import SENSITIVE, output_error, solved
 from export.graphs import Graph, graphs, padded_head
 from export.quantise import Quantised, Rounded, by_blocks, by_columns, digest
+from export.standard import OPSET as STANDARD_OPSET
+from export.standard import Operators
 
 Precision = Literal["fp32", "fp16", "int8", "int4"]
 FEW_BITS: tuple[Precision, ...] = ("int8", "int4")
@@ -41,6 +44,8 @@ DECODER = tuple(f"{name}{suffix}" for name in ("step", "step_two", "prefill") fo
 """Graphs whose rows must not depend on each other: several segments, or columns of a prompt."""
 ALL_KEEP = ("codec_recurrent", "codec_upsample", "codec_oscillator")
 """Graphs that keep their floats: what they do wrong is heard."""
+WRITTEN = (*DECODER, "condition_in_place")
+"""Graphs that write a cache or a condition."""
 PAGE_BYTES, LINE_BYTES = 4096, 64
 """Large tensors start on a page, so that they can be mapped; small ones on a cache line."""
 
@@ -51,11 +56,20 @@ def export(
     precision: Precision = "fp32",
     report: Callable[[str], None] = lambda _: None,
     compact: bool = False,
+    operators: Operators = "onnxruntime",
+    names: Container[str] | None = None,
 ) -> None:
     """Write graphs, weights, `spec.json` and `manifest.json`; the manifest comes last, so a broken export has none.
 
     compact: little disk for a small model: weights in fp16 where nothing is lost by it, and a copy in memory for every graph.
+    operators: `standard` for other runtimes than ONNX Runtime on a CPU; see `export.standard`. Raises PackageError where the
+    precision is made of others. names: of the graphs that are written, for tests; none is all.
     """
+    if operators == "standard" and precision in FEW_BITS:
+        raise PackageError(
+            f"{precision} is made of ONNX Runtime's own operators for the CPU; with --operators standard, expected "
+            "--precision fp32 or fp16"
+        )
     model = in_precision(load_model(package), precision)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
@@ -67,9 +81,11 @@ def export(
     matrices = _solved(model, known, report)
     with (folder / WEIGHTS_FILE).open("wb") as file:
         shared = _SharedWeights(file, folder, packaged)
-        for graph in graphs(model, known):
+        for graph in graphs(model, known, operators):
+            if names is not None and graph.name not in names:
+                continue
             report(graph.name)
-            traced = trace(graph)
+            traced = trace(graph, opset_of(graph.name, operators))
             if precision in FEW_BITS and graph.name not in ALL_KEEP:
                 done = _quantise(graph.name, traced, matrices)
                 quantised |= {graph.name: done.as_json()} if done.weights else {}
@@ -80,8 +96,16 @@ def export(
             described[graph.name] = _describe(traced, path)
     (folder / SPEC_FILE).write_text(package.spec.to_json())
     (folder / MANIFEST_FILE).write_text(
-        json.dumps(_manifest(model, precision, known, described, quantised), indent=1)
+        json.dumps(
+            _manifest(model, precision, operators, known, described, quantised) | {"weights": shared.digest},
+            indent=1,
+        )
     )
+
+
+def opset_of(name: str, operators: Operators) -> int:
+    """The newer one where a cache is written; the older one has fewer operators that a runtime may not know."""
+    return STANDARD_OPSET if operators == "standard" and name in WRITTEN else OPSET
 
 
 def _solved(model: VidMuse, known: Calibration, report: Callable[[str], None]) -> dict[str, Rounded]:
@@ -109,7 +133,7 @@ def in_precision(model: VidMuse, precision: Precision) -> VidMuse:
     return model
 
 
-def trace(graph: Graph) -> ir.Model:
+def trace(graph: Graph, opset: int = OPSET) -> ir.Model:
     """One graph, its weights inside. The exporter's warnings about its own workings are kept quiet."""
     for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -122,7 +146,7 @@ def trace(graph: Graph) -> ir.Model:
             input_names=graph.input_names,
             output_names=graph.output_names,
             dynamic_shapes=graph.dynamic,
-            opset_version=OPSET,
+            opset_version=opset,
             verbose=False,
         )
     assert program is not None
@@ -204,6 +228,11 @@ class _SharedWeights:
         read.name = value.name
         graph.register_initializer(stored)
 
+    @property
+    def digest(self) -> str:
+        """Of everything that is held, whatever graph it is for."""
+        return digest("".join((*sorted(self._places), *sorted(self._packaged))).encode())
+
     def _external(
         self,
         file: str,
@@ -258,6 +287,7 @@ def _value(value: ir.Value) -> str:
 def _manifest(
     model: VidMuse,
     precision: Precision,
+    operators: Operators,
     known: Calibration,
     described: dict[str, Any],
     quantised: dict[str, Any],
@@ -268,8 +298,9 @@ def _manifest(
         "name": model.spec.name,
         "spec_digest": model.spec.digest,
         "precision": precision,
+        "operators": operators,
         "quantised": quantised,
-        "opset": OPSET,
+        "opset": opset_of("step", operators),
         "cache_dtype": "int8" if known.heard else computed,
         "condition_dtype": "int8" if known.seen else computed,
         "cache_head_dim": padded_head(model.spec.decoder),

@@ -71,6 +71,20 @@ def onnx_backend(tiny_folder: Path) -> OnnxBackend:
     return OnnxBackend(tiny_folder, threads=1)
 
 
+@pytest.fixture(scope="session")
+def standard_folder(tiny_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model in float32 and in ONNX's own operators alone: what is not like it is in `models/random-tiny`."""
+    folder = tmp_path_factory.mktemp("random-tiny-standard")
+    names = ("vision", "condition", "condition_in_place", "step", "step_two", "prefill", "step_unguided")
+    export(tiny_package, folder, operators="standard", names=names)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def standard_backend(standard_folder: Path) -> OnnxBackend:
+    return OnnxBackend(standard_folder, threads=1)
+
+
 @pytest.fixture(scope="session", params=["torch", "onnx"])
 def backend(request: pytest.FixtureRequest) -> Any:
     """A law that is about a backend holds for each of them."""

@@ -23,7 +23,7 @@ from engine.together import take_all
 from export.imagined import picture
 
 CHUNK_STEPS = 5
-LEAD_S = 0.2
+LEAD_S = 0.15
 PICTURES_S = 0.2
 """Between two pictures of a listener."""
 SCENES = 8

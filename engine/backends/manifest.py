@@ -16,6 +16,8 @@ MANIFEST_FILE = "manifest.json"
 SPEC_FILE = "spec.json"
 FORMAT = 2
 """Raised when graphs of an older export can no longer be run."""
+STANDARD, ONNXRUNTIME = "standard", "onnxruntime"
+"""What graphs are made of; see `export.standard`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,10 @@ class Manifest:
     cache_head_dim: int
     graphs: dict[str, dict[str, Any]]
     made_with: dict[str, str]
+    operators: str
+    """`standard`, or `onnxruntime` where only that runtime's CPU knows them all."""
+    weights: str
+    """A digest of what the graphs hold beside themselves; empty where the export is older than it."""
     quantised: dict[str, dict[str, Any]]
     """Of graphs whose weights have fewer bits: how many, in which blocks, and what rounding changed."""
 
@@ -65,6 +71,8 @@ class Manifest:
                 raw["cache_head_dim"],
                 raw["graphs"],
                 raw["made_with"],
+                raw.get("operators", ONNXRUNTIME),
+                raw.get("weights", ""),
                 raw.get("quantised", {}),
             )
         except (ValueError, KeyError, TypeError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The default backend: exported graphs on ONNX Runtime, on the CPU.
+"""The default backend: exported graphs on ONNX Runtime, on the CPU. `engine.backends.devices` is the same on an NVIDIA GPU.
 
 Caches are arrays that the graphs read and write in place: inputs and outputs are bound to the same memory, once for each set
 of segments and frames, so that a step is one call without copies. A session is opened when it is first needed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,14 +35,16 @@ MOST_BOUND = 64
 class _Pool:
     """Keys and values of each layer for some streams, [places x rows, ...], so that streams beside each other are one array."""
 
-    def __init__(self, layers: int, places: int, shape: tuple[int, ...], kind: type[np.generic]) -> None:
+    def __init__(
+        self, layers: int, places: int, shape: tuple[int, ...], zeros: Callable[[tuple[int, ...]], Array]
+    ) -> None:
         """shape: of one stream's."""
         self.each = shape[0]
         whole = (places * shape[0], *shape[1:])
-        self.keys, self.values = ([np.zeros(whole, kind) for _ in range(layers)] for _ in range(2))
+        self.keys, self.values = ([zeros(whole) for _ in range(layers)] for _ in range(2))
         self.free = list(range(places))
         self.places = places
-        self.bound: dict[tuple[int, ...], _Bound] = {}  # bound: MOST_BOUND, the oldest goes
+        self.bound: dict[tuple[int, ...], Bound] = {}  # bound: MOST_BOUND, the oldest goes
 
     def take(self, owner: Any, place: int) -> None:
         """Until the owner is gone."""
@@ -83,10 +85,10 @@ class OrtCaches:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bound:
+class Bound:
     """A step whose memory is bound: fill the inputs, run, read the logits."""
 
-    graph: str
+    session: Any
     pools: tuple[_Pool, _Pool]
     """Whose memory it is: it lives as long as this does."""
     binding: Any
@@ -94,6 +96,10 @@ class _Bound:
     position: I64
     frames: I64
     logits: F32
+    near: tuple[Any, Any, Any, Any]
+    """These four where the graph reads and writes them: on a CPU, themselves."""
+    options: Any
+    """What each run of it is given."""
 
 
 class OnnxBackend(OneByOne, OnHost):
@@ -103,7 +109,7 @@ class OnnxBackend(OneByOne, OnHost):
         self, folder: Path, threads: int = 0, profile: Path | None = None, places: int = PLACES
     ) -> None:
         """profile: a folder for ONNX Runtime's traces, which `end_profiles` completes. places: streams that may share a step."""
-        self._runtime = require_onnxruntime()
+        self._runtime = self._need_runtime()
         self.manifest = Manifest.read(folder)
         self._threads, self._profile, self._places = threads, profile, places
         self._pools: dict[tuple[tuple[int, ...], type[np.generic]], list[_Pool]] = {}
@@ -198,7 +204,9 @@ class OnnxBackend(OneByOne, OnHost):
         pools = self._pools.setdefault((shape, kind), [])
         pool = next((pool for pool in pools if pool.free), None)
         if pool is None:
-            pool = _Pool(self.spec.decoder.layers, self._places, shape, kind)
+            pool = _Pool(
+                self.spec.decoder.layers, self._places, shape, lambda whole: self._zeros(whole, kind)
+            )
             pools.append(pool)
         return pool, min(pool.free)
 
@@ -235,7 +243,7 @@ class OnnxBackend(OneByOne, OnHost):
             bound.tokens[row, read] = call.tokens[:, 0]
             bound.position[row, read] = call.position
             bound.frames[row] = call.frames
-        self.session(bound.graph).run_with_iobinding(bound.binding)
+        self._launch(bound)
         logits = bound.logits.reshape(len(calls), -1, *bound.logits.shape[1:])
         if alone:
             return [logits[0].copy()]
@@ -246,35 +254,32 @@ class OnnxBackend(OneByOne, OnHost):
 
     def _bound_to(
         self, calls: Sequence[StepCall[OrtCaches, OrtCondition]], segment: int, segments: int
-    ) -> _Bound:
+    ) -> Bound:
         caches, condition, count = calls[0].caches, calls[0].condition, len(calls)
         place, rows = caches.place, caches.rows
         key = (place, rows, id(condition.pool), condition.place, count, segment, segments)
         if (known := caches.pool.bound.get(key)) is not None:
             return known
         decoder = self.spec.decoder
-        graph = _graph("step" if segments == 1 else "step_two", caches)
-        binding = self.session(graph).io_binding()
-        bound = _Bound(
-            graph,
-            (caches.pool, condition.pool),
-            binding,
-            np.zeros((count, segments, decoder.codebooks), np.int64),
-            np.zeros((count, segments), np.int64),
-            np.zeros(count, np.int64),
-            np.zeros((count * segments, rows, decoder.codebooks, decoder.card), np.float32),
-        )
+        session = self.session(_graph("step" if segments == 1 else "step_two", caches))
+        binding = session.io_binding()
+        tokens = self._host((count, segments, decoder.codebooks), np.int64)
+        position, frames = self._host((count, segments), np.int64), self._host((count,), np.int64)
+        logits = self._host((count * segments, rows, decoder.codebooks, decoder.card), np.float32)
+        near = (self._near(tokens), self._near(position), self._near(frames), self._near(logits))
+        pools = (caches.pool, condition.pool)
+        bound = Bound(session, pools, binding, tokens, position, frames, logits, near, self._run_options())
         first = place * caches.pool.each + segment * rows
         end = first + count * segments * rows
         for part, arrays in zip(("self_key", "self_value"), caches.pool.rows(first, end), strict=True):
-            _bind(binding.bind_input, part, arrays)
-            _bind(binding.bind_output, f"new_{part}", arrays)
+            self._bind(binding.bind_input, part, arrays)
+            self._bind(binding.bind_output, f"new_{part}", arrays)
         seen = condition.pool.rows(condition.place, condition.place + count)
         for part, arrays in zip(("key", "value"), seen, strict=True):
-            _bind(binding.bind_input, part, arrays)
-        for part in ("tokens", "position", "frames"):
-            _bind_one(binding.bind_input, part, getattr(bound, part))
-        _bind_one(binding.bind_output, "logits", bound.logits)
+            self._bind(binding.bind_input, part, arrays)
+        for part, array in zip(("tokens", "position", "frames"), near, strict=False):
+            self._bind_one(binding.bind_input, part, array)
+        self._bind_one(binding.bind_output, "logits", near[-1])
         if len(caches.pool.bound) >= MOST_BOUND:
             del caches.pool.bound[next(iter(caches.pool.bound))]
         caches.pool.bound[key] = bound
@@ -284,26 +289,60 @@ class OnnxBackend(OneByOne, OnHost):
         """Many columns of one segment, which is read once: nothing stays bound."""
         caches, decoder = call.caches, self.spec.decoder
         name = _graph("prefill", caches)
-        binding = self.session(name).io_binding()
+        session = self.session(name)
+        binding = session.io_binding()
         logits = np.zeros((1, caches.rows, decoder.codebooks, decoder.card), np.float32)
         rows = slice(call.segment * caches.rows, (call.segment + 1) * caches.rows)
         held = call.frames * self.spec.vision.tokens
         seen = [
-            [np.ascontiguousarray(a[:, :, :held]) for a in part]
-            for part in (call.condition.keys, call.condition.values)
+            [self._prefix(a, held) for a in part] for part in (call.condition.keys, call.condition.values)
         ]
         given = [np.ascontiguousarray(x) for x in (call.tokens, call.position)]
         for part, arrays in (("self_key", caches.keys), ("self_value", caches.values)):
             own = [a[rows] for a in arrays]
-            _bind(binding.bind_input, part, own)
-            _bind(binding.bind_output, f"new_{part}", own)
+            self._bind(binding.bind_input, part, own)
+            self._bind(binding.bind_output, f"new_{part}", own)
         for part, arrays in zip(("key", "value"), seen, strict=True):
-            _bind(binding.bind_input, part, arrays)
+            self._bind(binding.bind_input, part, arrays)
         for part, array in zip(("tokens", "position"), given, strict=True):
-            _bind_one(binding.bind_input, part, array)
-        _bind_one(binding.bind_output, "logits", logits)
-        self.session(name).run_with_iobinding(binding)
+            self._bind_one(binding.bind_input, part, array)
+        self._bind_one(binding.bind_output, "logits", logits)
+        session.run_with_iobinding(binding)
         return logits
+
+    # --- what another place than the host's memory changes
+
+    def _need_runtime(self) -> Any:
+        return require_onnxruntime()
+
+    def _host(self, shape: tuple[int, ...], kind: type[np.generic]) -> Array:
+        """What a step is given and answers, on the host."""
+        return np.zeros(shape, kind)
+
+    def _zeros(self, shape: tuple[int, ...], kind: type[np.generic]) -> Any:
+        return np.zeros(shape, kind)
+
+    def _near(self, array: Array) -> Any:
+        """Where a graph reads or writes what the host has in this."""
+        return array
+
+    def _run_options(self) -> Any:
+        return None
+
+    def _launch(self, bound: Bound) -> None:
+        bound.session.run_with_iobinding(bound.binding, bound.options)
+
+    def _prefix(self, array: Any, held: int) -> Array:
+        """The first tokens of a condition, [1, H, held, d]."""
+        return np.ascontiguousarray(array[:, :, :held])
+
+    def _bind(self, bind: Any, name: str, arrays: Iterable[Any]) -> None:
+        for layer, array in enumerate(arrays):
+            self._bind_one(bind, f"{name}_{layer}", array)
+
+    def _bind_one(self, bind: Any, name: str, array: Any) -> None:
+        assert array.flags.c_contiguous, name
+        bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
     def read_caches(self, caches: OrtCaches, segment: int, positions: int) -> Array:
         rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
@@ -353,12 +392,15 @@ class OnnxBackend(OneByOne, OnHost):
             if self._profile:
                 self._options.enable_profiling = True
                 self._options.profile_file_prefix = str(self._profile / name)
-            self._sessions[name] = self._open(path)
+            self._sessions[name] = self._open(name, path)
         return self._sessions[name]
 
-    def _open(self, path: str) -> Any:
+    def _open(self, name: str, path: str) -> Any:
+        return self._opened(path, self._options, ["CPUExecutionProvider"])
+
+    def _opened(self, path: str, options: Any, providers: list[Any]) -> Any:
         try:
-            return self._runtime.InferenceSession(path, self._options, providers=["CPUExecutionProvider"])
+            return self._runtime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # ONNX Runtime's errors have no common base of their own
             reason = " ".join(str(error).split())
             raise PackageError(
@@ -367,6 +409,9 @@ class OnnxBackend(OneByOne, OnHost):
 
     @cached_property
     def _options(self) -> Any:
+        return self._make_options()
+
+    def _make_options(self) -> Any:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
@@ -416,13 +461,3 @@ def _beside(one: StepCall[OrtCaches, OrtCondition], other: StepCall[OrtCaches, O
         and other.caches.place == one.caches.place + 1
         and other.condition.place == one.condition.place + 1
     )
-
-
-def _bind(bind: Any, name: str, arrays: Iterable[Array]) -> None:
-    for layer, array in enumerate(arrays):
-        _bind_one(bind, f"{name}_{layer}", array)
-
-
-def _bind_one(bind: Any, name: str, array: Array) -> None:
-    assert array.flags.c_contiguous, name
-    bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)

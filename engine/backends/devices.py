@@ -1,0 +1,251 @@
+"""Exported graphs on an NVIDIA GPU by ONNX Runtime: its CUDA provider, its TensorRT provider, the TensorRT-RTX plugin.
+
+Caches and conditions stay in the device's memory, where the graphs write them in place; tokens, positions and frames go there
+and logits come back. Each bound step has its own CUDA graph. Never run on a GPU by its authors: `docs/gpu.md` says what was
+tested, and how.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.backends import providers
+from engine.backends.base import F32, I64
+from engine.backends.manifest import Manifest
+from engine.backends.onnxruntime import PLACES, Bound, OnnxBackend, OrtCaches, OrtCondition
+from engine.backends.providers import CPU, CUDA, EXECUTION, TENSORRT, TENSORRT_NATIVE, TENSORRT_RTX, WRITER
+from engine.backends.runtime import require_onnxruntime
+from engine.errors import MissingRuntime
+
+Array = NDArray[Any]
+
+DEVICE = "cuda"
+"""ONNX Runtime's name of the memory of NVIDIA's devices, whichever provider uses it."""
+STEPS = ("step", "step_two")
+GRAPH_NUMBER = {
+    CUDA: "gpu_graph_id",
+    TENSORRT: "gpu_graph_id",
+    TENSORRT_RTX: "cuda_graph_annotation_id",
+}
+"""The run option that says which captured CUDA graph a run is."""
+
+
+def open_backend(
+    folder: Path, threads: int = 0, provider: str = CPU, captured: bool = True, places: int = PLACES
+) -> OnnxBackend:
+    """An exported model on the provider of that name. Raises what `engine.backends.providers.check` does.
+
+    captured: steps are CUDA graphs.
+    """
+    if provider == CPU:
+        return OnnxBackend(folder, threads, places=places)
+    manifest = Manifest.read(folder)
+    if provider == TENSORRT_NATIVE:
+        from engine.backends.tensorrt import TensorRTBackend
+
+        providers.check_export(provider, manifest)
+        return TensorRTBackend(folder, captured, places)
+    providers.check(provider, require_onnxruntime(), manifest)
+    return DeviceBackend(folder, threads, provider, captured, places)
+
+
+class DeviceArray:
+    """Rows of a tensor in the device's memory. A slice is a view."""
+
+    __slots__ = ("_first", "_value", "dtype", "shape")
+
+    def __init__(self, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...], first: int = 0) -> None:
+        """value: an OrtValue of at least first + shape[0] rows."""
+        self._value, self.dtype, self.shape, self._first = value, dtype, shape, first
+
+    @classmethod
+    def zeros(cls, runtime: Any, shape: tuple[int, ...], kind: type[np.generic]) -> DeviceArray:
+        """What lies there is part of products with weights of zero, so that it has to be a number."""
+        host = np.zeros(shape, kind)
+        return cls(runtime.OrtValue.ortvalue_from_numpy(host, DEVICE, 0), host.dtype, host.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> DeviceArray:
+        first, end, step = rows.indices(len(self))
+        assert step == 1
+        return DeviceArray(self._value, self.dtype, (end - first, *self.shape[1:]), self._first + first)
+
+    @property
+    def address(self) -> int:
+        each = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        return int(self._value.data_ptr()) + self._first * each
+
+    def read(self) -> Array:
+        """A copy on the host."""
+        whole: Array = self._value.numpy()
+        return whole[self._first : self._first + len(self)]
+
+    def write(self, array: Array) -> None:
+        """Every row. ONNX Runtime copies tensors whole, so a view costs a copy of all that it is a view of, both ways."""
+        if len(array) == self._value.shape()[0]:
+            self._value.update_inplace(np.ascontiguousarray(array))
+            return
+        whole = np.array(self._value.numpy())
+        whole[self._first : self._first + len(self)] = array
+        self._value.update_inplace(whole)
+
+
+class DeviceBackend(OnnxBackend):
+    """`OnnxBackend` with its memory on a GPU. Made by `open_backend`."""
+
+    def __init__(self, folder: Path, threads: int, provider: str, captured: bool, places: int) -> None:
+        super().__init__(folder, threads, places=places)
+        self.provider, self._captured = provider, captured
+        self._gpu = providers.gpu()
+        self._plugged = providers.rtx_devices(self._runtime) if provider == TENSORRT_RTX else []
+        self._numbers = count(1)
+        self._still: dict[str, int] = {}
+
+    # --- memory
+
+    def new_condition(self, frames: int) -> OrtCondition:
+        self._still["held"] = frames * self.spec.vision.tokens
+        return super().new_condition(frames)
+
+    def new_caches(self, segments: int, guided: bool, positions: int) -> OrtCaches:
+        self._still["positions"] = positions
+        return super().new_caches(segments, guided, positions)
+
+    def _project(self, condition: OrtCondition, slot: int, tokens: F32) -> None:
+        session = self.session(WRITER)
+        binding = session.io_binding()
+        given: dict[str, Array] = {"tokens": np.ascontiguousarray(tokens), "slot": np.array([slot])}
+        if self.spec.decoder.ages:
+            given["ages"] = np.ascontiguousarray(condition.ages[slot : slot + len(tokens)])
+        for name, array in given.items():
+            self._bind_one(binding.bind_input, name, array)
+        for part, arrays in (("key", condition.keys), ("value", condition.values)):
+            self._bind(binding.bind_input, part, arrays)
+            self._bind(binding.bind_output, f"new_{part}", arrays)
+        session.run_with_iobinding(binding)
+
+    def read_caches(self, caches: OrtCaches, segment: int, positions: int) -> Array:
+        rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
+        pairs = zip(_held(caches.keys), _held(caches.values), strict=True)
+        return np.stack([np.stack([part[rows].read()[:, :, :positions] for part in pair]) for pair in pairs])
+
+    def write_caches(self, caches: OrtCaches, segment: int, held: Array) -> None:
+        rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
+        for layer, pair in enumerate(held):
+            for arrays, fresh in zip((caches.keys, caches.values), pair, strict=True):
+                part = _held(arrays)[layer][rows]
+                whole = part.read()
+                whole[:, :, : fresh.shape[2]] = fresh
+                part.write(whole)
+
+    def read_condition(self, condition: OrtCondition, frames: int) -> Array:
+        pairs = zip(_held(condition.keys), _held(condition.values), strict=True)
+        return np.stack(
+            [
+                np.stack([self._frames(part.read())[:frames].reshape(frames, -1) for part in pair])
+                for pair in pairs
+            ]
+        )
+
+    def write_held_condition(self, condition: OrtCondition, held: Array) -> None:
+        for layer, pair in enumerate(held):
+            for arrays, rows in zip((condition.keys, condition.values), pair, strict=True):
+                part = _held(arrays)[layer]
+                whole = part.read()
+                frames = self._frames(whole)
+                frames[: len(rows)] = rows.reshape(-1, *frames.shape[1:])
+                part.write(whole)
+
+    def _zeros(self, shape: tuple[int, ...], kind: type[np.generic]) -> Any:
+        return DeviceArray.zeros(self._runtime, shape, kind)
+
+    def _near(self, array: Array) -> Any:
+        return self._zeros(array.shape, array.dtype.type)
+
+    def _prefix(self, array: Any, held: int) -> Array:
+        return super()._prefix(array.read(), held)
+
+    def _bind_one(self, bind: Any, name: str, array: Any) -> None:
+        if isinstance(array, DeviceArray):
+            bind(name, DEVICE, 0, array.dtype.type, array.shape, array.address)
+        else:
+            super()._bind_one(bind, name, array)
+
+    # --- runs
+
+    def _launch(self, bound: Bound) -> None:
+        given: tuple[I64, I64, I64] = (bound.tokens, bound.position, bound.frames)
+        for near, host in zip(bound.near[:3], given, strict=True):
+            near.write(host)
+        bound.session.run_with_iobinding(bound.binding, bound.options)
+        bound.logits[...] = bound.near[3].read()
+
+    def _run_options(self) -> Any:
+        """A captured graph replays the addresses that it was captured with, so that every bound step is a graph of its own."""
+        options = self._runtime.RunOptions()
+        if self._captured:
+            options.add_run_config_entry(GRAPH_NUMBER[self.provider], str(next(self._numbers)))
+        return options
+
+    # --- sessions
+
+    def session(self, name: str) -> Any:
+        """Of a TensorRT provider, one for each size of what is written in place: that has to be part of the graph."""
+        still = self._sizes(name)
+        key = name if not still else f"{name} {still}"
+        if key not in self._sessions:
+            self._sessions[key] = self._open(name, self.manifest.graph(name))
+        return self._sessions[key]
+
+    def _sizes(self, name: str) -> dict[str, int]:
+        writes = name.startswith((*STEPS, "prefill", WRITER))
+        if self.provider == CUDA or not writes:
+            return {}
+        sizes = ("held",) if name == WRITER else ("positions",)
+        return {size: self._still[size] for size in sizes}
+
+    def _open(self, name: str, path: str) -> Any:
+        options = self._make_options()
+        for size, value in self._sizes(name).items():
+            options.add_free_dimension_override_by_name(size, value)
+        session = self._opened(path, options, self._asked(name, options))
+        execution = EXECUTION[self.provider]
+        if execution not in session.get_providers():
+            raise MissingRuntime(
+                f"ONNX Runtime opened {path} without {execution}, whose libraries (CUDA, cuDNN or TensorRT) it cannot load; "
+                f"it has {', '.join(session.get_providers())}"
+            )
+        return session
+
+    def _asked(self, name: str, options: Any) -> list[Any]:
+        """Providers in the order in which they may take nodes. The plugin's are part of the options instead."""
+        captured = self._captured and name.startswith(STEPS)
+        cuda = (EXECUTION[CUDA], providers.cuda_options(captured and self.provider == CUDA))
+        if self.provider == CUDA:
+            return [cuda, EXECUTION[CPU]]
+        shapes = self._profiles(name)
+        folder = providers.engine_folder(self.manifest, f"onnxruntime-{self._runtime.__version__}", self._gpu)
+        if self.provider == TENSORRT:
+            half = self.manifest.precision == "fp16"
+            about = providers.tensorrt_options(folder, half, shapes, captured)
+            return [(EXECUTION[TENSORRT], about), cuda, EXECUTION[CPU]]
+        options.add_provider_for_devices(self._plugged[:1], providers.rtx_options(folder, shapes, captured))
+        return []
+
+    def _profiles(self, name: str) -> tuple[str, str, str]:
+        still = {size: (value, value, value) for size, value in self._sizes(name).items()}
+        usual = providers.ranges(self.spec, name, self._places, **self._still)
+        return providers.profiles(self.manifest.graphs[name]["inputs"], usual | still)
+
+
+def _held(arrays: Any) -> list[DeviceArray]:
+    """The arrays of a cache that this backend made."""
+    assert all(isinstance(array, DeviceArray) for array in arrays)
+    return list(arrays)

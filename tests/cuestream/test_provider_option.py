@@ -1,0 +1,39 @@
+"""`--provider`, `--operators` and `cuestream tensorrt`: what the command line offers is there, and errors are one line."""
+
+from __future__ import annotations
+
+import typing
+
+import pytest
+from typer.testing import CliRunner
+
+from cuestream.cli import Operators, Provider, app
+from cuestream.players import find_player
+from engine.backends.providers import PROVIDERS
+from engine.errors import PackageError
+from export import standard
+
+
+def test_the_providers_of_the_command_line_are_the_engines() -> None:
+    assert [provider.value for provider in Provider] == list(PROVIDERS)
+    assert [each.value for each in Operators] == list(typing.get_args(standard.Operators))
+
+
+@pytest.mark.parametrize("command", ["score", "serve"])
+def test_commands_that_play_take_a_provider(command: str) -> None:
+    answer = CliRunner().invoke(app, [command, "--provider", "rocm"])
+    assert answer.exit_code == 2
+    assert "'tensorrt-rtx'" in answer.output
+
+
+@pytest.mark.parametrize("provider", PROVIDERS[1:])
+def test_a_model_for_the_cpu_is_refused_by_a_gpus_providers(provider: str) -> None:
+    with pytest.raises(PackageError, match=r"--operators standard --precision fp16") as caught:
+        find_player("random-tiny", 1, provider)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_engine_is_built_of_a_model_for_the_cpu() -> None:
+    answer = CliRunner().invoke(app, ["tensorrt", "random-tiny"])
+    assert isinstance(answer.exception, PackageError)
+    assert "cuestream export PACKAGE -o FOLDER --operators standard" in str(answer.exception)
