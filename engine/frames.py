@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +25,14 @@ class Frame:
 
     pixels: U8
     step: int
+
+    def at(self, step: int) -> Frame:
+        """The same picture at another step; what is known of it stays known."""
+        same = replace(self, step=step)
+        vars(same).update(
+            {name: value for name, value in vars(self).items() if name not in ("pixels", "step")}
+        )
+        return same
 
     @cached_property
     def thumbnail(self) -> F32:

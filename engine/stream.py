@@ -89,9 +89,11 @@ class ScoreStream:
         """Code frames that are complete."""
         return self.segments.frames
 
-    def push(self, pixels: NDArray[np.uint8], step: int | None = None) -> None:
-        """Show a frame, uint8 [S, S, 3], captured at `step` (default: now). It is looked at by the next `advance`."""
-        self.sight.push(Frame(pixels, self.now if step is None else step))
+    def push(self, picture: NDArray[np.uint8] | Frame, step: int | None = None) -> None:
+        """Show a frame, uint8 [S, S, 3], captured at `step` (default: now), whatever step a `Frame` says. It is looked at by the next
+        `advance`. Who makes the `Frame`, in a thread of its own perhaps, may know its thumbnail and colours already."""
+        frame = picture if isinstance(picture, Frame) else Frame(picture, 0)
+        self.sight.push(frame.at(self.now if step is None else step))
 
     def set_policy(self, policy: StreamPolicy) -> None:
         """Play by another policy from the next step on.

@@ -1,28 +1,34 @@
 """Many live streams on one device, paced by the clock: who would hear a gap, and how old the picture in the sound is.
 
-Each listener shows pictures and plays chunks as they come; the engine runs at most `LEAD_S` ahead of what is heard, as a server
-does. Listeners begin one after another. Continuity as in the field: C100 is the share of streams whose worst buffer deficit is at
-most 100 ms; a listener who began to play with its first chunk needs chunk n before n chunks have been played.
+Each listener shows pictures and plays chunks as they come. The engine ticks once for each chunk's length, so that all streams
+take their steps together; whose lead is under `LEAD_S` takes part. Listeners begin one after another. Pictures are prepared in a
+thread of their own, as a server's decoders do. Continuity as in the field: C100 is the share of streams whose worst buffer deficit
+is at most 100 ms; a listener who began to play with its first chunk needs chunk n before n chunks have been played.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Thread
 
 import numpy as np
 
 from cuestream.gpu.device import power_w
 from engine.backends.lockstep import LockstepBackend
 from engine.batcher import Batcher
+from engine.codec import look_ahead
+from engine.frames import Frame
 from engine.spec import StreamPolicy
 from engine.stream import ScoreStream
 from engine.together import take_all
 from export.imagined import picture
 
 CHUNK_STEPS = 5
+CHUNK_S = CHUNK_STEPS / 50
 LEAD_S = 0.15
 PICTURES_S = 0.2
 """Between two pictures of a listener."""
@@ -33,11 +39,10 @@ SCENES = 8
 @dataclass(slots=True)
 class Listener:
     stream: ScoreStream
-    offset: int
+    ahead: int
+    """Code frames that the codec looks ahead."""
     began_s: float
-    shown_s: float = 0.0
     first_s: float | None = None
-    asked_s: float = 0.0
     deficit_s: float = 0.0
     """How much later than needed the latest chunk came; below 0 it was in time."""
     chunks: int = 0
@@ -51,15 +56,18 @@ class Listener:
         """Sound that came and was not heard yet."""
         if self.first_s is None:
             return 0.0
-        return self.chunks * CHUNK_STEPS / 50 - (now_s - self.first_s)
+        return self.chunks * CHUNK_S - (now_s - self.first_s)
 
     def due(self, now_s: float) -> int:
-        return CHUNK_STEPS if self.lead_s(now_s) < LEAD_S else 0
+        """Steps to the end of the next chunk."""
+        if self.lead_s(now_s) >= LEAD_S:
+            return 0
+        return max(1, (self.chunks + 1) * CHUNK_STEPS + self.ahead - self.stream.frames)
 
     def hear(self, now_s: float, newest_step: int) -> None:
         if self.first_s is None:
             self.first_s = now_s
-        due_s = self.first_s + self.chunks * CHUNK_STEPS / 50
+        due_s = self.first_s + self.chunks * CHUNK_S
         self.deficit_s = max(self.deficit_s, now_s - due_s)
         shown_s = self.steps[newest_step]
         self.ages_s.append(max(now_s, due_s) - shown_s)
@@ -80,6 +88,8 @@ class StreamsRow:
     c200: float
     worst_ms: float
     busy: float
+    tick_p50_ms: float
+    tick_p99_ms: float
     shown: float
     """Share of that in which pictures were compared and put into mailboxes; then that of encoding and steps, and of the codec."""
     stepping: float
@@ -99,27 +109,29 @@ def paced(backend: LockstepBackend, count: int, seconds: float, joining_s: float
     batcher = Batcher[int](time.perf_counter)
     listeners = dict[int, Listener]()
     began_s = now_s = time.perf_counter()
-    busy_s, spent = 0.0, np.zeros(3)
+    cameras = Cameras(films, listeners)
+    cameras.start()
+    tick_s, took, spent = began_s, list[float](), np.zeros(3)
     while now_s < began_s + joining_s + seconds:
         while len(listeners) < count and now_s >= began_s + joining_s * len(listeners) / count:
             _join(backend, batcher, listeners, now_s)
         moments = [time.perf_counter()]
-        _show(listeners, films, now_s)
+        cameras.deliver()
         moments.append(time.perf_counter())
         ticked = batcher.tick(partial(_due, listeners, now_s))
         for error in ticked.failed.values():
             raise error
         moments.append(time.perf_counter())
-        if ticked.advanced:
-            _take([listeners[key] for key in ticked.advanced])
-            moments.append(time.perf_counter())
-            busy_s += moments[-1] - moments[0]
-            spent += np.diff(moments)
-        else:
-            time.sleep(0.001)
+        _take([listeners[key] for key in ticked.advanced])
+        moments.append(time.perf_counter())
+        took.append(moments[-1] - moments[0])
+        spent += np.diff(moments)
+        tick_s = max(tick_s + CHUNK_S, moments[-1] - CHUNK_S)
+        time.sleep(max(0.0, tick_s - time.perf_counter()))
         now_s = time.perf_counter()
+    cameras.ended = True
     power = power_w() if backend.device.type == "cuda" else None  # it is a mean over the last second
-    return _row(list(listeners.values()), seconds + joining_s, busy_s, spent, power)
+    return _row(list(listeners.values()), seconds + joining_s, took, spent, power)
 
 
 def _film(backend: LockstepBackend, seed: int) -> list[np.ndarray]:
@@ -132,18 +144,43 @@ def _join(
     backend: LockstepBackend, batcher: Batcher[int], listeners: dict[int, Listener], now_s: float
 ) -> None:
     key = len(listeners)
-    listeners[key] = Listener(ScoreStream(backend, StreamPolicy(seed=key)), key * 7, now_s)
+    stream = ScoreStream(backend, StreamPolicy(seed=key))
+    listeners[key] = Listener(stream, look_ahead(stream.codec_spec), now_s)
     batcher.join(key, listeners[key].stream)
 
 
-def _show(listeners: dict[int, Listener], films: Sequence[list[np.ndarray]], now_s: float) -> None:
-    for key, listener in listeners.items():
-        if now_s < listener.shown_s + PICTURES_S:
-            continue
-        listener.shown_s = now_s
-        film, stream = films[key % len(films)], listener.stream
-        stream.push(film[(listener.offset + len(listener.steps)) % len(film)])
-        listener.steps[stream.now] = now_s
+class Cameras(Thread):
+    """Shows a picture for each listener every `PICTURES_S`; what frames are compared by is computed here."""
+
+    def __init__(self, films: Sequence[list[np.ndarray]], listeners: dict[int, Listener]) -> None:
+        super().__init__(daemon=True)
+        self._films, self._listeners = films, listeners
+        self.mail = dict[int, tuple[Frame, float]]()  # bound: one for each listener, the newest wins
+        self.ended = False
+
+    def run(self) -> None:
+        shown_s = dict[int, float]()
+        number = Counter[int]()
+        while not self.ended:
+            for key in list(self._listeners):
+                now_s = time.perf_counter()
+                if now_s < shown_s.get(key, -1.0) + PICTURES_S:
+                    continue
+                shown_s[key] = now_s
+                film = self._films[key % len(self._films)]
+                frame = Frame(film[(key * 7 + number[key]) % len(film)], 0)
+                number[key] += 1
+                _ = frame.thumbnail, frame.colours
+                self.mail[key] = (frame, now_s)
+            time.sleep(0.002)
+
+    def deliver(self) -> None:
+        """Put what came since the last tick into the streams' mailboxes."""
+        for key in list(self.mail):
+            frame, shown_s = self.mail.pop(key)
+            listener = self._listeners[key]
+            listener.stream.push(frame)
+            listener.steps[listener.stream.now] = shown_s
 
 
 def _due(listeners: dict[int, Listener], now_s: float, key: int) -> int:
@@ -161,13 +198,13 @@ def _take(listeners: Sequence[Listener]) -> None:
 
 
 def _row(
-    listeners: Sequence[Listener], seconds: float, busy_s: float, spent: np.ndarray, power: float | None
+    listeners: Sequence[Listener], seconds: float, took: list[float], spent: np.ndarray, power: float | None
 ) -> StreamsRow:
     worst = np.array([listener.deficit_s for listener in listeners]) * 1e3
     ages = np.concatenate([listener.ages_s[len(listener.ages_s) // 5 :] for listener in listeners]) * 1e3
     answers = np.concatenate([listener.answers_s[1:] for listener in listeners]) * 1e3
     first = np.array([(listener.first_s or np.inf) - listener.began_s for listener in listeners]) * 1e3
-    shown, step, decoding = spent / max(busy_s, 1e-9)
+    shown, step, decoding = spent / max(sum(took), 1e-9)
     return StreamsRow(
         len(listeners),
         seconds,
@@ -175,7 +212,9 @@ def _row(
         c100=float((worst <= 100).mean()),
         c200=float((worst <= 200).mean()),
         worst_ms=float(worst.max()),
-        busy=busy_s / seconds,
+        busy=sum(took) / seconds,
+        tick_p50_ms=_percentile(np.array(took) * 1e3, 50),
+        tick_p99_ms=_percentile(np.array(took) * 1e3, 99),
         shown=float(shown),
         stepping=float(step),
         codec=float(decoding),
