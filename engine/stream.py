@@ -90,8 +90,8 @@ class ScoreStream:
         return self.segments.frames
 
     def push(self, picture: NDArray[np.uint8] | Frame, step: int | None = None) -> None:
-        """Show a frame, uint8 [S, S, 3], captured at `step` (default: now), whatever step a `Frame` says. It is looked at by the next
-        `advance`. Who makes the `Frame`, in a thread of its own perhaps, may know its thumbnail and colours already."""
+        """Show a frame, uint8 [S, S, 3], captured at `step` (default: now), whatever a `Frame` says of that. It is looked at by
+        the next `advance`. Who makes the `Frame`, in a thread of its own perhaps, may know its thumbnail already."""
         frame = picture if isinstance(picture, Frame) else Frame(picture, 0)
         self.sight.push(frame.at(self.now if step is None else step))
 

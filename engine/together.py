@@ -50,7 +50,7 @@ def _all(
     ended = list[tuple[int, T | Exception | None]]()
     askings = dict[int, list[tuple[int, Backend[Any, Any], Asking[T]]]]()
     for at, stream in streams:
-        asking = _tried(lambda: ask(stream))  # noqa: B023  # it is called at once
+        asking = _tried(ask, stream)
         if isinstance(asking, Exception):
             ended.append((at, asking))
         elif asking is not None:
@@ -61,8 +61,8 @@ def _all(
     return ended
 
 
-def _tried(call: Callable[[], T]) -> T | Exception:
+def _tried(call: Callable[..., T], *given: Any) -> T | Exception:
     try:
-        return call()
+        return call(*given)
     except Exception as error:
         return error

@@ -1,9 +1,9 @@
 """Many live streams on one device, paced by the clock: who would hear a gap, and how old the picture in the sound is.
 
 Each listener shows pictures and plays chunks as they come. The engine ticks once for each chunk's length, so that all streams
-take their steps together; whose lead is under `LEAD_S` takes part. Listeners begin one after another. Pictures are prepared in a
-thread of their own, as a server's decoders do. Continuity as in the field: C100 is the share of streams whose worst buffer deficit
-is at most 100 ms; a listener who began to play with its first chunk needs chunk n before n chunks have been played.
+take their steps together; whose lead is under `LEAD_S` takes part. Listeners begin one after another. Pictures are prepared
+in a thread of their own, as a server's decoders do. Continuity as in the field: C100 is the share of streams whose worst
+buffer deficit is at most 100 ms; a listener who began to play with its first chunk needs chunk n before n chunks have played.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Listener:
 
     def due(self, now_s: float) -> int:
         """Steps to the end of the next chunk."""
-        if self.lead_s(now_s) >= LEAD_S:
+        if not self.steps or self.lead_s(now_s) >= LEAD_S:
             return 0
         return max(1, (self.chunks + 1) * CHUNK_STEPS + self.ahead - self.stream.frames)
 

@@ -1,4 +1,4 @@
-"""What frames are compared by, against its plain definition: bit for bit, as snapshots and trained models hold such numbers."""
+"""What frames are compared by, against its plain definition, bit for bit: snapshots and trained models hold such numbers."""
 
 from __future__ import annotations
 
