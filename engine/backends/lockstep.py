@@ -10,7 +10,7 @@ Letters, beside those of `engine.backends.base`: B lanes, S segments of a lane (
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,7 +28,8 @@ from engine.model.decoder import DecoderLayer, empty_caches
 from engine.model.vidmuse import VidMuse
 from engine.sampling import uniforms_of
 from kernels.attention import cross_attention, self_attention, write_condition
-from kernels.linear import Weight, linear, quantise
+from kernels.linear import MOST_ROWS, Weight, linear, quantise
+from kernels.norms import add_norm
 from kernels.sampling import draw
 from kernels.store import Store, quantised
 
@@ -496,25 +497,57 @@ class LockstepBackend(TorchModel):
         x = decoder.embedding(inputs.tokens + decoder.offsets).sum(2) + decoder.positions[at]  # [B, S, D]
         lanes = len(x)
         x = x.unsqueeze(2).expand(-1, -1, rows, -1).reshape(-1, spec.width)
-        by_head = (lanes, SEGMENTS, rows, -1, spec.heads, spec.head_dim)
-        for layer, own, seen in zip(self._layers, caches.layers, condition.layers, strict=True):
-            qkv = linear(x, layer.self_qkv, norm=layer.norm_self, out_dtype=self.dtype).view(by_head)
-            heard = self_attention(qkv, *own, inputs.cache_place, inputs.position)
-            x = linear(heard.view(-1, spec.width), layer.self_out, residual=x)
-            q = linear(x, layer.cross_q, norm=layer.norm_cross, out_dtype=self.dtype).view(by_head)[
-                :, :, :, 0
-            ]
-            answer = cross_attention(
-                q, *seen, inputs.condition_place, inputs.seen, layer.null_keys, layer.null_values
-            )
-            x = linear(answer.view(-1, spec.width), layer.cross_out, residual=x)
-            inner = linear(x, layer.ffn_in, norm=layer.norm_ffn, gelu=True, out_dtype=self.dtype)
-            x = linear(inner, layer.ffn_out, residual=x)
+        few = len(x) <= MOST_ROWS
+        x = (self._few if few else self._many)(x, inputs, caches, condition)
         if leading is not None:
             by_lane = x.view(lanes, SEGMENTS, rows, -1)
             x = by_lane[torch.arange(lanes, device=self.device), leading].reshape(lanes * rows, -1)
-        logits = linear(x, self._logits, norm=self._norm, out_dtype=torch.float32)
+        logits = linear(x, self._logits, norm=self._norm if few else None, out_dtype=torch.float32)
         return logits.view(lanes, -1, rows, spec.codebooks, spec.card)
+
+    def _few(self, x: Tensor, inputs: _Inputs, caches: _CachePool, condition: _Pool) -> Tensor:
+        """Rows [M, D] through all layers, each product with what surrounds it. Returns the residual stream, float32."""
+        for layer, own, seen in self._stack(caches, condition):
+            qkv = linear(x, layer.self_qkv, norm=layer.norm_self, out_dtype=self.dtype)
+            x = linear(self._hear(qkv, own, inputs), layer.self_out, residual=x)
+            q = linear(x, layer.cross_q, norm=layer.norm_cross, out_dtype=self.dtype)
+            x = linear(self._see(q, layer, seen, inputs), layer.cross_out, residual=x)
+            inner = linear(x, layer.ffn_in, norm=layer.norm_ffn, gelu=True, out_dtype=self.dtype)
+            x = linear(inner, layer.ffn_out, residual=x)
+        return x
+
+    def _many(self, x: Tensor, inputs: _Inputs, caches: _CachePool, condition: _Pool) -> Tensor:
+        """The same by the library's products, with sums and norms between them. Returns the last norm, in the weights' type."""
+        norms = [layer.norm_self for layer in self._layers[1:]] + [self._norm]
+        x, normed = add_norm(x.contiguous(), None, self._layers[0].norm_self, self.dtype)
+        for (layer, own, seen), after in zip(self._stack(caches, condition), norms, strict=True):
+            y = linear(self._hear(linear(normed, layer.self_qkv), own, inputs), layer.self_out)
+            x, normed = add_norm(x, y, layer.norm_cross, self.dtype)
+            y = linear(self._see(linear(normed, layer.cross_q), layer, seen, inputs), layer.cross_out)
+            x, normed = add_norm(x, y, layer.norm_ffn, self.dtype)
+            y = linear(linear(normed, layer.ffn_in, gelu=True), layer.ffn_out)
+            x, normed = add_norm(x, y, after, self.dtype)
+        return normed
+
+    def _stack(
+        self, caches: _CachePool, condition: _Pool
+    ) -> Iterator[tuple[_Layer, tuple[Store, Store], tuple[Store, Store]]]:
+        return zip(self._layers, caches.layers, condition.layers, strict=True)
+
+    def _hear(self, qkv: Tensor, own: tuple[Store, Store], inputs: _Inputs) -> Tensor:
+        """qkv: [M, 3 D]. Returns [M, D]."""
+        spec = self.spec.decoder
+        by_head = qkv.view(len(inputs.position), SEGMENTS, -1, 3, spec.heads, spec.head_dim)
+        return self_attention(by_head, *own, inputs.cache_place, inputs.position).view(-1, spec.width)
+
+    def _see(self, q: Tensor, layer: _Layer, seen: tuple[Store, Store], inputs: _Inputs) -> Tensor:
+        """q: [M, D]. Returns the same shape."""
+        spec = self.spec.decoder
+        by_head = q.view(len(inputs.position), SEGMENTS, -1, spec.heads, spec.head_dim)
+        nobody = layer.null_keys, layer.null_values
+        return cross_attention(by_head, *seen, inputs.condition_place, inputs.seen, *nobody).view(
+            -1, spec.width
+        )
 
     def _prefill(self, call: StepCall[Caches, Condition]) -> F32:
         """Many columns of one segment that holds nothing, by the plain decoder."""

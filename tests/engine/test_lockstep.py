@@ -42,10 +42,18 @@ def make(request: pytest.FixtureRequest) -> Make:
     return made
 
 
+@pytest.mark.parametrize("most_rows", [0, 16])
 @pytest.mark.parametrize("guided", [True, False])
 def test_lanes_are_answered_as_the_plain_model_alone(
-    make: Make, tiny_package: Package, torch_backend: TorchBackend, guided: bool
+    make: Make,
+    tiny_package: Package,
+    torch_backend: TorchBackend,
+    guided: bool,
+    most_rows: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Few rows, each product with what surrounds it, and many, with norms between the library's products."""
+    monkeypatch.setattr("engine.backends.lockstep.MOST_ROWS", most_rows)
     seeds = [3, 1, 2, 5]
     expected = answers(torch_backend, seeds, together=False, guided=guided)
     found = answers(make(tiny_package), seeds, together=True, guided=guided)
