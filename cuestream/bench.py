@@ -1,4 +1,4 @@
-"""`cuestream bench`: where the time of a live stream goes on this machine, and the roof above its steps.
+"""`cuestream bench cpu`: where the time of a live stream goes on this machine, and the roof above its steps.
 
 A seeded video is shown to a stream that plays as fast as it can. Each verb of its backend is timed where it is called; what is
 left of the stream's time is our Python: seeing, sampling, cutting audio into chunks. The roof of a step is what the machine's

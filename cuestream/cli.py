@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cuestream import __version__
+from cuestream.gpu.command import run as bench_gpu
 from engine.errors import CuestreamError, MediaError, MissingRuntime, PackageError
 from engine.library import DEFAULT_MODEL
 from engine.media.video import VIDEO_ENDINGS
@@ -52,9 +53,13 @@ class Provider(StrEnum):
     tensorrt = "tensorrt"
     tensorrt_rtx = "tensorrt-rtx"
     tensorrt_native = "tensorrt-native"
+    torch = "torch"
 
 
-PROVIDER_HELP = "who runs the model's graphs; all but cpu need an export with --operators standard"
+PROVIDER_HELP = (
+    "who runs the model: its graphs on the cpu; on an NVIDIA GPU its weights by torch (CUDA graphs, Triton), or, of an export "
+    "with --operators standard, its graphs"
+)
 
 
 class Size(StrEnum):
@@ -427,7 +432,8 @@ def serve(
         err.print(f"ingest: {text}", markup=False, highlight=False, soft_wrap=True)
 
     with err.status("loading the model"):
-        player = find_player(model, threads or max(1, (os.cpu_count() or 1) - 1), provider.value)
+        cores = threads or max(1, (os.cpu_count() or 1) - 1)
+        player = find_player(model, cores, provider.value, max_sessions)
         player = in_pieces(player, settings.playout.most_steps(player.sample_rate // player.code_rate))
         application = make_app(player, settings, is_loopback(host), fed, say)
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
@@ -581,7 +587,14 @@ def random(
     )
 
 
-@app.command()
+benches = typer.Typer(no_args_is_help=True, help="Measure this machine.")
+app.add_typer(benches, name="bench")
+
+
+benches.command("gpu")(bench_gpu)
+
+
+@benches.command("cpu")
 def bench(
     model: Annotated[
         str, typer.Argument(help="an exported model: its folder, or the name of one that ships")

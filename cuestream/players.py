@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from engine.backends.providers import CPU
-from engine.errors import MediaError
+from engine.backends.base import Backend
+from engine.backends.providers import CPU, TORCH
+from engine.errors import MediaError, MissingRuntime
 from engine.player import ModelPlayer, Player
 from engine.synthetic import SyntheticPlayer
 
@@ -14,9 +16,9 @@ PROCEDURAL, SYNTHETIC = "procedural", "synthetic"
 """Names before they are folders; ./procedural is the folder."""
 
 
-def find_player(name: str, threads: int = 0, provider: str = CPU) -> Player[Any]:
+def find_player(name: str, threads: int = 0, provider: str = CPU, places: int = 1) -> Player[Any]:
     """Raises PackageError or MissingRuntime when there is no such model, or something that it needs is not installed. provider:
-    one of `engine.backends.providers.PROVIDERS`, which only a model has."""
+    one of `engine.backends.providers.PROVIDERS`, which only a model has. places: streams that a GPU has to have room for."""
     if name == PROCEDURAL:
         from training.composer.player import ProceduralPlayer
 
@@ -28,10 +30,22 @@ def find_player(name: str, threads: int = 0, provider: str = CPU) -> Player[Any]
     from engine.library import find_model, recommended
 
     folder = find_model(name)
-    backend = open_backend(folder, threads, provider)
+    backend = _on_torch(folder, places) if provider == TORCH else open_backend(folder, threads, provider)
     decoder = backend.spec.decoder
     keys = Keys.load(folder, decoder.codebooks, decoder.card)
     return ModelPlayer(backend, recommended(folder, backend.spec), keys)
+
+
+def _on_torch(folder: Path, places: int) -> Backend[Any, Any]:
+    """The weights that lie beside an export, or a converted package."""
+    try:
+        from engine.backends.lockstep import LockstepBackend
+        from export.checkpoint import load_model, load_package
+    except ImportError as error:
+        raise MissingRuntime(
+            f"--provider {TORCH} needs PyTorch for CUDA, Triton and the export extra: pip install 'cuestream[export]' ({error})"
+        ) from error
+    return LockstepBackend(load_model(load_package(str(folder))), kept="int8", places=places)
 
 
 def in_pieces(player: Player[Any], most_steps: int) -> Player[Any]:

@@ -11,15 +11,13 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any
 
 import torch
-import typer
-from rich.console import Console
 from rich.table import Table
 
-from cuestream.gpu.device import Device, describe
+from cuestream.gpu.command import RANDOM
+from cuestream.gpu.device import Device
 from cuestream.gpu.peers import PeerRow, peer_rows
 from cuestream.gpu.profile import KernelRow
 from cuestream.gpu.steps import Alone, Profiled, StepRow, alone, playing, step_rows
@@ -31,8 +29,6 @@ from export.checkpoint import load_model, load_package
 from export.random_model import spec_of
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
-RANDOM = ("nano", "tiny", "small", "medium")
-"""Sizes of random weights; every other name is a package's."""
 
 
 @dataclass(slots=True)
@@ -180,56 +176,3 @@ def _cell(value: object) -> str:
 
 def as_json(device: Device, reports: Sequence[Report], about: dict[str, str]) -> str:
     return json.dumps({"device": asdict(device), **about, "reports": [asdict(r) for r in reports]}, indent=1)
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",") if part]
-
-
-def run(
-    size: Annotated[
-        list[str],
-        typer.Option(help=f"{', '.join(RANDOM)}: random weights; else a model that ships or a package"),
-    ] = ["small", "medium"],  # noqa: B006  # typer reads it as the default
-    dtype: Annotated[str, typer.Option(help="fp16, bf16 or fp32")] = "fp16",
-    bits: Annotated[
-        str, typer.Option(help="of the decoder's weights: 16, 8 or 4, or several of them")
-    ] = "16",
-    kept: Annotated[str, typer.Option(help="caches: half, int8 or fp8")] = "int8",
-    counts: Annotated[str, typer.Option(help="numbers of streams whose steps are timed")] = "1,8,32,64",
-    listeners: Annotated[str, typer.Option(help="numbers of paced streams, tried in this order")] = "64",
-    seconds: Annotated[float, typer.Option(help="of each paced run")] = 20.0,
-    steps: Annotated[
-        int, typer.Option(help="of the stream that plays alone; 3200 cross two hand-overs")
-    ] = 3200,
-    peer: Annotated[bool, typer.Option(help="time transformers MusicGen too")] = True,
-    profile: Annotated[bool, typer.Option(help="say which kernels the time goes to")] = False,
-    device: Annotated[str, typer.Option()] = "cuda",
-    json_path: Annotated[Path | None, typer.Option("--json", help="write everything there")] = None,
-    commit: Annotated[str, typer.Option(help="is written beside the figures")] = "unknown",
-) -> None:
-    """Measure a GPU: steps by number of streams, one stream alone, streams in real time, and transformers MusicGen."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        typer.echo(
-            "no CUDA device is here, or this PyTorch was built without CUDA; --device cpu tries the way only"
-        )
-        raise typer.Exit(2)
-    about = describe(torch.device(device))
-    typer.echo(f"{about}")
-    reports = []
-    for name in size:
-        for width in _numbers(bits):
-            setting = Setting(name, dtype, width, cast(Caching, kept))
-            first = width == _numbers(bits)[0]
-            given = (_numbers(listeners), seconds, steps, about.copy_gb_s, peer and first, profile)
-            reports.append(measure(setting, device, _numbers(counts), *given))
-            if json_path:
-                json_path.write_text(
-                    as_json(about, reports, {"commit": commit, "date": time.strftime("%Y-%m-%d")})
-                )
-    for table in tables(reports):
-        Console(width=220).print(table)
-
-
-if __name__ == "__main__":
-    typer.run(run)

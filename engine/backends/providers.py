@@ -23,7 +23,9 @@ from engine.spec import ModelSpec
 CPU, CUDA, TENSORRT, TENSORRT_RTX = "cpu", "cuda", "tensorrt", "tensorrt-rtx"
 TENSORRT_NATIVE = "tensorrt-native"
 """Without ONNX Runtime: `engine.backends.tensorrt`."""
-PROVIDERS = (CPU, CUDA, TENSORRT, TENSORRT_RTX, TENSORRT_NATIVE)
+TORCH = "torch"
+"""Without graphs: the weights themselves, by PyTorch and Triton in lock step (`engine.backends.lockstep`)."""
+PROVIDERS = (CPU, CUDA, TENSORRT, TENSORRT_RTX, TENSORRT_NATIVE, TORCH)
 EXECUTION = {
     CPU: "CPUExecutionProvider",
     CUDA: "CUDAExecutionProvider",

@@ -86,7 +86,7 @@ def test_a_flame_graph_has_a_box_for_everyone() -> None:
 
 def test_the_command_says_it_in_json_and_draws(tiny_folder: Path, tmp_path: Path) -> None:
     picture = tmp_path / "flame.svg"
-    given = ["bench", str(tiny_folder), "--seconds", "2.5", "--profile", str(picture), "--json"]
+    given = ["bench", "cpu", str(tiny_folder), "--seconds", "2.5", "--profile", str(picture), "--json"]
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cuestream.cli import Operators, Provider, app
 from cuestream.players import find_player
-from engine.backends.providers import PROVIDERS
+from engine.backends.providers import CPU, PROVIDERS, TORCH
 from engine.errors import PackageError
 from export import standard
 
@@ -26,11 +26,17 @@ def test_commands_that_play_take_a_provider(command: str) -> None:
     assert "'tensorrt-rtx'" in answer.output
 
 
-@pytest.mark.parametrize("provider", PROVIDERS[1:])
+@pytest.mark.parametrize("provider", [name for name in PROVIDERS if name not in (CPU, TORCH)])
 def test_a_model_for_the_cpu_is_refused_by_a_gpus_providers(provider: str) -> None:
     with pytest.raises(PackageError, match=r"--operators standard --precision fp16") as caught:
         find_player("random-tiny", 1, provider)
     assert "\n" not in str(caught.value)
+
+
+def test_torch_says_that_it_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(PackageError, match="no CUDA device is here"):
+        find_player("random-tiny", 1, TORCH)
 
 
 def test_no_engine_is_built_of_a_model_for_the_cpu() -> None:

@@ -24,7 +24,10 @@ HEAVY = {
 }
 """What only `cuestream[export]` brings, or a device."""
 MODEL = {"engine.model", "engine.backends.torch", "engine.backends.lockstep"}
-GPU = {"cuestream.gpu"}
+GPU = {
+    f"cuestream.gpu.{name}"
+    for name in ("bench", "device", "musicgen", "peers", "profile", "steps", "streams")
+}
 ROOMS = ("engine", "export", "server", "kernels", "training", "cuestream")
 
 

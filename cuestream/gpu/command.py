@@ -1,0 +1,76 @@
+"""The command `cuestream bench gpu`: its options. What needs PyTorch is loaded when it is called."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+
+from engine.errors import MissingRuntime
+
+RANDOM = ("nano", "tiny", "small", "medium")
+"""Sizes of random weights; every other name is a package's."""
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",") if part]
+
+
+def run(
+    size: Annotated[
+        list[str],
+        typer.Option(help=f"{', '.join(RANDOM)}: random weights; else a model that ships or a package"),
+    ] = ["small", "medium"],  # noqa: B006  # typer reads it as the default
+    dtype: Annotated[str, typer.Option(help="fp16, bf16 or fp32")] = "fp16",
+    bits: Annotated[
+        str, typer.Option(help="of the decoder's weights: 16, 8 or 4, or several of them")
+    ] = "16",
+    kept: Annotated[str, typer.Option(help="caches: half, int8 or fp8")] = "int8",
+    counts: Annotated[str, typer.Option(help="numbers of streams whose steps are timed")] = "1,8,32,64",
+    listeners: Annotated[str, typer.Option(help="numbers of paced streams, tried in this order")] = "64",
+    seconds: Annotated[float, typer.Option(help="of each paced run")] = 20.0,
+    steps: Annotated[
+        int, typer.Option(help="of the stream that plays alone; 3200 cross two hand-overs")
+    ] = 3200,
+    peer: Annotated[bool, typer.Option(help="time transformers MusicGen too")] = True,
+    profile: Annotated[bool, typer.Option(help="say which kernels the time goes to")] = False,
+    device: Annotated[str, typer.Option()] = "cuda",
+    json_path: Annotated[Path | None, typer.Option("--json", help="write everything there")] = None,
+    commit: Annotated[str, typer.Option(help="is written beside the figures")] = "unknown",
+) -> None:
+    """Measure a GPU: steps by number of streams, one stream alone, streams in real time, and transformers MusicGen."""
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingRuntime(
+            "measuring a GPU needs PyTorch for CUDA and Triton: install it, and pip install 'cuestream[export]'"
+        ) from error
+    from cuestream.gpu.bench import Setting, as_json, measure, tables
+    from cuestream.gpu.device import describe
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise MissingRuntime(
+            "no CUDA device is here, or this PyTorch was built without CUDA; --device cpu shows only that it works"
+        )
+    about = describe(torch.device(device))
+    typer.echo(f"{about}")
+    reports = []
+    for name in size:
+        for width in _numbers(bits):
+            setting = Setting(name, dtype, width, cast(Any, kept))
+            first = width == _numbers(bits)[0]
+            given = (_numbers(listeners), seconds, steps, about.copy_gb_s, peer and first, profile)
+            reports.append(measure(setting, device, _numbers(counts), *given))
+            if json_path:
+                json_path.write_text(
+                    as_json(about, reports, {"commit": commit, "date": time.strftime("%Y-%m-%d")})
+                )
+    for table in tables(reports):
+        Console(width=220).print(table)
+
+
+if __name__ == "__main__":
+    typer.run(run)
