@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engine.backends.base import Backend
 from engine.backends.providers import CPU, TORCH
 from engine.errors import MediaError, MissingRuntime
@@ -33,7 +35,10 @@ def find_player(name: str, threads: int = 0, provider: str = CPU, places: int = 
     backend = _on_torch(folder, places) if provider == TORCH else open_backend(folder, threads, provider)
     decoder = backend.spec.decoder
     keys = Keys.load(folder, decoder.codebooks, decoder.card)
-    return ModelPlayer(backend, recommended(folder, backend.spec), keys)
+    player = ModelPlayer(backend, recommended(folder, backend.spec), keys)
+    if provider == TORCH:
+        _warm(player)
+    return player
 
 
 def _on_torch(folder: Path, places: int) -> Backend[Any, Any]:
@@ -46,6 +51,14 @@ def _on_torch(folder: Path, places: int) -> Backend[Any, Any]:
             f"--provider {TORCH} needs PyTorch for CUDA, Triton and the export extra: pip install 'cuestream[export]' ({error})"
         ) from error
     return LockstepBackend(load_model(load_package(str(folder))), kept="int8", places=places)
+
+
+def _warm(player: ModelPlayer) -> None:
+    """Play a first chunk: kernels are compiled and graphs made now, and not while somebody listens."""
+    stream = player.open(player.defaults)
+    stream.push(np.zeros((player.side, player.side, 3), np.uint8))
+    while stream.take() is None:
+        stream.advance()
 
 
 def in_pieces(player: Player[Any], most_steps: int) -> Player[Any]:

@@ -459,30 +459,22 @@ class LockstepBackend(TorchModel):
             answers.update((at, columns[:, lane]) for lane, at in enumerate(run))
         return [answers[at] for at in range(len(calls))]
 
-    def ready(self, caches: Caches, condition: Condition, lanes: int | None = None) -> None:
-        """Make the graphs for streams like this one, for up to `lanes` of them: made in a step, one would stall the music."""
-        call = StepCall(
-            caches,
-            0,
-            condition,
-            1,
-            np.zeros((1, 1, self.spec.decoder.codebooks), np.int64),
-            np.zeros(1, np.int64),
-        )
-        most = min(lanes or self.places, self.places)
-        for count in BATCHES:
-            self._program([call] * min(count, most), self._graphs)
-            if count >= most:
-                return
-
     def _program(self, calls: Sequence[StepCall[Caches, Condition]], graph: bool) -> _Program:
+        """For so many lanes of these pools. With the first one the graphs of all others are made: made in a later step, one would
+        stall the music of whoever plays."""
+        pools = calls[0].caches.pool, calls[0].condition.pool
+        if graph and (id(pools[0]), id(pools[1]), 1) not in self._programs:
+            for lanes in BATCHES:
+                self._program_of(*pools, min(lanes, self.places)).capture()
+                if lanes >= self.places:
+                    break
         lanes = next(count for count in (*BATCHES, len(calls)) if count >= len(calls))
-        pool, seen = calls[0].caches.pool, calls[0].condition.pool
-        key = (id(pool), id(seen), lanes)
+        return self._program_of(*pools, min(lanes, self.places))
+
+    def _program_of(self, caches: _CachePool, condition: _Pool, lanes: int) -> _Program:
+        key = (id(caches), id(condition), lanes)
         if key not in self._programs:
-            self._programs[key] = _Program(self, pool, seen, lanes)
-        if graph:
-            self._programs[key].capture()
+            self._programs[key] = _Program(self, caches, condition, lanes)
         return self._programs[key]
 
     def forward(

@@ -11,6 +11,7 @@ from cuestream.cli import Operators, Provider, app
 from cuestream.players import find_player
 from engine.backends.providers import CPU, PROVIDERS, TORCH
 from engine.errors import PackageError
+from engine.library import DEFAULT_MODEL
 from export import standard
 
 
@@ -36,7 +37,7 @@ def test_a_model_for_the_cpu_is_refused_by_a_gpus_providers(provider: str) -> No
 def test_torch_says_that_it_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(PackageError, match="no CUDA device is here"):
-        find_player("random-tiny", 1, TORCH)
+        find_player(DEFAULT_MODEL, 1, TORCH)
 
 
 def test_no_engine_is_built_of_a_model_for_the_cpu() -> None:
