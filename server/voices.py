@@ -6,7 +6,7 @@ A tick follows the orders that came, lets every voice that is due take one step,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from engine.batcher import Batcher
 from engine.player import Player, Stream
 from engine.spec import StreamPolicy
+from engine.stream import AudioChunk
+from engine.together import take_all
 from server.checkpoint import Checkpoint
 from server.orders import FRAMES_AHEAD, Orders, Remembered, Report, Shown
 from server.playout import Music
@@ -118,20 +120,14 @@ class Voice:
         """Of this take; no picture is from after what is made, though it was captured while another take sounded."""
         return shown.step - self._before if self.waits_for_video else min(shown.step, self.stream.now)
 
-    def music(self) -> tuple[Music, ...]:
-        """What can be taken."""
-        return tuple(iter(self._take, None))
-
-    def _take(self) -> Music | None:
-        if (chunk := self.stream.take()) is None:
-            return None
+    def _music(self, chunk: AudioChunk) -> Music:
         self.taken = chunk.first_sample + len(chunk.samples)
         about = (chunk.newest_step, chunk.age_steps, chunk.segment, chunk.seed)
         return Music(chunk.samples, chunk.first_sample, *about, self.revision, self.take)
 
-    def report(self, refused: str | None, snapshot: bool) -> Report:
+    def report(self, taken: Sequence[AudioChunk], refused: str | None, snapshot: bool) -> Report:
         """What was seen is told with the music that it is heard in."""
-        music, now = self.music(), self._before + self.stream.now
+        music, now = tuple(map(self._music, taken)), self._before + self.stream.now
         if not (music or snapshot or refused):
             return Report(now=now, take=self.take)
         held = self.player.held(self.stream)
@@ -172,12 +168,27 @@ class Voices:
         for key, error in ticked.failed.items():
             self._fail(key, error, reports)
         asked = [key for key in refused if refused[key] or orders[key].snapshot]
-        for key in dict.fromkeys((*ticked.advanced, *asked)):
-            if voice := self._voices.get(key):
-                snapshot = key in orders and orders[key].snapshot
-                report = self._guard(key, reports, partial(voice.report, refused.get(key), snapshot))
-                reports |= {key: report} if report else {}
+        playing = [key for key in dict.fromkeys((*ticked.advanced, *asked)) if key in self._voices]
+        for key, taken in self._take(playing, reports).items():
+            snapshot = key in orders and orders[key].snapshot
+            tell = partial(self._voices[key].report, taken, refused.get(key), snapshot)
+            report = self._guard(key, reports, tell)
+            reports |= {key: report} if report else {}
         return reports
+
+    def _take(self, keys: Sequence[str], reports: dict[str, Report]) -> dict[str, list[AudioChunk]]:
+        """What can be taken of each, together where that gains anything; of those that did not break."""
+        taken: dict[str, list[AudioChunk]] = {key: [] for key in keys}
+        while keys:
+            chunks = dict(zip(keys, take_all([self._voices[key].stream for key in keys]), strict=True))
+            keys = [key for key, chunk in chunks.items() if isinstance(chunk, AudioChunk)]
+            for key, chunk in chunks.items():
+                if isinstance(chunk, AudioChunk):
+                    taken[key].append(chunk)
+                elif chunk is not None:
+                    del taken[key]
+                    self._fail(key, chunk, reports)
+        return taken
 
     def _follow(self, key: str, orders: Orders, reports: dict[str, Report]) -> str | None:
         voice = self._voices[key]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,11 +19,13 @@ from rich.table import Table
 
 from cuestream.gpu.command import RANDOM
 from cuestream.gpu.device import Device
+from cuestream.gpu.fidelity import FidelityRow, fidelity
 from cuestream.gpu.peers import PeerRow, peer_rows
 from cuestream.gpu.profile import KernelRow
 from cuestream.gpu.steps import Alone, Profiled, StepRow, alone, playing, step_rows
 from cuestream.gpu.streams import StreamsRow, paced
 from engine.backends.lockstep import Caching, LockstepBackend
+from engine.backends.torch import TorchBackend
 from engine.model.vidmuse import VidMuse
 from engine.spec import ModelSpec
 from export.checkpoint import load_model, load_package
@@ -43,6 +46,7 @@ class Report:
     playing: tuple[list[KernelRow], float] | None = None
     """Of a second of one whole stream."""
     alone: Alone | None = None
+    fidelity: FidelityRow | None = None
     streams: list[StreamsRow] = field(default_factory=list)
     peers: list[PeerRow] = field(default_factory=list)
     times_peer: float | None = None
@@ -89,6 +93,7 @@ def measure(
     copy_gb_s: float,
     peer: bool,
     profile: bool,
+    compared: int,
 ) -> Report:
     """Everything about one setting."""
     report = Report(setting.size, str(setting))
@@ -98,9 +103,15 @@ def measure(
         print(f"  {time.perf_counter() - began:6.1f} s  {what}", flush=True)
 
     model = model_of(setting.size, device)
-    places = max(1, *counts, *listeners)
+    plain = TorchBackend(deepcopy(model).to(device)) if compared else None
+    places = max([1, *counts, *listeners])
     backend = LockstepBackend(model, device, DTYPES[setting.dtype], setting.bits, setting.kept, places)
     say(f"{setting}: the model is there")
+    if plain is not None:
+        report.fidelity = fidelity(str(setting), plain, backend, compared)
+        say(f"{report.fidelity}")
+        del plain
+        _forget(backend)
     if counts:
         if profile:
             report.kernels = {min(counts): None, max(counts): None}
@@ -146,6 +157,7 @@ def tables(reports: Sequence[Report]) -> Iterator[Table]:
     kinds: tuple[tuple[str, Any], ...] = (
         ("Steps of streams that share them", lambda r: r.steps),
         ("One stream alone", lambda r: [r.alone] if r.alone else []),
+        ("Beside float32", lambda r: [r.fidelity] if r.fidelity else []),
         ("Paced streams", lambda r: r.streams),
         ("transformers MusicGen", lambda r: r.peers),
     )

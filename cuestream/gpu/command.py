@@ -37,6 +37,9 @@ def run(
     ] = 3200,
     peer: Annotated[bool, typer.Option(help="time transformers MusicGen too")] = True,
     profile: Annotated[bool, typer.Option(help="say which kernels the time goes to")] = False,
+    compared: Annotated[
+        int, typer.Option(help="steps that are compared with the plain model in float32")
+    ] = 0,
     device: Annotated[str, typer.Option()] = "cuda",
     json_path: Annotated[Path | None, typer.Option("--json", help="write everything there")] = None,
     commit: Annotated[str, typer.Option(help="is written beside the figures")] = "unknown",
@@ -62,7 +65,7 @@ def run(
         for width in _numbers(bits):
             setting = Setting(name, dtype, width, cast(Any, kept))
             first = width == _numbers(bits)[0]
-            given = (_numbers(listeners), seconds, steps, about.copy_gb_s, peer and first, profile)
+            given = (_numbers(listeners), seconds, steps, about.copy_gb_s, peer and first, profile, compared)
             reports.append(measure(setting, device, _numbers(counts), *given))
             if json_path:
                 json_path.write_text(

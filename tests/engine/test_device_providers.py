@@ -268,7 +268,9 @@ def test_a_silent_fall_back_to_the_cpu_is_an_error(
 
 
 def test_an_unknown_provider_is_refused(standard_folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"cpu, cuda, tensorrt, tensorrt-rtx, tensorrt-native, found 'rocm'"):
+    with pytest.raises(
+        ValueError, match=r"cpu, cuda, tensorrt, tensorrt-rtx, tensorrt-native, torch, found 'rocm'"
+    ):
         open_backend(standard_folder, provider="rocm")
 
 

@@ -28,9 +28,9 @@ class Stuck:
         stream = self._player.open(policy)
         ask = stream.ask  # the first half of a step, alone or with other streams
 
-        def wait() -> Any:
+        def wait(*given: Any) -> Any:
             self.goes.wait()
-            return ask()
+            return ask(*given)
 
         stream.ask = wait
         return stream
