@@ -23,8 +23,10 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton import knobs
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from kernels.attention_dots import LOWEST, read_by_dots, tile_of
 from kernels.store import LARGEST, Store
 
 LOG2E = log2(EULER)
@@ -34,8 +36,6 @@ COUNTERS = 1 << 14
 INTERPRETED_PROCESSORS = 132
 """What the choice of splits takes for the device in the interpreter."""
 
-LOWEST = tl.constexpr(-1.0e30)
-"""Below every score, and finite, so that a difference of two of them is a number."""
 ROUNDING = tl.constexpr(12582912.0)
 """1.5 * 2**23: added and taken away again, it rounds a float32 below 2**22 to even."""
 
@@ -45,7 +45,8 @@ class Tuning:
     """What was measured to be fast, or is to be measured.
 
     tile: columns that are read at once; warps of a program; stages: tiles in flight through shared memory, 1 straight to
-    registers; programs: how many each multiprocessor should get, which decides the splits; pdl: see the module.
+    registers; programs: how many each multiprocessor should get, which decides the splits; pdl: see the module; dot: by tensor
+    cores (`kernels.attention_dots`), where what is read has at most 16 bits.
     """
 
     tile: int = 64
@@ -53,21 +54,42 @@ class Tuning:
     stages: int = 1
     programs: int = 4
     pdl: bool = False
+    dot: bool = False
 
 
-SELF = Tuning()
-CROSS = Tuning()
+@dataclass(frozen=True, slots=True)
+class Tunings:
+    """By how many heads a launch has, lanes and all: few leave processors idle unless they are split."""
+
+    few: Tuning
+    many: Tuning
+    """Of stores of eight bits."""
+    many_wide: Tuning
+    """Of stores of more."""
+    least: int
+    """Heads from which on they are many."""
+
+    def choose(self, pairs: int, store: Store) -> Tuning:
+        if pairs < self.least:
+            return self.few
+        return self.many if store.values.dtype in LARGEST else self.many_wide
+
+
+SELF = Tunings(few=Tuning(), many=Tuning(tile=64, warps=2, dot=True), many_wide=Tuning(), least=512)
+CROSS = Tunings(few=Tuning(), many=Tuning(tile=64, warps=2, dot=True), many_wide=Tuning(), least=512)
 
 
 def self_attention(
-    qkv: Tensor, keys: Store, values: Store, place: Tensor, position: Tensor, tuning: Tuning = SELF
+    qkv: Tensor, keys: Store, values: Store, place: Tensor, position: Tensor, tuning: Tuning | None = None
 ) -> Tensor:
     lanes, segments, rows, _, heads, width = qkv.shape
     count = keys.values.shape[-2]
-    pairs, splits = lanes * segments * rows * heads, 1
+    pairs = lanes * segments * rows * heads
+    tuning = tuning or SELF.choose(pairs, keys)
     out = torch.empty(lanes, segments, rows, heads * width, dtype=qkv.dtype, device=qkv.device)
     splits = _splits(pairs, count, tuning, qkv.device)
     room = _room(pairs, splits, width, qkv.device)
+    group = _group(1, tuning, keys.values)
     _self_attention[(splits, rows * heads, lanes * segments)](
         out,
         qkv.contiguous(),
@@ -85,7 +107,7 @@ def self_attention(
         HEADS=heads,
         ROWS=rows,
         SPLITS=splits,
-        **_shape(keys, width, tuning),
+        **_shape(keys, width, tuning, group),
         **_options(tuning),
     )
     return out
@@ -99,15 +121,17 @@ def cross_attention(
     tokens: Tensor,
     null_keys: Tensor,
     null_values: Tensor,
-    tuning: Tuning = CROSS,
+    tuning: Tuning | None = None,
 ) -> Tensor:
     lanes, segments, rows, heads, width = q.shape
     if segments > 2:
         raise ValueError(f"the kernel reads for at most 2 segments, not for {segments}")
     count = keys.values.shape[-2]
+    tuning = tuning or CROSS.choose(lanes * heads, keys)
     out = torch.empty(lanes, segments, rows, heads * width, dtype=q.dtype, device=q.device)
     splits = _splits(lanes * heads, count, tuning, q.device)
     room = _room(lanes * heads * 2, splits, width, q.device)
+    group = _group(segments, tuning, keys.values, null_keys, null_values)
     _cross_attention[(splits + rows - 1, heads, lanes)](
         out,
         q.contiguous(),
@@ -128,7 +152,7 @@ def cross_attention(
         HEADS=heads,
         ROWS=rows,
         SPLITS=splits,
-        **_shape(keys, width, tuning),
+        **_shape(keys, width, tuning, group),
         **_options(tuning),
     )
     return out
@@ -179,7 +203,7 @@ def _room(heads: int, splits: int, width: int, device: torch.device) -> tuple[Te
     """Where the splits of a head leave their parts: values [heads, splits, WIDTH], (top, mass), counters. None without splits."""
     if splits == 1:
         return None, None, None
-    wide = torch.empty(heads, splits, triton.next_power_of_2(width), dtype=torch.float32, device=device)
+    wide = torch.empty(heads, splits, _wide(width), dtype=torch.float32, device=device)
     return wide, torch.empty(heads, splits, 2, dtype=torch.float32, device=device), counters(device)
 
 
@@ -191,21 +215,36 @@ def counters(device: torch.device) -> Tensor:
     return torch.zeros(COUNTERS, dtype=torch.int32, device=device)
 
 
+def _group(queries: int, tuning: Tuning, *held: Tensor) -> int:
+    """Columns side by side in a product with tensor cores; 0: without them."""
+    if not tuning.dot or any(x.dtype.itemsize > 2 for x in held):
+        return 0
+    parts = 4 if held[0].dtype == torch.bfloat16 else 2
+    return max(1, min(8 // (queries * parts), tuning.tile // (16 * tuning.warps)))
+
+
 def _strides(keys: Store, values: Store) -> tuple[int, ...]:
     """Numbers from one place to the next: keys, their scales, values, their scales."""
     held = (keys.values, keys.scales, values.values, values.scales)
     return tuple(0 if x is None else x.stride(0) for x in held)
 
 
-def _shape(keys: Store, width: int, tuning: Tuning) -> dict[str, Any]:
+def _shape(keys: Store, width: int, tuning: Tuning, group: int) -> dict[str, Any]:
     return {
         "D": width,
-        "WIDTH": triton.next_power_of_2(width),
+        "WIDTH": _wide(width),
         "TILE": tuning.tile,
         "STAGES": tuning.stages,
         "LARGEST": LARGEST.get(keys.values.dtype),
         "PDL": tuning.pdl,
+        "GROUP": group,
+        "ASM": not knobs.runtime.interpret,
     }
+
+
+def _wide(width: int) -> int:
+    """What a vector takes in a program: a power of two that tensor cores take."""
+    return max(16, triton.next_power_of_2(width))
 
 
 def _options(tuning: Tuning) -> dict[str, Any]:
@@ -242,6 +281,8 @@ def _self_attention(
     STAGES: tl.constexpr,
     LARGEST: tl.constexpr,
     PDL: tl.constexpr,
+    GROUP: tl.constexpr,
+    ASM: tl.constexpr,
 ):
     """One program: (split; row and head; lane and segment)."""
     if PDL:
@@ -275,13 +316,24 @@ def _self_attention(
 
     start = split * tiles // active * TILE
     stop = tl.minimum((split + 1) * tiles // active * TILE, now)
-    top, mass, total = _nothing(TILE, WIDTH)
-    for first in tl.range(start, stop, TILE, num_stages=STAGES):
-        k, k_scale = _tile(keys, key_scales, first, stop, D, WIDTH, TILE, LARGEST)
-        v, v_scale = _tile(values, value_scales, first, stop, D, WIDTH, TILE, LARGEST)
-        live = first + tl.arange(0, TILE) < stop
-        top, mass, total = _heard(q, k, k_scale, v, v_scale, live, top, mass, total)
-    top, mass, total = _merged(top, mass, total)
+    top, mass, total, _, _, _ = _read(
+        q,
+        q,
+        keys,
+        key_scales,
+        values,
+        value_scales,
+        start,
+        stop,
+        1,
+        D,
+        WIDTH,
+        TILE,
+        STAGES,
+        LARGEST,
+        GROUP,
+        ASM,
+    )
 
     if split == 0:
         k = _written(new_k, keys, key_scales, now, dims, wide, D, LARGEST)
@@ -333,6 +385,8 @@ def _cross_attention(
     STAGES: tl.constexpr,
     LARGEST: tl.constexpr,
     PDL: tl.constexpr,
+    GROUP: tl.constexpr,
+    ASM: tl.constexpr,
 ):
     """One program: (split, the one behind the last split reads the null frame; head; lane). It reads once for both segments."""
     if PDL:
@@ -352,7 +406,7 @@ def _cross_attention(
         null_keys += head * null_count * D
         null_values += head * null_count * D
         t0, m0, a0, t1, m1, a1 = _read(
-            q0, q1, null_keys, None, null_values, None, 0, null_count, D, WIDTH, TILE, 1, None
+            q0, q1, null_keys, None, null_values, None, 0, null_count, S, D, WIDTH, TILE, 1, None, GROUP, ASM
         )
         _answer(out + first, m0, a0, wide)
         if S == 2:
@@ -369,7 +423,22 @@ def _cross_attention(
             start = split * tiles // active * TILE
             stop = tl.minimum((split + 1) * tiles // active * TILE, length)
             t0, m0, a0, t1, m1, a1 = _read(
-                q0, q1, keys, key_scales, values, value_scales, start, stop, D, WIDTH, TILE, STAGES, LARGEST
+                q0,
+                q1,
+                keys,
+                key_scales,
+                values,
+                value_scales,
+                start,
+                stop,
+                S,
+                D,
+                WIDTH,
+                TILE,
+                STAGES,
+                LARGEST,
+                GROUP,
+                ASM,
             )
             if SPLITS == 1:
                 _answer(out + first, m0, a0, wide)
@@ -471,24 +540,48 @@ def _read(
     value_scales,
     start,
     stop,
+    QUERIES: tl.constexpr,
     D: tl.constexpr,
     WIDTH: tl.constexpr,
     TILE: tl.constexpr,
     STAGES: tl.constexpr,
     LARGEST: tl.constexpr,
+    GROUP: tl.constexpr,
+    ASM: tl.constexpr,
 ):
-    """Two queries over the same columns. Returns (top, mass, total) of each."""
-    t0, m0, a0 = _nothing(TILE, WIDTH)
-    t1, m1, a1 = _nothing(TILE, WIDTH)
-    for first in tl.range(start, stop, TILE, num_stages=STAGES):
-        k, k_scale = _tile(keys, key_scales, first, stop, D, WIDTH, TILE, LARGEST)
-        v, v_scale = _tile(values, value_scales, first, stop, D, WIDTH, TILE, LARGEST)
-        live = first + tl.arange(0, TILE) < stop
-        t0, m0, a0 = _heard(q0, k, k_scale, v, v_scale, live, t0, m0, a0)
-        t1, m1, a1 = _heard(q1, k, k_scale, v, v_scale, live, t1, m1, a1)
-    t0, m0, a0 = _merged(t0, m0, a0)
-    t1, m1, a1 = _merged(t1, m1, a1)
-    return t0, m0, a0, t1, m1, a1
+    """One query or two over the same columns. Returns (top, mass, total) of each."""
+    if GROUP > 0:
+        return read_by_dots(
+            q0,
+            q1,
+            keys,
+            key_scales,
+            values,
+            value_scales,
+            start,
+            stop,
+            QUERIES,
+            D,
+            WIDTH,
+            TILE,
+            STAGES,
+            LARGEST,
+            GROUP,
+            ASM,
+        )
+    else:
+        t0, m0, a0 = _nothing(TILE, WIDTH)
+        t1, m1, a1 = _nothing(TILE, WIDTH)
+        for first in tl.range(start, stop, TILE, num_stages=STAGES):
+            k, k_scale = tile_of(keys, key_scales, first, stop, D, WIDTH, TILE, LARGEST, True)
+            v, v_scale = tile_of(values, value_scales, first, stop, D, WIDTH, TILE, LARGEST, True)
+            live = first + tl.arange(0, TILE) < stop
+            t0, m0, a0 = _heard(q0, k, k_scale, v, v_scale, live, t0, m0, a0)
+            if QUERIES == 2:
+                t1, m1, a1 = _heard(q1, k, k_scale, v, v_scale, live, t1, m1, a1)
+        t0, m0, a0 = _merged(t0, m0, a0)
+        t1, m1, a1 = _merged(t1, m1, a1)
+        return t0, m0, a0, t1, m1, a1
 
 
 @triton.jit
@@ -496,31 +589,6 @@ def _nothing(TILE: tl.constexpr, WIDTH: tl.constexpr):
     """The softmax of each slot before its first column."""
     top = tl.full([TILE], LOWEST, tl.float32)
     return top, tl.zeros([TILE], tl.float32), tl.zeros([TILE, WIDTH], tl.float32)
-
-
-@triton.jit
-def _tile(
-    held,
-    scales,
-    first,
-    stop,
-    D: tl.constexpr,
-    WIDTH: tl.constexpr,
-    TILE: tl.constexpr,
-    LARGEST: tl.constexpr,
-):
-    """Columns first.. below stop as they are held, [TILE, WIDTH], and their scales [TILE] or 1; 0 behind stop."""
-    column = first + tl.arange(0, TILE)
-    dims = tl.arange(0, WIDTH)
-    live = column < stop
-    mask = live[:, None]
-    if D != WIDTH:
-        mask = mask & (dims < D)[None, :]
-    tile = tl.load(held + column[:, None] * D + dims[None, :], mask=mask, other=0.0)
-    if LARGEST is None:
-        return tile, 1.0
-    else:
-        return tile, tl.load(scales + column, mask=live, other=0.0).to(tl.float32)
 
 
 @triton.jit

@@ -205,9 +205,9 @@ def _first_audio(backend: LockstepBackend, pixels: np.ndarray) -> float:
 def _whole(backend: LockstepBackend, pictures: list[np.ndarray], steps: int) -> tuple[float, float]:
     """Seconds that so many steps take with everything, and the music's seconds."""
     stream = ScoreStream(backend, StreamPolicy(seed=1))
-    began = 0.0
+    began, first = time.perf_counter(), 0
     while stream.now < steps:
-        if stream.now >= 50 and not began:
+        if not first and stream.now >= steps // 10:  # graphs of all shapes were made by then
             began, first = time.perf_counter(), stream.now
         stream.push(pictures[stream.now // 5 % len(pictures)])
         taken = 0

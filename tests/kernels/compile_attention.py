@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,8 +19,9 @@ from kernels import attention_triton, sampling_triton
 from kernels.store import LARGEST, Store
 
 HEADS, WIDTH, POSITIONS, FRAME, CARD, CODEBOOKS = 24, 64, 1503, 50, 2048, 4
-WITH_PDL = replace(attention_triton.SELF, pdl=True)
-PIPELINED = replace(attention_triton.SELF, stages=3)
+WITH_PDL = attention_triton.Tuning(pdl=True)
+BROAD = attention_triton.Tuning(tile=128, warps=4, dot=True)
+PIPELINED = attention_triton.Tuning(stages=3)
 
 
 def numbers(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
@@ -34,9 +34,7 @@ def store(kind: torch.dtype, *shape: int) -> Store:
     )
 
 
-def self_attention(
-    lanes: int, kind: torch.dtype, tuning: attention_triton.Tuning = attention_triton.SELF
-) -> None:
+def self_attention(lanes: int, kind: torch.dtype, tuning: attention_triton.Tuning | None = None) -> None:
     held = store(kind, lanes + 1, 2, 2, HEADS, POSITIONS, WIDTH)
     integers = partial(numbers, dtype=torch.int32)
     attention_triton.self_attention(
@@ -79,6 +77,9 @@ CASES: dict[str, Callable[[], None]] = {
     "self 64 float8": partial(self_attention, 64, torch.float8_e4m3fn),
     "self 1 bfloat16 pdl": partial(self_attention, 1, torch.bfloat16, WITH_PDL),
     "self 1 bfloat16 pipelined": partial(self_attention, 1, torch.bfloat16, PIPELINED),
+    "self 64 int8": partial(self_attention, 64, torch.int8),
+    "self 192 int8 whole": partial(self_attention, 192, torch.int8, BROAD),
+    "self 64 float16 dots": partial(self_attention, 64, torch.float16, BROAD),
     "cross 1 float8": partial(cross_attention, 1, torch.float8_e4m3fn, 3000),
     "cross 64 int8": partial(cross_attention, 64, torch.int8, 1000),
     "cross 1 bfloat16": partial(cross_attention, 1, torch.bfloat16, 3000),
@@ -97,6 +98,8 @@ def compiled() -> Iterator[dict[str, Any]]:
                 "wide_reads": len(re.findall(r"ld\.global\S*\.v4\.b32|cp\.async\.cg", ptx)),
                 "atomics": re.findall(r"atom\.global\.\S+", ptx),
                 "waits": ptx.count("griddepcontrol.wait"),
+                "converted": len(re.findall(r"cvt\.rn\.f32\.s\d+", ptx)),
+                "products": len(re.findall(r"mma\.sync", ptx)),
                 "fused_f32": len(re.findall(r"fma\.rn\.f32", ptx)),
             }
 

@@ -178,26 +178,13 @@ def test_the_dispatch_and_bad_shapes(device: torch.device) -> None:
 
 MUTATIONS = {
     "guidance away from the condition": ("(mixed - null)", "(null - mixed)"),
-    "guidance from the condition": ("mixed = null + tl.load", "mixed = mixed + tl.load"),
-    "always the first segment": (
-        "tl.load(leading + lane).to(tl.int32)",
-        "tl.load(leading + lane).to(tl.int32) * 0",
-    ),
-    "everything is allowed": ("other=0) != 0", "other=0) >= 0"),
-    "the temperature is multiplied with": (
-        "tl.div_rn(mixed, tl.full([WIDTH], 1.0, tl.float32) * heat)",
-        "mixed * heat",
-    ),
-    "one token too many in top-k": ("most - 1)", "most)"),
     "the token that crosses is dropped": (
         "above + before.to(tl.float64) * chances <=",
         "above + before.to(tl.float64) * chances + chances <=",
     ),
-    "top-k before top-p": ("if nucleus > 0:", "if (nucleus > 0) & (most == 0):"),
     "the bisection stops early": ("while high - low > 1:", "while high - low > 1 << 22:"),
     "the draw itself does not pass": ("cumulative / tl.max(cumulative, 0) >", "cumulative >"),
     "dropped tokens have their mass": ("tl.cumsum(tl.where(kept, masses, 0.0), 0)", "tl.cumsum(masses, 0)"),
-    "the codebooks share a draw": ("tl.load(uniforms + own)", "tl.load(uniforms + lane * K)"),
 }
 MUTATIONS_OF_TIES = {
     "the last of equals": ("tl.argmax(mixed, 0)", "tl.max(tl.where(mixed == tl.max(mixed, 0), card, 0), 0)"),
