@@ -2,7 +2,7 @@
 
 A graph holds a launch for each layer, over caches of its own, as a step does: a lone stream's caches of one layer fit the L2 of a
 large device, and would flatter. A row says the median of its replays, divided by the launches; the bytes are those of
-the columns that count (keys, values, their scales), over the time, beside what a copy of 1 GiB moves on this device.
+the columns that count (keys, values, their scales), over the time, beside what a copy moves on this device.
 The library's row is `scaled_dot_product_attention` over the whole padded float16 caches under a mask, without the write of the
 new column, or for the draw its plain twin.
 """
@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -25,6 +28,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks import report
+from cuestream.gpu.device import copy_bandwidth
 from kernels import sampling
 from kernels.store import LARGEST, Store
 
@@ -39,7 +43,6 @@ KINDS = {"float16": torch.float16, "int8": torch.int8, "float8": torch.float8_e4
 REPLAYS = 15
 CHAIN_BYTES = 1 << 30
 """A chain reads this much or is a whole model's layers: many times any L2."""
-COPY_BYTES = 1 << 30
 
 COLUMNS = {
     "case": "case",
@@ -50,14 +53,47 @@ COLUMNS = {
     "times_library": "x library",
     "tuning": "tuning",
 }
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "tile": (32, 128),
-    "warps": (2, 8),
-    "programs": (2, 8, 16),
-    "stages": (2, 3),
-    "pdl": (True,),
+SWEPT_LANES = (1, 64)
+WARM_UP_S = 0.5
+"""Of matrix products, until the clocks are where they stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A kernel in a shape, over int8."""
+
+    kernel: str
+    size: str
+    lanes: int
+
+    def chain(self) -> Chain:
+        build = self_chain if self.kernel == "self" else cross_chain
+        return build(self.size, self.lanes, "int8")
+
+    def tunings(self) -> list[Any]:
+        """None, which is what is set, then what a sweep tries: tile, warps, stages, programs."""
+        from kernels.attention_triton import Tuning
+
+        tried = FEW if self.lanes == 1 else MANY
+        return [None, *(Tuning(*cut, dot=dot) for dot, cuts in tried.items() for cut in cuts)]
+
+
+FEW = {
+    False: ((64, 4, 1, 4), (64, 4, 1, 10), (128, 8, 1, 4)),
+    True: ((64, 2, 1, 8), (64, 4, 1, 10), (128, 4, 1, 4), (128, 4, 1, 8), (128, 8, 1, 4)),
 }
-"""What a sweep tries beside a case's best so far, one field after the other."""
+MANY = {
+    False: ((64, 4, 1, 4),),
+    True: (
+        (32, 1, 1, 4),
+        (64, 1, 1, 4),
+        (64, 2, 3, 4),
+        (64, 2, 1, 100),
+        (64, 1, 2, 150),
+        (128, 4, 1, 4),
+        (128, 4, 2, 4),
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +111,17 @@ class Chain:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", type=Path, help="where the rows are written to as well")
-    parser.add_argument("--sweep", action="store_true", help="look for the fastest tuning instead")
+    parser.add_argument("--sweep", action="store_true", help="look for the fastest tuning of int8 instead")
+    parser.add_argument("--processes", type=int, default=min(12, os.cpu_count() or 1), help="that compile")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         print("benchmarks.kernels_attention needs a CUDA device; PyTorch sees none", file=sys.stderr)
         return 1
     torch.manual_seed(0)
-    started, copy = time.monotonic(), copy_bandwidth()
+    started = time.monotonic()
+    if options.sweep:
+        compile_all(options.processes)
+    copy = roof()
     rows = list(swept(copy) if options.sweep else measured(copy))
     facts = {
         "command": report.command(),
@@ -114,19 +154,48 @@ def measured(copy: float) -> Iterator[dict[str, Any]]:
 
 
 def swept(copy: float) -> Iterator[dict[str, Any]]:
-    """One field after the other, each of its values beside the best so far."""
-    from kernels.attention_triton import CROSS, SELF
+    """The fastest tuning of each case; all of them are printed on the way, the one that is set first."""
+    for case in cases():
+        chain = case.chain()
+        tried = [row(chain, copy, tuning) for tuning in case.tunings()]
+        for each in tried:
+            print(
+                f"{each['case']}: {each['us']:.2f} us, {each['gb_s']:.0f} GB/s, {each['tuning']}", flush=True
+            )
+        yield min(tried, key=lambda each: float(each["us"]))
 
-    for chain in sweep_chains():
-        best = row(chain, copy, CROSS if chain.name.startswith("cross") else SELF)
-        for field, values in CHOICES.items():
-            tuning = best["raw"]
-            for value in values:
-                tried = row(chain, copy, replace(tuning, **{field: value}))
-                print(f"{tried['case']}: {tried['us']:.2f} us, {tried['tuning']}", flush=True)
-                best = min(best, tried, key=lambda each: each["us"])
-        del best["raw"]
-        yield best
+
+def cases() -> list[Case]:
+    return [
+        Case(kernel, size, lanes) for lanes in SWEPT_LANES for kernel in ("self", "cross") for size in HEADS
+    ]
+
+
+def compile_all(processes: int) -> None:
+    """Every kernel of a sweep, in processes beside each other; Triton's cache on disk hands them to this one."""
+    work = [(case, tuning) for case in cases() for tuning in case.tunings()]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        list(pool.map(compile_one, *zip(*work, strict=True)))
+
+
+def compile_one(case: Case, tuning: Any) -> None:
+    """A launch that reads nothing: nobody plays, no token counts."""
+    from kernels import attention_triton
+
+    heads, lanes = HEADS[case.size], case.lanes
+    index = torch.zeros(lanes, dtype=torch.int32, device="cuda")
+    qkv = torch.zeros(lanes, SEGMENTS, ROWS, 3, heads, WIDTH, device="cuda", dtype=torch.float16)
+    if case.kernel == "self":
+        held = [store(torch.int8, 1, SEGMENTS, ROWS, heads, POSITIONS, WIDTH) for _ in "kv"]
+        nobody = torch.full((lanes, SEGMENTS), -1, dtype=torch.int32, device="cuda")
+        attention_triton.self_attention(qkv, *held, index, nobody, tuning)
+    else:
+        held = [store(torch.int8, 1, heads, ROOM, WIDTH) for _ in "kv"]
+        null = [torch.zeros(heads, FRAME, WIDTH, device="cuda", dtype=torch.float16) for _ in "kv"]
+        q = qkv[:, :, :, 0].contiguous()
+        attention_triton.cross_attention(q, *held, index, index, *null, tuning)
+    torch.cuda.synchronize()
 
 
 def row(chain: Chain, copy: float, tuning: Any, library: bool = False) -> dict[str, Any]:
@@ -137,8 +206,7 @@ def row(chain: Chain, copy: float, tuning: Any, library: bool = False) -> dict[s
         "gb_s": chain.bytes_read / seconds / 1e9,
         "of_copy": chain.bytes_read / seconds / copy,
     }
-    if tuning is not None:
-        found |= {"tuning": json.dumps(asdict(tuning)).replace('"', ""), "raw": tuning}
+    found["tuning"] = json.dumps(asdict(tuning)).replace('"', "") if tuning else "as set"
     if library and chain.library:
         theirs = timed(chain.library)
         found |= {"library_us": theirs * 1e6, "times_library": theirs / seconds}
@@ -165,11 +233,15 @@ def timed(calls: Sequence[Callable[[], Any]]) -> float:
     return median(a.elapsed_time(b) for a, b in pairwise(events)) / 1e3 / len(calls)
 
 
-def copy_bandwidth() -> float:
-    """Bytes a second, read and written, of a copy within the device."""
-    source = torch.randint(255, (COPY_BYTES,), dtype=torch.uint8, device="cuda")
-    target = torch.empty_like(source)
-    return 2 * COPY_BYTES / timed([lambda: target.copy_(source)])
+def roof() -> float:
+    """Bytes a second, read and written, of a copy within the device, once its clocks are up."""
+    device = torch.device("cuda")
+    square = torch.randn(4096, 4096, device=device, dtype=torch.float16)
+    until = time.monotonic() + WARM_UP_S
+    while time.monotonic() < until:
+        square @ square
+        torch.cuda.synchronize()
+    return copy_bandwidth(device)
 
 
 def chains() -> Iterator[Chain]:
@@ -179,15 +251,9 @@ def chains() -> Iterator[Chain]:
                 yield self_chain(size, lanes, kind)
     for lanes in (1, 64):
         for kind in KINDS:
-            yield cross_chain(lanes, kind)
-
-
-def sweep_chains() -> Iterator[Chain]:
-    for lanes in (1, 8, 64):
-        for kind in ("float16", "int8"):
-            yield self_chain("medium", lanes, kind)
-    yield cross_chain(1, "float16")
-    yield cross_chain(64, "int8")
+            yield cross_chain("medium", lanes, kind)
+    yield cross_chain("small", 192, "int8")
+    yield self_chain("small", 192, "int8")
 
 
 def self_chain(size: str, lanes: int, kind: str) -> Chain:
@@ -207,9 +273,8 @@ def self_chain(size: str, lanes: int, kind: str) -> Chain:
     mask = torch.arange(POSITIONS, device="cuda") <= position.view(-1, 1, 1, 1).repeat_interleave(ROWS, 0)
 
     def calls(tuning: Any) -> list[Callable[[], Any]]:
-        chosen = tuning or attention_triton.SELF
         return [
-            lambda kv=kv: attention_triton.self_attention(qkv, *kv, place, position, chosen) for kv in held
+            lambda kv=kv: attention_triton.self_attention(qkv, *kv, place, position, tuning) for kv in held
         ]
 
     q = qkv[:, :, :, 0].flatten(0, 2)[:, :, None]
@@ -222,7 +287,7 @@ def self_chain(size: str, lanes: int, kind: str) -> Chain:
     return Chain(f"self {size} x{lanes} {kind}", calls, theirs, read)
 
 
-def cross_chain(lanes: int, kind: str, size: str = "medium") -> Chain:
+def cross_chain(size: str, lanes: int, kind: str) -> Chain:
     from kernels import attention_triton
 
     heads, dtype = HEADS[size], KINDS[kind]
@@ -235,9 +300,8 @@ def cross_chain(lanes: int, kind: str, size: str = "medium") -> Chain:
     mask = (torch.arange(ROOM, device="cuda") < tokens[:, None])[:, None, None]
 
     def calls(tuning: Any) -> list[Callable[[], Any]]:
-        chosen = tuning or attention_triton.CROSS
         return [
-            lambda kv=kv: attention_triton.cross_attention(q, *kv, place, tokens, *null, chosen)
+            lambda kv=kv: attention_triton.cross_attention(q, *kv, place, tokens, *null, tuning)
             for kv in held
         ]
 

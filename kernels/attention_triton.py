@@ -403,10 +403,27 @@ def _cross_attention(
     length = tl.minimum(tl.load(tokens + lane).to(tl.int32), count)
     held = tl.load(place + lane).to(tl.int64)
     if split == SPLITS:
+        # bfloat16 takes more of a row than what may be held beside it
+        NULL_GROUP: tl.constexpr = min(GROUP, 1) if null_keys.dtype.element_ty == tl.bfloat16 else GROUP
         null_keys += head * null_count * D
         null_values += head * null_count * D
         t0, m0, a0, t1, m1, a1 = _read(
-            q0, q1, null_keys, None, null_values, None, 0, null_count, S, D, WIDTH, TILE, 1, None, GROUP, ASM
+            q0,
+            q1,
+            null_keys,
+            None,
+            null_values,
+            None,
+            0,
+            null_count,
+            S,
+            D,
+            WIDTH,
+            TILE,
+            1,
+            None,
+            NULL_GROUP,
+            ASM,
         )
         _answer(out + first, m0, a0, wide)
         if S == 2:
