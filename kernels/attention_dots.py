@@ -7,6 +7,11 @@ nothing is lost against float32 but its last bits. Keys and values of eight bits
 
 A query is divided by its largest number before it is split. Weights carry the scale of their value, and are at most 1: the
 largest of weight and scale together, so far, stands for 1, whatever it is that values are scaled by.
+
+What it is for: memory hands a multiprocessor of an H200 19 bytes a clock, which can issue 128 instructions of a thread then, and
+convert 16 whole numbers to floats. Compiled for sm_90, for int8 keys and values 64 wide, the plain way takes 4.9 instructions a
+number, one of them such a conversion (cross attention of two segments: 6.6). This one takes 3.2, or 2.5 where a warp has 64
+columns to itself, of which 1.3 make float16 of int8 and none is a conversion; 2.4 and 1.8 for float8.
 """
 
 from __future__ import annotations

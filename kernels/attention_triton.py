@@ -75,8 +75,12 @@ class Tunings:
         return self.many if store.values.dtype in LARGEST else self.many_wide
 
 
-SELF = Tunings(few=Tuning(), many=Tuning(tile=64, warps=2, dot=True), many_wide=Tuning(), least=512)
-CROSS = Tunings(few=Tuning(), many=Tuning(tile=64, warps=2, dot=True), many_wide=Tuning(), least=512)
+SELF = Tunings(
+    few=Tuning(), many=Tuning(tile=64, warps=2, programs=16, dot=True), many_wide=Tuning(), least=512
+)
+CROSS = Tunings(
+    few=Tuning(), many=Tuning(tile=64, warps=2, programs=16, dot=True), many_wide=Tuning(), least=512
+)
 
 
 def self_attention(
@@ -468,10 +472,10 @@ def _cross_attention(
                     _leave(parts, stats, (2 * pair + 1) * SPLITS + split, t1, m1, a1, WIDTH)
                 if _is_last(counters + pair, active):
                     whole = _gathered(parts, stats, 2 * pair, active, SPLITS, WIDTH)
-                    tl.store(out + first, whole.to(out.dtype.element_ty), mask=wide)
                     if S == 2:
-                        whole = _gathered(parts, stats, 2 * pair + 1, active, SPLITS, WIDTH)
-                        tl.store(out + last, whole.to(out.dtype.element_ty), mask=wide)
+                        other = _gathered(parts, stats, 2 * pair + 1, active, SPLITS, WIDTH)
+                        tl.store(out + last, other.to(out.dtype.element_ty), mask=wide)
+                    tl.store(out + first, whole.to(out.dtype.element_ty), mask=wide)
 
 
 @triton.jit

@@ -156,6 +156,7 @@ def check_self_attention(
                 q = qkv[lane, segment, :, 0].double() * width**-0.5
                 columns = (at, segment, slice(None), slice(None), slice(0, last + 1))
                 expected = heard(q, dequantised(keys, *columns), dequantised(values, *columns))
+                assert expected.isfinite().all(), "the steps read what none of them wrote"
                 assert error(ours, expected.flatten(-2)) < tolerance
 
 
