@@ -76,11 +76,18 @@ class Tunings:
 
 
 SELF = Tunings(
-    few=Tuning(), many=Tuning(tile=64, warps=2, programs=16, dot=True), many_wide=Tuning(), least=512
+    few=Tuning(tile=64, warps=2, programs=8, dot=True),
+    many=Tuning(tile=64, warps=2, dot=True),
+    many_wide=Tuning(),
+    least=512,
 )
 CROSS = Tunings(
-    few=Tuning(), many=Tuning(tile=64, warps=2, programs=16, dot=True), many_wide=Tuning(), least=512
+    few=Tuning(tile=64, warps=2, programs=8, dot=True),
+    many=Tuning(tile=32, warps=1, dot=True),
+    many_wide=Tuning(),
+    least=512,
 )
+"""As measured on an H200: `python -m benchmarks.kernels_attention --sweep`, benchmarks/NOTES.md."""
 
 
 def self_attention(

@@ -51,7 +51,14 @@ class Tile:
     weights, past L1; x, gamma and beta are then more bytes from L2 than the weights of 16 outputs that they meet."""
 
 
-TILES: dict[tuple[int, int, int, int, bool], Tile] = {}
+TILES: dict[tuple[int, int, int, int, bool], Tile] = {
+    (4, 4608, 1536, 16, True): Tile(16, 128, 4, 4, 3, True, False),
+    (4, 1536, 1536, 16, False): Tile(16, 256, 2, 2, 3, True, False),
+    (4, 1536, 1536, 16, True): Tile(32, 128, 4, 4, 3, True, False),
+    (4, 6144, 1536, 16, True): Tile(32, 128, 4, 4, 3, True, False),
+    (4, 1536, 6144, 16, False): Tile(8, 128, 4, 4, 3, True, False),
+    (4, 8192, 1536, 16, True): Tile(32, 128, 4, 4, 3, True, False),
+}
 """(padded rows, N, K, bits, whether x is normed) to what `python -m benchmarks.kernels --sweep` found best."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 
 if not torch.cuda.is_available():
@@ -58,12 +59,32 @@ def torch_backend(tiny_package: Package) -> TorchBackend:
     return TorchBackend(load_model(tiny_package))
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def tiny_folder(tiny_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A folder of that name, made by the first process of this run that wants it; nobody writes to it any more."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder = shared / "once" / name
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                fresh = folder.with_name(f"{name}-fresh")
+                make(fresh)
+                fresh.rename(folder)
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_package: Package, once: Once) -> Path:
     """The tiny model, exported in float32."""
-    folder = tmp_path_factory.mktemp("random-tiny")
-    export(tiny_package, folder)
-    return folder
+    return once("random-tiny", lambda folder: export(tiny_package, folder))
 
 
 @pytest.fixture(scope="session")
@@ -72,12 +93,13 @@ def onnx_backend(tiny_folder: Path) -> OnnxBackend:
 
 
 @pytest.fixture(scope="session")
-def standard_folder(tiny_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def standard_folder(tiny_package: Package, once: Once) -> Path:
     """The tiny model in float32 and in ONNX's own operators alone: what is not like it is in `models/random-tiny`."""
-    folder = tmp_path_factory.mktemp("random-tiny-standard")
     names = ("vision", "condition", "condition_in_place", "step", "step_two", "prefill", "step_unguided")
-    export(tiny_package, folder, operators="standard", names=names)
-    return folder
+    return once(
+        "random-tiny-standard",
+        lambda folder: export(tiny_package, folder, operators="standard", names=names),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -103,10 +125,8 @@ def nano_torch_backend(nano_package: Package) -> TorchBackend:
 
 
 @pytest.fixture(scope="session")
-def nano_onnx_backend(nano_package: Package, tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
-    folder = tmp_path_factory.mktemp("random-nano")
-    export(nano_package, folder)
-    return OnnxBackend(folder, threads=1)
+def nano_onnx_backend(nano_package: Package, once: Once) -> OnnxBackend:
+    return OnnxBackend(once("random-nano", lambda folder: export(nano_package, folder)), threads=1)
 
 
 @pytest.fixture(scope="session", params=["torch", "onnx"])

@@ -26,7 +26,7 @@ HEAVY = {
 MODEL = {"engine.model", "engine.backends.torch", "engine.backends.lockstep"}
 GPU = {
     f"cuestream.gpu.{name}"
-    for name in ("bench", "device", "musicgen", "peers", "profile", "steps", "streams")
+    for name in ("bench", "device", "fidelity", "musicgen", "peers", "profile", "steps", "streams")
 }
 ROOMS = ("engine", "export", "server", "kernels", "training", "cuestream")
 

@@ -75,6 +75,7 @@ CASES: dict[str, Callable[[], None]] = {
     "self 1 int8": partial(self_attention, 1, torch.int8),
     "self 64 float16": partial(self_attention, 64, torch.float16),
     "self 64 float8": partial(self_attention, 64, torch.float8_e4m3fn),
+    "self 1 int8 plain": partial(self_attention, 1, torch.int8, attention_triton.Tuning()),
     "self 1 bfloat16 pdl": partial(self_attention, 1, torch.bfloat16, WITH_PDL),
     "self 1 bfloat16 pipelined": partial(self_attention, 1, torch.bfloat16, PIPELINED),
     "self 64 int8": partial(self_attention, 64, torch.int8),

@@ -54,9 +54,13 @@ def test_the_lone_stream_is_split_and_the_full_batch_is_not(kernels: dict[str, A
     }
 
 
-def test_many_streams_of_eight_bits_are_read_by_tensor_cores(kernels: dict[str, Any]) -> None:
+def test_lone_streams_and_many_of_eight_bits_are_read_by_tensor_cores(kernels: dict[str, Any]) -> None:
     """Without a conversion of each number, which is what bound them."""
     by_dots = {
+        "self 1 int8",
+        "self 1 bfloat16",
+        "cross 1 float8",
+        "cross 1 bfloat16",
         "self 64 int8",
         "self 64 float8",
         "self 192 int8 whole",
@@ -65,7 +69,7 @@ def test_many_streams_of_eight_bits_are_read_by_tensor_cores(kernels: dict[str, 
     }
     assert {name for name, k in kernels.items() if k["products"]} == by_dots
     assert all(kernels[name]["converted"] < 16 for name in by_dots)  # of a program's few indices
-    assert kernels["self 1 int8"]["converted"] >= 64
+    assert kernels["self 1 int8 plain"]["converted"] >= 64
 
 
 def test_only_the_dependent_launch_waits(kernels: dict[str, Any]) -> None:
