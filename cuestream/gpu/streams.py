@@ -1,19 +1,18 @@
 """Many live streams on one device, paced by the clock: who would hear a gap, and how old the picture in the sound is.
 
 Each listener shows pictures and plays chunks as they come. The engine ticks once for each chunk's length, so that all streams
-take their steps together; whose lead is under `LEAD_S` takes part. Listeners begin one after another. Pictures are prepared
-in a thread of their own, as a server's decoders do. Continuity as in the field: C100 is the share of streams whose worst
-buffer deficit is at most 100 ms; a listener who began to play with its first chunk needs chunk n before n chunks have played.
+take their steps together; whose lead is under `LEAD_S` takes part. Listeners begin one after another. Pictures are decoded and
+known by their thumbnails before the run, as if others did that. Continuity as in the field: C100 is the share of streams whose
+worst buffer deficit is at most 100 ms; a listener who began to play with its first chunk needs chunk n before n chunks have
+played.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Thread
 
 import numpy as np
 
@@ -42,6 +41,8 @@ class Listener:
     ahead: int
     """Code frames that the codec looks ahead."""
     began_s: float
+    shown_s: float = -1.0
+    shown: int = 0
     first_s: float | None = None
     deficit_s: float = 0.0
     """How much later than needed the latest chunk came; below 0 it was in time."""
@@ -110,14 +111,12 @@ def paced(backend: LockstepBackend, count: int, seconds: float, joining_s: float
     batcher = Batcher[int](time.perf_counter)
     listeners = dict[int, Listener]()
     began_s = now_s = time.perf_counter()
-    cameras = Cameras(films, listeners)
-    cameras.start()
     tick_s, took, spent = began_s, list[float](), np.zeros(3)
     while now_s < began_s + joining_s + seconds:
         while len(listeners) < count and now_s >= began_s + joining_s * len(listeners) / count:
             _join(backend, batcher, listeners, now_s)
         moments = [time.perf_counter()]
-        cameras.deliver()
+        _show(listeners, films, now_s)
         moments.append(time.perf_counter())
         ticked = batcher.tick(partial(_due, listeners, now_s))
         for error in ticked.failed.values():
@@ -130,12 +129,11 @@ def paced(backend: LockstepBackend, count: int, seconds: float, joining_s: float
         tick_s = max(tick_s + CHUNK_S, moments[-1] - CHUNK_S)
         time.sleep(max(0.0, tick_s - time.perf_counter()))
         now_s = time.perf_counter()
-    cameras.ended = True
     power = power_w() if backend.device.type == "cuda" else None  # it is a mean over the last second
     return _row(list(listeners.values()), seconds + joining_s, took, spent, power)
 
 
-def _warm(backend: LockstepBackend, count: int, film: list[np.ndarray]) -> None:
+def _warm(backend: LockstepBackend, count: int, film: list[Frame]) -> None:
     """Let as many streams play a second as fast as they can: kernels are compiled and graphs made."""
     streams = [ScoreStream(backend, StreamPolicy(seed=key)) for key in range(count)]
     for picture_of_tick in film[:10]:
@@ -145,10 +143,14 @@ def _warm(backend: LockstepBackend, count: int, film: list[np.ndarray]) -> None:
         take_all(streams)
 
 
-def _film(backend: LockstepBackend, seed: int) -> list[np.ndarray]:
-    """Pictures of ten seconds."""
+def _film(backend: LockstepBackend, seed: int) -> list[Frame]:
+    """Pictures of ten seconds, with what they are compared by."""
     side, rate = backend.spec.vision.image_size, backend.spec.code_rate
-    return [picture(side, round(i * PICTURES_S * rate), rate, seed) for i in range(round(10 / PICTURES_S))]
+    steps = (round(i * PICTURES_S * rate) for i in range(round(10 / PICTURES_S)))
+    film = [Frame(picture(side, step, rate, seed), 0) for step in steps]
+    for frame in film:
+        _ = frame.thumbnail, frame.colours
+    return film
 
 
 def _join(
@@ -160,38 +162,15 @@ def _join(
     batcher.join(key, listeners[key].stream)
 
 
-class Cameras(Thread):
-    """Shows a picture for each listener every `PICTURES_S`; what frames are compared by is computed here."""
-
-    def __init__(self, films: Sequence[list[np.ndarray]], listeners: dict[int, Listener]) -> None:
-        super().__init__(daemon=True)
-        self._films, self._listeners = films, listeners
-        self.mail = dict[int, tuple[Frame, float]]()  # bound: one for each listener, the newest wins
-        self.ended = False
-
-    def run(self) -> None:
-        shown_s = dict[int, float]()
-        number = Counter[int]()
-        while not self.ended:
-            for key in list(self._listeners):
-                now_s = time.perf_counter()
-                if now_s < shown_s.get(key, -1.0) + PICTURES_S:
-                    continue
-                shown_s[key] = now_s
-                film = self._films[key % len(self._films)]
-                frame = Frame(film[(key * 7 + number[key]) % len(film)], 0)
-                number[key] += 1
-                _ = frame.thumbnail, frame.colours
-                self.mail[key] = (frame, now_s)
-            time.sleep(0.002)
-
-    def deliver(self) -> None:
-        """Put what came since the last tick into the streams' mailboxes."""
-        for key in list(self.mail):
-            frame, shown_s = self.mail.pop(key)
-            listener = self._listeners[key]
-            listener.stream.push(frame)
-            listener.steps[listener.stream.now] = shown_s
+def _show(listeners: dict[int, Listener], films: Sequence[list[Frame]], now_s: float) -> None:
+    """A picture for everybody who saw none for `PICTURES_S`."""
+    for key, listener in listeners.items():
+        if now_s < listener.shown_s + PICTURES_S:
+            continue
+        film = films[key % len(films)]
+        listener.stream.push(film[(key * 7 + listener.shown) % len(film)])
+        listener.shown, listener.shown_s = listener.shown + 1, now_s
+        listener.steps[listener.stream.now] = now_s
 
 
 def _due(listeners: dict[int, Listener], now_s: float, key: int) -> int:
