@@ -240,6 +240,7 @@ class LockstepBackend(TorchModel):
         self._cross_kv = torch.cat([half for k, v in pairs for half in (k * scale, v)])
         self._pools: dict[tuple[int, ...], list[Any]] = {}
         self._programs: dict[tuple[int, int, int], _Program] = {}
+        self._captured: set[tuple[int, int]] = set()  # pairs of pools whose graphs were made
         self._works: dict[tuple[Any, ...], _Captured] = {}  # bound: MOST_WORKS
         self._together |= {Write: self.write_all, Ages: self.write_all_ages}
 
@@ -339,6 +340,7 @@ class LockstepBackend(TorchModel):
             pools[:] = [pool for pool in pools if len(pool.free) < pool.places]
         alive = {id(pool) for pools in self._pools.values() for pool in pools}
         self._programs = {k: p for k, p in self._programs.items() if k[0] in alive and k[1] in alive}
+        self._captured = {pair for pair in self._captured if set(pair) <= alive}
         self._works.clear()
 
     # --- the condition
@@ -463,7 +465,8 @@ class LockstepBackend(TorchModel):
         """For so many lanes of these pools. With the first one the graphs of all others are made: made in a later step, one would
         stall the music of whoever plays."""
         pools = calls[0].caches.pool, calls[0].condition.pool
-        if graph and (id(pools[0]), id(pools[1]), 1) not in self._programs:
+        if graph and (pair := (id(pools[0]), id(pools[1]))) not in self._captured:
+            self._captured.add(pair)
             for lanes in BATCHES:
                 self._program_of(*pools, min(lanes, self.places)).capture()
                 if lanes >= self.places:

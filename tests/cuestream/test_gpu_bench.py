@@ -1,0 +1,77 @@
+"""`cuestream bench gpu`: who would hear a gap is counted right, and without a GPU it says so."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cuestream.cli import app
+from cuestream.gpu.fidelity import fidelity
+from cuestream.gpu.steps import bytes_read
+from cuestream.gpu.streams import CHUNK_S, CHUNK_STEPS, LEAD_S, Listener
+from engine.backends.base import StepCall
+from engine.backends.lockstep import LockstepBackend
+from engine.backends.torch import TorchBackend
+from engine.errors import MissingRuntime
+from export.checkpoint import Package, load_model
+
+
+def listener(frames: int = 0) -> Listener:
+    stream: Any = SimpleNamespace(frames=frames)
+    return Listener(stream, ahead=4, began_s=0.0, steps={0: 0.0})
+
+
+def test_a_listener_waits_for_what_comes_later_than_it_is_played() -> None:
+    one = listener()
+    for came_s in (1.0, 1.05, 1.35, 1.3):  # the third is due at 1.2
+        one.hear(came_s, 0)
+    assert one.deficit_s == pytest.approx(0.15)
+    assert one.lead_s(1.3) == pytest.approx(4 * CHUNK_S - 0.3)
+    assert one.ages_s == pytest.approx([1.0, 1.1, 1.35, 1.3])  # heard when due, or when it came
+    assert one.answers_s == [1.0]  # the picture was answered once
+
+
+def test_steps_are_due_to_the_end_of_a_chunk_while_the_lead_is_short() -> None:
+    assert Listener(listener().stream, ahead=4, began_s=0.0).due(0.0) == 0  # it has seen nothing
+    one = listener()
+    assert one.due(0.0) == CHUNK_STEPS + 4
+    one.hear(1.0, 0)
+    one.stream = listener(frames=CHUNK_STEPS + 4).stream
+    assert one.due(1.0) == CHUNK_STEPS
+    one.hear(1.0, 0)
+    assert one.due(1.0) == 0
+    assert one.due(1.0 + 2 * CHUNK_S - LEAD_S + 0.01) > 0
+
+
+def test_float32_beside_float32_differs_by_nothing_to_speak_of(nano_package: Package) -> None:
+    plain = TorchBackend(load_model(nano_package))
+    same = fidelity("same", plain, LockstepBackend(load_model(nano_package), "cpu", torch.float32), 6)
+    assert same.logits < 1e-5
+    assert same.greedy == same.drawn == 1
+    few = LockstepBackend(load_model(nano_package), "cpu", torch.float32, bits=8, kept="int8")
+    assert 1e-3 < fidelity("few", plain, few, 6).logits < 0.2
+
+
+def test_a_step_reads_what_its_segments_and_its_condition_hold(nano_package: Package) -> None:
+    """In eight bits: a byte a number, and two for each vector's scale."""
+    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, kept="int8", places=1)
+    decoder, tokens = backend.spec.decoder, backend.spec.vision.tokens
+    caches, condition = backend.new_caches(2, True, 24), backend.new_condition(4)
+    call = StepCall(caches, 0, condition, 3, np.zeros((2, 1, 4), np.int64), np.array([10, 2]))
+    columns = 2 * (11 + 3)  # of both rows, the new one too
+    of_a_vector = decoder.head_dim + 2
+    assert (
+        bytes_read(backend, call) == 2 * decoder.layers * decoder.heads * (columns + 3 * tokens) * of_a_vector
+    )
+
+
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    answer = CliRunner().invoke(app, ["bench", "gpu"])
+    assert isinstance(answer.exception, MissingRuntime)
+    assert "no CUDA device is here" in str(answer.exception)
