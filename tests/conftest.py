@@ -59,11 +59,11 @@ def torch_backend(tiny_package: Package) -> TorchBackend:
     return TorchBackend(load_model(tiny_package))
 
 
-Once = Callable[[str, Callable[[Path], object]], Path]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """A folder of that name, made by the first process of this run that wants it; nobody writes to it any more."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -82,9 +82,9 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tiny_package: Package, once: Once) -> Path:
+def tiny_folder(tiny_package: Package, made_once: MadeOnce) -> Path:
     """The tiny model, exported in float32."""
-    return once("random-tiny", lambda folder: export(tiny_package, folder))
+    return made_once("random-tiny", lambda folder: export(tiny_package, folder))
 
 
 @pytest.fixture(scope="session")
@@ -93,10 +93,10 @@ def onnx_backend(tiny_folder: Path) -> OnnxBackend:
 
 
 @pytest.fixture(scope="session")
-def standard_folder(tiny_package: Package, once: Once) -> Path:
+def standard_folder(tiny_package: Package, made_once: MadeOnce) -> Path:
     """The tiny model in float32 and in ONNX's own operators alone: what is not like it is in `models/random-tiny`."""
     names = ("vision", "condition", "condition_in_place", "step", "step_two", "prefill", "step_unguided")
-    return once(
+    return made_once(
         "random-tiny-standard",
         lambda folder: export(tiny_package, folder, operators="standard", names=names),
     )
@@ -125,8 +125,8 @@ def nano_torch_backend(nano_package: Package) -> TorchBackend:
 
 
 @pytest.fixture(scope="session")
-def nano_onnx_backend(nano_package: Package, once: Once) -> OnnxBackend:
-    return OnnxBackend(once("random-nano", lambda folder: export(nano_package, folder)), threads=1)
+def nano_onnx_backend(nano_package: Package, made_once: MadeOnce) -> OnnxBackend:
+    return OnnxBackend(made_once("random-nano", lambda folder: export(nano_package, folder)), threads=1)
 
 
 @pytest.fixture(scope="session", params=["torch", "onnx"])
