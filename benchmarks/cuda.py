@@ -1,4 +1,4 @@
-"""Timing on a CUDA device: calls that are captured in a graph and replayed, and the bandwidth that a large copy reaches."""
+"""Timing on a CUDA device: calls that are captured in a graph and replayed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from statistics import median
 
 import torch
 
+from cuestream.gpu.device import copy_bandwidth
+
 REPEATS = 30
 """Replays that are timed one by one; their median counts."""
-COPY_BYTES = 2 << 30
-"""Far above any L2 cache, so that a copy moves memory."""
 CACHES = 3
 """A chain of calls reads this many times the L2 cache, so that no weight is found there again."""
 
@@ -36,7 +36,7 @@ class Device:
             known.name,
             known.multi_processor_count,
             known.L2_cache_size,
-            round(copy_bandwidth() / 1e9, 1),
+            round(copy_bandwidth(torch.device("cuda")) / 1e9, 1),
             torch.__version__,
             torch.version.cuda,
         )
@@ -47,13 +47,6 @@ def require() -> None:
     if not torch.cuda.is_available():
         print("no CUDA device: these kernels are measured on an NVIDIA GPU only", file=sys.stderr)
         raise SystemExit(1)
-
-
-def copy_bandwidth() -> float:
-    """Bytes a second."""
-    source = torch.empty(COPY_BYTES // 4, device="cuda").normal_()
-    target = torch.empty_like(source)
-    return 2 * COPY_BYTES / (timed([lambda: target.copy_(source)]) * 1e-6)
 
 
 def timed(calls: Sequence[Callable[[], object]], repeats: int = REPEATS) -> float:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.backends.base import F32, Backend
+from engine.backends.base import Backend
+from engine.backends.beside import Difference, centred
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.torch import TorchBackend
 from engine.sampling import guide, sample
@@ -43,7 +44,7 @@ def fidelity(setting: str, plain: TorchBackend, ours: LockstepBackend, steps: in
     conditions = [_seeing(backend, films) for backend in both]
     caches = [backend.new_caches(1, True, spec.trained_steps) for backend in both]
     column = np.full(spec.decoder.codebooks, spec.decoder.special)
-    changed = power = greedy = drawn = 0.0
+    logits, greedy, drawn = Difference(), 0.0, 0.0
     for position in range(steps):
         tokens = np.where(np.arange(len(column)) < position, column, spec.decoder.special)[None, None]
         at = np.array([position])
@@ -51,12 +52,11 @@ def fidelity(setting: str, plain: TorchBackend, ours: LockstepBackend, steps: in
             backend.step(held, 0, seen, FRAMES, tokens, at)[0]
             for backend, held, seen in zip(both, caches, conditions, strict=True)
         )
-        a, b = _centred(first), _centred(second)
-        changed, power = changed + float(((a - b) ** 2).sum()), power + float((a**2).sum())
+        logits.note(centred(first), centred(second))
         greedy += float((guide(first, 3.0).argmax(-1) == guide(second, 3.0).argmax(-1)).mean())
         column = sample(first, policy, position + 1)
         drawn += float((column == sample(second, policy, position + 1)).mean())
-    return FidelityRow(setting, steps, (changed / power) ** 0.5, greedy / steps, drawn / steps)
+    return FidelityRow(setting, steps, logits.relative, greedy / steps, drawn / steps)
 
 
 def _seeing(backend: Backend[Any, Any], films: np.ndarray) -> Any:
@@ -65,7 +65,3 @@ def _seeing(backend: Backend[Any, Any], films: np.ndarray) -> Any:
     condition = backend.new_condition(FRAMES)
     backend.write_condition(condition, 0, tokens)
     return condition
-
-
-def _centred(logits: F32) -> F32:
-    return logits - logits.mean(-1, keepdims=True)

@@ -675,10 +675,15 @@ class _Program:
             row[5 + first : 5 + first + count] = call.position
             own = 5 + SEGMENTS + first * books
             row[own : own + count * books] = call.tokens.ravel()
+
+    def _send(self) -> None:
+        """Bring what was filled in to the device."""
         self._inputs.whole.copy_(self._told.whole, non_blocking=True)
+        self._inputs.parts.copy_(self._told.parts, non_blocking=True)
 
     def logits(self) -> Tensor:
         """[B, S, R, K, card], of what was filled in."""
+        self._send()
         return self._backend.forward(self._inputs, self._caches, self._condition, None)
 
     def draw(self, calls: Sequence[DrawCall[Caches, Condition]], steps: int) -> I64:
@@ -697,8 +702,7 @@ class _Program:
         self.fill([call.step for call in calls])
         self._whole[:count, 3] = [call.step.segment + call.leading for call in calls]
         self._whole[:count, 4] = [call.policy.top_k for call in calls]
-        self._inputs.whole.copy_(self._told.whole, non_blocking=True)
-        self._inputs.parts.copy_(self._told.parts, non_blocking=True)
+        self._send()
         self._step.zero_()
         for _ in range(steps):
             if self._graph is None:
@@ -735,6 +739,7 @@ class _Program:
         if self._graph is not None:
             return
         self.fill([])
+        self._send()
         self._step.zero_()
         self._graph, _ = _capture(self._advance)
 
