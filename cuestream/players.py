@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.backends.base import Backend
 from engine.backends.providers import CPU, TORCH
 from engine.errors import MediaError, MissingRuntime
@@ -35,14 +33,14 @@ def find_player(name: str, threads: int = 0, provider: str = CPU, places: int = 
     backend = _on_torch(folder, places) if provider == TORCH else open_backend(folder, threads, provider)
     decoder = backend.spec.decoder
     keys = Keys.load(folder, decoder.codebooks, decoder.card)
-    player = ModelPlayer(backend, recommended(folder, backend.spec), keys)
-    if provider == TORCH:
-        _warm(player)
-    return player
+    return ModelPlayer(backend, recommended(folder, backend.spec), keys)
 
 
 def _on_torch(folder: Path, places: int) -> Backend[Any, Any]:
-    """The weights that lie beside an export, or a converted package."""
+    """The weights that lie beside an export, or a converted package; ready to be listened to."""
+    from engine.library import recommended
+    from engine.warming import warm
+
     try:
         from engine.backends.lockstep import LockstepBackend
         from export.checkpoint import load_model, load_package
@@ -50,15 +48,10 @@ def _on_torch(folder: Path, places: int) -> Backend[Any, Any]:
         raise MissingRuntime(
             f"--provider {TORCH} needs PyTorch for CUDA, Triton and the export extra: pip install 'cuestream[export]' ({error})"
         ) from error
-    return LockstepBackend(load_model(load_package(str(folder))), kept="int8", places=places)
-
-
-def _warm(player: ModelPlayer) -> None:
-    """Play a first chunk: kernels are compiled and graphs made now, and not while somebody listens."""
-    stream = player.open(player.defaults)
-    stream.push(np.zeros((player.side, player.side, 3), np.uint8))
-    while stream.take() is None:
-        stream.advance()
+    backend = LockstepBackend(load_model(load_package(str(folder))), kept="int8", places=places)
+    warm(backend, recommended(folder, backend.spec))
+    backend.settled = True
+    return backend
 
 
 def in_pieces(player: Player[Any], most_steps: int) -> Player[Any]:

@@ -17,21 +17,17 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from cuestream.gpu.command import RANDOM
+from cuestream.gpu.crowd import paced_by
 from cuestream.gpu.device import Device
 from cuestream.gpu.fidelity import FidelityRow, fidelity
 from cuestream.gpu.peers import PeerRow, peer_rows
 from cuestream.gpu.profile import KernelRow
+from cuestream.gpu.setting import DTYPES, Setting, model_of
 from cuestream.gpu.steps import Alone, Profiled, StepRow, alone, playing, step_rows
 from cuestream.gpu.streams import StreamsRow, paced
-from engine.backends.lockstep import Caching, LockstepBackend
+from engine.backends.lockstep import LockstepBackend
 from engine.backends.torch import TorchBackend
-from engine.model.vidmuse import VidMuse
-from engine.spec import ModelSpec
-from export.checkpoint import load_model, load_package
-from export.random_model import spec_of
-
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+from engine.spec import StreamPolicy
 
 
 @dataclass(slots=True)
@@ -53,36 +49,6 @@ class Report:
     """Our step beside the quickest of the peer's ways."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    size: str
-    dtype: str = "fp16"
-    bits: int = 16
-    kept: Caching = "half"
-
-    def __str__(self) -> str:
-        return f"{self.size} {self.dtype}, {self.bits}-bit weights, caches {self.kept}"
-
-
-def random_model(spec: ModelSpec, device: str) -> VidMuse:
-    """Weights of PyTorch's own initialisation, drawn on the device: every tensor by itself."""
-    torch.manual_seed(0)
-    with torch.device(device):
-        model = VidMuse(spec)
-    model.to(device).eval()
-    model.settle_null()
-    return model
-
-
-def model_of(size: str, device: str) -> VidMuse:
-    """A package's folder, a model that ships, or random weights of a published size."""
-    if size in RANDOM:
-        return random_model(spec_of(size), device)
-    from engine.library import find_model
-
-    return load_model(load_package(str(find_model(size))))
-
-
 def measure(
     setting: Setting,
     device: str,
@@ -94,6 +60,8 @@ def measure(
     peer: bool,
     profile: bool,
     compared: int,
+    processes: int,
+    context_s: float,
 ) -> Report:
     """Everything about one setting."""
     report = Report(setting.size, str(setting))
@@ -105,7 +73,7 @@ def measure(
     model = model_of(setting.size, device)
     plain = TorchBackend(deepcopy(model).to(device)) if compared else None
     places = max([1, *counts, *listeners])
-    backend = LockstepBackend(model, device, DTYPES[setting.dtype], setting.bits, setting.kept, places)
+    backend = setting.backend(model, device, places)
     say(f"{setting}: the model is there")
     if plain is not None:
         report.fidelity = fidelity(str(setting), plain, backend, compared)
@@ -128,7 +96,12 @@ def measure(
             report.playing = playing(backend, 200)
         _forget(backend)
     for count in listeners:
-        heard = paced(backend, count, seconds)
+        policy = StreamPolicy(context_s=context_s)
+        if processes > 1:
+            heard = paced_by(processes, setting, device, count, seconds, policy)
+        else:
+            heard = paced(backend, count, seconds, policy)
+        _forget(backend)
         report.streams.append(heard)
         say(f"{heard}")
         if heard.c100 < 0.5:

@@ -40,6 +40,15 @@ def run(
     compared: Annotated[
         int, typer.Option(help="steps that are compared with the plain model in float32")
     ] = 0,
+    processes: Annotated[
+        int, typer.Option(help="that share the paced streams, as several servers would")
+    ] = 1,
+    context_s: Annotated[
+        float,
+        typer.Option(
+            help="of the paced streams: music that a following segment has heard when it takes over"
+        ),
+    ] = 15.0,
     device: Annotated[str, typer.Option()] = "cuda",
     json_path: Annotated[Path | None, typer.Option("--json", help="write everything there")] = None,
     commit: Annotated[str, typer.Option(help="is written beside the figures")] = "unknown",
@@ -51,8 +60,9 @@ def run(
         raise MissingRuntime(
             "measuring a GPU needs PyTorch for CUDA and Triton: install it, and pip install 'cuestream[export]'"
         ) from error
-    from cuestream.gpu.bench import Setting, as_json, measure, tables
+    from cuestream.gpu.bench import as_json, measure, tables
     from cuestream.gpu.device import describe
+    from cuestream.gpu.setting import Setting
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise MissingRuntime(
@@ -66,7 +76,8 @@ def run(
             setting = Setting(name, dtype, width, cast(Any, kept))
             first = width == _numbers(bits)[0]
             given = (_numbers(listeners), seconds, steps, about.copy_gb_s, peer and first, profile, compared)
-            reports.append(measure(setting, device, _numbers(counts), *given))
+            report = measure(setting, device, _numbers(counts), *given, processes, context_s)
+            reports.append(report)
             if json_path:
                 json_path.write_text(
                     as_json(about, reports, {"commit": commit, "date": time.strftime("%Y-%m-%d")})

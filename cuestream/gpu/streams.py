@@ -1,29 +1,32 @@
 """Many live streams on one device, paced by the clock: who would hear a gap, and how old the picture in the sound is.
 
 Each listener shows pictures and plays chunks as they come. The engine ticks once for each chunk's length, so that all streams
-take their steps together; whose lead is under `LEAD_S` takes part. Listeners begin one after another. Pictures are decoded and
-known by their thumbnails before the run, as if others did that. Continuity as in the field: C100 is the share of streams whose
-worst buffer deficit is at most 100 ms; a listener who began to play with its first chunk needs chunk n before n chunks have
-played.
+take their steps together; whose lead is under `LEAD_S` takes part. Listeners begin one after another, and as if they had played
+for long: their segments hold as many columns as they do on average then. Pictures are decoded and known by their thumbnails
+before the run, as if others did that. Continuity as in the field: C100 is the share of streams whose worst buffer deficit is at
+most 100 ms; a listener who began to play with its first chunk needs chunk n before n chunks have played.
 """
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from cuestream.gpu.device import power_w
 from engine.backends.lockstep import LockstepBackend
-from engine.batcher import Batcher, advance_all
+from engine.batcher import Batcher
 from engine.codec import look_ahead
 from engine.frames import Frame
+from engine.segments import context_steps
 from engine.spec import StreamPolicy
 from engine.stream import ScoreStream
 from engine.together import take_all
+from engine.warming import warm
 from export.imagined import picture
 
 CHUNK_STEPS = 5
@@ -36,46 +39,64 @@ SCENES = 8
 
 
 @dataclass(slots=True)
+class Heard:
+    """What one listener heard. All seconds are of one clock, which the processes of a machine share."""
+
+    began_s: float
+    first_s: float | None = None
+    deficit_s: float = 0.0
+    """How much later than needed the latest chunk came at worst."""
+    chunks: int = 0
+    ages_s: list[float] = field(default_factory=list)
+    answers_s: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Listener:
     stream: ScoreStream
     ahead: int
     """Code frames that the codec looks ahead."""
-    began_s: float
+    heard: Heard
     shown_s: float = -1.0
     shown: int = 0
-    first_s: float | None = None
-    deficit_s: float = 0.0
-    """How much later than needed the latest chunk came; below 0 it was in time."""
-    chunks: int = 0
     steps: dict[int, float] = field(default_factory=dict)
     """When the picture of a step was shown; bound by how long the run is."""
-    ages_s: list[float] = field(default_factory=list)
-    answers_s: list[float] = field(default_factory=list)
     answered: int = -1
 
     def lead_s(self, now_s: float) -> float:
         """Sound that came and was not heard yet."""
-        if self.first_s is None:
-            return 0.0
-        return self.chunks * CHUNK_S - (now_s - self.first_s)
+        first_s = self.heard.first_s
+        return 0.0 if first_s is None else self.heard.chunks * CHUNK_S - (now_s - first_s)
 
     def due(self, now_s: float) -> int:
         """Steps to the end of the next chunk."""
         if not self.steps or self.lead_s(now_s) >= LEAD_S:
             return 0
-        return max(1, (self.chunks + 1) * CHUNK_STEPS + self.ahead - self.stream.frames)
+        return max(1, (self.heard.chunks + 1) * CHUNK_STEPS + self.ahead - self.stream.frames)
 
     def hear(self, now_s: float, newest_step: int) -> None:
-        if self.first_s is None:
-            self.first_s = now_s
-        due_s = self.first_s + self.chunks * CHUNK_S
-        self.deficit_s = max(self.deficit_s, now_s - due_s)
+        heard = self.heard
+        if heard.first_s is None:
+            heard.first_s = now_s
+        due_s = heard.first_s + heard.chunks * CHUNK_S
+        heard.deficit_s = max(heard.deficit_s, now_s - due_s)
         shown_s = self.steps[newest_step]
-        self.ages_s.append(max(now_s, due_s) - shown_s)
+        heard.ages_s.append(max(now_s, due_s) - shown_s)
         if newest_step > self.answered:
             self.answered = newest_step
-            self.answers_s.append(now_s - shown_s)
-        self.chunks += 1
+            heard.answers_s.append(now_s - shown_s)
+        heard.chunks += 1
+
+
+@dataclass(slots=True)
+class Run:
+    """What an engine did, in its ticks. spent_s: in showing pictures, in looks and steps, in the codec."""
+
+    seconds: float
+    heard: list[Heard] = field(default_factory=list)
+    ticks_s: list[float] = field(default_factory=list)
+    spent_s: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    power_w: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +104,8 @@ class StreamsRow:
     """A paced run. busy: share of the time that the engine worked. ages and answers: milliseconds, over all chunks."""
 
     streams: int
+    processes: int
+    context_s: float
     seconds: float
     c50: float
     c100: float
@@ -104,17 +127,35 @@ class StreamsRow:
     power_w: float | None = None
 
 
-def paced(backend: LockstepBackend, count: int, seconds: float, joining_s: float = 2.0) -> StreamsRow:
+def paced(
+    backend: LockstepBackend, count: int, seconds: float, policy: StreamPolicy, joining_s: float = 2.0
+) -> StreamsRow:
     """So many listeners for so long."""
+    return row([listen(backend, range(count), seconds, policy, joining_s)], policy)
+
+
+def listen(
+    backend: LockstepBackend,
+    keys: Sequence[int],
+    seconds: float,
+    policy: StreamPolicy,
+    joining_s: float = 2.0,
+    ready: Callable[[], object] = lambda: None,
+) -> Run:
+    """Listeners by these numbers. ready: is called when everything is made, and may wait for others."""
     films = [_film(backend, seed) for seed in range(SCENES)]
-    _warm(backend, count, films[0])
+    warm(backend, policy)
+    backend.settled = True
+    gc.collect()
+    gc.freeze()
     batcher = Batcher[int](time.perf_counter)
     listeners = dict[int, Listener]()
-    began_s = now_s = time.perf_counter()
-    tick_s, took, spent = began_s, list[float](), np.zeros(3)
+    ready()
+    run = Run(seconds + joining_s)
+    began_s = now_s = tick_s = time.perf_counter()
     while now_s < began_s + joining_s + seconds:
-        while len(listeners) < count and now_s >= began_s + joining_s * len(listeners) / count:
-            _join(backend, batcher, listeners, now_s)
+        while len(listeners) < len(keys) and now_s >= began_s + joining_s * len(listeners) / len(keys):
+            _join(backend, batcher, listeners, keys[len(listeners)], policy, now_s)
         moments = [time.perf_counter()]
         _show(listeners, films, now_s)
         moments.append(time.perf_counter())
@@ -124,23 +165,15 @@ def paced(backend: LockstepBackend, count: int, seconds: float, joining_s: float
         moments.append(time.perf_counter())
         _take([listeners[key] for key in ticked.advanced])
         moments.append(time.perf_counter())
-        took.append(moments[-1] - moments[0])
-        spent += np.diff(moments)
+        run.ticks_s.append(moments[-1] - moments[0])
+        run.spent_s = [spent + took for spent, took in zip(run.spent_s, np.diff(moments), strict=True)]
         tick_s = max(tick_s + CHUNK_S, moments[-1] - CHUNK_S)
         time.sleep(max(0.0, tick_s - time.perf_counter()))
         now_s = time.perf_counter()
-    power = power_w() if backend.device.type == "cuda" else None  # it is a mean over the last second
-    return _row(list(listeners.values()), seconds + joining_s, took, spent, power)
-
-
-def _warm(backend: LockstepBackend, count: int, film: list[Frame]) -> None:
-    """Let as many streams play a second as fast as they can: kernels are compiled and graphs made."""
-    streams = [ScoreStream(backend, StreamPolicy(seed=key)) for key in range(count)]
-    for picture_of_tick in film[:10]:
-        for stream in streams:
-            stream.push(picture_of_tick)
-        advance_all([(stream, CHUNK_STEPS) for stream in streams])
-        take_all(streams)
+    run.power_w = power_w() if backend.device.type == "cuda" else None  # it is a mean over the last second
+    run.heard = [listener.heard for listener in listeners.values()]
+    gc.unfreeze()
+    return run
 
 
 def _film(backend: LockstepBackend, seed: int) -> list[Frame]:
@@ -154,12 +187,24 @@ def _film(backend: LockstepBackend, seed: int) -> list[Frame]:
 
 
 def _join(
-    backend: LockstepBackend, batcher: Batcher[int], listeners: dict[int, Listener], now_s: float
+    backend: LockstepBackend,
+    batcher: Batcher[int],
+    listeners: dict[int, Listener],
+    key: int,
+    policy: StreamPolicy,
+    now_s: float,
 ) -> None:
-    key = len(listeners)
-    stream = ScoreStream(backend, StreamPolicy(seed=key))
-    listeners[key] = Listener(stream, look_ahead(stream.codec_spec), now_s)
-    batcher.join(key, listeners[key].stream)
+    stream = ScoreStream(backend, replace(policy, seed=key))
+    _age(stream, key)
+    listeners[key] = Listener(stream, look_ahead(stream.codec_spec), Heard(now_s))
+    batcher.join(key, stream)
+
+
+def _age(stream: ScoreStream, key: int) -> None:
+    """As if its leading segment had begun some time ago: listeners are spread evenly over what a segment plays."""
+    segments, context = stream.segments, context_steps(stream.backend.spec, stream.policy)
+    plays = segments.length - context
+    segments.leading = replace(segments.leading, origin=-(context + key * 619 % plays))
 
 
 def _show(listeners: dict[int, Listener], films: Sequence[list[Frame]], now_s: float) -> None:
@@ -187,24 +232,28 @@ def _take(listeners: Sequence[Listener]) -> None:
             listener.hear(now_s, chunk.newest_step)
 
 
-def _row(
-    listeners: Sequence[Listener], seconds: float, took: list[float], spent: np.ndarray, power: float | None
-) -> StreamsRow:
-    worst = np.array([listener.deficit_s for listener in listeners]) * 1e3
-    ages = np.concatenate([listener.ages_s[len(listener.ages_s) // 5 :] for listener in listeners]) * 1e3
-    answers = np.concatenate([listener.answers_s[1:] for listener in listeners]) * 1e3
-    first = np.array([(listener.first_s or np.inf) - listener.began_s for listener in listeners]) * 1e3
-    shown, step, decoding = spent / max(sum(took), 1e-9)
+def row(runs: Sequence[Run], policy: StreamPolicy) -> StreamsRow:
+    """Of engines that ran beside each other."""
+    heard = [each for run in runs for each in run.heard]
+    worst = np.array([each.deficit_s for each in heard]) * 1e3
+    ages = _ms(each.ages_s[len(each.ages_s) // 5 :] for each in heard)
+    answers = _ms(each.answers_s[1:] for each in heard)
+    first = np.array([(each.first_s or np.inf) - each.began_s for each in heard]) * 1e3
+    ticks = _ms(run.ticks_s for run in runs)
+    shown, step, decoding = np.sum([run.spent_s for run in runs], 0) / max(ticks.sum() / 1e3, 1e-9)
+    powers = [run.power_w for run in runs if run.power_w is not None]
     return StreamsRow(
-        len(listeners),
-        seconds,
+        len(heard),
+        len(runs),
+        policy.context_s,
+        runs[0].seconds,
         c50=float((worst <= 50).mean()),
         c100=float((worst <= 100).mean()),
         c200=float((worst <= 200).mean()),
         worst_ms=float(worst.max()),
-        busy=sum(took) / seconds,
-        tick_p50_ms=_percentile(np.array(took) * 1e3, 50),
-        tick_p99_ms=_percentile(np.array(took) * 1e3, 99),
+        busy=float(ticks.sum() / 1e3 / sum(run.seconds for run in runs)),
+        tick_p50_ms=_percentile(ticks, 50),
+        tick_p99_ms=_percentile(ticks, 99),
         shown=float(shown),
         stepping=float(step),
         codec=float(decoding),
@@ -214,8 +263,12 @@ def _row(
         age_p95_ms=_percentile(ages, 95),
         first_p50_ms=_percentile(first, 50),
         first_p95_ms=_percentile(first, 95),
-        power_w=power,
+        power_w=max(powers) if powers else None,
     )
+
+
+def _ms(seconds: Iterable[Sequence[float]]) -> np.ndarray:
+    return np.concatenate([np.array(each, float) for each in seconds]) * 1e3
 
 
 def _percentile(values: np.ndarray, percent: float) -> float:

@@ -10,6 +10,7 @@ Letters, beside those of `engine.backends.base`: B lanes, S segments of a lane (
 from __future__ import annotations
 
 import weakref
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from engine.asking import in_groups
 from engine.backends.base import F32, I64, DrawCall, Kept, StepCall
+from engine.backends.captured import Captured, Parts, capture, lanes_up_to
 from engine.backends.eyes import Ages, Fuse, Write
 from engine.backends.torch import TorchModel, Work
 from engine.errors import NoRoom, PackageError
@@ -42,13 +44,11 @@ PLACES = 8
 """Streams that a device has room for, unless told otherwise."""
 MOST_STEPS = 10
 """Steps of one call: 200 ms of music, which no frame from after its beginning can change."""
-BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
-"""Numbers of lanes that a graph is made for; fewer streams leave lanes empty."""
 RETRY_S = 5.0
-MOST_CAPTURED = 4
-"""Streams up to which work on frames and codes is captured; beyond, the device has more to do than the host that launches it."""
-MOST_WORKS = 128
-"""Captured pieces of such work; of other shapes than these nothing is captured any more."""
+FEWEST_CAPTURED = 4
+"""Frames whose work is captured even where there is room for fewer streams."""
+MOST_WORKS = 48
+"""Kinds and shapes of work on frames and codes that are captured; others are launched operator by operator."""
 KEPT = {"int8": torch.int8, "fp8": torch.float8_e4m3fn}
 
 
@@ -238,10 +238,17 @@ class LockstepBackend(TorchModel):
         scale = self.spec.decoder.head_dim**-0.5
         pairs = [layer.cross_kv.weight.data.chunk(2) for layer in decoder.stack()]
         self._cross_kv = torch.cat([half for k, v in pairs for half in (k * scale, v)])
+        self._lanes = lanes_up_to(places)
         self._pools: dict[tuple[int, ...], list[Any]] = {}
         self._programs: dict[tuple[int, int, int], _Program] = {}
         self._captured: set[tuple[int, int]] = set()  # pairs of pools whose graphs were made
-        self._works: dict[tuple[Any, ...], _Captured] = {}  # bound: MOST_WORKS
+        self._works: dict[tuple[Any, ...], Captured] = {}  # bound: MOST_WORKS
+        self.graph_memory = torch.cuda.graph_pool_handle() if self._graphs else None
+        self._landing = torch.empty(
+            0, dtype=torch.uint8
+        )  # what comes back to the host, as large as the largest was
+        self.settled = False
+        """Somebody listens: graphs that are missing are made one by one. Before, all that may be wanted are made at once."""
         self._together |= {Write: self.write_all, Ages: self.write_all_ages}
 
     # --- arrays that stay on the device
@@ -261,33 +268,41 @@ class LockstepBackend(TorchModel):
     def _tensor(self, array: Any) -> Tensor:
         return array if isinstance(array, Tensor) else super()._tensor(array)
 
-    def _stacked(self, arrays: Iterable[Any]) -> Tensor:
-        each = list(arrays)
-        return self.gather(each) if isinstance(each[0], Tensor) else super()._stacked(each)
+    def _stacked(self, arrays: Iterable[Any]) -> Parts:
+        return Parts.alike(list(arrays))
 
-    def _side_by_side(self, arrays: Sequence[Tensor]) -> Tensor:
-        """Room for a power of two, so that few shapes come."""
-        longest = max(len(array) for array in arrays)
-        room = torch.zeros(len(arrays), _power(longest), *arrays[0].shape[1:], device=self.device)
-        for row, array in zip(room, arrays, strict=True):
-            row[: len(array)] = array
-        return room
+    def _side_by_side(self, arrays: Sequence[Any], room: int = 1) -> Parts:
+        return Parts.of_lengths(arrays, room)
 
     def _kept(self, tensor: Tensor) -> Tensor:
-        return tensor
+        return tensor.clone()
 
-    def _run(self, work: Work, *inputs: Tensor) -> Any:
-        """A graph of its own for each small number of streams."""
-        count = len(inputs[0])
-        if not self._graphs or count > MOST_CAPTURED:
-            return work(*inputs)
-        shapes = ((x.dtype, *x.shape[1:]) for x in inputs)
-        key = (work, _power(count), *shapes)
-        if key not in self._works:
-            if len(self._works) >= MOST_WORKS:
-                return work(*inputs)
-            self._works[key] = _Captured(work, _power(count), inputs)
-        return self._works[key](inputs)
+    def _sent_back(self, tensor: Tensor) -> list[Array]:
+        if not self._graphs:
+            return super()._sent_back(tensor)
+        if len(self._landing) < tensor.nbytes:
+            self._landing = torch.empty(tensor.nbytes, dtype=torch.uint8, pin_memory=True)
+        landed = self._landing[: tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        landed.copy_(tensor, non_blocking=True)
+        torch.cuda.current_stream().synchronize()
+        return [row.copy() for row in landed.numpy()]
+
+    def _run(self, work: Work, *inputs: Parts) -> Any:
+        captured = self._captured_work(work, inputs)
+        if captured is None:
+            return work(*(given.joined(self.device) for given in inputs))
+        return captured(inputs)
+
+    def _captured_work(self, work: Work, inputs: Sequence[Parts]) -> Captured | None:
+        most = max(self.places, FEWEST_CAPTURED)
+        if not self._graphs or len(inputs[0].each) > most:
+            return None
+        key = (work, *((given.dtype, given.room) for given in inputs))
+        if key not in self._works and len(self._works) < MOST_WORKS:
+            self._works[key] = Captured(work, most, inputs, self.device, self.graph_memory)
+            if not self.settled:
+                self._works[key].capture_all()
+        return self._works.get(key)
 
     # --- memory
 
@@ -374,7 +389,8 @@ class LockstepBackend(TorchModel):
         places = [request.condition.place for request in asked for _ in range(len(request.tokens))]
         slots = [request.slot + i for request in asked for i in range(len(request.tokens))]
         at = np.stack((np.array(places) + 1, slots), 1)
-        self._run(asked[0].condition.pool.write, torch.cat(fresh), self._tensor(at))
+        frames = [frame for tokens in fresh for frame in tokens]
+        self._run(asked[0].condition.pool.write, self._stacked(frames), self._stacked(at))
         return [None] * len(asked)
 
     @torch.inference_mode()
@@ -467,12 +483,9 @@ class LockstepBackend(TorchModel):
         pools = calls[0].caches.pool, calls[0].condition.pool
         if graph and (pair := (id(pools[0]), id(pools[1]))) not in self._captured:
             self._captured.add(pair)
-            for lanes in BATCHES:
-                self._program_of(*pools, min(lanes, self.places)).capture()
-                if lanes >= self.places:
-                    break
-        lanes = next(count for count in (*BATCHES, len(calls)) if count >= len(calls))
-        return self._program_of(*pools, min(lanes, self.places))
+            for lanes in self._lanes:
+                self._program_of(*pools, lanes).capture()
+        return self._program_of(*pools, self._lanes[bisect_left(self._lanes, len(calls))])
 
     def _program_of(self, caches: _CachePool, condition: _Pool, lanes: int) -> _Program:
         key = (id(caches), id(condition), lanes)
@@ -580,39 +593,6 @@ class LockstepBackend(TorchModel):
     def weight_bytes(self) -> int:
         """Read in each step."""
         return sum(layer.nbytes for layer in self._layers) + self._logits.nbytes
-
-
-class _Captured:
-    """Some work on frames or codes of up to so many streams as a CUDA graph; lanes that are empty hold zeros."""
-
-    def __init__(self, work: Work, lanes: int, inputs: Sequence[Tensor]) -> None:
-        self._inputs = [torch.zeros(lanes, *x.shape[1:], dtype=x.dtype, device=x.device) for x in inputs]
-        self._graph, self._answer = _capture(lambda: work(*self._inputs))
-
-    def __call__(self, inputs: Sequence[Tensor]) -> Any:
-        count = len(inputs[0])
-        for held, given in zip(self._inputs, inputs, strict=True):
-            held[:count].copy_(given)
-            if count < len(held):
-                held[count:].zero_()
-        self._graph.replay()
-        if isinstance(self._answer, Tensor):
-            return self._answer[:count].clone()
-        return tuple(part[:count].clone() for part in self._answer)
-
-
-def _capture(work: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
-    """A graph of this work, and where its answer will be."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(2):  # kernels are compiled and libraries opened before anything is captured
-            work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        answer = work()
-    return graph, answer
 
 
 class _Inputs:
@@ -741,7 +721,7 @@ class _Program:
         self.fill([])
         self._send()
         self._step.zero_()
-        self._graph, _ = _capture(self._advance)
+        self._graph, _ = capture(self._advance, self._backend.graph_memory)
 
 
 def _check(call: StepCall[Caches, Condition]) -> None:
@@ -760,11 +740,6 @@ def _runs(calls: Sequence[StepCall[Caches, Condition]]) -> list[list[int]]:
     for at, call in enumerate(calls):
         runs.setdefault((id(call.caches.pool), id(call.condition.pool)), []).append(at)
     return list(runs.values())
-
-
-def _power(count: int) -> int:
-    """The next power of two."""
-    return 1 << (count - 1).bit_length()
 
 
 def _norm(norm: torch.nn.Module) -> tuple[Tensor, Tensor]:

@@ -21,10 +21,13 @@ from engine.model.codec import CodecDecoder
 from engine.model.decoder import empty_caches
 from engine.model.oscillator import OscillatorCodec
 from engine.model.vidmuse import VidMuse
-from engine.spec import ModelSpec
+from engine.spec import ModelSpec, StreamPolicy
 
 Array = NDArray[Any]
 Work = Callable[..., Any]
+
+RECALLED = StreamPolicy().recalled
+"""Frames of long-term memory that most streams recall after a while."""
 
 
 class TorchModel:
@@ -60,15 +63,15 @@ class TorchModel:
 
     @torch.inference_mode()
     def encode_frames(self, frames: U8) -> Kept:
-        return self._kept(self._run(self._features, self._tensor(frames)))
+        return self._kept(self._run(self._features, self._stacked(frames)))
 
     @torch.inference_mode()
     def look(self, features: Kept) -> Kept:
-        return self._kept(self._run(self._looked, self._tensor(features)))
+        return self._kept(self._run(self._looked, self._stacked(features)))
 
     @torch.inference_mode()
     def remember(self, features: Kept) -> Kept:
-        return self._kept(self._run(self._remembered, self._tensor(features)))
+        return self._kept(self._run(self._remembered, self._stacked(features)))
 
     @torch.inference_mode()
     def fuse(self, short: Kept, memory: Kept) -> Kept:
@@ -86,13 +89,11 @@ class TorchModel:
     @torch.inference_mode()
     def fuse_all(self, asked: Sequence[Fuse]) -> list[Kept]:
         """Windows and memories of any lengths, each with room for the longest."""
-        short, memory = (
-            self._side_by_side([self._tensor(array) for array in arrays])
-            for arrays in zip(*((request.short, request.memory) for request in asked), strict=True)
-        )
-        held = self._tensor(np.array([len(request.memory) for request in asked]))
-        tokens = self._rows(self._run(self._fused, short, memory, held))
-        return [row[: len(request.short)] for row, request in zip(tokens, asked, strict=True)]
+        short = self._side_by_side([request.short for request in asked])
+        memory = self._side_by_side([request.memory for request in asked], RECALLED)
+        held = self._stacked(np.array([len(request.memory) for request in asked]))
+        tokens = self._run(self._fused, short, memory, held)
+        return [self._kept(row[: len(request.short)]) for row, request in zip(tokens, asked, strict=True)]
 
     def _features(self, planes: Tensor) -> Tensor:
         return self.model.vision(planes)[1]
@@ -132,7 +133,7 @@ class TorchModel:
                 *((request.codes, request.hidden, request.cell) for request in asked), strict=True
             )
         ]
-        return list(zip(*map(_host_rows, self._run(self._recurred, *given)), strict=True))
+        return list(zip(*map(self._sent_back, self._run(self._recurred, *given)), strict=True))
 
     def _recurred(self, codes: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """codes: [S, K, T]; hidden, cell: [S, L, 1, C]."""
@@ -146,7 +147,7 @@ class TorchModel:
         return in_groups(asked, lambda request: request.y.shape, self._upsample_alike)
 
     def _upsample_alike(self, asked: Sequence[Upsample]) -> list[F32]:
-        return _host_rows(self._run(self._upsampled, self._stacked(request.y for request in asked)))
+        return self._sent_back(self._run(self._upsampled, self._stacked(request.y for request in asked)))
 
     def _upsampled(self, y: Tensor) -> Tensor:
         assert isinstance(self.model.codec, CodecDecoder)
@@ -157,9 +158,9 @@ class TorchModel:
         return in_groups(asked, lambda request: request.codes.shape, self._synthesise_alike)
 
     def _synthesise_alike(self, asked: Sequence[Synthesise]) -> list[F32]:
-        first = self._tensor(np.array([request.first for request in asked]))
+        first = self._stacked(np.array([request.first for request in asked]))
         codes = self._stacked(request.codes for request in asked)
-        return _host_rows(self._run(self._synthesised, codes, first))
+        return self._sent_back(self._run(self._synthesised, codes, first))
 
     def _synthesised(self, codes: Tensor, first: Tensor) -> Tensor:
         assert isinstance(self.model.codec, OscillatorCodec)
@@ -167,26 +168,32 @@ class TorchModel:
 
     # --- arrays
 
-    def _run(self, work: Work, *inputs: Tensor) -> Any:
-        """Do work of which every input and answer has the streams in its first axis."""
+    def _run(self, work: Work, *inputs: Any) -> Any:
+        """Do work of which every input and answer has the streams in its first axis. Take what is to be kept of the answer before
+        the next call. inputs: what `_stacked` or `_side_by_side` gave."""
         return work(*inputs)
+
+    def _stacked(self, arrays: Iterable[Array]) -> Any:
+        """One for each stream, of one shape."""
+        return self._tensor(np.stack(list(arrays)))
+
+    def _side_by_side(self, arrays: Sequence[Array], room: int = 1) -> Any:
+        """One for each stream, of any lengths, which have room for the longest, and for `room` if that helps."""
+        return pad_sequence([self._tensor(array) for array in arrays], batch_first=True)
 
     def _tensor(self, array: Array) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def _stacked(self, arrays: Iterable[Array]) -> Tensor:
-        return self._tensor(np.stack(list(arrays)))
-
-    def _side_by_side(self, arrays: Sequence[Tensor]) -> Tensor:
-        """[S, ...], each with room for the longest."""
-        return pad_sequence(list(arrays), batch_first=True)
-
     def _kept(self, tensor: Tensor) -> Kept:
-        return _array(tensor)
+        """In memory of its own: who keeps one stream's does not keep them all."""
+        return _array(tensor.clone())
 
     def _rows(self, tensor: Tensor) -> list[Kept]:
-        """Each in memory of its own: who keeps one does not keep them all."""
-        return [self._kept(row.clone()) for row in tensor]
+        return [self._kept(row) for row in tensor]
+
+    def _sent_back(self, tensor: Tensor) -> list[Array]:
+        """Rows on the host, each in memory of its own; one copy from the device brings all."""
+        return [row.copy() for row in _array(tensor)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +331,3 @@ class TorchBackend(OnHost, TorchModel):
 
 def _array(tensor: Tensor) -> Array:
     return np.asarray(tensor.cpu().numpy())
-
-
-def _host_rows(tensor: Tensor) -> list[Array]:
-    """Each in memory of its own; one copy from the device brings all."""
-    return [row.copy() for row in _array(tensor)]

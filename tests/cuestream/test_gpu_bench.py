@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cuestream.cli import app
 from cuestream.gpu.fidelity import fidelity
 from cuestream.gpu.steps import bytes_read
-from cuestream.gpu.streams import CHUNK_S, CHUNK_STEPS, LEAD_S, Listener
+from cuestream.gpu.streams import CHUNK_S, CHUNK_STEPS, LEAD_S, Heard, Listener
 from engine.backends.base import StepCall
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.torch import TorchBackend
@@ -23,21 +23,21 @@ from export.checkpoint import Package, load_model
 
 def listener(frames: int = 0) -> Listener:
     stream: Any = SimpleNamespace(frames=frames)
-    return Listener(stream, ahead=4, began_s=0.0, steps={0: 0.0})
+    return Listener(stream, ahead=4, heard=Heard(began_s=0.0), steps={0: 0.0})
 
 
 def test_a_listener_waits_for_what_comes_later_than_it_is_played() -> None:
     one = listener()
     for came_s in (1.0, 1.05, 1.35, 1.3):  # the third is due at 1.2
         one.hear(came_s, 0)
-    assert one.deficit_s == pytest.approx(0.15)
+    assert one.heard.deficit_s == pytest.approx(0.15)
     assert one.lead_s(1.3) == pytest.approx(4 * CHUNK_S - 0.3)
-    assert one.ages_s == pytest.approx([1.0, 1.1, 1.35, 1.3])  # heard when due, or when it came
-    assert one.answers_s == [1.0]  # the picture was answered once
+    assert one.heard.ages_s == pytest.approx([1.0, 1.1, 1.35, 1.3])  # heard when due, or when it came
+    assert one.heard.answers_s == [1.0]  # the picture was answered once
 
 
 def test_steps_are_due_to_the_end_of_a_chunk_while_the_lead_is_short() -> None:
-    assert Listener(listener().stream, ahead=4, began_s=0.0).due(0.0) == 0  # it has seen nothing
+    assert Listener(listener().stream, ahead=4, heard=Heard(0.0)).due(0.0) == 0  # it has seen nothing
     one = listener()
     assert one.due(0.0) == CHUNK_STEPS + 4
     one.hear(1.0, 0)

@@ -23,10 +23,21 @@ HEAVY = {
     "triton",
 }
 """What only `cuestream[export]` brings, or a device."""
-MODEL = {"engine.model", "engine.backends.torch", "engine.backends.lockstep"}
+MODEL = {"engine.model", "engine.backends.torch", "engine.backends.lockstep", "engine.backends.captured"}
 GPU = {
     f"cuestream.gpu.{name}"
-    for name in ("bench", "device", "fidelity", "musicgen", "peers", "profile", "steps", "streams")
+    for name in (
+        "bench",
+        "crowd",
+        "device",
+        "fidelity",
+        "musicgen",
+        "peers",
+        "profile",
+        "setting",
+        "steps",
+        "streams",
+    )
 }
 ROOMS = ("engine", "export", "server", "kernels", "training", "cuestream")
 

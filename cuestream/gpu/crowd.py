@@ -1,0 +1,41 @@
+"""Paced streams of several processes on one device: each has an interpreter and weights of its own, as several servers would."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
+
+from cuestream.gpu.setting import Setting, model_of
+from cuestream.gpu.streams import Run, StreamsRow, listen, row
+from engine.spec import StreamPolicy
+
+READY_S = 300.0
+"""How long one waits for all others to be ready."""
+
+_others: Barrier | None = None
+
+
+def paced_by(
+    processes: int, setting: Setting, device: str, count: int, seconds: float, policy: StreamPolicy
+) -> StreamsRow:
+    """So many listeners for so long, shared out evenly. They begin together."""
+    spawned = mp.get_context("spawn")
+    barrier = spawned.Barrier(processes)
+    with ProcessPoolExecutor(processes, spawned, initializer=_meet, initargs=(barrier,)) as pool:
+        parts = [range(first, count, processes) for first in range(processes)]
+        runs = [pool.submit(_listen, setting, device, part, seconds, policy) for part in parts]
+        return row([run.result() for run in runs], policy)
+
+
+def _meet(barrier: Barrier) -> None:
+    global _others
+    _others = barrier
+
+
+def _listen(setting: Setting, device: str, keys: Sequence[int], seconds: float, policy: StreamPolicy) -> Run:
+    backend = setting.backend(model_of(setting.size, device), device, len(keys))
+    assert _others is not None
+    others = _others
+    return listen(backend, keys, seconds, policy, ready=lambda: others.wait(READY_S))

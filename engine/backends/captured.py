@@ -1,0 +1,137 @@
+"""Work on frames and codes of several streams as CUDA graphs: one for each number of streams, all over the same arrays.
+
+Whatever the number of streams, the host launches one graph; were it to launch operator by operator, the device would wait for it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Work = Callable[..., Any]
+
+BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
+"""Numbers of streams that a graph is made for; fewer leave lanes empty."""
+
+
+def lanes_up_to(most: int) -> list[int]:
+    """Of `BATCHES`, those that so many streams need."""
+    return [min(lanes, most) for at, lanes in enumerate(BATCHES) if not at or BATCHES[at - 1] < most]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One input of some work: what each stream gives, all on the host or all on the device, and the room that each has, [...]."""
+
+    each: Sequence[Any]
+    room: tuple[int, ...]
+
+    @classmethod
+    def alike(cls, each: Sequence[Any]) -> Parts:
+        return cls(each, tuple(each[0].shape))
+
+    @classmethod
+    def of_lengths(cls, each: Sequence[Any], room: int = 1) -> Parts:
+        """Of any lengths, which lie at the beginning of room for `room` or a power of two, so that few shapes come."""
+        longest = max(len(part) for part in each)
+        return cls(each, (max(room, 1 << (longest - 1).bit_length()), *each[0].shape[1:]))
+
+    @property
+    def on_host(self) -> bool:
+        return not isinstance(self.each[0], Tensor)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        first = self.each[0]
+        return first.dtype if isinstance(first, Tensor) else torch.from_numpy(np.empty(0, first.dtype)).dtype
+
+    def put(self, there: Tensor) -> None:
+        """Into the first lanes of [lanes, ...], on the same side."""
+        if any(tuple(part.shape) != self.room for part in self.each):
+            rows = [row[: len(part)] for row, part in zip(there, self.each, strict=False)]
+            if self.on_host:
+                for row, part in zip(rows, self.each, strict=True):
+                    row.numpy()[:] = part
+            else:
+                torch._foreach_copy_(rows, list(self.each))
+        elif self.on_host:
+            np.stack(self.each, out=there.numpy()[: len(self.each)])
+        else:
+            torch.stack(list(self.each), out=there[: len(self.each)])
+
+    def joined(self, device: torch.device) -> Tensor:
+        """As an array of its own on the device."""
+        side = torch.device("cpu") if self.on_host else device
+        there = torch.zeros(len(self.each), *self.room, dtype=self.dtype, device=side)
+        self.put(there)
+        return there.to(device)
+
+
+class Captured:
+    """Some work of up to so many streams. What it answers lies where the next call will write."""
+
+    def __init__(
+        self, work: Work, most: int, inputs: Sequence[Parts], device: torch.device, memory: Any
+    ) -> None:
+        """memory: of graphs, shared with others that never run beside these."""
+        self._work, self._memory = work, memory
+        self._lanes = lanes_up_to(most)
+        self._held = [torch.zeros(most, *x.room, dtype=x.dtype, device=device) for x in inputs]
+        self._told = [
+            torch.zeros(most, *x.room, dtype=x.dtype, pin_memory=True) if x.on_host else None for x in inputs
+        ]
+        self._sent = torch.cuda.Event()
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Any]] = {}
+
+    def capture(self, lanes: int) -> None:
+        """Make the graph for so many."""
+        held = [part[:lanes] for part in self._held]
+        self._graphs[lanes] = capture(lambda: self._work(*held), self._memory)
+
+    def capture_all(self) -> None:
+        for lanes in self._lanes:
+            if lanes not in self._graphs:
+                self.capture(lanes)
+
+    def __call__(self, inputs: Sequence[Parts]) -> Any:
+        """The answer's rows of the streams that gave these inputs; take what is to be kept before the next call of any work."""
+        count = len(inputs[0].each)
+        lanes = self._lanes[bisect_left(self._lanes, count)]
+        self._send(inputs, count, lanes)
+        if lanes not in self._graphs:
+            self.capture(lanes)
+        graph, answer = self._graphs[lanes]
+        graph.replay()
+        return answer[:count] if isinstance(answer, Tensor) else tuple(part[:count] for part in answer)
+
+    def _send(self, inputs: Sequence[Parts], count: int, lanes: int) -> None:
+        self._sent.synchronize()  # what was told last has arrived
+        for held, told, given in zip(self._held, self._told, inputs, strict=True):
+            if told is None:
+                given.put(held)
+                continue
+            given.put(told)
+            if told.dtype == torch.int64:
+                told[count:lanes] = 0  # numbers of lanes that are empty name nobody
+            held[:lanes].copy_(told[:lanes], non_blocking=True)
+        self._sent.record()
+
+
+def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph, Any]:
+    """A graph of this work, and where its answer will be."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(2):  # kernels are compiled and libraries opened before anything is captured
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=memory):
+        answer = work()
+    return graph, answer
