@@ -25,6 +25,8 @@ class DelayPattern:
 
     def begin(self, column: I64, position: int) -> I64:
         """Blank the codebooks of a column whose timestep lies before the segment that reads it at `position`."""
+        if position >= self.codebooks:
+            return column
         return np.where(np.arange(self.codebooks) < position, column, self.special)
 
     def frame_ready(self, columns: int) -> int | None:

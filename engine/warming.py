@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from engine.backends.base import Backend
+from engine.batcher import advance_all
 from engine.spec import StreamPolicy
 from engine.stream import ScoreStream
+from engine.together import take_all
 
 SECONDS = 1.2
 """Slots of the window open, what was seen before is refreshed, and chunks come that are neither the first one nor the last."""
@@ -16,11 +18,13 @@ PICTURE_STEPS = 5
 
 
 def warm(backend: Backend[Any, Any], policy: StreamPolicy) -> None:
-    """Play one stream."""
+    """Play one stream, in the way of those that play together."""
     side, noise = backend.spec.vision.image_size, np.random.default_rng(0)
     stream = ScoreStream(backend, policy)
     for step in range(round(SECONDS * backend.spec.code_rate)):
         if step % PICTURE_STEPS == 0:
             stream.push(noise.integers(0, 255, (side, side, 3), np.uint8))
-        stream.advance()
-        stream.take()
+        raised = [*advance_all([(stream, 1)]), *take_all([stream])]
+        for error in raised:
+            if isinstance(error, Exception):
+                raise error

@@ -52,7 +52,8 @@ def main() -> None:
         0.0,
         options.model == SYNTHETIC and options.format == "pcm_s16",
     )
-    with serving(options.model, options.sessions + 1, options.threads, options.chunk_ms) as served:
+    provider = ("--provider", options.provider)
+    with serving(options.model, options.sessions + 1, options.threads, options.chunk_ms, *provider) as served:
         plan = replace(plan, url=served.url)
         fresh = play_one_after_another(plan, options.starts)
         paced = play_paced(served, plan, options)
@@ -131,6 +132,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--buffer", type=float, default=60, help="milliseconds that a listener holds back")
     parser.add_argument("--processes", type=int, default=2, help="that the listeners are spread over")
     parser.add_argument("--threads", type=int, default=0, help="of the engine, as for cuestream serve")
+    parser.add_argument("--provider", default="cpu", help="as for cuestream serve")
     parser.add_argument("--chunk-ms", type=int, default=20, help="as for cuestream serve")
     parser.add_argument("--name", help="name of the result file")
     return parser.parse_args()

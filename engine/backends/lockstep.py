@@ -243,7 +243,7 @@ class LockstepBackend(TorchModel):
         self._programs: dict[tuple[int, int, int], _Program] = {}
         self._captured: set[tuple[int, int]] = set()  # pairs of pools whose graphs were made
         self._works: dict[tuple[Any, ...], Captured] = {}  # bound: MOST_WORKS
-        self.graph_memory = torch.cuda.graph_pool_handle() if self._graphs else None
+        self.graph_memory = self._new_graph_memory()
         self._landing = torch.empty(
             0, dtype=torch.uint8
         )  # what comes back to the host, as large as the largest was
@@ -357,6 +357,12 @@ class LockstepBackend(TorchModel):
         self._programs = {k: p for k, p in self._programs.items() if k[0] in alive and k[1] in alive}
         self._captured = {pair for pair in self._captured if set(pair) <= alive}
         self._works.clear()
+        if not any(program.captured for program in self._programs.values()):
+            self.graph_memory = self._new_graph_memory()  # what no graph uses any more cannot be used again
+
+    def _new_graph_memory(self) -> Any:
+        """Shared by all graphs: none of them runs beside another."""
+        return torch.cuda.graph_pool_handle() if self._graphs else None
 
     # --- the condition
 
@@ -713,6 +719,10 @@ class _Program:
         begun = self._codebook < inputs.position.unsqueeze(2)  # [B, S, K]
         inputs.tokens.copy_(torch.where(begun, column.unsqueeze(1), backend.spec.decoder.special))
         self._step.add_(1)
+
+    @property
+    def captured(self) -> bool:
+        return self._graph is not None
 
     def capture(self) -> None:
         """Make the graph, once; the lanes read nothing while it is made."""

@@ -9,6 +9,7 @@ Letters: K codebooks, T code frames, C LSTM width, L LSTM layers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -33,6 +34,7 @@ class Reach:
         return self.lead + self.context
 
 
+@cache
 def reach(spec: CodecSpec) -> Reach:
     """Follow one code frame's samples back through the layers, and see which latent frames they touch."""
     first, last = 0, spec.hop - 1

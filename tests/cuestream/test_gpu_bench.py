@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 from cuestream.cli import app
 from cuestream.gpu.fidelity import fidelity
 from cuestream.gpu.steps import bytes_read
-from cuestream.gpu.streams import CHUNK_S, CHUNK_STEPS, LEAD_S, Heard, Listener
+from cuestream.gpu.streams import CHUNK_S, CHUNK_STEPS, LEAD_S, Heard, Listener, Run, listen, row
 from engine.backends.base import StepCall
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.torch import TorchBackend
 from engine.errors import MissingRuntime
+from engine.spec import StreamPolicy
 from export.checkpoint import Package, load_model
 
 
@@ -75,3 +76,26 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = CliRunner().invoke(app, ["bench", "gpu"])
     assert isinstance(answer.exception, MissingRuntime)
     assert "no CUDA device is here" in str(answer.exception)
+
+
+def test_engines_beside_each_other_are_one_row() -> None:
+    """Who is late counts wherever it was played, and shares are of all ticks."""
+    late, in_time = (
+        Heard(0.0, 0.1, 0.3, 2, [0.2] * 5, [0.1] * 3),
+        Heard(0.0, 0.1, 0.0, 2, [0.2] * 5, [0.1] * 3),
+    )
+    runs = [Run(4.0, [late], [0.1] * 3, [0.1, 0.1, 0.1]), Run(4.0, [in_time] * 3, [0.1], [0.0, 0.1, 0.0])]
+    found = row(runs, StreamPolicy(context_s=5.0))
+    assert (found.streams, found.processes, found.context_s) == (4, 2, 5.0)
+    assert (found.c100, found.worst_ms) == (0.75, pytest.approx(300))
+    assert found.busy == pytest.approx(0.4 / 8)
+    assert (found.shown, found.stepping, found.codec) == pytest.approx((0.25, 0.5, 0.25))
+
+
+def test_a_listener_begins_as_if_it_had_played_for_long(nano_package: Package) -> None:
+    """And plays over the hand-over that comes soon."""
+    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=1)
+    policy = StreamPolicy(context_s=0.1)
+    found = listen(backend, [5], 0.3, policy, joining_s=0.0)
+    assert found.heard[0].chunks > 0
+    assert found.seconds == pytest.approx(0.3)
