@@ -228,7 +228,7 @@ class LockstepBackend(TorchModel):
         if dtype != torch.float32:
             model.narrow(dtype)
         super().__init__(model)
-        self.places = places
+        self.places, self._narrow = places, dtype
         self._graphs = graphs and self.device.type == "cuda"
         self._keep = _Keep(KEPT.get(kept, dtype), self.device)
         decoder = model.decoder
@@ -260,7 +260,7 @@ class LockstepBackend(TorchModel):
         return np.asarray(array.float().cpu().numpy())
 
     def keep(self, array: F32) -> Tensor:
-        return self._tensor(array)
+        return self._tensor(array).to(self._narrow)
 
     def fuse(self, short: Kept, memory: Kept) -> Kept:
         return self.fuse_all([Fuse(short, memory)])[0]
@@ -275,7 +275,8 @@ class LockstepBackend(TorchModel):
         return Parts.of_lengths(arrays, room)
 
     def _kept(self, tensor: Tensor) -> Tensor:
-        return tensor.clone()
+        """In the type that it was computed in, whatever the model says of it in between."""
+        return tensor.to(self._narrow, copy=True)
 
     def _sent_back(self, tensor: Tensor) -> list[Array]:
         if not self._graphs:
@@ -602,23 +603,18 @@ class LockstepBackend(TorchModel):
 
 
 class _Inputs:
-    """What a step of B lanes is given, in one array of whole numbers and one of others, so that two copies bring all of it."""
+    """What a step of B lanes is given: views of an array of whole numbers and one of others, so that two copies bring it."""
 
-    WHOLE = ("cache_place", "condition_place", "seen", "leading", "top_k")
-    PARTS = ("guidance", "temperature", "top_p")
-
-    def __init__(self, lanes: int, codebooks: int, device: torch.device) -> None:
-        width = len(self.WHOLE) + SEGMENTS * (1 + codebooks)
-        self.whole = torch.zeros(lanes, width, dtype=torch.int64, device=device)
-        self.parts = torch.zeros(lanes, len(self.PARTS), device=device)
-        self.cache_place, self.condition_place, self.seen, self.leading, self.top_k = (
-            self.whole[:, i] for i in range(len(self.WHOLE))
-        )
-        own = self.whole[:, len(self.WHOLE) :]
-        self.position = own[:, :SEGMENTS]
+    def __init__(self, lanes: int, codebooks: int, device: torch.device, pinned: bool = False) -> None:
+        sizes = [lanes] * 5 + [lanes * SEGMENTS, lanes * SEGMENTS * codebooks]
+        self.whole = torch.zeros(sum(sizes), dtype=torch.int64, device=device, pin_memory=pinned)
+        self.parts = torch.zeros(3, lanes, device=device, pin_memory=pinned)
+        *each, position, tokens = self.whole.split(sizes)
+        self.cache_place, self.condition_place, self.seen, self.leading, self.top_k = each
+        self.position = position.view(lanes, SEGMENTS)
         """[B, S], below 0 where a segment does not play."""
-        self.tokens = own[:, SEGMENTS:].unflatten(1, (SEGMENTS, codebooks))
-        self.guidance, self.temperature, self.top_p = self.parts.unbind(1)
+        self.tokens = tokens.view(lanes, SEGMENTS, codebooks)
+        self.guidance, self.temperature, self.top_p = self.parts
 
 
 class _Program:
@@ -629,10 +625,7 @@ class _Program:
         self._backend, self._caches, self._condition, self._lanes = backend, caches, condition, lanes
         self._pinned = device.type == "cuda"
         self._inputs = _Inputs(lanes, spec.codebooks, device)
-        self._told = _Inputs(lanes, spec.codebooks, torch.device("cpu"))
-        if self._pinned:
-            self._told.whole, self._told.parts = self._told.whole.pin_memory(), self._told.parts.pin_memory()
-        self._whole, self._parts = self._told.whole.numpy(), self._told.parts.numpy()
+        self._told = _Inputs(lanes, spec.codebooks, torch.device("cpu"), self._pinned)
         shape = (MOST_STEPS, lanes, spec.codebooks)
         self._uniforms = torch.zeros(shape, device=device)
         self._columns = torch.zeros(shape, dtype=torch.int64, device=device)
@@ -646,21 +639,23 @@ class _Program:
 
     def fill(self, calls: Sequence[StepCall[Caches, Condition]]) -> None:
         """Say what each lane reads; lanes beyond them read nothing."""
-        whole, tokens, books = (
-            self._whole,
-            self._backend.spec.vision.tokens,
-            self._backend.spec.decoder.codebooks,
+        told, patch_tokens = self._told, self._backend.spec.vision.tokens
+        told.cache_place.numpy()[:] = _lanes(
+            [call.caches.place for call in calls], self._lanes, self._caches.places
         )
-        whole[:, 0], whole[:, 1], whole[:, 2] = self._caches.places, self._condition.places, tokens
-        whole[:, 3:5] = 0
-        whole[:, 5 : 5 + SEGMENTS] = -1
+        told.condition_place.numpy()[:] = _lanes(
+            [call.condition.place for call in calls], self._lanes, self._condition.places
+        )
+        told.seen.numpy()[:] = _lanes(
+            [call.frames * patch_tokens for call in calls], self._lanes, patch_tokens
+        )
+        position, tokens = told.position.numpy(), told.tokens.numpy()
+        position[:] = -1
         for lane, call in enumerate(calls):
-            row, first, count = whole[lane], call.segment, len(call.tokens)
             _check(call)
-            row[0], row[1], row[2] = call.caches.place, call.condition.place, call.frames * tokens
-            row[5 + first : 5 + first + count] = call.position
-            own = 5 + SEGMENTS + first * books
-            row[own : own + count * books] = call.tokens.ravel()
+            playing = slice(call.segment, call.segment + len(call.tokens))
+            position[lane, playing] = call.position
+            tokens[lane, playing] = call.tokens[:, 0]
 
     def _send(self) -> None:
         """Bring what was filled in to the device."""
@@ -674,11 +669,9 @@ class _Program:
 
     def draw(self, calls: Sequence[DrawCall[Caches, Condition]], steps: int) -> I64:
         """So many steps one after another; the columns that they drew, [steps, B, K]."""
-        for lane, call in enumerate(calls):
-            policy = call.policy
-            self._parts[lane] = policy.guidance, policy.temperature, policy.top_p
+        for call in calls:
             self._caches.allow(call.step.caches.place, call.allowed)
-        count = len(calls)
+        count, told = len(calls), self._told
         first = np.array([call.column for call in calls])
         seeds = np.tile(np.array([call.policy.seed for call in calls]), steps)
         keyed = (first + np.arange(steps)[:, None]).ravel()
@@ -686,8 +679,11 @@ class _Program:
         self._host_uniforms.numpy()[:steps, :count] = drawn.reshape(steps, count, -1)
         self._uniforms.copy_(self._host_uniforms, non_blocking=True)
         self.fill([call.step for call in calls])
-        self._whole[:count, 3] = [call.step.segment + call.leading for call in calls]
-        self._whole[:count, 4] = [call.policy.top_k for call in calls]
+        told.leading.numpy()[:] = _lanes([call.step.segment + call.leading for call in calls], self._lanes, 0)
+        told.top_k.numpy()[:count] = [call.policy.top_k for call in calls]
+        told.parts.numpy()[:, :count] = np.array(
+            [(call.policy.guidance, call.policy.temperature, call.policy.top_p) for call in calls]
+        ).T
         self._send()
         self._step.zero_()
         for _ in range(steps):
@@ -732,6 +728,11 @@ class _Program:
         self._send()
         self._step.zero_()
         self._graph, _ = capture(self._advance, self._backend.graph_memory)
+
+
+def _lanes(values: Sequence[int], lanes: int, empty: int) -> list[int]:
+    """What lanes read, and what those read that nobody has."""
+    return [*values, *[empty] * (lanes - len(values))]
 
 
 def _check(call: StepCall[Caches, Condition]) -> None:

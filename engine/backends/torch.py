@@ -90,9 +90,9 @@ class TorchModel:
     def fuse_all(self, asked: Sequence[Fuse]) -> list[Kept]:
         """Windows and memories of any lengths, each with room for the longest."""
         short = self._side_by_side([request.short for request in asked])
-        memory = self._side_by_side([request.memory for request in asked], RECALLED)
+        keys, values = (self._side_by_side([r.memory[:, i] for r in asked], RECALLED) for i in (0, 1))
         held = self._stacked(np.array([len(request.memory) for request in asked]))
-        tokens = self._run(self._fused, short, memory, held)
+        tokens = self._run(self._fused, short, keys, values, held)
         return [self._kept(row[: len(request.short)]) for row, request in zip(tokens, asked, strict=True)]
 
     def _features(self, planes: Tensor) -> Tensor:
@@ -108,8 +108,8 @@ class TorchModel:
     def _remembered(self, features: Tensor) -> Tensor:
         return self.model.fusion.remember(self.model.long_branch(features))
 
-    def _fused(self, short: Tensor, memory: Tensor, held: Tensor) -> Tensor:
-        return self.model.fusion.together(short, memory, held)[1]
+    def _fused(self, short: Tensor, keys: Tensor, values: Tensor, held: Tensor) -> Tensor:
+        return self.model.fusion.together(short, keys, values, held)[1]
 
     # --- codec
 

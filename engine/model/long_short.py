@@ -78,16 +78,16 @@ class Fusion(nn.Module):
         answer = attend(asked, keys, values, self.heads).reshape(frames, tokens, width)
         return self._mixed(x, answer)
 
-    def together(self, short: Tensor, recalled: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
+    def together(self, short: Tensor, keys: Tensor, values: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
         """`forward` for each of S streams, of whose recalled frames the first held [S] count; at least one.
 
-        short: [S, F, P, E]; recalled: [S, M, 2, P, E]. Returns fused [S, F, P, E] and condition tokens [S, F, P, D].
+        short: [S, F, P, E]; keys, values: [S, M, P, E]. Returns fused [S, F, P, E] and condition tokens [S, F, P, D].
         """
-        x, memory = short.to(self.query.weight.dtype), recalled.to(self.query.weight.dtype)
-        keys, values = (memory[:, :, i].flatten(1, 2) for i in (0, 1))
-        seen = torch.arange(memory.shape[1], device=held.device) < held.unsqueeze(1)
-        seen = seen.repeat_interleave(memory.shape[3], 1)[:, None, None]  # [S, 1, 1, M P]
-        answer = attend(self.query(x).flatten(1, 2), keys, values, self.heads, seen)
+        x = short.to(self.query.weight.dtype)
+        k, v = (memory.to(x.dtype).flatten(1, 2) for memory in (keys, values))
+        seen = torch.arange(keys.shape[1], device=held.device) < held.unsqueeze(1)
+        seen = seen.repeat_interleave(keys.shape[2], 1)[:, None, None]  # [S, 1, 1, M P]
+        answer = attend(self.query(x).flatten(1, 2), k, v, self.heads, seen)
         return self._mixed(x, answer.view(x.shape))
 
     def _mixed(self, x: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
