@@ -52,8 +52,8 @@ def main() -> None:
         0.0,
         options.model == SYNTHETIC and options.format == "pcm_s16",
     )
-    provider = ("--provider", options.provider)
-    with serving(options.model, options.sessions + 1, options.threads, options.chunk_ms, *provider) as served:
+    more = ("--provider", options.provider, "--lead-ms", str(options.lead_ms))
+    with serving(options.model, options.sessions + 1, options.threads, options.chunk_ms, *more) as served:
         plan = replace(plan, url=served.url)
         fresh = play_one_after_another(plan, options.starts)
         paced = play_paced(served, plan, options)
@@ -115,7 +115,7 @@ def results(
         "others_cores": round(others, 2),
         "load_1min": round(os.getloadavg()[0], 2),
         "fresh_errors": sorted({each.error for each in fresh.heard if each.error}),
-        "limits": physical_limits(options.model),
+        "limits": physical_limits(options.model, options.lead_ms),
     }
     return [alone, *figures.summary(paced.heard, options.warm_up), *server, lag], facts
 
@@ -133,6 +133,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=2, help="that the listeners are spread over")
     parser.add_argument("--threads", type=int, default=0, help="of the engine, as for cuestream serve")
     parser.add_argument("--provider", default="cpu", help="as for cuestream serve")
+    parser.add_argument("--lead-ms", type=int, default=340, help="as for cuestream serve")
     parser.add_argument("--chunk-ms", type=int, default=20, help="as for cuestream serve")
     parser.add_argument("--name", help="name of the result file")
     return parser.parse_args()

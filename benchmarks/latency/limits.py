@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from cuestream.players import find_player
+from cuestream.players import PROCEDURAL, SYNTHETIC, find_player
 from engine import codec
-from engine.player import ModelPlayer
+from engine.backends.manifest import SPEC_FILE
+from engine.library import find_model, recommended
+from engine.spec import ModelSpec
 from server.settings import Settings
 
 
-def physical_limits(model: str) -> dict[str, Any]:
+def physical_limits(model: str, lead_ms: int) -> dict[str, Any]:
     """Milliseconds. A picture waits for the next chunk to be made; what is made is heard when the lead before it was.
 
     Without any compute, a picture that comes just as a chunk was begun is heard `answer_worst_ms` later, on average
-    `answer_mean_ms`.
+    `answer_mean_ms`. lead_ms: as for cuestream serve.
     """
-    player, playout = find_player(model, 1), Settings().playout
-    step_ms = 1000 / player.code_rate
-    chunk_ms = player.defaults.chunk_steps * step_ms
-    high_ms = playout.high * 1000 / playout.rate
-    low_ms = playout.low * 1000 / playout.rate
-    behind = 0
-    if isinstance(player, ModelPlayer):
-        spec = player.backend.spec
-        behind = max(spec.decoder.delays) + codec.look_ahead(codec.codec_of(spec))
+    playout = Settings().playout.led_by(lead_ms)
+    low_ms, high_ms = (samples * 1000 / playout.rate for samples in (playout.low, playout.high))
+    chunk_ms, step_ms, behind = _steps(model)
     ahead_ms = high_ms - chunk_ms + behind * step_ms
     return {
         "chunk_ms": chunk_ms,
@@ -34,3 +30,16 @@ def physical_limits(model: str) -> dict[str, Any]:
         "answer_mean_ms": ahead_ms + chunk_ms / 2,
         "answer_worst_ms": ahead_ms + chunk_ms,
     }
+
+
+def _steps(model: str) -> tuple[float, float, int]:
+    """Milliseconds of a chunk and of a step, and how many steps a code frame waits for others."""
+    if model in (PROCEDURAL, SYNTHETIC):
+        player = find_player(model)
+        step_ms = 1000 / player.code_rate
+        return player.defaults.chunk_steps * step_ms, step_ms, 0
+    folder = find_model(model)
+    spec = ModelSpec.from_json((folder / SPEC_FILE).read_text())
+    step_ms = 1000 / spec.code_rate
+    behind = max(spec.decoder.delays) + codec.look_ahead(codec.codec_of(spec))
+    return recommended(folder, spec).chunk_steps * step_ms, step_ms, behind
