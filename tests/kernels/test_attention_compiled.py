@@ -64,16 +64,13 @@ def test_lone_streams_and_many_of_eight_bits_are_read_by_tensor_cores(kernels: d
         "self 64 int8",
         "self 64 float8",
         "self 192 int8 whole",
+        "self 192 int8 looking",
         "self 64 float16 dots",
         "cross 64 int8",
     }
     assert {name for name, k in kernels.items() if k["products"]} == by_dots
     assert all(kernels[name]["converted"] < 16 for name in by_dots)  # of a program's few indices
     assert kernels["self 1 int8 plain"]["converted"] >= 64
-
-
-def test_only_the_dependent_launch_waits(kernels: dict[str, Any]) -> None:
-    assert {name for name, k in kernels.items() if k["waits"]} == {"self 1 bfloat16 pdl"}
 
 
 def test_the_draw_rounds_guidance_twice(kernels: dict[str, Any]) -> None:
