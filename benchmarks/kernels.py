@@ -28,9 +28,9 @@ from engine.spec import DecoderSpec
 from kernels.linear import Weight, linear_plain, quantise
 
 SIZES = ("small", "medium")
-ROWS = (2, 4, 8, 16, 32, 64)
-WAYS = ("library", "triton", "prefetch", "pdl")
-"""The last two are the kernel with `Tile.prefetch`, and with dependent launch too; "triton" has neither."""
+ROWS = (2, 4, 8, 16)
+WAYS = ("library", "triton", "prefetch", "ahead")
+"""The last two are the kernel with `Tile.prefetch`, and where each launch asks for the next one's weights too."""
 STREAM_ROWS = 4
 """Rows of one stream: two segments, with guidance. The ways and the chains are compared at it."""
 
@@ -87,7 +87,6 @@ class Inputs:
     """What a layer is given besides its weight."""
 
     x: Tensor
-    norm: tuple[Tensor, Tensor] | None
     residual: Tensor | None
     out: Tensor
 
@@ -97,45 +96,37 @@ class Inputs:
         x = torch.randn(rows, layer.inputs, device="cuda", dtype=torch.float32 if layer.norm else dtype)
         kept = layer.residual or layer.name == "logits"
         out = torch.empty(rows, layer.outputs, device="cuda", dtype=torch.float32 if kept else dtype)
-        gamma, beta = torch.randn(2, layer.inputs, device="cuda")
         residual = torch.randn(rows, layer.outputs, device="cuda") if layer.residual else None
-        return cls(x, (gamma, beta) if layer.norm else None, residual, out)
+        return cls(x, residual, out)
 
 
-def call(job: Job, weight: Weight, given: Inputs) -> Tensor:
-    return run(job, weight, given.x, given.norm, given.residual, given.out)
+def call(job: Job, weight: Weight, then: Weight, given: Inputs) -> Tensor:
+    return run(job, weight, then, given.x, given.residual, given.out)
 
 
 def run(
-    job: Job,
-    weight: Weight,
-    x: Tensor,
-    norm: tuple[Tensor, Tensor] | None,
-    residual: Tensor | None,
-    out: Tensor,
+    job: Job, weight: Weight, then: Weight | None, x: Tensor, residual: Tensor | None, out: Tensor
 ) -> Tensor:
-    """The layer in the job's way."""
+    """The layer in the job's way. then: the weight of the next launch."""
     from kernels import linear_triton
 
-    gelu = job.layer.gelu
+    norm, gelu = job.layer.norm, job.layer.gelu
     if job.way == "library":
         return linear_plain(x, weight, norm, residual, gelu, out.dtype, out if residual is not None else None)
-    tile = (
-        linear_triton.Tile(*job.tile)
-        if job.tile
-        else linear_triton.choose(job.rows, weight, norm is not None)
-    )
+    tile = linear_triton.Tile(*job.tile) if job.tile else linear_triton.choose(job.rows, weight, norm)
     tile = tile if job.tile else replace(tile, prefetch=job.way != "triton")
-    return linear_triton.linear(x, weight, norm, residual, gelu, out, tile, pdl=job.way == "pdl")
+    ahead = then if job.way == "ahead" else None
+    return linear_triton.linear(x, weight, norm, residual, gelu, out, ahead, tile)
 
 
 def weights_of(layer: Layer, bits: int, count: int, dtype: torch.dtype) -> list[Weight]:
-    """Matrices of noise, each its own."""
+    """Matrices of noise, each its own; with a bias where a norm was folded into them."""
 
     def draw() -> Tensor:
         return torch.randn(layer.outputs, layer.inputs, device="cuda", dtype=dtype) * layer.inputs**-0.5
 
-    return [quantise(draw(), bits) for _ in range(count)]
+    bias = torch.randn(layer.outputs, device="cuda", dtype=dtype) if layer.norm else None
+    return [quantise(draw(), bits, bias=bias) for _ in range(count)]
 
 
 def measured(jobs: Sequence[Job], device: cuda.Device, dtype: torch.dtype) -> Iterator[dict[str, Any]]:
@@ -149,7 +140,8 @@ def measured(jobs: Sequence[Job], device: cuda.Device, dtype: torch.dtype) -> It
             weights = first + weights_of(job.layer, job.bits, cuda.copies(first[0].nbytes) - 1, dtype)
             held = (job.layer, job.bits)
         given = Inputs.of(job.layer, job.rows, dtype)
-        us = unless_too_large(partial(cuda.timed, [partial(call, job, weight, given) for weight in weights]))
+        pairs = zip(weights, (*weights[1:], weights[0]), strict=True)
+        us = unless_too_large(partial(cuda.timed, [partial(call, job, *pair, given) for pair in pairs]))
         if us is not None:
             yield row(job, us, weights[0].nbytes, device)
 
@@ -202,19 +194,17 @@ def chain(
     names = (*IN_A_LAYER * spec.layers, "logits")
     weights = [weights_of(kinds[name], bits, 1, dtype)[0] for name in names]
     stream = torch.randn(STREAM_ROWS, spec.width, device="cuda")
-    gamma, beta = torch.ones(spec.width, device="cuda"), torch.zeros(spec.width, device="cuda")
 
     def step(way: str) -> Callable[[], Tensor]:
         def run_all() -> Tensor:
             x, branch = stream, stream
-            for name, weight in zip(names, weights, strict=True):
+            for name, weight, then in zip(names, weights, (*weights[1:], None), strict=True):
                 layer = kinds[name]
                 kept = torch.float32 if layer.residual or name == "logits" else dtype
                 out = torch.empty(STREAM_ROWS, layer.outputs, device="cuda", dtype=kept)
                 job = Job(layer, bits, STREAM_ROWS, way)
                 read = x if layer.norm else branch[:, : layer.inputs]
-                norm, residual = (gamma, beta) if layer.norm else None, x if layer.residual else None
-                branch = run(job, weight, read, norm, residual, out)
+                branch = run(job, weight, then, read, x if layer.residual else None, out)
                 x = branch if layer.residual else x
             return branch
 
@@ -247,14 +237,14 @@ def jobs(options: argparse.Namespace) -> list[Job]:
 
 
 def sweep_jobs(options: argparse.Namespace) -> list[Job]:
-    """Every tile of a small table, for every layer and M that was asked for, with or without dependent launch."""
+    """Every tile of a small table, for every layer and M that was asked for, with or without asking ahead."""
     cuts = ((128, 4, 4, 3), (64, 8, 8, 3), (128, 8, 8, 2), (256, 2, 2, 3))
-    way = "pdl" if options.pdl else "prefetch"
+    way = "ahead" if options.ahead else "prefetch"
     return [
-        Job(layer, bits, rows, way, (block_n, *cut, True, near))
+        Job(layer, bits, rows, way, (block_n, *cut, True))
         for size in options.sizes
         for layer, bits, rows in product(layers_of(size, decoder_of(size)), options.bits, options.rows)
-        for block_n, cut, near in product((8, 16, 32), cuts, {False, layer.norm})
+        for block_n, cut in product((8, 16, 32), cuts)
     ]
 
 
@@ -272,7 +262,7 @@ def compile_all(work: Sequence[Job], dtype: torch.dtype, processes: int) -> None
 def _compile(job: Job, dtype: torch.dtype) -> None:
     weight = weights_of(job.layer, job.bits, 1, dtype)[0]
     given = Inputs.of(job.layer, job.rows, dtype)
-    unless_too_large(partial(call, job, weight, given))
+    unless_too_large(partial(call, job, weight, weight, given))
 
 
 def print_best(rows: Sequence[dict[str, Any]]) -> None:
@@ -318,7 +308,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="where the rows are written")
     parser.add_argument("--quick", action="store_true", help="medium, 16 bits, the rows of one stream")
     parser.add_argument("--sweep", action="store_true", help="try tiles and print the best of each shape")
-    parser.add_argument("--pdl", action="store_true", help="sweep with dependent launch")
+    parser.add_argument(
+        "--ahead", action="store_true", help="sweep where each launch asks for the next one's"
+    )
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--bits", nargs="+", type=int, choices=(16, 8, 4))
     parser.add_argument("--rows", nargs="+", type=int)

@@ -53,7 +53,7 @@ COLUMNS = {
     "times_library": "x library",
     "tuning": "tuning",
 }
-SWEPT_LANES = (1, 64)
+SWEPT_LANES = (1, 64, 192)
 WARM_UP_S = 0.5
 """Of matrix products, until the clocks are where they stay."""
 
@@ -71,29 +71,52 @@ class Case:
         return build(self.size, self.lanes, "int8")
 
     def tunings(self) -> list[Any]:
-        """None, which is what is set, then what a sweep tries: tile, warps, stages, programs."""
+        """None, which is what is set, then what a sweep tries: tile, warps, stages, programs, dot, look."""
         from kernels.attention_triton import Tuning
 
         tried = FEW if self.lanes == 1 else MANY
-        return [None, *(Tuning(*cut, dot=dot) for dot, cuts in tried.items() for cut in cuts)]
+        return [None, *(Tuning(*cut) for dot, cuts in tried.items() for cut in _with(cuts, dot))]
 
 
+WHOLE = 100
+"""Programs of a processor that no head is split for; for a lone stream, as many as the room has tiles."""
 FEW = {
-    False: ((64, 4, 1, 4), (64, 4, 1, 10), (128, 8, 1, 4)),
-    True: ((64, 2, 1, 8), (64, 4, 1, 10), (128, 4, 1, 4), (128, 4, 1, 8), (128, 8, 1, 4)),
+    False: ((64, 4, 1, 4),),
+    True: (
+        (64, 2, 1, 8),
+        (64, 2, 1, WHOLE),
+        (64, 1, 1, WHOLE),
+        (64, 4, 1, WHOLE),
+        (32, 1, 1, WHOLE),
+        (128, 2, 1, WHOLE),
+        (128, 4, 1, WHOLE),
+        (128, 8, 1, WHOLE),
+        (256, 8, 1, WHOLE),
+    ),
 }
 MANY = {
     False: ((64, 4, 1, 4),),
     True: (
         (32, 1, 1, 4),
         (64, 1, 1, 4),
+        (64, 2, 1, 4),
+        (64, 2, 1, 4, True, 1),
+        (64, 2, 1, 4, True, 2),
+        (64, 2, 1, 4, True, 4),
+        (64, 1, 2, 4),
         (64, 2, 3, 4),
-        (64, 2, 1, 100),
-        (64, 1, 2, 150),
         (128, 4, 1, 4),
+        (128, 2, 1, 4),
+        (128, 4, 1, 4, True, 2),
         (128, 4, 2, 4),
+        (128, 4, 3, 4),
     ),
 }
+"""By whether tensor cores multiply."""
+
+
+def _with(cuts: Sequence[tuple[int, ...]], dot: bool) -> list[tuple[int, ...]]:
+    return [(*cut[:4], dot, *cut[5:]) for cut in cuts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +190,10 @@ def swept(copy: float) -> Iterator[dict[str, Any]]:
 
 def cases() -> list[Case]:
     return [
-        Case(kernel, size, lanes) for lanes in SWEPT_LANES for kernel in ("self", "cross") for size in HEADS
+        Case(kernel, size, lanes)
+        for lanes in SWEPT_LANES
+        for kernel in ("self", "cross")
+        for size in (HEADS if lanes < 192 else ("small",))
     ]
 
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from kernels.ahead_triton import ask_line
+
 LOWEST = tl.constexpr(-1.0e30)
 """Below every score, and finite, so that a difference of two of them is a number."""
 SMALLEST = tl.constexpr(2.0**-126)
@@ -50,8 +52,7 @@ HALVES_OF_FLOAT8 = tl.constexpr(
 
 @triton.jit
 def read_by_dots(
-    q0,
-    q1,
+    q,
     keys,
     key_scales,
     values,
@@ -65,28 +66,47 @@ def read_by_dots(
     STAGES: tl.constexpr,
     LARGEST: tl.constexpr,
     GROUP: tl.constexpr,
+    ONE: tl.constexpr,
+    LOOK: tl.constexpr,
     ASM: tl.constexpr,
 ):
-    """One query, or two, float32 [WIDTH], over columns start.. below stop. Returns (top, mass, total [WIDTH]) of each."""
+    """Queries, one or two, float32 [QUERIES, WIDTH], over columns start.. below stop, which are within one tile if ONE.
+
+    Returns (top, mass, total [WIDTH]) of each.
+    """
     HALF: tl.constexpr = tl.float16 if LARGEST is not None else keys.dtype.element_ty
-    asked, loud = _asked(q0, q1, QUERIES, WIDTH, GROUP, HALF)
+    if ONE:  # nothing that is computed stands before the read
+        k, k_scale, v, v_scale = tiles_of(
+            keys, key_scales, values, value_scales, start, stop, D, WIDTH, TILE, LARGEST, True
+        )
+    asked, loud = _asked(q, QUERIES, WIDTH, GROUP, HALF)
     top = tl.full([TILE, QUERIES], LOWEST, tl.float32)
     mass = tl.zeros([TILE, QUERIES], tl.float32)
     peak = tl.full([QUERIES], LOWEST, tl.float32)
     total = tl.zeros([WIDTH, COLUMNS], tl.float32)
-    whole = start + tl.maximum(stop - start, 0) // TILE * TILE
-    for first in tl.range(start, whole, TILE, num_stages=STAGES):
-        k, k_scale = tile_of(keys, key_scales, first, stop, D, WIDTH, TILE, LARGEST, False)
-        v, v_scale = tile_of(values, value_scales, first, stop, D, WIDTH, TILE, LARGEST, False)
+    if ONE:
         top, mass, peak, total = _heard(
-            asked, loud, k, k_scale, v, v_scale, TILE, top, mass, peak, total, LARGEST, HALF, ASM
+            asked, loud, k, k_scale, v, v_scale, stop - start, top, mass, peak, total, LARGEST, HALF, ASM
         )
-    if whole < stop:
-        k, k_scale = tile_of(keys, key_scales, whole, stop, D, WIDTH, TILE, LARGEST, True)
-        v, v_scale = tile_of(values, value_scales, whole, stop, D, WIDTH, TILE, LARGEST, True)
-        top, mass, peak, total = _heard(
-            asked, loud, k, k_scale, v, v_scale, stop - whole, top, mass, peak, total, LARGEST, HALF, ASM
-        )
+    else:
+        whole = start + tl.maximum(stop - start, 0) // TILE * TILE
+        for first in tl.range(start, whole, TILE, num_stages=STAGES):
+            if LOOK > 0 and ASM:
+                _look(keys, first + LOOK * TILE, whole, D, TILE)
+                _look(values, first + LOOK * TILE, whole, D, TILE)
+            k, k_scale, v, v_scale = tiles_of(
+                keys, key_scales, values, value_scales, first, stop, D, WIDTH, TILE, LARGEST, False
+            )
+            top, mass, peak, total = _heard(
+                asked, loud, k, k_scale, v, v_scale, TILE, top, mass, peak, total, LARGEST, HALF, ASM
+            )
+        if whole < stop:
+            k, k_scale, v, v_scale = tiles_of(
+                keys, key_scales, values, value_scales, whole, stop, D, WIDTH, TILE, LARGEST, True
+            )
+            top, mass, peak, total = _heard(
+                asked, loud, k, k_scale, v, v_scale, stop - whole, top, mass, peak, total, LARGEST, HALF, ASM
+            )
     above = tl.max(top, 0)
     mass = tl.sum(mass * tl.exp2(top - above[None, :]), 0)
     total = tl.sum(tl.reshape(total, [WIDTH, QUERIES, COLUMNS // QUERIES]), 2)
@@ -96,6 +116,15 @@ def read_by_dots(
         return top0, mass0, total0, top0, mass0, total0
     else:
         return top0, mass0, total0, _of(above, 1, 0), _of(mass, 1, 0), _of(total, 1, 1)
+
+
+@triton.jit
+def _look(held, first, stop, D: tl.constexpr, TILE: tl.constexpr):
+    """Ask for the columns of a tile from `first` on, below stop."""
+    BYTES: tl.constexpr = D * held.dtype.element_ty.primitive_bitwidth // 8
+    begin = held.to(tl.int64)
+    line = tl.arange(0, triton.next_power_of_2((TILE * BYTES + 127) // 128))
+    ask_line(begin + first.to(tl.int64) * BYTES + line * 128, begin + stop.to(tl.int64) * BYTES)
 
 
 @triton.jit
@@ -159,18 +188,13 @@ def _spread(x, QUERIES: tl.constexpr):
 
 
 @triton.jit
-def _asked(q0, q1, QUERIES: tl.constexpr, WIDTH: tl.constexpr, GROUP: tl.constexpr, HALF: tl.constexpr):
+def _asked(q, QUERIES: tl.constexpr, WIDTH: tl.constexpr, GROUP: tl.constexpr, HALF: tl.constexpr):
     """What GROUP columns in one row are multiplied with, [GROUP * WIDTH, COLUMNS]: 0 but where one meets its query's parts."""
     EACH: tl.constexpr = COLUMNS // (GROUP * QUERIES)
-    query = tl.arange(0, QUERIES)
-    loud0 = tl.max(tl.abs(q0), 0)
-    loud = loud0 + tl.zeros([QUERIES], tl.float32)
-    q = q0[:, None]
-    if QUERIES == 2:
-        loud = tl.where(query == 0, loud, tl.max(tl.abs(q1), 0))
-        q = tl.where(query[None, :] == 0, q, q1[:, None])
+    loud = tl.max(tl.abs(q), 1)
     loud = tl.where(loud > 0, loud, 1.0)
-    parts = tl.reshape(_parts(q / loud[None, :], EACH, HALF), [1, WIDTH, 1, QUERIES * EACH])
+    parts = _parts(tl.trans(q / loud[:, None]), EACH, HALF)
+    parts = tl.reshape(parts, [1, WIDTH, 1, QUERIES * EACH])
     group = tl.arange(0, GROUP)
     same = group[:, None, None, None] == group[None, None, :, None]
     return tl.reshape(tl.where(same, parts, 0.0), [GROUP * WIDTH, COLUMNS]), loud
@@ -192,9 +216,11 @@ def _parts(x, EACH: tl.constexpr, HALF: tl.constexpr):
 
 
 @triton.jit
-def tile_of(
-    held,
-    scales,
+def tiles_of(
+    keys,
+    key_scales,
+    values,
+    value_scales,
     first,
     stop,
     D: tl.constexpr,
@@ -203,21 +229,43 @@ def tile_of(
     LARGEST: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """Columns first.. below stop as they are held, [TILE, WIDTH], and their scales [TILE] or 1; MASKED: 0 behind stop."""
+    """Columns first.. below stop: keys, their scales, values, their scales.
+
+    Keys are read last: the compiler puts the first thing that is done to them right behind their read, and a read behind that
+    would wait for it. What is done to values is not pure, so that it stays where it is (see `_halves`).
+    """
+    k_scale = scales_of(key_scales, first, stop, TILE, LARGEST, MASKED)
+    v_scale = scales_of(value_scales, first, stop, TILE, LARGEST, MASKED)
+    v = tile_of(values, first, stop, D, WIDTH, TILE, MASKED)
+    k = tile_of(keys, first, stop, D, WIDTH, TILE, MASKED)
+    return k, k_scale, v, v_scale
+
+
+@triton.jit
+def tile_of(
+    held, first, stop, D: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, MASKED: tl.constexpr
+):
+    """Columns as they are held, [TILE, WIDTH]; MASKED: 0 behind stop."""
     slot = tl.arange(0, TILE)
     dims = tl.arange(0, WIDTH)
     at = held + first * D + slot[:, None] * D + dims[None, :]
     if MASKED or D != WIDTH:
         live = slot < stop - first
-        tile = tl.load(at, mask=live[:, None] & (dims < D)[None, :], other=0.0)
+        return tl.load(at, mask=live[:, None] & (dims < D)[None, :], other=0.0)
     else:
-        tile = tl.load(at)
+        return tl.load(at)
+
+
+@triton.jit
+def scales_of(scales, first, stop, TILE: tl.constexpr, LARGEST: tl.constexpr, MASKED: tl.constexpr):
+    """[TILE], or 1."""
+    slot = tl.arange(0, TILE)
     if LARGEST is None:
-        return tile, 1.0
+        return 1.0
     elif MASKED:
-        return tile, tl.load(scales + first + slot, mask=slot < stop - first, other=0.0).to(tl.float32)
+        return tl.load(scales + first + slot, mask=slot < stop - first, other=0.0).to(tl.float32)
     else:
-        return tile, tl.load(scales + first + slot).to(tl.float32)
+        return tl.load(scales + first + slot).to(tl.float32)
 
 
 @triton.jit
@@ -226,5 +274,7 @@ def _halves(x, HALF: tl.constexpr, ASM: tl.constexpr, PURE: tl.constexpr):
     if ASM and x.dtype.primitive_bitwidth == 8:
         HALVES: tl.constexpr = HALVES_OF_INT8 if x.dtype == tl.int8 else HALVES_OF_FLOAT8
         return tl.inline_asm_elementwise(HALVES, "=r,=r,r", [x], dtype=tl.float16, is_pure=PURE, pack=4)
+    elif ASM and x.dtype == HALF and not PURE:  # it stays where it was read to until here
+        return tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [x], dtype=x.dtype, is_pure=False, pack=2)
     else:
         return x.to(HALF)

@@ -3,12 +3,12 @@
 A program reads a part of one head's columns. Every column slot of its tile keeps a softmax of its own (largest score, mass,
 weighted values) in registers, and the slots are merged once, behind the loop: inside it nothing crosses threads but a column's
 dot product. Where the heads of the batch are too few for the device, several programs share the columns of a head evenly, by
-the position and not by the room, those beyond leave at once, and the last one to arrive merges the parts in the order of the
-splits. That takes a counter for each head, which the last one sets to 0 again, and saves the launch of a second kernel.
-So: launches that share a device's counters follow one another in one stream; they must not run beside each other.
+the position and not by the room, another one holds the new column, those beyond do nothing, and the last one to arrive merges
+the parts in the order of the splits. That takes a counter for each head, which the last one sets to 0 again, and saves the launch
+of a second kernel. So: launches that share a device's counters follow one another in one stream, and never run beside each other.
 
-With `pdl` a kernel is launched while the one before it still runs (programmatic dependent launch): every program first waits for
-that one's end, before it reads or writes anything, so only the launch itself overlaps.
+A launch of few heads is a chain of waits (position, columns, the others' parts), and each of them is made once: where there
+are as many splits as the room has tiles, a program reads its one tile before it looks at its query.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 from triton import knobs
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from kernels.attention_dots import LOWEST, read_by_dots, tile_of
+from kernels import ahead_triton
+from kernels.ahead_triton import ask
+from kernels.attention_dots import LOWEST, read_by_dots, tiles_of
 from kernels.store import LARGEST, Store
 
 LOG2E = log2(EULER)
@@ -45,16 +46,17 @@ class Tuning:
     """What was measured to be fast, or is to be measured.
 
     tile: columns that are read at once; warps of a program; stages: tiles in flight through shared memory, 1 straight to
-    registers; programs: how many each multiprocessor should get, which decides the splits; pdl: see the module; dot: by tensor
-    cores (`kernels.attention_dots`), where what is read has at most 16 bits.
+    registers; programs: how many each multiprocessor should get, which decides the splits; dot: by tensor cores
+    (`kernels.attention_dots`), where what is read has at most 16 bits; look: with them, how many tiles before it reads one a
+    program asks for it to be brought to the L2 cache; 0: never.
     """
 
     tile: int = 64
     warps: int = 4
     stages: int = 1
     programs: int = 4
-    pdl: bool = False
     dot: bool = False
+    look: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Tunings:
 
 
 SELF = Tunings(
-    few=Tuning(tile=64, warps=2, programs=8, dot=True),
+    few=Tuning(tile=64, warps=2, programs=20, dot=True),
     many=Tuning(tile=64, warps=2, dot=True),
     many_wide=Tuning(),
     least=512,
@@ -91,7 +93,13 @@ CROSS = Tunings(
 
 
 def self_attention(
-    qkv: Tensor, keys: Store, values: Store, place: Tensor, position: Tensor, tuning: Tuning | None = None
+    qkv: Tensor,
+    keys: Store,
+    values: Store,
+    place: Tensor,
+    position: Tensor,
+    tuning: Tuning | None = None,
+    ahead: Tensor | None = None,
 ) -> Tensor:
     lanes, segments, rows, _, heads, width = qkv.shape
     count = keys.values.shape[-2]
@@ -99,9 +107,10 @@ def self_attention(
     tuning = tuning or SELF.choose(pairs, keys)
     out = torch.empty(lanes, segments, rows, heads * width, dtype=qkv.dtype, device=qkv.device)
     splits = _splits(pairs, count, tuning, qkv.device)
-    room = _room(pairs, splits, width, qkv.device)
+    parted = splits > 1
+    room = _room(pairs, splits + parted, width, qkv.device)
     group = _group(1, tuning, keys.values)
-    _self_attention[(splits, rows * heads, lanes * segments)](
+    _self_attention[(splits + parted, rows * heads, lanes * segments)](
         out,
         qkv.contiguous(),
         keys.values,
@@ -111,6 +120,7 @@ def self_attention(
         place.contiguous(),
         position.contiguous(),
         *room,
+        out if ahead is None else ahead,
         *_strides(keys, values),
         count,
         SCALE=width**-0.5 * LOG2E,
@@ -118,8 +128,9 @@ def self_attention(
         HEADS=heads,
         ROWS=rows,
         SPLITS=splits,
-        **_shape(keys, width, tuning, group),
-        **_options(tuning),
+        **_shape(keys, width, tuning, group, splits),
+        **ahead_triton.constants(ahead, keys.values.device),
+        num_warps=tuning.warps,
     )
     return out
 
@@ -133,6 +144,7 @@ def cross_attention(
     null_keys: Tensor,
     null_values: Tensor,
     tuning: Tuning | None = None,
+    ahead: Tensor | None = None,
 ) -> Tensor:
     lanes, segments, rows, heads, width = q.shape
     if segments > 2:
@@ -141,7 +153,7 @@ def cross_attention(
     tuning = tuning or CROSS.choose(lanes * heads, keys)
     out = torch.empty(lanes, segments, rows, heads * width, dtype=q.dtype, device=q.device)
     splits = _splits(lanes * heads, count, tuning, q.device)
-    room = _room(lanes * heads * 2, splits, width, q.device)
+    room = _room(lanes * heads * segments, splits, width, q.device)
     group = _group(segments, tuning, keys.values, null_keys, null_values)
     _cross_attention[(splits + rows - 1, heads, lanes)](
         out,
@@ -155,6 +167,7 @@ def cross_attention(
         null_keys.contiguous(),
         null_values.contiguous(),
         *room,
+        out if ahead is None else ahead,
         *_strides(keys, values),
         count,
         null_keys.shape[1],
@@ -163,8 +176,10 @@ def cross_attention(
         HEADS=heads,
         ROWS=rows,
         SPLITS=splits,
-        **_shape(keys, width, tuning, group),
-        **_options(tuning),
+        NULL_ONE=null_keys.shape[1] <= tuning.tile,
+        **_shape(keys, width, tuning, group, splits),
+        **ahead_triton.constants(ahead, keys.values.device),
+        num_warps=tuning.warps,
     )
     return out
 
@@ -210,12 +225,12 @@ def _processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def _room(heads: int, splits: int, width: int, device: torch.device) -> tuple[Tensor | None, ...]:
-    """Where the splits of a head leave their parts: values [heads, splits, WIDTH], (top, mass), counters. None without splits."""
-    if splits == 1:
+def _room(heads: int, parts: int, width: int, device: torch.device) -> tuple[Tensor | None, ...]:
+    """Where the programs of a head leave their parts: values [heads, parts, WIDTH], (top, mass), counters. None for one."""
+    if parts == 1:
         return None, None, None
-    wide = torch.empty(heads, splits, _wide(width), dtype=torch.float32, device=device)
-    return wide, torch.empty(heads, splits, 2, dtype=torch.float32, device=device), counters(device)
+    wide = torch.empty(heads, parts, _wide(width), dtype=torch.float32, device=device)
+    return wide, torch.empty(heads, parts, 2, dtype=torch.float32, device=device), counters(device)
 
 
 @cache
@@ -240,15 +255,17 @@ def _strides(keys: Store, values: Store) -> tuple[int, ...]:
     return tuple(0 if x is None else x.stride(0) for x in held)
 
 
-def _shape(keys: Store, width: int, tuning: Tuning, group: int) -> dict[str, Any]:
+def _shape(keys: Store, width: int, tuning: Tuning, group: int, splits: int) -> dict[str, Any]:
     return {
         "D": width,
         "WIDTH": _wide(width),
         "TILE": tuning.tile,
         "STAGES": tuning.stages,
         "LARGEST": LARGEST.get(keys.values.dtype),
-        "PDL": tuning.pdl,
         "GROUP": group,
+        "ONE": splits * tuning.tile >= keys.values.shape[-2],
+        "LOOK": tuning.look,
+        "LANES": 32 * tuning.warps,
         "ASM": not knobs.runtime.interpret,
     }
 
@@ -256,11 +273,6 @@ def _shape(keys: Store, width: int, tuning: Tuning, group: int) -> dict[str, Any
 def _wide(width: int) -> int:
     """What a vector takes in a program: a power of two that tensor cores take."""
     return max(16, triton.next_power_of_2(width))
-
-
-def _options(tuning: Tuning) -> dict[str, Any]:
-    launch = {"launch_pdl": True} if tuning.pdl else {}
-    return {"num_warps": tuning.warps, **launch}
 
 
 @triton.jit
@@ -276,6 +288,7 @@ def _self_attention(
     parts,
     stats,
     counters,
+    ahead,
     key_stride,
     key_scale_stride,
     value_stride,
@@ -291,14 +304,15 @@ def _self_attention(
     TILE: tl.constexpr,
     STAGES: tl.constexpr,
     LARGEST: tl.constexpr,
-    PDL: tl.constexpr,
     GROUP: tl.constexpr,
+    ONE: tl.constexpr,
+    LOOK: tl.constexpr,
+    LANES: tl.constexpr,
     ASM: tl.constexpr,
+    AHEAD: tl.constexpr,
+    BULK: tl.constexpr,
 ):
-    """One program: (split; row and head; lane and segment)."""
-    if PDL:
-        gdc_wait()
-        gdc_launch_dependents()
+    """One program: (split, the one behind the last split holds the new column; row and head; lane and segment)."""
     split, head, track = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     dims = tl.arange(0, WIDTH)
     wide = dims < D
@@ -309,59 +323,78 @@ def _self_attention(
     q = tl.load(column, mask=wide, other=0.0).to(tl.float32) * SCALE
     new_k = tl.load(column + HEADS * D, mask=wide, other=0.0).to(tl.float32)
     new_v = tl.load(column + 2 * HEADS * D, mask=wide, other=0.0).to(tl.float32)
-    if now < 0:
-        if split == 0:
-            tl.store(answer, tl.zeros([WIDTH], out.dtype.element_ty), mask=wide)
-        return
-    tiles = tl.cdiv(now, TILE)
-    active = tl.minimum(tl.maximum(tiles, 1), SPLITS)
-    if split >= active:
-        return
-
     own = (track % S) * ROWS * HEADS + head
     keys += held * key_stride + own * count * D
     values += held * value_stride + own * count * D
     if LARGEST is not None:
         key_scales += held * key_scale_stride + own * count
         value_scales += held * value_scale_stride + own * count
+    tiles = tl.cdiv(tl.maximum(now, 0), TILE)
+    active = tl.minimum(tiles, SPLITS)
 
-    start = split * tiles // active * TILE
-    stop = tl.minimum((split + 1) * tiles // active * TILE, now)
-    top, mass, total, _, _, _ = _read(
-        q,
-        q,
-        keys,
-        key_scales,
-        values,
-        value_scales,
-        start,
-        stop,
-        1,
-        D,
-        WIDTH,
-        TILE,
-        STAGES,
-        LARGEST,
-        GROUP,
-        ASM,
-    )
-
-    if split == 0:
-        k = _written(new_k, keys, key_scales, now, dims, wide, D, LARGEST)
-        v = _written(new_v, values, value_scales, now, dims, wide, D, LARGEST)
-        score = tl.sum(q * k, 0)
+    if now < 0:
+        if split == 0:
+            tl.store(answer, tl.zeros([WIDTH], out.dtype.element_ty), mask=wide)
+    elif SPLITS == 1:
+        top, mass, total, _, _, _ = _read(
+            q[None, :],
+            keys,
+            key_scales,
+            values,
+            value_scales,
+            0,
+            now,
+            1,
+            D,
+            WIDTH,
+            TILE,
+            STAGES,
+            LARGEST,
+            GROUP,
+            ONE,
+            LOOK,
+            ASM,
+        )
+        score, v = _own(q, new_k, new_v, keys, key_scales, values, value_scales, now, dims, wide, D, LARGEST)
         above = tl.maximum(top, score)
         before, new = tl.exp2(top - above), tl.exp2(score - above)
-        top, mass, total = above, mass * before + new, total * before + new * v
-
-    if SPLITS == 1:
-        tl.store(answer, (total / mass).to(out.dtype.element_ty), mask=wide)
-    else:
+        whole = (total * before + new * v) / (mass * before + new)
+        tl.store(answer, whole.to(out.dtype.element_ty), mask=wide)
+    elif (split < active) | (split == SPLITS):
         pair = track * ROWS * HEADS + head
-        _leave(parts, stats, pair * SPLITS + split, top, mass, total, WIDTH)
-        if _is_last(counters + pair, active):
-            whole = _gathered(parts, stats, pair, active, SPLITS, WIDTH)
-            tl.store(answer, whole.to(out.dtype.element_ty), mask=wide)
+        slot = pair * (SPLITS + 1) + split
+        if split == SPLITS:
+            score, v = _own(
+                q, new_k, new_v, keys, key_scales, values, value_scales, now, dims, wide, D, LARGEST
+            )
+            _leave(parts, stats, slot, score, 1.0, v, WIDTH)
+        else:
+            start = split * tiles // active * TILE
+            stop = tl.minimum((split + 1) * tiles // active * TILE, now)
+            top, mass, total, _, _, _ = _read(
+                q[None, :],
+                keys,
+                key_scales,
+                values,
+                value_scales,
+                start,
+                stop,
+                1,
+                D,
+                WIDTH,
+                TILE,
+                STAGES,
+                LARGEST,
+                GROUP,
+                ONE,
+                LOOK,
+                ASM,
+            )
+            _leave(parts, stats, slot, top, mass, total, WIDTH)
+        if _is_last(counters + pair, active + 1):
+            whole = _gathered(parts, stats, pair, active, 1, SPLITS + 1, SPLITS, WIDTH)
+            tl.store(answer[None, :], whole.to(out.dtype.element_ty), mask=wide[None, :])
+    _ask(ahead, AHEAD, BULK, LANES)
 
 
 @triton.jit
@@ -379,6 +412,7 @@ def _cross_attention(
     parts,
     stats,
     counters,
+    ahead,
     key_stride,
     key_scale_stride,
     value_stride,
@@ -390,37 +424,38 @@ def _cross_attention(
     HEADS: tl.constexpr,
     ROWS: tl.constexpr,
     SPLITS: tl.constexpr,
+    NULL_ONE: tl.constexpr,
     D: tl.constexpr,
     WIDTH: tl.constexpr,
     TILE: tl.constexpr,
     STAGES: tl.constexpr,
     LARGEST: tl.constexpr,
-    PDL: tl.constexpr,
     GROUP: tl.constexpr,
+    ONE: tl.constexpr,
+    LOOK: tl.constexpr,
+    LANES: tl.constexpr,
     ASM: tl.constexpr,
+    AHEAD: tl.constexpr,
+    BULK: tl.constexpr,
 ):
     """One program: (split, the one behind the last split reads the null frame; head; lane). It reads once for both segments."""
-    if PDL:
-        gdc_wait()
-        gdc_launch_dependents()
     split, head, lane = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     dims = tl.arange(0, WIDTH)
     wide = dims < D
     row = (split == SPLITS).to(tl.int32)
     first = ((lane * S * ROWS + row) * HEADS + head) * D + dims
     last = first + (S - 1) * ROWS * HEADS * D
-    q0 = tl.load(q + first, mask=wide, other=0.0).to(tl.float32) * SCALE
-    q1 = tl.load(q + last, mask=wide, other=0.0).to(tl.float32) * SCALE
     length = tl.minimum(tl.load(tokens + lane).to(tl.int32), count)
     held = tl.load(place + lane).to(tl.int64)
+    segment = tl.arange(0, S)[:, None] * ROWS * HEADS * D
+    asked = tl.load(q + first[None, :] + segment, mask=wide[None, :], other=0.0).to(tl.float32) * SCALE
     if split == SPLITS:
         # bfloat16 takes more of a row than what may be held beside it
         NULL_GROUP: tl.constexpr = min(GROUP, 1) if null_keys.dtype.element_ty == tl.bfloat16 else GROUP
         null_keys += head * null_count * D
         null_values += head * null_count * D
         t0, m0, a0, t1, m1, a1 = _read(
-            q0,
-            q1,
+            asked,
             null_keys,
             None,
             null_values,
@@ -434,6 +469,8 @@ def _cross_attention(
             1,
             None,
             NULL_GROUP,
+            NULL_ONE,
+            0,
             ASM,
         )
         _answer(out + first, m0, a0, wide)
@@ -451,8 +488,7 @@ def _cross_attention(
             start = split * tiles // active * TILE
             stop = tl.minimum((split + 1) * tiles // active * TILE, length)
             t0, m0, a0, t1, m1, a1 = _read(
-                q0,
-                q1,
+                asked,
                 keys,
                 key_scales,
                 values,
@@ -466,6 +502,8 @@ def _cross_attention(
                 STAGES,
                 LARGEST,
                 GROUP,
+                ONE,
+                LOOK,
                 ASM,
             )
             if SPLITS == 1:
@@ -474,15 +512,15 @@ def _cross_attention(
                     _answer(out + last, m1, a1, wide)
             else:
                 pair = lane * HEADS + head
-                _leave(parts, stats, 2 * pair * SPLITS + split, t0, m0, a0, WIDTH)
+                _leave(parts, stats, S * pair * SPLITS + split, t0, m0, a0, WIDTH)
                 if S == 2:
-                    _leave(parts, stats, (2 * pair + 1) * SPLITS + split, t1, m1, a1, WIDTH)
+                    _leave(parts, stats, (S * pair + 1) * SPLITS + split, t1, m1, a1, WIDTH)
                 if _is_last(counters + pair, active):
-                    whole = _gathered(parts, stats, 2 * pair, active, SPLITS, WIDTH)
-                    if S == 2:
-                        other = _gathered(parts, stats, 2 * pair + 1, active, SPLITS, WIDTH)
-                        tl.store(out + last, other.to(out.dtype.element_ty), mask=wide)
-                    tl.store(out + first, whole.to(out.dtype.element_ty), mask=wide)
+                    whole = _gathered(parts, stats, S * pair, active, S, SPLITS, SPLITS, WIDTH)
+                    tl.store(
+                        out + first[None, :] + segment, whole.to(out.dtype.element_ty), mask=wide[None, :]
+                    )
+    _ask(ahead, AHEAD, BULK, LANES)
 
 
 @triton.jit
@@ -545,6 +583,35 @@ def _write_condition(
 
 
 @triton.jit
+def _ask(ahead, AHEAD: tl.constexpr, BULK: tl.constexpr, LANES: tl.constexpr):
+    """Behind everything else, so that it stands in nobody's way: what is asked for is read by later launches."""
+    flat = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
+    programs = tl.num_programs(0) * tl.num_programs(1) * tl.num_programs(2)
+    ask(ahead, flat, programs, AHEAD, BULK, LANES)
+
+
+@triton.jit
+def _own(
+    q,
+    new_k,
+    new_v,
+    keys,
+    key_scales,
+    values,
+    value_scales,
+    now,
+    dims,
+    wide,
+    D: tl.constexpr,
+    LARGEST: tl.constexpr,
+):
+    """Writes the new column. Returns its score and its value, of what is held then."""
+    k = _written(new_k, keys, key_scales, now, dims, wide, D, LARGEST)
+    v = _written(new_v, values, value_scales, now, dims, wide, D, LARGEST)
+    return tl.sum(q * k, 0), v
+
+
+@triton.jit
 def _written(x, held, scales, now, dims, wide, D: tl.constexpr, LARGEST: tl.constexpr):
     """Puts a new column, float32 [WIDTH], at position `now`. Returns it as it is held, in float32."""
     if LARGEST is None:
@@ -560,8 +627,7 @@ def _written(x, held, scales, now, dims, wide, D: tl.constexpr, LARGEST: tl.cons
 
 @triton.jit
 def _read(
-    q0,
-    q1,
+    q,
     keys,
     key_scales,
     values,
@@ -575,13 +641,14 @@ def _read(
     STAGES: tl.constexpr,
     LARGEST: tl.constexpr,
     GROUP: tl.constexpr,
+    ONE: tl.constexpr,
+    LOOK: tl.constexpr,
     ASM: tl.constexpr,
 ):
-    """One query or two over the same columns. Returns (top, mass, total) of each."""
+    """Queries [QUERIES, WIDTH], one or two, over the same columns. Returns (top, mass, total) of each."""
     if GROUP > 0:
         return read_by_dots(
-            q0,
-            q1,
+            q,
             keys,
             key_scales,
             values,
@@ -595,14 +662,18 @@ def _read(
             STAGES,
             LARGEST,
             GROUP,
+            ONE,
+            LOOK,
             ASM,
         )
     else:
+        q0, q1 = query_of(q, 0), query_of(q, 1)
         t0, m0, a0 = _nothing(TILE, WIDTH)
         t1, m1, a1 = _nothing(TILE, WIDTH)
         for first in tl.range(start, stop, TILE, num_stages=STAGES):
-            k, k_scale = tile_of(keys, key_scales, first, stop, D, WIDTH, TILE, LARGEST, True)
-            v, v_scale = tile_of(values, value_scales, first, stop, D, WIDTH, TILE, LARGEST, True)
+            k, k_scale, v, v_scale = tiles_of(
+                keys, key_scales, values, value_scales, first, stop, D, WIDTH, TILE, LARGEST, True
+            )
             live = first + tl.arange(0, TILE) < stop
             t0, m0, a0 = _heard(q0, k, k_scale, v, v_scale, live, t0, m0, a0)
             if QUERIES == 2:
@@ -610,6 +681,12 @@ def _read(
         t0, m0, a0 = _merged(t0, m0, a0)
         t1, m1, a1 = _merged(t1, m1, a1)
         return t0, m0, a0, t1, m1, a1
+
+
+@triton.jit
+def query_of(q, query: tl.constexpr):
+    """One of [QUERIES, WIDTH]; 0 where there are fewer."""
+    return tl.sum(tl.where(tl.arange(0, q.shape[0])[:, None] == query, q, 0.0), 0)
 
 
 @triton.jit
@@ -632,7 +709,7 @@ def _heard(q, k, k_scale, v, v_scale, live, top, mass, total):
 
 @triton.jit
 def _merged(top, mass, total):
-    """The slots (or splits) along the first axis as one softmax."""
+    """The slots along the first axis as one softmax."""
     above = tl.max(top, 0)
     share = tl.exp2(top - above)
     return above, tl.sum(mass * share, 0), tl.sum(total * share[:, None], 0)
@@ -653,31 +730,44 @@ def _leave(parts, stats, at, top, mass, total, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def _is_last(counter, active):
+def _is_last(counter, parts):
     """Whether all the others have left their parts, which can then be read. The counter is 0 again then."""
     tl.debug_barrier()  # every thread's part is stored before one thread says so
-    last = tl.atomic_add(counter, 1, sem="acq_rel", scope="gpu") == active - 1
+    last = tl.atomic_add(counter, 1, sem="acq_rel", scope="gpu") == parts - 1
     if last:
         tl.store(counter, 0)
     return last
 
 
 @triton.jit
-def _gathered(parts, stats, pair, active, SPLITS: tl.constexpr, WIDTH: tl.constexpr):
-    """The answer of all splits, merged in one fixed order. Read past L1, where other processors' parts cannot be."""
-    split = tl.arange(0, triton.next_power_of_2(SPLITS))
-    live = split < active
-    at = pair * SPLITS + split
+def _gathered(
+    parts,
+    stats,
+    query,
+    active,
+    QUERIES: tl.constexpr,
+    SLOTS: tl.constexpr,
+    SPLITS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """The answers to QUERIES from `query` on, merged in one fixed order: of the first `active` slots and of those behind SPLITS.
+
+    Read past L1, where other processors' parts cannot be. Returns float32 [QUERIES, WIDTH].
+    """
+    slot = tl.arange(0, triton.next_power_of_2(SLOTS))[None, :]
+    live = (slot < active) | ((slot >= SPLITS) & (slot < SLOTS))
+    at = (query + tl.arange(0, QUERIES))[:, None] * SLOTS + slot  # [QUERIES, slots]
     top = tl.load(stats + at * 2, mask=live, other=LOWEST, cache_modifier=".cg")
     mass = tl.load(stats + at * 2 + 1, mask=live, other=0.0, cache_modifier=".cg")
     total = tl.load(
-        parts + at[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :],
-        mask=live[:, None],
+        parts + at[:, :, None] * WIDTH + tl.arange(0, WIDTH)[None, None, :],
+        mask=live[:, :, None],
         other=0.0,
         cache_modifier=".cg",
     )
-    top, mass, total = _merged(top, mass, total)
-    return total / tl.where(mass > 0, mass, 1.0)
+    share = tl.exp2(top - tl.max(top, 1)[:, None])
+    mass = tl.sum(mass * share, 1)
+    return tl.sum(total * share[:, :, None], 1) / tl.where(mass > 0, mass, 1.0)[:, None]
 
 
 @triton.jit

@@ -4,6 +4,11 @@ A matrix is held in 16 bits, in 8 with a scale for every output, or in 4 with a 
 (`quantise`). `linear` is one Triton launch for few rows on a CUDA device, and `linear_plain`, its PyTorch twin, for
 everything else: more rows, where cuBLAS is faster, and a CPU. The twin is also what the kernel is tested against.
 
+A norm here is a layer norm without gamma and beta, which are part of the matrix and of the bias behind it
+(`engine.model.decoder.Decoder.fold_norms`). What is left of it is a row's mean and deviation, and they come out of the product:
+W ((x - mean) / std) = (W (x - p) - (mean - p) sums) / std, where sums are those of W's rows, and p is any number near the row's
+mean. So the kernel multiplies x as it comes, takes its moments meanwhile, and nothing is read before the product.
+
 Letters: M rows, K inputs, N outputs.
 """
 
@@ -28,8 +33,6 @@ LEVELS = {8: 127, 4: 7}
 """bits to the largest whole number of a quantised weight."""
 
 Impl = Literal["auto", "triton", "library"]
-Norm = tuple[Tensor, Tensor]
-"""Gamma and beta, float32 [K] each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,14 @@ class Weight:
     values: [N, K] float16, bfloat16 or float32; at 8 bits int8 [N, K]; at 4 bits uint8 [N, K/2], where the low half bytes
     of a group are its first half, and each holds its whole number plus 8.
     scales: None; at 8 bits float32 [N]; at 4 bits float32 [N, K/group].
+    sums: float32 [N], of the numbers of each row as they are held. bias: [N] of `dtype`, if any.
     dtype: in what precision x is multiplied.
     """
 
     values: Tensor
     scales: Tensor | None
+    sums: Tensor
+    bias: Tensor | None
     bits: int
     dtype: torch.dtype
 
@@ -69,31 +75,43 @@ class Weight:
 
     def dequantised(self) -> Tensor:
         """float32 [N, K], or the values as they are at 16 bits."""
-        if self.scales is None:
-            return self.values
-        if self.bits == 8:
-            return self.values.float() * self.scales.unsqueeze(1)
-        halves = self.values.unflatten(1, (-1, 1, self.group // 2))
-        whole = torch.cat((halves & 15, halves >> 4), 2).flatten(2).float() - 8
-        return (whole * self.scales.unsqueeze(2)).flatten(1)
+        return self.values if self.scales is None else _dequantised(self.values, self.scales, self.bits)
 
 
-def quantise(weight: Tensor, bits: int, dtype: torch.dtype | None = None) -> Weight:
+def quantise(
+    weight: Tensor, bits: int, dtype: torch.dtype | None = None, bias: Tensor | None = None
+) -> Weight:
     """Round a matrix [N, K] to the nearest of symmetric levels. 16 bits: as it is.
 
-    dtype: in what precision it will be multiplied; that of the matrix, unless given.
+    dtype: in what precision it will be multiplied; that of the matrix, unless given. bias: [N].
     """
     dtype = dtype or weight.dtype
+    values, scales = _levels(weight, bits, dtype)
+    held = values if scales is None else _dequantised(values, scales, bits)
+    bias = None if bias is None else bias.to(dtype)
+    return Weight(values, scales, held.sum(1, dtype=torch.float32), bias, bits, dtype)
+
+
+def _levels(weight: Tensor, bits: int, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Values and scales of a `Weight`."""
     if bits == 16:
-        return Weight(weight.to(dtype).contiguous(), None, 16, dtype)
+        return weight.to(dtype).contiguous(), None
     if bits == 8:
         whole, scales = _rounded(weight.float(), LEVELS[8])
-        return Weight(whole.to(torch.int8), scales, 8, dtype)
+        return whole.to(torch.int8), scales
     if bits != 4:
         raise ValueError(f"a weight has 16, 8 or 4 bits, not {bits}")
     whole, scales = _rounded(weight.float().unflatten(1, (-1, group_of(weight.shape[1]))), LEVELS[4])
     low, high = (whole + 8).to(torch.uint8).chunk(2, 2)
-    return Weight((low | high << 4).flatten(1), scales, 4, dtype)
+    return (low | high << 4).flatten(1), scales
+
+
+def _dequantised(values: Tensor, scales: Tensor, bits: int) -> Tensor:
+    if bits == 8:
+        return values.float() * scales.unsqueeze(1)
+    halves = values.unflatten(1, (scales.shape[1], 1, -1))
+    whole = torch.cat((halves & 15, halves >> 4), 2).flatten(2).float() - 8
+    return (whole * scales.unsqueeze(2)).flatten(1)
 
 
 def group_of(inputs: int) -> int:
@@ -113,23 +131,27 @@ def _rounded(weight: Tensor, level: int) -> tuple[Tensor, Tensor]:
 def linear(
     x: Tensor,
     weight: Weight,
-    norm: Norm | None = None,
+    norm: bool = False,
     residual: Tensor | None = None,
     gelu: bool = False,
     out_dtype: torch.dtype | None = None,
     out: Tensor | None = None,
+    ahead: Weight | None = None,
     impl: Impl = "auto",
-    pdl: bool = False,
 ) -> Tensor:
-    """x [M, K], normed if there is a `norm`, times the weight; then plus `residual`, or through GELU.
+    """x [M, K], each row normed if asked for, times the weight and plus its bias; then plus `residual`, or through GELU.
 
-    x: float32 or half. The norm is float32 (epsilon 1e-5); its answer is rounded to the weight's `dtype`, and products add
-    up in float32. residual: float32 [M, N]; the answer is then float32, otherwise of `out_dtype`, or of x's.
-    out: where the answer is written, [M, N]; `out=residual` adds in place.
-    impl: "triton" and "library" leave the choice to the caller. pdl: the launch may begin before the one before it in its
-    stream ends, which must be one that does not write weights.
+    x: float32 or half. The norm is float32 (epsilon 1e-5), without gamma and beta. What is multiplied is rounded to the weight's
+    `dtype`, and products add up in float32. residual: float32 [M, N]; the answer is then float32, otherwise of `out_dtype`, or of
+    x's. out: where the answer is written, [M, N]; `out=residual` adds in place.
+    ahead: a weight of a later launch, which the kernel asks to be brought to the L2 cache.
+    impl: "triton" and "library" leave the choice to the caller.
+
+    With a norm, the kernel rounds x - p where the twin rounds (x - mean) / std. Rounding is relative, so that in half precision
+    both err alike, as long as p is within a few deviations of the mean (`kernels.linear_triton.pivot_of`). In float16 a number
+    that lies 65504 or more from p would overflow; one of a float16 residual stream could not lie there either.
     """
-    _check(x, weight, norm, residual, gelu, out)
+    _check(x, weight, residual, gelu, out)
     if not _takes_kernel(x, impl):
         return linear_plain(x, weight, norm, residual, gelu, out_dtype, out)
     from kernels import linear_triton
@@ -137,27 +159,28 @@ def linear(
     if out is None:
         dtype = torch.float32 if residual is not None else out_dtype or x.dtype
         out = torch.empty(x.shape[0], weight.outputs, dtype=dtype, device=x.device)
-    return linear_triton.linear(x, weight, norm, residual, gelu, out, pdl=pdl)
+    return linear_triton.linear(x, weight, norm, residual, gelu, out, ahead)
 
 
 def linear_plain(
     x: Tensor,
     weight: Weight,
-    norm: Norm | None = None,
+    norm: bool = False,
     residual: Tensor | None = None,
     gelu: bool = False,
     out_dtype: torch.dtype | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
     """The twin of `linear` in plain PyTorch, for any M and any device."""
-    if norm is not None:
-        x, out_dtype = F.layer_norm(x.float(), x.shape[1:], *norm, eps=EPSILON), out_dtype or x.dtype
-    y = F.linear(x.to(weight.dtype), weight.dequantised().to(weight.dtype))
+    out_dtype = out_dtype or x.dtype
+    if norm:
+        x = F.layer_norm(x.float(), x.shape[1:], eps=EPSILON)
+    y = F.linear(x.to(weight.dtype), weight.dequantised().to(weight.dtype), weight.bias)
     if residual is not None:
         return torch.add(residual, y, out=out)
     if gelu:
         y = F.gelu(y)
-    return y.to(out_dtype or x.dtype) if out is None else out.copy_(y)
+    return y.to(out_dtype) if out is None else out.copy_(y)
 
 
 def _takes_kernel(x: Tensor, impl: Impl) -> bool:
@@ -171,7 +194,6 @@ def _takes_kernel(x: Tensor, impl: Impl) -> bool:
 def _check(
     x: Tensor,
     weight: Weight,
-    norm: Norm | None,
     residual: Tensor | None,
     gelu: bool,
     out: Tensor | None,
@@ -179,10 +201,6 @@ def _check(
     """What both ways rely on, and a kernel could not tell."""
     if x.dim() != 2 or x.shape[1] != weight.inputs or x.stride(1) != 1:
         raise ValueError(f"x is [M, {weight.inputs}] with its inputs side by side, not {_seen(x)}")
-    if norm is not None:
-        for part in norm:
-            if part.shape != x.shape[1:] or part.dtype != torch.float32 or not part.is_contiguous():
-                raise ValueError(f"gamma and beta are float32 [{weight.inputs}], not {_seen(part)}")
     if residual is not None and gelu:
         raise ValueError("an answer is added to a residual or goes through GELU, not both")
     shape = (x.shape[0], weight.outputs)

@@ -1,4 +1,6 @@
-"""A residual sum and the layer norm that reads it, in one launch: what lies between the products of a step of many rows.
+"""A residual sum and the norm that reads it, in one launch: what lies between the products of a step of many rows.
+
+A norm is without gamma and beta, as in `kernels.linear`.
 
 Letters: M rows, K numbers of a row.
 """
@@ -11,26 +13,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.linear import EPSILON, Norm
+from kernels.linear import EPSILON
 
 Impl = Literal["auto", "triton", "plain"]
 
 
-def add_norm(
-    x: Tensor, y: Tensor | None, norm: Norm, dtype: torch.dtype, impl: Impl = "auto"
-) -> tuple[Tensor, Tensor]:
+def add_norm(x: Tensor, y: Tensor | None, dtype: torch.dtype, impl: Impl = "auto") -> tuple[Tensor, Tensor]:
     """x: float32 [M, K], to which y [M, K] is added in place, if any. Returns x and its norm, in float32 and then as `dtype`."""
     if x.dtype != torch.float32 or not x.is_contiguous() or (y is not None and y.shape != x.shape):
         raise ValueError(f"rows are float32, one behind another, not {x.dtype} {list(x.shape)}, {x.stride()}")
     if impl == "triton" or (impl == "auto" and x.is_cuda):
         from kernels import norms_triton
 
-        return norms_triton.add_norm(x, y, norm, dtype)
-    return add_norm_plain(x, y, norm, dtype)
+        return norms_triton.add_norm(x, y, dtype)
+    return add_norm_plain(x, y, dtype)
 
 
-def add_norm_plain(x: Tensor, y: Tensor | None, norm: Norm, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def add_norm_plain(x: Tensor, y: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The twin of `add_norm`."""
     if y is not None:
         x += y
-    return x, F.layer_norm(x, x.shape[1:], *norm, eps=EPSILON).to(dtype)
+    return x, F.layer_norm(x, x.shape[1:], eps=EPSILON).to(dtype)

@@ -26,7 +26,7 @@ from engine.backends.captured import Captured, Parts, capture, lanes_up_to
 from engine.backends.eyes import Ages, Fuse, Write
 from engine.backends.torch import TorchModel, Work
 from engine.errors import NoRoom, PackageError
-from engine.model.decoder import DecoderLayer, empty_caches
+from engine.model.decoder import DecoderLayer, Linear, empty_caches
 from engine.model.vidmuse import VidMuse
 from engine.sampling import uniforms_of
 from kernels.attention import cross_attention, self_attention, write_condition
@@ -54,15 +54,12 @@ KEPT = {"int8": torch.int8, "fp8": torch.float8_e4m3fn}
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A layer's weights as a step reads them. norm_...: weight and bias [D]. null_keys, null_values: [H, P, d]."""
+    """A layer's weights as a step reads them, norms folded into them. null_keys, null_values: [H, P, d]."""
 
-    norm_self: tuple[Tensor, Tensor]
     self_qkv: Weight
     self_out: Weight
-    norm_cross: tuple[Tensor, Tensor]
     cross_q: Weight
     cross_out: Weight
-    norm_ffn: tuple[Tensor, Tensor]
     ffn_in: Weight
     ffn_out: Weight
     null_keys: Tensor
@@ -70,19 +67,13 @@ class _Layer:
 
     @classmethod
     def of(cls, layer: DecoderLayer, bits: int) -> _Layer:
-        def held(linear: torch.nn.Linear) -> Weight:
-            return quantise(linear.weight.data, bits)
-
         return cls(
-            _norm(layer.norm_self),
-            held(layer.self_qkv),
-            held(layer.self_out),
-            _norm(layer.norm_cross),
-            held(layer.cross_q),
-            held(layer.cross_out),
-            _norm(layer.norm_ffn),
-            held(layer.ffn_in),
-            held(layer.ffn_out),
+            _held_in(layer.self_qkv, bits),
+            _held_in(layer.self_out, bits),
+            _held_in(layer.cross_q, bits),
+            _held_in(layer.cross_out, bits),
+            _held_in(layer.ffn_in, bits),
+            _held_in(layer.ffn_out, bits),
             layer.null_keys[0].transpose(1, 2).contiguous(),
             layer.null_values[0].contiguous(),
         )
@@ -225,6 +216,7 @@ class LockstepBackend(TorchModel):
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise PackageError("no CUDA device is here, or this PyTorch was built without CUDA")
         model.to(device)
+        model.decoder.fold_norms()
         if dtype != torch.float32:
             model.narrow(dtype)
         super().__init__(model)
@@ -233,7 +225,7 @@ class LockstepBackend(TorchModel):
         self._keep = _Keep(KEPT.get(kept, dtype), self.device)
         decoder = model.decoder
         self._layers = [_Layer.of(layer, bits) for layer in decoder.stack()]
-        self._norm, self._logits = _norm(decoder.norm), quantise(decoder.logits.weight.data, bits)
+        self._logits = _held_in(decoder.logits, bits)
         # keys carry the attention's scale, so that no step applies it
         scale = self.spec.decoder.head_dim**-0.5
         pairs = [layer.cross_kv.weight.data.chunk(2) for layer in decoder.stack()]
@@ -517,31 +509,37 @@ class LockstepBackend(TorchModel):
         if leading is not None:
             by_lane = x.view(lanes, SEGMENTS, rows, -1)
             x = by_lane[torch.arange(lanes, device=self.device), leading].reshape(lanes * rows, -1)
-        logits = linear(x, self._logits, norm=self._norm if few else None, out_dtype=torch.float32)
+        logits = linear(x, self._logits, norm=few, out_dtype=torch.float32)
         return logits.view(lanes, -1, rows, spec.codebooks, spec.card)
 
     def _few(self, x: Tensor, inputs: _Inputs, caches: _CachePool, condition: _Pool) -> Tensor:
-        """Rows [M, D] through all layers, each product with what surrounds it. Returns the residual stream, float32."""
-        for layer, own, seen in self._stack(caches, condition):
-            qkv = linear(x, layer.self_qkv, norm=layer.norm_self, out_dtype=self.dtype)
-            x = linear(self._hear(qkv, own, inputs), layer.self_out, residual=x)
-            q = linear(x, layer.cross_q, norm=layer.norm_cross, out_dtype=self.dtype)
-            x = linear(self._see(q, layer, seen, inputs), layer.cross_out, residual=x)
-            inner = linear(x, layer.ffn_in, norm=layer.norm_ffn, gelu=True, out_dtype=self.dtype)
-            x = linear(inner, layer.ffn_out, residual=x)
+        """Rows [M, D] through all layers, each product with what surrounds it. Returns the residual stream, float32.
+
+        While a launch waits for its own numbers, it asks for a matrix of a later one. Attention reads little, and asks for much.
+        """
+        after = [layer.self_qkv for layer in self._layers[1:]] + [self._logits]
+        half = self.dtype
+        for (layer, own, seen), then in zip(self._stack(caches, condition), after, strict=True):
+            qkv = linear(x, layer.self_qkv, norm=True, out_dtype=half, ahead=layer.self_out)
+            heard = self._hear(qkv, own, inputs, layer.cross_q)
+            x = linear(heard, layer.self_out, residual=x, ahead=layer.cross_out)
+            q = linear(x, layer.cross_q, norm=True, out_dtype=half)
+            sight = self._see(q, layer, seen, inputs, layer.ffn_in)
+            x = linear(sight, layer.cross_out, residual=x)
+            inner = linear(x, layer.ffn_in, norm=True, gelu=True, out_dtype=half, ahead=layer.ffn_out)
+            x = linear(inner, layer.ffn_out, residual=x, ahead=then)
         return x
 
     def _many(self, x: Tensor, inputs: _Inputs, caches: _CachePool, condition: _Pool) -> Tensor:
         """The same by the library's products, with sums and norms between them. Returns the last norm, in the weights' type."""
-        norms = [layer.norm_self for layer in self._layers[1:]] + [self._norm]
-        x, normed = add_norm(x.contiguous(), None, self._layers[0].norm_self, self.dtype)
-        for (layer, own, seen), after in zip(self._stack(caches, condition), norms, strict=True):
+        x, normed = add_norm(x.contiguous(), None, self.dtype)
+        for layer, own, seen in self._stack(caches, condition):
             y = linear(self._hear(linear(normed, layer.self_qkv), own, inputs), layer.self_out)
-            x, normed = add_norm(x, y, layer.norm_cross, self.dtype)
+            x, normed = add_norm(x, y, self.dtype)
             y = linear(self._see(linear(normed, layer.cross_q), layer, seen, inputs), layer.cross_out)
-            x, normed = add_norm(x, y, layer.norm_ffn, self.dtype)
+            x, normed = add_norm(x, y, self.dtype)
             y = linear(linear(normed, layer.ffn_in, gelu=True), layer.ffn_out)
-            x, normed = add_norm(x, y, after, self.dtype)
+            x, normed = add_norm(x, y, self.dtype)
         return normed
 
     def _stack(
@@ -549,20 +547,31 @@ class LockstepBackend(TorchModel):
     ) -> Iterator[tuple[_Layer, tuple[Store, Store], tuple[Store, Store]]]:
         return zip(self._layers, caches.layers, condition.layers, strict=True)
 
-    def _hear(self, qkv: Tensor, own: tuple[Store, Store], inputs: _Inputs) -> Tensor:
-        """qkv: [M, 3 D]. Returns [M, D]."""
+    def _hear(
+        self, qkv: Tensor, own: tuple[Store, Store], inputs: _Inputs, ahead: Weight | None = None
+    ) -> Tensor:
+        """qkv: [M, 3 D]. Returns [M, D]. ahead: what the launch asks for beside."""
         spec = self.spec.decoder
         by_head = qkv.view(len(inputs.position), SEGMENTS, -1, 3, spec.heads, spec.head_dim)
-        return self_attention(by_head, *own, inputs.cache_place, inputs.position).view(-1, spec.width)
+        asked = None if ahead is None else ahead.values
+        heard = self_attention(by_head, *own, inputs.cache_place, inputs.position, asked)
+        return heard.view(-1, spec.width)
 
-    def _see(self, q: Tensor, layer: _Layer, seen: tuple[Store, Store], inputs: _Inputs) -> Tensor:
-        """q: [M, D]. Returns the same shape."""
+    def _see(
+        self,
+        q: Tensor,
+        layer: _Layer,
+        seen: tuple[Store, Store],
+        inputs: _Inputs,
+        ahead: Weight | None = None,
+    ) -> Tensor:
+        """q: [M, D]. Returns the same shape. ahead: what the launch asks for beside."""
         spec = self.spec.decoder
         by_head = q.view(len(inputs.position), SEGMENTS, -1, spec.heads, spec.head_dim)
         nobody = layer.null_keys, layer.null_values
-        return cross_attention(by_head, *seen, inputs.condition_place, inputs.seen, *nobody).view(
-            -1, spec.width
-        )
+        asked = None if ahead is None else ahead.values
+        sight = cross_attention(by_head, *seen, inputs.condition_place, inputs.seen, *nobody, asked)
+        return sight.view(-1, spec.width)
 
     def _prefill(self, call: StepCall[Caches, Condition]) -> F32:
         """Many columns of one segment that holds nothing, by the plain decoder."""
@@ -753,9 +762,8 @@ def _runs(calls: Sequence[StepCall[Caches, Condition]]) -> list[list[int]]:
     return list(runs.values())
 
 
-def _norm(norm: torch.nn.Module) -> tuple[Tensor, Tensor]:
-    assert isinstance(norm, torch.nn.LayerNorm)
-    return norm.weight.data.float(), norm.bias.data.float()
+def _held_in(linear: Linear, bits: int) -> Weight:
+    return quantise(linear.weight.data, bits, bias=None if linear.bias is None else linear.bias.data)
 
 
 def _at(store: Store, layer: int) -> Store:

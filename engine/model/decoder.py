@@ -26,13 +26,28 @@ Seeing = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
 class Linear(nn.Linear):
-    """A linear layer without bias that computes in the precision of its weights and answers in that of its input."""
+    """A linear layer that computes in the precision of its weights and answers in that of its input.
+
+    It has no bias but that of a norm that was folded into it.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.to(self.weight.dtype), self.weight).to(x.dtype)
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
+
+    @torch.no_grad()
+    def fold(self, norm: nn.LayerNorm) -> None:
+        """Take gamma and beta of the norm that stands before: W (gamma * z + beta) = (W * gamma) z + W beta.
+
+        In new arrays: others may have loaded the old ones.
+        """
+        bias = self.weight.float() @ norm.bias
+        self.bias = nn.Parameter((bias if self.bias is None else bias + self.bias).to(self.weight.dtype))
+        self.weight = nn.Parameter(self.weight * norm.weight)
+        norm.weight = nn.Parameter(torch.ones_like(norm.weight))
+        norm.bias = nn.Parameter(torch.zeros_like(norm.bias))
 
 
 class Decoder(nn.Module):
@@ -108,6 +123,14 @@ class Decoder(nn.Module):
 
     def stack(self) -> Iterator[DecoderLayer]:
         return (layer for layer in self.layers if isinstance(layer, DecoderLayer))
+
+    def fold_norms(self) -> None:
+        """Leave nothing of the norms but mean and deviation; the function stays the same. Before weights are narrowed."""
+        for layer in self.stack():
+            layer.self_qkv.fold(layer.norm_self)
+            layer.cross_q.fold(layer.norm_cross)
+            layer.ffn_in.fold(layer.norm_ffn)
+        self.logits.fold(self.norm)
 
     def set_null(self, condition: Tensor) -> None:
         """condition: [1, P, D], the tokens of a black frame that attends to black frames."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from engine.backends.torch import TorchBackend
 from engine.model.decoder import Decoder, empty_caches, frame_attention
 from engine.patterns import DelayPattern
+from export.checkpoint import load_model
 
 COLUMNS, FRAMES = 24, 5
 LOGITS_TOLERANCE = 1e-5
@@ -252,3 +253,27 @@ def test_a_frame_beyond_the_condition_is_refused(onnx_backend: Any) -> None:
     tokens = random(0, 1, onnx_backend.spec.vision.tokens, onnx_backend.spec.decoder.width)
     with pytest.raises(ValueError, match=f"{FRAMES} slots cannot hold slot {FRAMES}"):
         onnx_backend.write_condition(session.condition, FRAMES, tokens)
+
+
+def test_norms_that_are_folded_into_the_products_behind_them_change_nothing(tiny_package: Any) -> None:
+    """Logits of a decoder whose norms scale and shift, before and after."""
+    model = load_model(tiny_package)
+    decoder, spec = model.decoder, model.spec.decoder
+    random = torch.Generator().manual_seed(3)
+    norms = [part for part in decoder.modules() if isinstance(part, torch.nn.LayerNorm)]
+    for norm in norms:
+        for part, mean in ((norm.weight, 1.0), (norm.bias, 0.0)):
+            part.data = mean + 0.3 * torch.randn(spec.width, generator=random)
+    tokens = torch.randint(0, spec.card, (1, 5, spec.codebooks), generator=random)
+    condition = torch.randn(2, model.spec.vision.tokens, spec.width, generator=random)
+
+    def logits() -> Tensor:
+        with torch.inference_mode():
+            caches = empty_caches(spec, 2, 5)
+            return decoder(tokens, torch.zeros(1, dtype=torch.int64), *caches, *decoder.project(condition))[0]
+
+    before = logits()
+    decoder.fold_norms()
+    assert len(norms) == 3 * spec.layers + 1
+    assert all((norm.weight == 1).all() and not norm.bias.any() for norm in norms)
+    assert (logits() - before).abs().max() < 1e-5 * before.abs().max()

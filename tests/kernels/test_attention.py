@@ -185,6 +185,16 @@ def test_the_kernel_with_tensor_cores_attends_to_what_is_held(
     check_self_attention(kernel, kind, width, device, steps=few(STEPS, 2), tolerance=tolerance)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a device has as many processors as it has")
+def test_programs_may_share_a_head_and_read_several_tiles(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of them, on a device that has no room for more."""
+    monkeypatch.setattr(attention_triton, "_processors", lambda device: 3)
+    kernel = small_self_attention(tuning=replace(DOTS, tile=16))
+    check_self_attention(kernel, torch.int8, 16, device, steps=STEPS[:2], tolerance=TOLERANCE_OF_DOTS)
+
+
 @pytest.mark.parametrize("dot", [False, True])
 @pytest.mark.parametrize("loudness", [1e-4, 1e4])
 def test_values_and_queries_may_be_quiet_or_loud(loudness: float, dot: bool, device: torch.device) -> None:
@@ -422,9 +432,11 @@ def test_bad_shapes_and_types_are_named(device: torch.device) -> None:
 
 ON_THE_DEVICE = (
     *((1, kind, attention_triton.Tuning()) for kind in KINDS),
-    (12, torch.int8, attention_triton.Tuning(pdl=True)),
-    (1, torch.int8, attention_triton.Tuning(128, 8, 1, 4, dot=True, pdl=True)),
-    (12, torch.int8, attention_triton.Tuning(32, 1, 1, 4, dot=True)),
+    (12, torch.int8, attention_triton.Tuning()),
+    (1, torch.int8, attention_triton.Tuning(128, 4, 1, 100, dot=True)),
+    (1, torch.int8, attention_triton.Tuning(64, 2, 1, 100, dot=True)),
+    (1, torch.int8, attention_triton.Tuning(64, 1, 1, 100, dot=True)),
+    (12, torch.int8, attention_triton.Tuning(32, 1, 1, 4, dot=True, look=3)),
     (12, torch.float8_e4m3fn, attention_triton.Tuning(64, 2, 3, 16, dot=True)),
     (1, torch.float16, attention_triton.Tuning(128, 4, 2, 4, dot=True)),
     (12, torch.bfloat16, attention_triton.Tuning(64, 2, 1, 4, dot=True)),
@@ -505,9 +517,12 @@ SELF_MUTATIONS = {
         "tl.zeros([WIDTH], out.dtype",
         "answer * 0 + tl.full([WIDTH], 1, out.dtype",
     ),
-    "splits overlap": ("start = split * tiles // active * TILE\n    stop", "start = 0 * split\n    stop"),
-    "the last part is not waited for": ("== active - 1", "== active - 2"),
-    "the new column is forgotten": ("mass * before + new, ", "mass * before, "),
+    "splits overlap": (
+        "start = split * tiles // active * TILE\n            stop = tl.minimum((split + 1) * tiles // active * TILE, now)",
+        "start = 0 * split\n            stop = tl.minimum((split + 1) * tiles // active * TILE, now)",
+    ),
+    "the last part is not waited for": ("== parts - 1", "== parts - 2"),
+    "the new column is forgotten": ("| ((slot >= SPLITS) & (slot < SLOTS))", ""),
     "keys without their scales": ("k.to(tl.float32), 1) * k_scale", "k.to(tl.float32), 1) * 0.01"),
     "values without their scales": ("(weight * v_scale)", "(weight * 0.01)"),
     "whole numbers are cut": ("(ratio + ROUNDING) - ROUNDING", "ratio"),
@@ -519,7 +534,7 @@ CROSS_MUTATIONS = {
         "tl.minimum(tl.load(tokens + lane).to(tl.int32), count)",
         "(tl.load(tokens + lane).to(tl.int32) + 1)",
     ),
-    "an empty condition is no number": ("total / tl.where(mass > 0, mass, 1.0)", "total / mass"),
+    "an empty condition is no number": ("1) / tl.where(mass > 0, mass, 1.0)[:, None]", "1) / mass[:, None]"),
 }
 
 
@@ -527,6 +542,7 @@ DOT_MUTATIONS = {
     "a query loses its low half": ("low = rest.to(HALF)", "low = (0 * rest).to(HALF)"),
     "a row's columns share a query": ("same = group[:, None", "same = 0 * group[:, None"),
     "what is left of a tile is lost": ("if whole < stop:", "if whole + 1 < stop:"),
+    "the new column is forgotten": ("(mass * before + new)", "(mass * before)"),
     "what is behind the position counts": ("tl.arange(0, TILE) < live", "tl.arange(0, TILE) <= live"),
     "values are not lifted by their scales": ("tl.log2(tl.maximum(v_scale", "0 * tl.log2(tl.maximum(v_scale"),
     "the sum is not lowered with its peak": ("before = total * _spread(", "before = total + 0 * _spread("),

@@ -54,6 +54,16 @@ def test_the_lone_stream_is_split_and_the_full_batch_is_not(kernels: dict[str, A
     }
 
 
+def test_launches_of_a_lone_stream_ask_for_later_weights(kernels: dict[str, Any]) -> None:
+    assert {name for name, k in kernels.items() if k["asks"]} == {name for name in kernels if " 1 " in name}
+
+
+def test_a_tile_is_read_at_once(kernels: dict[str, Any]) -> None:
+    """Keys and values, 4 reads of a thread each, are on their way before either is looked at."""
+    names = ("self 1 int8", "self 64 int8", "self 64 float8")
+    assert {name: kernels[name]["reads_at_once"] for name in names} == dict.fromkeys(names, 8)
+
+
 def test_lone_streams_and_many_of_eight_bits_are_read_by_tensor_cores(kernels: dict[str, Any]) -> None:
     """Without a conversion of each number, which is what bound them."""
     by_dots = {
@@ -64,16 +74,13 @@ def test_lone_streams_and_many_of_eight_bits_are_read_by_tensor_cores(kernels: d
         "self 64 int8",
         "self 64 float8",
         "self 192 int8 whole",
+        "self 192 int8 looking",
         "self 64 float16 dots",
         "cross 64 int8",
     }
     assert {name for name, k in kernels.items() if k["products"]} == by_dots
     assert all(kernels[name]["converted"] < 16 for name in by_dots)  # of a program's few indices
     assert kernels["self 1 int8 plain"]["converted"] >= 64
-
-
-def test_only_the_dependent_launch_waits(kernels: dict[str, Any]) -> None:
-    assert {name for name, k in kernels.items() if k["waits"]} == {"self 1 bfloat16 pdl"}
 
 
 def test_the_draw_rounds_guidance_twice(kernels: dict[str, Any]) -> None:
