@@ -50,7 +50,17 @@ def run(
         ),
     ] = 15.0,
     device: Annotated[str, typer.Option()] = "cuda",
+    export: Annotated[
+        Path | None, typer.Option(help="an exported model, to be played by each of --providers")
+    ] = None,
+    providers: Annotated[
+        str, typer.Option(help="cpu, cuda, tensorrt, tensorrt-rtx, tensorrt-native, or several of them")
+    ] = "cuda",
     json_path: Annotated[Path | None, typer.Option("--json", help="write everything there")] = None,
+    markdown_path: Annotated[Path | None, typer.Option("--markdown", help="write the tables there")] = None,
+    plot_path: Annotated[
+        Path | None, typer.Option("--plot", help="draw steps and ticks by number of streams")
+    ] = None,
     commit: Annotated[str, typer.Option(help="is written beside the figures")] = "unknown",
 ) -> None:
     """Measure a GPU: steps by number of streams, one stream alone, streams in real time, and transformers MusicGen."""
@@ -60,30 +70,41 @@ def run(
         raise MissingRuntime(
             "measuring a GPU needs PyTorch for CUDA and Triton: install it, and pip install 'cuestream[export]'"
         ) from error
-    from cuestream.gpu.bench import as_json, measure, tables
+    from cuestream.gpu.bench import Plan, measure
     from cuestream.gpu.device import describe
+    from cuestream.gpu.providers import provider_rows
+    from cuestream.gpu.report import Report, as_json, as_markdown, plot, tables
     from cuestream.gpu.setting import Setting
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise MissingRuntime(
             "no CUDA device is here, or this PyTorch was built without CUDA; --device cpu shows only that it works"
         )
-    about = describe(torch.device(device))
-    typer.echo(f"{about}")
-    reports = []
+    found = describe(torch.device(device))
+    typer.echo(f"{found}")
+    heard = _numbers(listeners)
+    plan = Plan(device, _numbers(counts), heard, seconds, steps, profile, compared, processes, context_s)
+    reports = list[Report]()
+    about = {"commit": commit, "date": time.strftime("%Y-%m-%d")}
+
+    def keep(report: Report) -> None:
+        reports.append(report)
+        if json_path:
+            json_path.write_text(as_json(found, reports, about))
+
     for name in size:
-        for width in _numbers(bits):
+        for at, width in enumerate(_numbers(bits)):
             setting = Setting(name, dtype, width, cast(Any, kept))
-            first = width == _numbers(bits)[0]
-            given = (_numbers(listeners), seconds, steps, about.copy_gb_s, peer and first, profile, compared)
-            report = measure(setting, device, _numbers(counts), *given, processes, context_s)
-            reports.append(report)
-            if json_path:
-                json_path.write_text(
-                    as_json(about, reports, {"commit": commit, "date": time.strftime("%Y-%m-%d")})
-                )
+            keep(measure(setting, plan, found.copy_gb_s, peer and not at))
+    if export:
+        rows = provider_rows(export, [name for name in providers.split(",") if name], steps)
+        keep(Report(export.name, f"{export.name} as it was exported", providers=list(rows)))
     for table in tables(reports):
         Console(width=220).print(table)
+    if markdown_path:
+        markdown_path.write_text(as_markdown(found, reports, about))
+    if plot_path:
+        plot(plot_path, found, reports)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
 from cuestream.gpu.profile import KernelRow, kernel_rows
-from engine.backends.base import DrawCall, StepCall
+from engine.backends.base import Backend, DrawCall, StepCall
 from engine.backends.lockstep import SEGMENTS, Caches, Condition, LockstepBackend
-from engine.spec import StreamPolicy
+from engine.sampling import draw_all
+from engine.spec import ModelSpec, StreamPolicy
 from engine.stream import ScoreStream
 from export.imagined import picture
 from kernels.store import Store
@@ -152,33 +154,47 @@ class Alone:
 
 def playing(backend: LockstepBackend, steps: int) -> tuple[list[KernelRow], float]:
     """The kernels of a whole stream that plays so many steps, of one second."""
-    pictures = _pictures(backend, 0)
+    pictures = _pictures(backend.spec, 0)
     return kernel_rows(lambda: _whole(backend, pictures, steps), max(1, steps // backend.spec.code_rate))
 
 
-def _pictures(backend: LockstepBackend, seed: int) -> list[np.ndarray]:
-    side, rate = backend.spec.vision.image_size, backend.spec.code_rate
-    return [picture(side, 5 * i, rate, seed) for i in range(64)]
+def _pictures(spec: ModelSpec, seed: int) -> list[np.ndarray]:
+    return [picture(spec.vision.image_size, 5 * i, spec.code_rate, seed) for i in range(64)]
 
 
-def alone(backend: LockstepBackend, steps: int, copy_gb_s: float, seed: int = 0) -> Alone:
-    """The whole live stream: a picture ten times a second, steps in calls as a server takes them."""
-    pictures = _pictures(backend, seed)
-    first = [_first_audio(backend, pictures[i]) for i in range(6)]
-    took = list[float]()
+@dataclass(frozen=True, slots=True)
+class Played:
+    took_s: list[float]
+    """Of each step, but for the first ones."""
+    calls: list[DrawCall[Any, Any]]
+    hand_overs: int
+
+
+def play(backend: Backend[Any, Any], steps: int, seed: int = 0) -> Played:
+    """A live stream: a picture ten times a second, each step in a call of its own, sound taken as it comes."""
+    pictures = _pictures(backend.spec, seed)
     stream = ScoreStream(backend, StreamPolicy(seed=seed))
-    read = 0.0
-    for step in range(steps):
+    took, calls = list[float](), list[DrawCall[Any, Any]]()
+    for step in range(steps + WARM_UP):
         if step % 5 == 0:
             stream.push(pictures[step // 5 % len(pictures)])
-        call = stream.ask()
+        calls.append(stream.ask())
         began = time.perf_counter()
-        stream.hear(backend.draw_all([call])[0])
+        stream.hear(draw_all(backend, calls[-1:])[0])
         took.append(time.perf_counter() - began)
-        read += backend.weight_bytes + bytes_read(backend, call.step)
         stream.take()
-    ordinals = stream.segments.leading.ordinal
-    p50, p99 = np.percentile(np.array(took[WARM_UP:]) * 1e3, (50, 99))
+    return Played(took[WARM_UP:], calls[WARM_UP:], stream.segments.leading.ordinal)
+
+
+def alone(backend: LockstepBackend, steps: int, copy_gb_s: float) -> Alone:
+    """The whole live stream, as fast as it goes."""
+    pictures = _pictures(backend.spec, 0)
+    first = [_first_audio(backend, pictures[i]) for i in range(6)]
+    played = play(backend, steps)
+    p50, p99 = np.percentile(np.array(played.took_s) * 1e3, (50, 99))
+    read = backend.weight_bytes + np.mean([bytes_read(backend, call.step) for call in played.calls])
+    hand_overs = played.hand_overs
+    del played  # its caches are the next one's
     whole_s, music_s = _whole(backend, pictures, steps)
     return Alone(
         music_s,
@@ -188,8 +204,8 @@ def alone(backend: LockstepBackend, steps: int, copy_gb_s: float, seed: int = 0)
         20 / float(p50),
         music_s / whole_s,
         float(np.median(first[1:])) * 1e3,
-        ordinals,
-        read / steps / (p50 / 1e3) / 1e9 / copy_gb_s,
+        hand_overs,
+        float(read) / (p50 / 1e3) / 1e9 / copy_gb_s,
     )
 
 

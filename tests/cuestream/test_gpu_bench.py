@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +12,17 @@ import torch
 from typer.testing import CliRunner
 
 from cuestream.cli import app
+from cuestream.gpu.device import Device
 from cuestream.gpu.fidelity import fidelity
-from cuestream.gpu.steps import bytes_read
+from cuestream.gpu.providers import provider_rows
+from cuestream.gpu.report import Report, as_markdown, plot
+from cuestream.gpu.steps import StepRow, bytes_read
 from cuestream.gpu.streams import CHUNK_S, CHUNK_STEPS, LEAD_S, Heard, Listener, Run, listen, row
 from engine.backends.base import StepCall
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.torch import TorchBackend
 from engine.errors import MissingRuntime
+from engine.library import find_model
 from engine.spec import StreamPolicy
 from export.checkpoint import Package, load_model
 
@@ -99,3 +104,25 @@ def test_a_listener_begins_as_if_it_had_played_for_long(nano_package: Package) -
     found = listen(backend, [5], 0.3, policy, joining_s=0.0)
     assert found.heard[0].chunks > 0
     assert found.seconds == pytest.approx(0.3)
+
+
+def test_a_report_is_told_as_markdown_and_drawn(tmp_path: Path) -> None:
+    device = Device("a GPU", "9.0", 140.0, "1", "13.0", 4200.0, {})
+    heard = row(
+        [Run(4.0, [Heard(0.0, 0.1, 0.0, 2, [0.2] * 5, [0.1] * 3)], [0.05], [0.0, 0.1, 0.0])], StreamPolicy()
+    )
+    report = Report("small", "small fp16", [StepRow(8, 2.9, 3.5, 2.2, 771.0, 0.18, 355.0)], streams=[heard])
+    text = as_markdown(device, [report], {"commit": "abc"})
+    assert "* commit: abc" in text
+    assert "## Steps of streams that share them: small fp16" in text
+    lines = [line for line in text.splitlines() if line.startswith("| 8 |")]
+    assert lines == ["| 8 | 2.9 | 3.5 | 2.2 | 771 | 0.18 | 355 |"]
+    plot(tmp_path / "gpu.png", device, [report, Report("other", "other")])
+    assert (tmp_path / "gpu.png").stat().st_size > 1000
+
+
+def test_providers_of_an_export_stand_beside_each_other_and_one_that_cannot_says_why() -> None:
+    there, missing = provider_rows(find_model("starter"), ["cpu", "cuda"], 4)
+    assert (there.provider, there.model, there.failed) == ("cpu", "starter", "")
+    assert there.step_p99_ms >= there.step_p50_ms > 0
+    assert "cuda" in missing.failed

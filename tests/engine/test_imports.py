@@ -34,6 +34,8 @@ GPU = {
         "musicgen",
         "peers",
         "profile",
+        "providers",
+        "report",
         "setting",
         "steps",
         "streams",
