@@ -31,6 +31,8 @@ REMEMBERED = 33
 """Ticks of so many streams whose median counts."""
 KNOWN_AFTER = 5
 """Ticks of so many streams after which their median counts: the first ones open graphs and look at first pictures."""
+LEAST_SHARE = 0.25
+"""A stream more is expected to take at least so much of what each one took on average, whatever was measured."""
 TOGETHER_S = 0.001
 """What a tick may take for steps beyond each stream's first: cheap ones do not spend their time in ticks."""
 RETRY_S = 5.0
@@ -186,13 +188,19 @@ class StepTimes:
             self._median_s[streams] = median(latest)
 
     def expected_s(self, streams: int) -> float:
-        """As measured; else in proportion to the nearest number that was measured; 0 before anything was."""
+        """As measured; else from the nearest number that was, by what each stream more took up to there; 0 before anything was.
+        Large numbers are never measured where streams are seldom due together, as where a busy device takes up who came meanwhile.
+        """
         # a list: another thread may ask while a tick is noted
         known = list(self._median_s)
         if not known:
             return 0.0
-        nearest = min(known, key=lambda count: (abs(count - streams), count))
-        return self._median_s[nearest] * max(1.0, streams / nearest)
+        nearest, fewest = min(known, key=lambda count: (abs(count - streams), count)), min(known)
+        took_s = each_s = self._median_s[nearest]
+        if nearest > fewest:
+            each_s = (took_s - self._median_s[fewest]) / (nearest - fewest)
+        share_s = took_s / nearest
+        return took_s + max(0, streams - nearest) * min(share_s, max(LEAST_SHARE * share_s, each_s))
 
     def together(self, streams: int) -> int:
         """How many steps one tick of so many streams may take; one where it was not measured or took long."""

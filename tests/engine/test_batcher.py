@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from streams import camera, play
 
-from engine.batcher import KNOWN_AFTER, RETRY_S, Batcher, StepTimes
+from engine.batcher import KNOWN_AFTER, LEAST_SHARE, RETRY_S, Batcher, StepTimes
 from engine.errors import NoRoom
 from engine.spec import StreamPolicy
 from engine.stream import ScoreStream
@@ -129,7 +129,7 @@ def test_a_full_device_refuses_and_says_when_to_come_again() -> None:
         batcher.admit()
     assert caught.value.retry_s == RETRY_S
     get_known(batcher)  # measured: three together cost no more than one
-    assert batcher.times.expected_s(4) == pytest.approx(0.005 * 4 / 3)
+    assert batcher.times.expected_s(4) == pytest.approx(0.005 + LEAST_SHARE * 0.005 / 3)
     batcher.admit()
 
 
@@ -171,3 +171,22 @@ def test_step_times_are_measured_or_in_proportion() -> None:
     for _ in range(200):
         times.note(2, 0.008)
     assert times.expected_s(2) == pytest.approx(0.008, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("one_s", "four_s", "ten_s"),
+    [
+        (0.002, 0.005, 0.011),  # each stream more takes a millisecond
+        (0.005, 0.004, 0.004 + 6 * 0.00025),  # it cannot take less than nothing: a quarter of the mean
+        (0.0005, 0.008, 0.020),  # nor more than the mean
+    ],
+)
+def test_more_streams_than_were_measured_take_what_each_more_took(
+    one_s: float, four_s: float, ten_s: float
+) -> None:
+    times = StepTimes(0.016)
+    for count, took_s in ((1, one_s), (4, four_s)):
+        for _ in range(KNOWN_AFTER):
+            times.note(count, took_s)
+    assert times.expected_s(4) == four_s
+    assert times.expected_s(10) == pytest.approx(ten_s)
