@@ -189,7 +189,7 @@ class StepTimes:
 
     def expected_s(self, streams: int) -> float:
         """As measured; else from the nearest number that was, by what each stream more took up to there; 0 before anything was.
-        Large numbers are never measured where streams are seldom due together, as where a busy device takes up who came meanwhile.
+        Large numbers are never measured where streams are seldom due together: a busy device takes up who came meanwhile.
         """
         # a list: another thread may ask while a tick is noted
         known = list(self._median_s)
