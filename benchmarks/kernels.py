@@ -14,7 +14,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -29,10 +29,9 @@ from kernels.linear import Weight, linear_plain, quantise
 
 SIZES = ("small", "medium")
 ROWS = (2, 4, 8, 16)
-WAYS = ("library", "triton", "prefetch", "ahead")
-"""The last two are the kernel with `Tile.prefetch`, and where each launch asks for the next one's weights too."""
+WAYS = ("library", "triton")
 STREAM_ROWS = 4
-"""Rows of one stream: two segments, with guidance. The ways and the chains are compared at it."""
+"""Rows of one stream: two segments, with guidance. The chains are compared at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +99,19 @@ class Inputs:
         return cls(x, residual, out)
 
 
-def call(job: Job, weight: Weight, then: Weight, given: Inputs) -> Tensor:
-    return run(job, weight, then, given.x, given.residual, given.out)
+def call(job: Job, weight: Weight, given: Inputs) -> Tensor:
+    return run(job, weight, given.x, given.residual, given.out)
 
 
-def run(
-    job: Job, weight: Weight, then: Weight | None, x: Tensor, residual: Tensor | None, out: Tensor
-) -> Tensor:
-    """The layer in the job's way. then: the weight of the next launch."""
+def run(job: Job, weight: Weight, x: Tensor, residual: Tensor | None, out: Tensor) -> Tensor:
+    """The layer in the job's way."""
     from kernels import linear_triton
 
     norm, gelu = job.layer.norm, job.layer.gelu
     if job.way == "library":
         return linear_plain(x, weight, norm, residual, gelu, out.dtype, out if residual is not None else None)
-    tile = linear_triton.Tile(*job.tile) if job.tile else linear_triton.choose(job.rows, weight, norm)
-    tile = tile if job.tile else replace(tile, prefetch=job.way != "triton")
-    ahead = then if job.way == "ahead" else None
-    return linear_triton.linear(x, weight, norm, residual, gelu, out, ahead, tile)
+    tile = linear_triton.Tile(*job.tile) if job.tile else None
+    return linear_triton.linear(x, weight, norm, residual, gelu, out, tile)
 
 
 def weights_of(layer: Layer, bits: int, count: int, dtype: torch.dtype) -> list[Weight]:
@@ -140,8 +135,7 @@ def measured(jobs: Sequence[Job], device: cuda.Device, dtype: torch.dtype) -> It
             weights = first + weights_of(job.layer, job.bits, cuda.copies(first[0].nbytes) - 1, dtype)
             held = (job.layer, job.bits)
         given = Inputs.of(job.layer, job.rows, dtype)
-        pairs = zip(weights, (*weights[1:], weights[0]), strict=True)
-        us = unless_too_large(partial(cuda.timed, [partial(call, job, *pair, given) for pair in pairs]))
+        us = unless_too_large(partial(cuda.timed, [partial(call, job, weight, given) for weight in weights]))
         if us is not None:
             yield row(job, us, weights[0].nbytes, device)
 
@@ -198,13 +192,13 @@ def chain(
     def step(way: str) -> Callable[[], Tensor]:
         def run_all() -> Tensor:
             x, branch = stream, stream
-            for name, weight, then in zip(names, weights, (*weights[1:], None), strict=True):
+            for name, weight in zip(names, weights, strict=True):
                 layer = kinds[name]
                 kept = torch.float32 if layer.residual or name == "logits" else dtype
                 out = torch.empty(STREAM_ROWS, layer.outputs, device="cuda", dtype=kept)
                 job = Job(layer, bits, STREAM_ROWS, way)
                 read = x if layer.norm else branch[:, : layer.inputs]
-                branch = run(job, weight, then, read, x if layer.residual else None, out)
+                branch = run(job, weight, read, x if layer.residual else None, out)
                 x = branch if layer.residual else x
             return branch
 
@@ -226,22 +220,21 @@ def chains(options: argparse.Namespace, device: cuda.Device, dtype: torch.dtype)
 
 
 def jobs(options: argparse.Namespace) -> list[Job]:
-    """Kernel and library at every M; all ways at the rows of one stream."""
-    found = []
-    for size in options.sizes:
-        layers = layers_of(size, decoder_of(size))
-        for layer, bits, rows in product(layers, options.bits, options.rows):
-            ways = WAYS if rows == STREAM_ROWS else ("library", "prefetch")
-            found += [Job(layer, bits, rows, way) for way in ways if bits == 16 or way != "library"]
-    return found
+    """Kernel and library at every M."""
+    return [
+        Job(layer, bits, rows, way)
+        for size in options.sizes
+        for layer, bits, rows in product(layers_of(size, decoder_of(size)), options.bits, options.rows)
+        for way in WAYS
+        if bits == 16 or way != "library"
+    ]
 
 
 def sweep_jobs(options: argparse.Namespace) -> list[Job]:
-    """Every tile of a small table, for every layer and M that was asked for, with or without asking ahead."""
+    """Every tile of a small table, for every layer and M that was asked for."""
     cuts = ((128, 4, 4, 3), (64, 8, 8, 3), (128, 8, 8, 2), (256, 2, 2, 3))
-    way = "ahead" if options.ahead else "prefetch"
     return [
-        Job(layer, bits, rows, way, (block_n, *cut, True))
+        Job(layer, bits, rows, "triton", (block_n, *cut))
         for size in options.sizes
         for layer, bits, rows in product(layers_of(size, decoder_of(size)), options.bits, options.rows)
         for block_n, cut in product((8, 16, 32), cuts)
@@ -262,7 +255,7 @@ def compile_all(work: Sequence[Job], dtype: torch.dtype, processes: int) -> None
 def _compile(job: Job, dtype: torch.dtype) -> None:
     weight = weights_of(job.layer, job.bits, 1, dtype)[0]
     given = Inputs.of(job.layer, job.rows, dtype)
-    unless_too_large(partial(call, job, weight, weight, given))
+    unless_too_large(partial(call, job, weight, given))
 
 
 def print_best(rows: Sequence[dict[str, Any]]) -> None:
@@ -297,7 +290,7 @@ def print_rows(rows: Sequence[dict[str, Any]]) -> None:
     for (size, name, bits, m), group in grouped(rows).items():
         ways = {row["way"]: row["us"] for row in group}
         line = table.setdefault((size, name, bits), {"size": size, "layer": name, "bits": bits})
-        line[str(m)] = " / ".join(f"{ways[way]:.2f}" for way in ("prefetch", "library") if way in ways)
+        line[str(m)] = " / ".join(f"{ways[way]:.2f}" for way in ("triton", "library") if way in ways)
     numbers = sorted({row["rows"] for row in rows})
     columns = {key: key for key in ("size", "layer", "bits", *map(str, numbers))}
     report.print_table("µs of a call over M, kernel / library", columns, list(table.values()))
@@ -308,9 +301,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="where the rows are written")
     parser.add_argument("--quick", action="store_true", help="medium, 16 bits, the rows of one stream")
     parser.add_argument("--sweep", action="store_true", help="try tiles and print the best of each shape")
-    parser.add_argument(
-        "--ahead", action="store_true", help="sweep where each launch asks for the next one's"
-    )
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--bits", nargs="+", type=int, choices=(16, 8, 4))
     parser.add_argument("--rows", nargs="+", type=int)

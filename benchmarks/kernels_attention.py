@@ -71,11 +71,11 @@ class Case:
         return build(self.size, self.lanes, "int8")
 
     def tunings(self) -> list[Any]:
-        """None, which is what is set, then what a sweep tries: tile, warps, stages, programs, dot, look."""
+        """None, which is what is set, then what a sweep tries: tile, warps, stages, programs."""
         from kernels.attention_triton import Tuning
 
         tried = FEW if self.lanes == 1 else MANY
-        return [None, *(Tuning(*cut) for dot, cuts in tried.items() for cut in _with(cuts, dot))]
+        return [None, *(Tuning(*cut, dot=dot) for dot, cuts in tried.items() for cut in cuts)]
 
 
 WHOLE = 100
@@ -100,23 +100,15 @@ MANY = {
         (32, 1, 1, 4),
         (64, 1, 1, 4),
         (64, 2, 1, 4),
-        (64, 2, 1, 4, True, 1),
-        (64, 2, 1, 4, True, 2),
-        (64, 2, 1, 4, True, 4),
         (64, 1, 2, 4),
         (64, 2, 3, 4),
         (128, 4, 1, 4),
         (128, 2, 1, 4),
-        (128, 4, 1, 4, True, 2),
         (128, 4, 2, 4),
         (128, 4, 3, 4),
     ),
 }
 """By whether tensor cores multiply."""
-
-
-def _with(cuts: Sequence[tuple[int, ...]], dot: bool) -> list[tuple[int, ...]]:
-    return [(*cut[:4], dot, *cut[5:]) for cut in cuts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,13 +34,7 @@ Impl = Literal["auto", "triton", "plain"]
 
 
 def self_attention(
-    qkv: Tensor,
-    keys: Store,
-    values: Store,
-    place: Tensor,
-    position: Tensor,
-    ahead: Tensor | None = None,
-    impl: Impl = "auto",
+    qkv: Tensor, keys: Store, values: Store, place: Tensor, position: Tensor, impl: Impl = "auto"
 ) -> Tensor:
     """Each segment writes its new column and attends to all that it holds.
 
@@ -49,7 +43,6 @@ def self_attention(
     too, all of them as the store holds them: the answer depends on nothing but what is held. One at a negative position
     does not play: it writes nothing and answers 0. Two playing lanes have two places; the place of a lane that does not
     play is any that exists. Softmax in float32, scale d**-0.5. Returns [B, S, R, H * d] in the type of qkv.
-    ahead: what a later launch reads, and the kernel asks to be brought to the L2 cache.
     """
     lanes, segments, rows, three, heads, width = qkv.shape
     _check_store(keys, values, (segments, rows, heads), width)
@@ -60,7 +53,7 @@ def self_attention(
     if _by_triton(impl, qkv):
         from kernels import attention_triton
 
-        return attention_triton.self_attention(qkv, keys, values, place, position, ahead=ahead)
+        return attention_triton.self_attention(qkv, keys, values, place, position)
     return self_attention_plain(qkv, keys, values, place, position)
 
 
@@ -72,14 +65,13 @@ def cross_attention(
     tokens: Tensor,
     null_keys: Tensor,
     null_values: Tensor,
-    ahead: Tensor | None = None,
     impl: Impl = "auto",
 ) -> Tensor:
     """Conditional rows attend to the stream's tokens, null rows to the null frame.
 
     q: [B, S, R, H, d]; keys and values: [P, H, C, d]; place: [B]; tokens: [B], how many of the C count, 0: the answer is 0;
     null_keys and null_values: [H, T, d], the same for everybody. All keys carry the scale d**-0.5. Returns [B, S, R, H * d] in
-    the type of q. ahead: as for `self_attention`.
+    the type of q.
     """
     lanes, _, rows, heads, width = q.shape
     _check_store(keys, values, (heads,), width)
@@ -92,9 +84,7 @@ def cross_attention(
     if _by_triton(impl, q):
         from kernels import attention_triton
 
-        return attention_triton.cross_attention(
-            q, keys, values, place, tokens, null_keys, null_values, ahead=ahead
-        )
+        return attention_triton.cross_attention(q, keys, values, place, tokens, null_keys, null_values)
     return cross_attention_plain(q, keys, values, place, tokens, null_keys, null_values)
 
 

@@ -19,8 +19,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.ahead_triton import ask_line
-
 LOWEST = tl.constexpr(-1.0e30)
 """Below every score, and finite, so that a difference of two of them is a number."""
 SMALLEST = tl.constexpr(2.0**-126)
@@ -67,7 +65,6 @@ def read_by_dots(
     LARGEST: tl.constexpr,
     GROUP: tl.constexpr,
     ONE: tl.constexpr,
-    LOOK: tl.constexpr,
     ASM: tl.constexpr,
 ):
     """Queries, one or two, float32 [QUERIES, WIDTH], over columns start.. below stop, which are within one tile if ONE.
@@ -91,9 +88,6 @@ def read_by_dots(
     else:
         whole = start + tl.maximum(stop - start, 0) // TILE * TILE
         for first in tl.range(start, whole, TILE, num_stages=STAGES):
-            if LOOK > 0 and ASM:
-                _look(keys, first + LOOK * TILE, whole, D, TILE)
-                _look(values, first + LOOK * TILE, whole, D, TILE)
             k, k_scale, v, v_scale = tiles_of(
                 keys, key_scales, values, value_scales, first, stop, D, WIDTH, TILE, LARGEST, False
             )
@@ -116,15 +110,6 @@ def read_by_dots(
         return top0, mass0, total0, top0, mass0, total0
     else:
         return top0, mass0, total0, _of(above, 1, 0), _of(mass, 1, 0), _of(total, 1, 1)
-
-
-@triton.jit
-def _look(held, first, stop, D: tl.constexpr, TILE: tl.constexpr):
-    """Ask for the columns of a tile from `first` on, below stop."""
-    BYTES: tl.constexpr = D * held.dtype.element_ty.primitive_bitwidth // 8
-    begin = held.to(tl.int64)
-    line = tl.arange(0, triton.next_power_of_2((TILE * BYTES + 127) // 128))
-    ask_line(begin + first.to(tl.int64) * BYTES + line * 128, begin + stop.to(tl.int64) * BYTES)
 
 
 @triton.jit

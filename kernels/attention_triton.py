@@ -25,8 +25,6 @@ import triton.language as tl
 from torch import Tensor
 from triton import knobs
 
-from kernels import ahead_triton
-from kernels.ahead_triton import ask
 from kernels.attention_dots import LOWEST, read_by_dots, tiles_of
 from kernels.store import LARGEST, Store
 
@@ -47,8 +45,7 @@ class Tuning:
 
     tile: columns that are read at once; warps of a program; stages: tiles in flight through shared memory, 1 straight to
     registers; programs: how many each multiprocessor should get, which decides the splits; dot: by tensor cores
-    (`kernels.attention_dots`), where what is read has at most 16 bits; look: with them, how many tiles before it reads one a
-    program asks for it to be brought to the L2 cache; 0: never.
+    (`kernels.attention_dots`), where what is read has at most 16 bits.
     """
 
     tile: int = 64
@@ -56,7 +53,6 @@ class Tuning:
     stages: int = 1
     programs: int = 4
     dot: bool = False
-    look: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +75,13 @@ class Tunings:
 
 SELF = Tunings(
     few=Tuning(tile=64, warps=2, programs=20, dot=True),
-    many=Tuning(tile=64, warps=2, dot=True),
+    many=Tuning(tile=32, warps=1, dot=True),
     many_wide=Tuning(),
     least=512,
 )
 CROSS = Tunings(
     few=Tuning(tile=64, warps=2, programs=8, dot=True),
-    many=Tuning(tile=32, warps=1, dot=True),
+    many=Tuning(tile=128, warps=2, dot=True),
     many_wide=Tuning(),
     least=512,
 )
@@ -93,13 +89,7 @@ CROSS = Tunings(
 
 
 def self_attention(
-    qkv: Tensor,
-    keys: Store,
-    values: Store,
-    place: Tensor,
-    position: Tensor,
-    tuning: Tuning | None = None,
-    ahead: Tensor | None = None,
+    qkv: Tensor, keys: Store, values: Store, place: Tensor, position: Tensor, tuning: Tuning | None = None
 ) -> Tensor:
     lanes, segments, rows, _, heads, width = qkv.shape
     count = keys.values.shape[-2]
@@ -120,7 +110,6 @@ def self_attention(
         place.contiguous(),
         position.contiguous(),
         *room,
-        out if ahead is None else ahead,
         *_strides(keys, values),
         count,
         SCALE=width**-0.5 * LOG2E,
@@ -129,7 +118,6 @@ def self_attention(
         ROWS=rows,
         SPLITS=splits,
         **_shape(keys, width, tuning, group, splits),
-        **ahead_triton.constants(ahead, keys.values.device),
         num_warps=tuning.warps,
     )
     return out
@@ -144,7 +132,6 @@ def cross_attention(
     null_keys: Tensor,
     null_values: Tensor,
     tuning: Tuning | None = None,
-    ahead: Tensor | None = None,
 ) -> Tensor:
     lanes, segments, rows, heads, width = q.shape
     if segments > 2:
@@ -167,7 +154,6 @@ def cross_attention(
         null_keys.contiguous(),
         null_values.contiguous(),
         *room,
-        out if ahead is None else ahead,
         *_strides(keys, values),
         count,
         null_keys.shape[1],
@@ -178,7 +164,6 @@ def cross_attention(
         SPLITS=splits,
         NULL_ONE=null_keys.shape[1] <= tuning.tile,
         **_shape(keys, width, tuning, group, splits),
-        **ahead_triton.constants(ahead, keys.values.device),
         num_warps=tuning.warps,
     )
     return out
@@ -264,8 +249,6 @@ def _shape(keys: Store, width: int, tuning: Tuning, group: int, splits: int) -> 
         "LARGEST": LARGEST.get(keys.values.dtype),
         "GROUP": group,
         "ONE": splits * tuning.tile >= keys.values.shape[-2],
-        "LOOK": tuning.look,
-        "LANES": 32 * tuning.warps,
         "ASM": not knobs.runtime.interpret,
     }
 
@@ -288,7 +271,6 @@ def _self_attention(
     parts,
     stats,
     counters,
-    ahead,
     key_stride,
     key_scale_stride,
     value_stride,
@@ -306,11 +288,7 @@ def _self_attention(
     LARGEST: tl.constexpr,
     GROUP: tl.constexpr,
     ONE: tl.constexpr,
-    LOOK: tl.constexpr,
-    LANES: tl.constexpr,
     ASM: tl.constexpr,
-    AHEAD: tl.constexpr,
-    BULK: tl.constexpr,
 ):
     """One program: (split, the one behind the last split holds the new column; row and head; lane and segment)."""
     split, head, track = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -352,7 +330,6 @@ def _self_attention(
             LARGEST,
             GROUP,
             ONE,
-            LOOK,
             ASM,
         )
         score, v = _own(q, new_k, new_v, keys, key_scales, values, value_scales, now, dims, wide, D, LARGEST)
@@ -387,14 +364,12 @@ def _self_attention(
                 LARGEST,
                 GROUP,
                 ONE,
-                LOOK,
                 ASM,
             )
             _leave(parts, stats, slot, top, mass, total, WIDTH)
         if _is_last(counters + pair, active + 1):
             whole = _gathered(parts, stats, pair, active, 1, SPLITS + 1, SPLITS, WIDTH)
             tl.store(answer[None, :], whole.to(out.dtype.element_ty), mask=wide[None, :])
-    _ask(ahead, AHEAD, BULK, LANES)
 
 
 @triton.jit
@@ -412,7 +387,6 @@ def _cross_attention(
     parts,
     stats,
     counters,
-    ahead,
     key_stride,
     key_scale_stride,
     value_stride,
@@ -432,11 +406,7 @@ def _cross_attention(
     LARGEST: tl.constexpr,
     GROUP: tl.constexpr,
     ONE: tl.constexpr,
-    LOOK: tl.constexpr,
-    LANES: tl.constexpr,
     ASM: tl.constexpr,
-    AHEAD: tl.constexpr,
-    BULK: tl.constexpr,
 ):
     """One program: (split, the one behind the last split reads the null frame; head; lane). It reads once for both segments."""
     split, head, lane = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -470,7 +440,6 @@ def _cross_attention(
             None,
             NULL_GROUP,
             NULL_ONE,
-            0,
             ASM,
         )
         _answer(out + first, m0, a0, wide)
@@ -503,7 +472,6 @@ def _cross_attention(
                 LARGEST,
                 GROUP,
                 ONE,
-                LOOK,
                 ASM,
             )
             if SPLITS == 1:
@@ -520,7 +488,6 @@ def _cross_attention(
                     tl.store(
                         out + first[None, :] + segment, whole.to(out.dtype.element_ty), mask=wide[None, :]
                     )
-    _ask(ahead, AHEAD, BULK, LANES)
 
 
 @triton.jit
@@ -583,14 +550,6 @@ def _write_condition(
 
 
 @triton.jit
-def _ask(ahead, AHEAD: tl.constexpr, BULK: tl.constexpr, LANES: tl.constexpr):
-    """Behind everything else, so that it stands in nobody's way: what is asked for is read by later launches."""
-    flat = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
-    programs = tl.num_programs(0) * tl.num_programs(1) * tl.num_programs(2)
-    ask(ahead, flat, programs, AHEAD, BULK, LANES)
-
-
-@triton.jit
 def _own(
     q,
     new_k,
@@ -642,7 +601,6 @@ def _read(
     LARGEST: tl.constexpr,
     GROUP: tl.constexpr,
     ONE: tl.constexpr,
-    LOOK: tl.constexpr,
     ASM: tl.constexpr,
 ):
     """Queries [QUERIES, WIDTH], one or two, over the same columns. Returns (top, mass, total) of each."""
@@ -663,7 +621,6 @@ def _read(
             LARGEST,
             GROUP,
             ONE,
-            LOOK,
             ASM,
         )
     else:

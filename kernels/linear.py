@@ -136,7 +136,6 @@ def linear(
     gelu: bool = False,
     out_dtype: torch.dtype | None = None,
     out: Tensor | None = None,
-    ahead: Weight | None = None,
     impl: Impl = "auto",
 ) -> Tensor:
     """x [M, K], each row normed if asked for, times the weight and plus its bias; then plus `residual`, or through GELU.
@@ -144,7 +143,6 @@ def linear(
     x: float32 or half. The norm is float32 (epsilon 1e-5), without gamma and beta. What is multiplied is rounded to the weight's
     `dtype`, and products add up in float32. residual: float32 [M, N]; the answer is then float32, otherwise of `out_dtype`, or of
     x's. out: where the answer is written, [M, N]; `out=residual` adds in place.
-    ahead: a weight of a later launch, which the kernel asks to be brought to the L2 cache.
     impl: "triton" and "library" leave the choice to the caller.
 
     With a norm, the kernel rounds x - p where the twin rounds (x - mean) / std. Rounding is relative, so that in half precision
@@ -159,7 +157,7 @@ def linear(
     if out is None:
         dtype = torch.float32 if residual is not None else out_dtype or x.dtype
         out = torch.empty(x.shape[0], weight.outputs, dtype=dtype, device=x.device)
-    return linear_triton.linear(x, weight, norm, residual, gelu, out, ahead)
+    return linear_triton.linear(x, weight, norm, residual, gelu, out)
 
 
 def linear_plain(

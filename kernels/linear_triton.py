@@ -4,8 +4,7 @@ A decode step multiplies every matrix with a handful of rows, so its time is the
 One program owns BLOCK_N outputs and walks along K; its warps take neighbouring slices of K (a batched product, one slice
 each), so that no warp repeats another's work, and the slices are added at the end in a fixed order: results repeat bit by
 bit. A norm is applied behind the product (see `kernels.linear`), with moments that were taken on the way. What meets the
-sums behind the loop is read before it, and before everything a program asks for all its weights to be brought to L2
-(`Tile.prefetch`), and for its share of a later launch's.
+sums behind the loop is read before it.
 
 This module imports Triton: `kernels.linear` imports it when it is wanted, and decides nothing here.
 
@@ -14,15 +13,13 @@ Letters: M rows, K inputs, N outputs, S slices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels import ahead_triton
-from kernels.ahead_triton import ask, ask_line
 from kernels.linear import EPSILON, MOST_ROWS, Weight
 
 
@@ -39,17 +36,15 @@ class Tile:
     warps: int
     stages: int
     """Tiles in flight: `slices * block_k` inputs each."""
-    prefetch: bool = False
-    """Whether a program asks for all its weights before it waits for x."""
 
 
 TILES: dict[tuple[int, int, int, int, bool], Tile] = {
-    (4, 4608, 1536, 16, True): Tile(16, 128, 4, 4, 3, True),
-    (4, 1536, 1536, 16, False): Tile(16, 256, 2, 2, 3, True),
-    (4, 1536, 1536, 16, True): Tile(16, 128, 4, 4, 3, True),
-    (4, 6144, 1536, 16, True): Tile(32, 128, 4, 4, 3, True),
-    (4, 1536, 6144, 16, False): Tile(8, 128, 4, 4, 3, True),
-    (4, 8192, 1536, 16, True): Tile(32, 128, 4, 4, 3, True),
+    (4, 4608, 1536, 16, True): Tile(16, 128, 4, 4, 3),
+    (4, 1536, 1536, 16, False): Tile(16, 256, 2, 2, 3),
+    (4, 1536, 1536, 16, True): Tile(16, 128, 4, 4, 3),
+    (4, 6144, 1536, 16, True): Tile(32, 128, 4, 4, 3),
+    (4, 1536, 6144, 16, False): Tile(8, 128, 4, 4, 3),
+    (4, 8192, 1536, 16, True): Tile(32, 128, 4, 4, 3),
 }
 """(padded rows, N, K, bits, whether x is normed) to what `python -m benchmarks.kernels --sweep` found best."""
 
@@ -62,7 +57,7 @@ def choose(rows: int, weight: Weight, norm: bool) -> Tile:
     slices = 4 if rows <= 4 else 8  # a warp each; more rows need more registers
     block_k = (512 if weight.dtype.itemsize == 2 else 256) // slices
     slices = min(slices, triton.next_power_of_2(triton.cdiv(weight.inputs, block_k)))
-    return Tile(16 if weight.outputs <= 6144 else 32, block_k, slices, slices, 3, True)
+    return Tile(16 if weight.outputs <= 6144 else 32, block_k, slices, slices, 3)
 
 
 def padded(rows: int) -> int:
@@ -76,7 +71,6 @@ def linear(
     residual: Tensor | None,
     gelu: bool,
     out: Tensor,
-    ahead: Weight | None = None,
     tile: Tile | None = None,
 ) -> Tensor:
     """Write to `out` [M, N]; see `kernels.linear.linear`, which has checked the arguments."""
@@ -86,8 +80,6 @@ def linear(
     if rows > MOST_ROWS:
         raise ValueError(f"the kernel holds {MOST_ROWS} rows, not {rows}")
     tile = tile or choose(rows, weight, norm)
-    if x.device.type == "cpu":  # the interpreter knows no instruction of a device
-        tile = replace(tile, prefetch=False)
     kept = out if residual is None else residual
     linear_kernel[(triton.cdiv(outputs, tile.block_n),)](
         x,
@@ -97,13 +89,11 @@ def linear(
         weight.sums if weight.bias is None else weight.bias,
         kept,
         out,
-        weight.values if ahead is None else ahead.values,
         rows,
         x.stride(0),
         out.stride(0),
         kept.stride(0),
         **constants(rows, weight, tile, norm, residual is not None, gelu),
-        **ahead_triton.constants(None if ahead is None else ahead.values, x.device),
         num_warps=tile.warps,
         num_stages=tile.stages,
     )
@@ -126,17 +116,14 @@ def constants(
         "BITS": weight.bits,
         "GROUP": weight.group,
         "DTYPE": _DTYPES[weight.dtype],
-        "BYTES": weight.values.shape[1] * weight.values.element_size(),
         "BLOCK_N": tile.block_n,
         "BLOCK_K": weight.group if weight.bits == 4 else tile.block_k,
         "SLICES": tile.slices,
-        "LANES": 32 * tile.warps,
         "EPS": EPSILON,
         "NORM": norm,
         "BIAS": weight.bias is not None,
         "RESIDUAL": residual,
         "GELU": gelu,
-        "PREFETCH": tile.prefetch,
     }
 
 
@@ -152,7 +139,6 @@ def linear_kernel(
     bias,  # [N]
     residual,  # float32 [M, N]
     out,  # [M, N]
-    ahead,
     m,
     x_row,
     out_row,
@@ -163,23 +149,16 @@ def linear_kernel(
     BITS: tl.constexpr,
     GROUP: tl.constexpr,
     DTYPE: tl.constexpr,
-    BYTES: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     SLICES: tl.constexpr,
-    LANES: tl.constexpr,
     EPS: tl.constexpr,
     NORM: tl.constexpr,
     BIAS: tl.constexpr,
     RESIDUAL: tl.constexpr,
     GELU: tl.constexpr,
-    PREFETCH: tl.constexpr,
-    AHEAD: tl.constexpr,
-    BULK: tl.constexpr,
 ):
     first = tl.program_id(0) * BLOCK_N
-    if PREFETCH:
-        prefetch(w, first, N, BYTES, BLOCK_N, LANES)
     row = tl.arange(0, ROWS)
     n = first + tl.arange(0, BLOCK_N)
     here = n < N
@@ -194,7 +173,6 @@ def linear_kernel(
         more = tl.load(bias + n, mask=here, other=0.0).to(tl.float32)
     if RESIDUAL:
         kept = tl.load(residual + row[None, :] * residual_row + n[:, None], mask=written, other=0.0)
-    ask(ahead, tl.program_id(0), tl.num_programs(0), AHEAD, BULK, LANES)
 
     WIDE: tl.constexpr = GROUP // 2 if BITS == 4 else BLOCK_K
     part = tl.arange(0, SLICES)
@@ -208,7 +186,7 @@ def linear_kernel(
             k = group[:, None] * GROUP + half[None, :]  # the inputs of the low halves, [S, GROUP/2]
             there = (k < K)[:, None, :] & here[None, :, None]
             packed = group[:, None] * (GROUP // 2) + half[None, :]
-            pair = tl.load(w + n[None, :, None] * BYTES + packed[:, None, :], mask=there, other=0)
+            pair = tl.load(w + n[None, :, None] * (K // 2) + packed[:, None, :], mask=there, other=0)
             low = ((pair & 15).to(tl.int8) - 8).to(DTYPE)
             high = ((pair >> 4).to(tl.int8) - 8).to(DTYPE)
             below = rows_of(x, pivot, k, row, m, x_row, K, SLICES * BLOCK_K, NORM)
@@ -273,12 +251,3 @@ def rows_of(x, pivot, k, row, m, x_row, K: tl.constexpr, STRIDE: tl.constexpr, N
         if K % STRIDE != 0:  # what is not there counts in no moment
             value = tl.where(there, value, 0.0)
     return value
-
-
-@triton.jit
-def prefetch(w, first, N: tl.constexpr, BYTES: tl.constexpr, BLOCK_N: tl.constexpr, LANES: tl.constexpr):
-    """Ask for all rows of a program to be brought to L2, a line of 128 bytes a lane."""
-    begin = w.to(tl.int64) + first.to(tl.int64) * BYTES
-    end = w.to(tl.int64) + N * BYTES
-    for line in tl.static_range(0, BLOCK_N * BYTES, LANES * 128):
-        ask_line(begin + line + tl.arange(0, LANES) * 128, end)

@@ -513,21 +513,14 @@ class LockstepBackend(TorchModel):
         return logits.view(lanes, -1, rows, spec.codebooks, spec.card)
 
     def _few(self, x: Tensor, inputs: _Inputs, caches: _CachePool, condition: _Pool) -> Tensor:
-        """Rows [M, D] through all layers, each product with what surrounds it. Returns the residual stream, float32.
-
-        While a launch waits for its own numbers, it asks for a matrix of a later one. Attention reads little, and asks for much.
-        """
-        after = [layer.self_qkv for layer in self._layers[1:]] + [self._logits]
-        half = self.dtype
-        for (layer, own, seen), then in zip(self._stack(caches, condition), after, strict=True):
-            qkv = linear(x, layer.self_qkv, norm=True, out_dtype=half, ahead=layer.self_out)
-            heard = self._hear(qkv, own, inputs, layer.cross_q)
-            x = linear(heard, layer.self_out, residual=x, ahead=layer.cross_out)
-            q = linear(x, layer.cross_q, norm=True, out_dtype=half)
-            sight = self._see(q, layer, seen, inputs, layer.ffn_in)
-            x = linear(sight, layer.cross_out, residual=x)
-            inner = linear(x, layer.ffn_in, norm=True, gelu=True, out_dtype=half, ahead=layer.ffn_out)
-            x = linear(inner, layer.ffn_out, residual=x, ahead=then)
+        """Rows [M, D] through all layers, each product with what surrounds it. Returns the residual stream, float32."""
+        for layer, own, seen in self._stack(caches, condition):
+            qkv = linear(x, layer.self_qkv, norm=True, out_dtype=self.dtype)
+            x = linear(self._hear(qkv, own, inputs), layer.self_out, residual=x)
+            q = linear(x, layer.cross_q, norm=True, out_dtype=self.dtype)
+            x = linear(self._see(q, layer, seen, inputs), layer.cross_out, residual=x)
+            inner = linear(x, layer.ffn_in, norm=True, gelu=True, out_dtype=self.dtype)
+            x = linear(inner, layer.ffn_out, residual=x)
         return x
 
     def _many(self, x: Tensor, inputs: _Inputs, caches: _CachePool, condition: _Pool) -> Tensor:
@@ -547,30 +540,18 @@ class LockstepBackend(TorchModel):
     ) -> Iterator[tuple[_Layer, tuple[Store, Store], tuple[Store, Store]]]:
         return zip(self._layers, caches.layers, condition.layers, strict=True)
 
-    def _hear(
-        self, qkv: Tensor, own: tuple[Store, Store], inputs: _Inputs, ahead: Weight | None = None
-    ) -> Tensor:
-        """qkv: [M, 3 D]. Returns [M, D]. ahead: what the launch asks for beside."""
+    def _hear(self, qkv: Tensor, own: tuple[Store, Store], inputs: _Inputs) -> Tensor:
+        """qkv: [M, 3 D]. Returns [M, D]."""
         spec = self.spec.decoder
         by_head = qkv.view(len(inputs.position), SEGMENTS, -1, 3, spec.heads, spec.head_dim)
-        asked = None if ahead is None else ahead.values
-        heard = self_attention(by_head, *own, inputs.cache_place, inputs.position, asked)
-        return heard.view(-1, spec.width)
+        return self_attention(by_head, *own, inputs.cache_place, inputs.position).view(-1, spec.width)
 
-    def _see(
-        self,
-        q: Tensor,
-        layer: _Layer,
-        seen: tuple[Store, Store],
-        inputs: _Inputs,
-        ahead: Weight | None = None,
-    ) -> Tensor:
-        """q: [M, D]. Returns the same shape. ahead: what the launch asks for beside."""
+    def _see(self, q: Tensor, layer: _Layer, seen: tuple[Store, Store], inputs: _Inputs) -> Tensor:
+        """q: [M, D]. Returns the same shape."""
         spec = self.spec.decoder
         by_head = q.view(len(inputs.position), SEGMENTS, -1, spec.heads, spec.head_dim)
         nobody = layer.null_keys, layer.null_values
-        asked = None if ahead is None else ahead.values
-        sight = cross_attention(by_head, *seen, inputs.condition_place, inputs.seen, *nobody, asked)
+        sight = cross_attention(by_head, *seen, inputs.condition_place, inputs.seen, *nobody)
         return sight.view(-1, spec.width)
 
     def _prefill(self, call: StepCall[Caches, Condition]) -> F32:

@@ -19,7 +19,6 @@ from kernels import attention_triton, sampling_triton
 from kernels.store import LARGEST, Store
 
 HEADS, WIDTH, POSITIONS, FRAME, CARD, CODEBOOKS = 24, 64, 1503, 50, 2048, 4
-LOOKING = attention_triton.Tuning(tile=64, warps=2, dot=True, look=2)
 BROAD = attention_triton.Tuning(tile=128, warps=4, dot=True)
 PIPELINED = attention_triton.Tuning(stages=3)
 
@@ -34,31 +33,18 @@ def store(kind: torch.dtype, *shape: int) -> Store:
     )
 
 
-def ahead(lanes: int) -> Tensor | None:
-    return numbers(HEADS * WIDTH, HEADS * WIDTH) if lanes == 1 else None
-
-
 def self_attention(lanes: int, kind: torch.dtype, tuning: attention_triton.Tuning | None = None) -> None:
-    """A lone stream's launch asks for something ahead."""
     held = store(kind, lanes + 1, 2, 2, HEADS, POSITIONS, WIDTH)
     integers = partial(numbers, dtype=torch.int32)
     attention_triton.self_attention(
-        numbers(lanes, 2, 2, 3, HEADS, WIDTH),
-        held,
-        held,
-        integers(lanes),
-        integers(lanes, 2),
-        tuning,
-        ahead(lanes),
+        numbers(lanes, 2, 2, 3, HEADS, WIDTH), held, held, integers(lanes), integers(lanes, 2), tuning
     )
 
 
 def cross_attention(lanes: int, kind: torch.dtype, room: int) -> None:
     held, null = store(kind, lanes + 1, HEADS, room, WIDTH), numbers(HEADS, FRAME, WIDTH)
     lane = numbers(lanes, dtype=torch.int32)
-    attention_triton.cross_attention(
-        numbers(lanes, 2, 2, HEADS, WIDTH), held, held, lane, lane, null, null, None, ahead(lanes)
-    )
+    attention_triton.cross_attention(numbers(lanes, 2, 2, HEADS, WIDTH), held, held, lane, lane, null, null)
 
 
 def write_condition(frames: int, kind: torch.dtype) -> None:
@@ -89,7 +75,6 @@ CASES: dict[str, Callable[[], None]] = {
     "self 64 float16": partial(self_attention, 64, torch.float16),
     "self 64 float8": partial(self_attention, 64, torch.float8_e4m3fn),
     "self 1 int8 plain": partial(self_attention, 1, torch.int8, attention_triton.Tuning()),
-    "self 192 int8 looking": partial(self_attention, 192, torch.int8, LOOKING),
     "self 1 bfloat16 pipelined": partial(self_attention, 1, torch.bfloat16, PIPELINED),
     "self 64 int8": partial(self_attention, 64, torch.int8),
     "self 192 int8 whole": partial(self_attention, 192, torch.int8, BROAD),
@@ -112,7 +97,6 @@ def compiled() -> Iterator[dict[str, Any]]:
                 "wide_reads": len(re.findall(r"ld\.global\S*\.v4\.b32|cp\.async\.cg", ptx)),
                 "reads_at_once": max(part.count("ld.global.v4.b32") for part in ptx.split("bar.sync")),
                 "atomics": re.findall(r"atom\.global\.\S+", ptx),
-                "asks": ptx.count("cp.async.bulk.prefetch.L2"),
                 "converted": len(re.findall(r"cvt\.rn\.f32\.s\d+", ptx)),
                 "products": len(re.findall(r"mma\.sync", ptx)),
                 "fused_f32": len(re.findall(r"fma\.rn\.f32", ptx)),

@@ -57,13 +57,13 @@ def compiled(case: Case, tile: Tile | None = None) -> dict[str, Any]:
 
 
 def call(case: Case, tile: Tile | None) -> Tensor:
-    """On tensors without data. What is asked for ahead is as large as the layer's own."""
+    """On tensors without data."""
     weight = empty_weight(case)
     wide = case.norm or case.residual
     x = empty(case.rows, case.inputs, dtype=torch.float32 if case.norm else case.dtype)
     out = empty(case.rows, case.outputs, dtype=torch.float32 if wide and not case.norm else case.dtype)
     residual = out if case.residual else None
-    return linear(x, weight, case.norm, residual, case.gelu, out, ahead=weight, tile=tile)
+    return linear(x, weight, case.norm, residual, case.gelu, out, tile)
 
 
 def empty_weight(case: Case) -> Weight:

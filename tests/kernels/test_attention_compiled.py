@@ -54,10 +54,6 @@ def test_the_lone_stream_is_split_and_the_full_batch_is_not(kernels: dict[str, A
     }
 
 
-def test_launches_of_a_lone_stream_ask_for_later_weights(kernels: dict[str, Any]) -> None:
-    assert {name for name, k in kernels.items() if k["asks"]} == {name for name in kernels if " 1 " in name}
-
-
 def test_a_tile_is_read_at_once(kernels: dict[str, Any]) -> None:
     """Keys and values, 4 reads of a thread each, are on their way before either is looked at."""
     names = ("self 1 int8", "self 64 int8", "self 64 float8")
@@ -74,7 +70,6 @@ def test_lone_streams_and_many_of_eight_bits_are_read_by_tensor_cores(kernels: d
         "self 64 int8",
         "self 64 float8",
         "self 192 int8 whole",
-        "self 192 int8 looking",
         "self 64 float16 dots",
         "cross 64 int8",
     }
