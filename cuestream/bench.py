@@ -26,7 +26,7 @@ from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.timed import VERBS, Timed
 from engine.keys import Keys
 from engine.library import recommended
-from engine.spec import StreamPolicy
+from engine.spec import Effort, StreamPolicy
 from engine.stream import ScoreStream
 from export.imagined import watched
 from export.sizes import constant_bytes
@@ -102,15 +102,16 @@ def bench(
     threads: int = 0,
     policy: StreamPolicy | None = None,
     paced: bool = False,
+    effort: Effort = "full",
 ) -> Bench:
-    """Play so many seconds, as fast as it goes or, `paced`, each step when it is due. Raises ValueError when they are too few to
-    say anything."""
+    """Play so many seconds, as fast as it goes or, `paced`, each step when it is due; by default as the model's makers recommend.
+    Raises ValueError when they are too few to say anything."""
     backend = OnnxBackend(folder, threads)
     spec = backend.spec
     steps = round(music_s * spec.code_rate)
     if steps <= 2 * WARM_UP_STEPS:
         raise ValueError(f"at least {2 * WARM_UP_STEPS / spec.code_rate:g} s of music are needed")
-    policy = policy or recommended(folder, spec)
+    policy = (policy or recommended(folder, spec)).at_effort(effort)
     timed = Timed(backend)
     keys = Keys.load(folder, spec.decoder.codebooks, spec.decoder.card)
     stream = ScoreStream(cast("Backend[Any, Any]", timed), policy, keys=keys)
