@@ -50,6 +50,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
 
 
+def add_effort_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--effort", choices=("full", "light"), default="full", help="see `StreamPolicy.at_effort`"
+    )
+
+
 def model_folder(options: argparse.Namespace) -> Path:
     """The export that the options name, made now if it is not there: small takes minutes and 2.3 GB."""
     if options.model:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from transformers import EncodecConfig, EncodecModel
 
 from benchmarks import report
-from benchmarks.models import add_model_options, model_folder
+from benchmarks.models import add_effort_option, add_model_options, model_folder
 from benchmarks.step import OursOnOnnx, Theirs, engine_steps, measure
 from cuestream import measuring
 from cuestream.cases import Case
@@ -250,7 +250,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     folder = model_folder(options)
     backend = OursOnOnnx.load(folder, options.threads).backend
-    spec, policy = backend.spec, recommended(folder, backend.spec)
+    spec, policy = backend.spec, recommended(folder, backend.spec).at_effort(options.effort)
     rows = list(part_rows(backend, policy, options))
     rows.append(live_sum(rows, policy))
     measuring.wait_for_quiet(options.patience)
@@ -269,6 +269,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.score", description=__doc__)
     add_model_options(parser)
+    add_effort_option(parser)
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument(
         "--music-s", type=float, default=20, help="seconds of the stream; at 15 a second segment plays"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.models import add_model_options, model_folder
+from benchmarks.models import add_effort_option, add_model_options, model_folder
 from cuestream.measuring import Timing, Usage, wait_for_quiet
 from engine.backends.onnxruntime import OnnxBackend
 from engine.batcher import advance_all
@@ -51,14 +51,16 @@ def apart(streams: Sequence[ScoreStream]) -> None:
         stream.advance()
 
 
-def measure(backend: OnnxBackend, folder: Path, count: int, advance: Advance, steps: int) -> Timing:
+def measure(
+    backend: OnnxBackend, folder: Path, count: int, advance: Advance, options: argparse.Namespace
+) -> Timing:
     """Seconds of each step of all, and of the audio that is taken after it."""
     spec = backend.spec
-    policy = recommended(folder, spec)
+    policy = recommended(folder, spec).at_effort(options.effort)
     keys = Keys.load(folder, spec.decoder.codebooks, spec.decoder.card)
     streams = [ScoreStream(backend, replace(policy, seed=seed), keys=keys) for seed in range(count)]
     seconds, usage = [], Usage.now()
-    for step in range(steps + WARM_UP_STEPS):
+    for step in range(options.steps + WARM_UP_STEPS):
         if step == WARM_UP_STEPS:
             usage = Usage.now()
         if step % FRAME_STEPS == 0:
@@ -78,7 +80,7 @@ def rows(backend: OnnxBackend, folder: Path, options: argparse.Namespace) -> Ite
     for count in options.streams:
         for way, advance in (("apart", apart), ("together", together)):
             wait_for_quiet(options.patience)
-            timing = measure(backend, folder, count, advance, options.steps)
+            timing = measure(backend, folder, count, advance, options)
             yield {
                 "streams": count,
                 "way": way,
@@ -130,6 +132,7 @@ def plot(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streams", description=__doc__)
     add_model_options(parser)
+    add_effort_option(parser)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 3, 4, 6, 8])
     parser.add_argument(
         "--steps", type=int, default=600, help="of each; the starter's second segment begins at 375"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import report
-from benchmarks.models import add_model_options, model_folder
+from benchmarks.models import add_effort_option, add_model_options, model_folder
 from cuestream.bench import Bench, bench
 
 COLUMNS = {
@@ -30,7 +30,9 @@ COLUMNS = {
 
 def main() -> None:
     options = arguments()
-    found = bench(model_folder(options), options.seconds, options.threads, paced=not options.fast)
+    found = bench(
+        model_folder(options), options.seconds, options.threads, paced=not options.fast, effort=options.effort
+    )
     rows = [asdict(roof) for roof in found.roofs]
     ms = np.array(found.step_ms)
     facts = {
@@ -87,6 +89,7 @@ def plot(found: Bench, title: str, path: Path) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trace", description=__doc__)
     add_model_options(parser)
+    add_effort_option(parser)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--fast", action="store_true", help="do not wait for a step to be due")
     parser.add_argument("--name", help="name of the result files")

@@ -26,9 +26,9 @@ from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.timed import VERBS, Timed
 from engine.keys import Keys
 from engine.library import recommended
-from engine.spec import StreamPolicy
+from engine.spec import Effort, StreamPolicy
 from engine.stream import ScoreStream
-from export.imagined import watched
+from export.imagined import FRAME_STEPS, picture, watched
 from export.sizes import constant_bytes
 
 WARM_UP_STEPS = 50
@@ -102,30 +102,37 @@ def bench(
     threads: int = 0,
     policy: StreamPolicy | None = None,
     paced: bool = False,
+    effort: Effort = "full",
 ) -> Bench:
-    """Play so many seconds, as fast as it goes or, `paced`, each step when it is due. Raises ValueError when they are too few to
-    say anything."""
+    """Play so many seconds, as fast as it goes or, `paced`, each step when it is due; by default as the model's makers recommend.
+    Raises ValueError when they are too few to say anything."""
     backend = OnnxBackend(folder, threads)
     spec = backend.spec
     steps = round(music_s * spec.code_rate)
     if steps <= 2 * WARM_UP_STEPS:
         raise ValueError(f"at least {2 * WARM_UP_STEPS / spec.code_rate:g} s of music are needed")
-    policy = policy or recommended(folder, spec)
+    policy = (policy or recommended(folder, spec)).at_effort(effort)
     timed = Timed(backend)
     keys = Keys.load(folder, spec.decoder.codebooks, spec.decoder.card)
     stream = ScoreStream(cast("Backend[Any, Any]", timed), policy, keys=keys)
     bandwidth = read_bandwidth(backend.threads)
-    held, usage, began, slept = list[Held](), Usage.now(), time.perf_counter(), 0.0
-    for step in watched(stream, spec, steps, policy.seed):
+    held, usage, began, aside = list[Held](), Usage.now(), time.perf_counter(), 0.0
+    for step in range(steps):
+        if step % FRAME_STEPS == 0:
+            drawn_from = time.perf_counter()
+            shown = picture(spec.vision.image_size, step, spec.code_rate, policy.seed)
+            aside += time.perf_counter() - drawn_from
+            stream.push(shown)
+        stream.advance()
         stream.take()
         if step + 1 == WARM_UP_STEPS:
             timed.clear()
             held.clear()
-            usage, began, slept = Usage.now(), time.perf_counter(), 0.0
+            usage, began, aside = Usage.now(), time.perf_counter(), 0.0
         held.append(_held(stream))
         if paced and step >= WARM_UP_STEPS:
-            slept += _sleep_until(began + (step + 1 - WARM_UP_STEPS) / spec.code_rate)
-    took = time.perf_counter() - began - slept
+            aside += _sleep_until(began + (step + 1 - WARM_UP_STEPS) / spec.code_rate)
+    took = time.perf_counter() - began - aside  # neither drawing the video nor waiting is the stream's work
     held = held[-len(timed.segments) :]
     heard_s = (steps - WARM_UP_STEPS) / spec.code_rate
     step_ms = [seconds * 1e3 for seconds in timed.seconds[STEP]]

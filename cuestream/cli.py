@@ -62,6 +62,17 @@ PROVIDER_HELP = (
 )
 
 
+class EffortName(StrEnum):
+    full = "full"
+    light = "light"
+
+
+EFFORT_HELP = (
+    "light: a large model on a small machine plays with half the window, a third of the context at a hand-over, "
+    "and looks twice a second; cuts are seen at once as ever"
+)
+
+
 class Size(StrEnum):
     tiny = "tiny"
     small = "small"
@@ -156,15 +167,16 @@ def score(
     ] = False,
     threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
     provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = Provider.cpu,
+    effort: Annotated[EffortName, typer.Option(help=EFFORT_HELP)] = EffortName.full,
 ) -> int:
     """Write a video back with the music that the engine made for it. What is not chosen is as the model's makers recommend."""
-    from cuestream.players import find_player, needs_whole_file
+    from cuestream.players import at_effort, find_player, needs_whole_file
     from cuestream.score import ScoreJob
     from engine.media.finish import FinishSettings
 
     if as_published and live:
         raise MediaError("--as-published reproduces whole-file scoring; add --offline")
-    player = find_player(model, threads, provider.value)
+    player = at_effort(find_player(model, threads, provider.value), effort.value)
     if not live:
         needs_whole_file(player)
     chosen: dict[str, Any] = {
@@ -329,6 +341,7 @@ def serve(
         int, typer.Option(help="cores of the engine; 0 takes all but one, which sends what is made")
     ] = 0,
     provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = Provider.cpu,
+    effort: Annotated[EffortName, typer.Option(help=EFFORT_HELP)] = EffortName.full,
     raw_video: Annotated[
         bool, typer.Option("--raw-video", help="also take pictures without a codec: RGB24, I420")
     ] = False,
@@ -378,7 +391,7 @@ def serve(
 ) -> None:
     """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
     _need_serve()
-    from cuestream.players import find_player, in_pieces
+    from cuestream.players import at_effort, find_player, in_pieces
     from server.app import make_app
     from server.ingest.address import Forbidden, shown_of
     from server.ingest.limits import IngestLimits
@@ -433,7 +446,7 @@ def serve(
 
     with err.status("loading the model"):
         cores = threads or max(1, (os.cpu_count() or 1) - 1)
-        player = find_player(model, cores, provider.value, max_sessions)
+        player = at_effort(find_player(model, cores, provider.value, max_sessions), effort.value)
         player = in_pieces(player, settings.playout.most_steps(player.sample_rate // player.code_rate))
         application = make_app(player, settings, is_loopback(host), fed, say)
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
@@ -601,6 +614,7 @@ def bench(
     ] = DEFAULT_MODEL,
     seconds: Annotated[float, typer.Option(help="of music that is played, as fast as it goes")] = 30.0,
     threads: Annotated[int, typer.Option(help="0 takes the machine's cores")] = 0,
+    effort: Annotated[EffortName, typer.Option(help=EFFORT_HELP)] = EffortName.full,
     profile: Annotated[
         Path | None, typer.Option(help="write a flame graph here, .svg, and print the operators")
     ] = None,
@@ -616,7 +630,7 @@ def bench(
 
     folder = find_model(model)
     with err.status(f"playing {seconds:g} s"):
-        found = measure(folder, seconds, threads)
+        found = measure(folder, seconds, threads, effort=effort.value)
         node = take_profile(folder, found, threads) if profile else None
     if profile and node:
         profile.write_text(

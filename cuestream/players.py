@@ -10,6 +10,7 @@ from engine.backends.base import Backend
 from engine.backends.providers import CPU, TORCH
 from engine.errors import MediaError, MissingRuntime
 from engine.player import ModelPlayer, Player
+from engine.spec import Effort, StreamPolicy
 from engine.synthetic import SyntheticPlayer
 
 PROCEDURAL, SYNTHETIC = "procedural", "synthetic"
@@ -57,7 +58,16 @@ def _on_torch(folder: Path, places: int) -> Backend[Any, Any]:
 def in_pieces(player: Player[Any], most_steps: int) -> Player[Any]:
     """The same player; it makes music in pieces of so many steps, or of fewer where it did so by itself."""
     policy = player.defaults
-    policy = replace(policy, chunk_steps=min(policy.chunk_steps, most_steps))
+    return _by(player, replace(policy, chunk_steps=min(policy.chunk_steps, most_steps)))
+
+
+def at_effort(player: Player[Any], effort: Effort) -> Player[Any]:
+    """The same player; by itself it does so much for a second of music."""
+    return _by(player, player.defaults.at_effort(effort))
+
+
+def _by(player: Player[Any], policy: StreamPolicy) -> Player[Any]:
+    """The same player, whose defaults are these."""
     if isinstance(player, ModelPlayer):
         return replace(player, recommended=policy)
     same: Any = player

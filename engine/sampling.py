@@ -1,12 +1,15 @@
 """From logits to tokens: guidance, temperature, top-k or top-p, and a draw keyed by seed and step.
 
 A draw depends on the seed, the step and the codebook, on nothing else: not on how streams are batched, how audio is cut into
-chunks, or how often a generator was called before.
+chunks, or how often a generator was called before. Streams that are drawn alike share the arithmetic, with the same answer to the
+last bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,28 +30,87 @@ def draw_all(backend: Backend[Any, Any], calls: Sequence[DrawCall[Any, Any]]) ->
     answers = (
         backend.step_all([call.step for call in calls]) if len(calls) > 1 else [calls[0].step.on(backend)]
     )
-    return [
-        sample(logits[call.leading], call.policy, call.column, call.allowed)[None]
+    draws = [
+        Draw(logits[call.leading], call.policy, call.column, call.allowed)
         for call, logits in zip(calls, answers, strict=True)
     ]
+    return [tokens[None] for tokens in sample_all(draws)]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """logits: [R, K, card], rows (conditional, null) or conditional alone. allowed: [K, card], tokens that may be drawn."""
+
+    logits: F32
+    policy: StreamPolicy
+    step: int
+    allowed: NDArray[np.bool_] | None = None
+
+    @property
+    def kind(self) -> Hashable:
+        """Draws of one kind are arithmetic on arrays."""
+        policy = self.policy
+        return self.logits.shape, policy.temperature == 0, policy.top_k, policy.top_p, self.allowed is None
 
 
 def sample(logits: F32, policy: StreamPolicy, step: int, allowed: NDArray[np.bool_] | None = None) -> I64:
-    """logits: [R, K, card], rows (conditional, null) or conditional alone. allowed: [K, card], tokens that may be drawn.
+    """A token for each codebook, [K]; see `Draw`."""
+    return _sample_alike([Draw(logits, policy, step, allowed)])[0]
 
-    Returns a token for each codebook, [K].
-    """
-    mixed = guide(logits, policy.guidance)
-    if allowed is not None:
-        mixed = np.where(allowed, mixed, -np.inf)
-    if policy.temperature == 0:
+
+def sample_all(draws: Sequence[Draw]) -> list[I64]:
+    """What `sample` says of each, [K]."""
+    kinds = defaultdict[Hashable, list[int]](list)
+    for at, draw in enumerate(draws):
+        kinds[draw.kind].append(at)
+    found = dict[int, I64]()
+    for alike in kinds.values():
+        found |= zip(alike, _sample_alike([draws[at] for at in alike]), strict=True)
+    return [found[at] for at in range(len(draws))]
+
+
+def _sample_alike(draws: Sequence[Draw]) -> I64:
+    """Of draws of one kind, [n, K]."""
+    policies, first = [draw.policy for draw in draws], draws[0]
+    mixed = guide(np.stack([draw.logits for draw in draws], axis=1), _each([p.guidance for p in policies]))
+    if first.allowed is not None:
+        mixed = np.where(
+            np.stack([draw.allowed for draw in draws if draw.allowed is not None]), mixed, -np.inf
+        )
+    if first.policy.temperature == 0:
         return mixed.argmax(-1).astype(np.int64)
-    chances = filtered(softmax(mixed / policy.temperature), policy.top_k, policy.top_p)
-    return pick(chances, uniforms(policy.seed, step, len(chances)))
+    warm = mixed / _each([p.temperature for p in policies])
+    seeds, steps = np.array([p.seed for p in policies]), np.array([draw.step for draw in draws])
+    numbers = uniforms_of(seeds, steps, warm.shape[1])
+    if first.policy.top_p == 0 and 0 < first.policy.top_k < warm.shape[-1]:
+        return _pick_of_top(warm, first.policy.top_k, numbers)
+    return pick(filtered(softmax(warm), first.policy.top_k, first.policy.top_p), numbers)
 
 
-def guide(logits: F32, scale: float) -> F32:
-    """Move the conditional logits away from the null ones. [2, K, card] or [1, K, card] to [K, card].
+def _pick_of_top(logits: F32, top_k: int, draws: F64) -> I64:
+    """`pick` from what `filtered` keeps, of [..., card] and [...]: chances are computed of the likeliest tokens alone."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    threshold = np.partition(shifted, -top_k, axis=-1)[..., -top_k, None]
+    kept = np.flatnonzero(shifted >= threshold)
+    chances = np.exp(shifted.reshape(-1)[kept].astype(np.float64))
+    if len(kept) == draws.size * top_k:
+        likeliest = kept.reshape(*draws.shape, top_k) % logits.shape[-1]
+        at = pick(chances.reshape(likeliest.shape), draws)
+        return np.take_along_axis(likeliest, at[..., None], -1)[..., 0]
+    among_all = np.zeros(
+        logits.shape
+    )  # ties at a threshold: rows of different lengths; zeros between change no sum
+    among_all.reshape(-1)[kept] = chances
+    return pick(among_all, draws)
+
+
+def _each(numbers: Sequence[float]) -> F32:
+    """One for each draw, [n, 1, 1]."""
+    return np.array(numbers, np.float32)[:, None, None]
+
+
+def guide(logits: F32, scale: float | F32) -> F32:
+    """Move the conditional logits away from the null ones. [2, ..., card] or [1, ..., card] to [..., card].
 
     Source: Ho & Salimans 2022, eq. 6; with one row there is nothing to move away from.
     """
@@ -123,7 +185,8 @@ def _multiply(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> tuple[NDArray[np.
 
 
 def pick(chances: F64, draws: F64) -> I64:
-    """The token at which the cumulative mass passes the draw, for each codebook. [K, card] and [K] to [K]."""
+    """The token at which the cumulative mass passes the draw, for each codebook. [..., card] and [...] to [...]."""
     cumulative = np.cumsum(chances, -1)
-    cumulative /= cumulative[:, -1:]
-    return (cumulative <= draws[:, None]).sum(-1).astype(np.int64)
+    cumulative /= cumulative[..., -1:]
+    tokens: I64 = (cumulative <= draws[..., None]).sum(-1).astype(np.int64)
+    return tokens

@@ -267,6 +267,8 @@ def _check(spec: ModelSpec) -> None:
             raise ValueError(f"model spec {spec.name!r} breaks the rule: {rule}")
 
 
+Effort: TypeAlias = Literal["full", "light"]
+"""How much is computed for a second of music: `full` as a policy says, `light` what `StreamPolicy.at_effort` leaves of it."""
 KEYS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 """Key signatures by the tonic of their major scale."""
 
@@ -343,6 +345,21 @@ class StreamPolicy:
     def guided(self) -> bool:
         """Whether guidance needs a null row beside each conditional one."""
         return self.guidance != 1.0
+
+    def at_effort(self, effort: Effort) -> StreamPolicy:
+        """`light` is for large models on small machines. Of segments of 30 s two play for a fifth of the time, not always,
+        a step attends to half as many frames, a frame is looked at and fused again once in half a second, and the codec has
+        longer pieces. What is less already stays."""
+        if effort == "full":
+            return self
+        return replace(
+            self,
+            context_s=min(self.context_s, 5.0),
+            short_term_s=min(self.short_term_s, 5.0),
+            encode_every_steps=max(self.encode_every_steps, 25),
+            refresh_every_steps=max(self.refresh_every_steps, 25),
+            chunk_steps=max(self.chunk_steps, 10),
+        )
 
     @classmethod
     def parity(cls, **changes: Any) -> StreamPolicy:

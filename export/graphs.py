@@ -13,6 +13,7 @@ from itertools import cycle
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.model.codec import CodecDecoder
@@ -20,7 +21,8 @@ from engine.model.decoder import Attention, Seeing, frame_attention
 from engine.model.oscillator import OscillatorCodec
 from engine.model.vidmuse import VidMuse
 from engine.spec import DecoderSpec
-from export.calibrate import LARGEST, CacheScales, Calibration
+from export.calibrate import CacheScales, Calibration
+from export.quantise import EIGHT, Quantised, by_column
 from export.standard import Operators, scattered, standard_attention, standard_seeing, widened
 
 EIGHT_BITS: dict[str, Any] = {
@@ -78,18 +80,25 @@ class Condition(nn.Module):
     def __init__(self, model: VidMuse, scales: Sequence[CacheScales] = ()) -> None:
         super().__init__()
         self.decoder = model.decoder
-        self.scales = Scales(scales)
+        pairs = zip(self.decoder.stack(), scales, strict=True) if scales else ()
+        self.in_steps = nn.ParameterList(_in_steps(layer.cross_kv.weight, scale) for layer, scale in pairs)
 
     def forward(self, tokens: Tensor, ages: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
         """tokens: [F, P, D]; ages: int64 [F], of a model with ages. Keys and values [F, H, P, d]."""
-        keys, values = self.decoder.project(tokens, ages)
-        keys = [k.transpose(2, 3) for k in keys]
-        if self.scales:
-            layers = list(self.scales.layers())
-            keys = [_eight_bits(k, scale) for k, (scale, _) in zip(keys, layers, strict=True)]
-            values = [_eight_bits(v, scale) for v, (_, scale) in zip(values, layers, strict=True)]
+        if len(self.in_steps):
+            pairs = [self._eight_bits(tokens, weight) for weight in self.in_steps]
+            keys, values = [k for k, _ in pairs], [v for _, v in pairs]
+        else:
+            keys, values = self.decoder.project(tokens, ages)
+            keys = [k.transpose(2, 3) for k in keys]
         wide = padded_head(self.decoder.spec)
         return [widened(k, wide).contiguous() for k in keys], [widened(v, wide).contiguous() for v in values]
+
+    def _eight_bits(self, tokens: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Rounded before they are laid out: a quarter of the bytes are moved."""
+        rounded = _rounded(F.linear(tokens, weight))
+        keys, values = rounded.unflatten(-1, (2, self.decoder.spec.heads, -1)).permute(2, 0, 3, 1, 4)
+        return keys, values
 
 
 class ConditionInPlace(nn.Module):
@@ -215,12 +224,15 @@ class Step(nn.Module):
 
 
 class CodecRecurrent(nn.Module):
-    def __init__(self, codec: CodecDecoder) -> None:
+    """few_bits: whether the LSTM has weights of eight bits; it reads all of them for each code frame."""
+
+    def __init__(self, codec: CodecDecoder, few_bits: bool = False) -> None:
         super().__init__()
         self.codec = codec
+        self.few = FewBitLstm(codec.lstm) if few_bits else None
 
     def forward(self, codes: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.codec.recur(codes, hidden, cell, onnx_lstm)
+        return self.codec.recur(codes, hidden, cell, self.few or onnx_lstm)
 
 
 class CodecUpsample(nn.Module):
@@ -327,9 +339,17 @@ def one_frame_attention(q: Tensor, keys: Tensor, values: Tensor, heads: int) -> 
     return answer.to(q.dtype).view(q.shape)
 
 
-def _eight_bits(x: Tensor, scale: Tensor) -> Tensor:
-    """[F, H, P, d] in steps of its scale."""
-    return (x / scale).round().clamp(-LARGEST, LARGEST).to(torch.int8)
+def _in_steps(weight: Tensor, scales: CacheScales) -> nn.Parameter:
+    """cross_kv's weight [2D, D] whose products are in steps of their cache's scales; keys carry the attention's d**-0.5."""
+    head = scales.keys.shape[-1]
+    sizes = torch.cat((scales.keys.flatten() * head**0.5, scales.values.flatten()))
+    return nn.Parameter(weight.detach() / sizes.unsqueeze(1), requires_grad=False)
+
+
+def _rounded(x: Tensor) -> Tensor:
+    """int8, cut off where they end."""
+    about = (x, torch.ones(()), torch.zeros((), dtype=torch.int8))
+    return torch.onnx.ops.symbolic("QuantizeLinear", about, dtype=torch.int8, shape=x.shape, version=22)
 
 
 def _wide(scales: tuple[Tensor, Tensor], cache: Tensor) -> list[Tensor]:
@@ -338,38 +358,84 @@ def _wide(scales: tuple[Tensor, Tensor], cache: Tensor) -> list[Tensor]:
 
 
 def onnx_lstm(lstm: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The ONNX operator, layer by layer; torch orders the gates i, f, g, o and ONNX i, o, f, c."""
-    width = lstm.hidden_size
+    """The ONNX operator, layer by layer."""
+    weights = [
+        [_gates(lstm, f"weight_{n}_l{layer}") for n in ("ih", "hh")] for layer in range(lstm.num_layers)
+    ]
+    return _through(
+        lstm, "LSTM", [(w.unsqueeze(0), r.unsqueeze(0)) for w, r in weights], (), x, (hidden, cell), 22
+    )
 
-    def reorder(weight: Tensor) -> Tensor:
-        i, f, g, o = weight.chunk(4)
-        return torch.cat((i, o, f, g))
 
-    hiddens, cells = [], []
-    for layer in range(lstm.num_layers):
-        w, r = (reorder(getattr(lstm, f"weight_{n}_l{layer}")) for n in ("ih", "hh"))
-        biases = [reorder(getattr(lstm, f"bias_{n}_l{layer}")) for n in ("ih", "hh")]
-        state = (hidden[layer : layer + 1], cell[layer : layer + 1])
-        y, h, c = torch.onnx.ops.symbolic_multi_out(
-            "LSTM",
-            (x, w.unsqueeze(0), r.unsqueeze(0), torch.cat(biases).unsqueeze(0), None, *state),
+class FewBitLstm(nn.Module):
+    """`onnx_lstm` with its matrices in eight bits, as ONNX Runtime's operator. done: what rounding changed."""
+
+    def __init__(self, lstm: nn.LSTM) -> None:
+        super().__init__()
+        self.done = Quantised()
+        for layer in range(lstm.num_layers):
+            for part in ("ih", "hh"):
+                weight = _gates(lstm, f"weight_{part}_l{layer}").detach().T.numpy()
+                levels, scales = by_column(weight)
+                self.done.note(weight, levels * scales, EIGHT)
+                for name, array in (("levels", levels), ("scales", scales)):
+                    self.register_buffer(f"{part}{layer}_{name}", torch.from_numpy(array).unsqueeze(0))
+
+    def forward(
+        self, lstm: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        def kept(layer: int, name: str) -> list[Tensor]:
+            return [self.get_buffer(f"{part}{layer}_{name}") for part in ("ih", "hh")]
+
+        zero = torch.zeros(1, 4 * lstm.hidden_size, dtype=torch.int8)
+        layers = range(lstm.num_layers)
+        scales = [(None, w, zero, r, zero) for w, r in (kept(layer, "scales") for layer in layers)]
+        levels = [(w, r) for w, r in (kept(layer, "levels") for layer in layers)]
+        operator = "com.microsoft::DynamicQuantizeLSTM"
+        return _through(lstm, operator, levels, scales, x, (hidden, cell), 1)
+
+
+def _through(
+    lstm: nn.LSTM,
+    operator: str,
+    weights: Sequence[tuple[Tensor, Tensor]],
+    besides: Sequence[tuple[Tensor | None, ...]],
+    x: Tensor,
+    state: tuple[Tensor, Tensor],
+    version: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One operator a layer. weights: of each, for its input and for its state; besides: its inputs behind the state, if any."""
+    width, states = lstm.hidden_size, []
+    for layer, (w, r) in enumerate(weights):
+        bias = torch.cat([_gates(lstm, f"bias_{n}_l{layer}") for n in ("ih", "hh")]).unsqueeze(0)
+        before = (part[layer : layer + 1] for part in state)
+        y, *after = torch.onnx.ops.symbolic_multi_out(
+            operator,
+            (x, w, r, bias, None, *before, *(besides[layer] if besides else ())),
             {"hidden_size": width},
             dtypes=(x.dtype, x.dtype, x.dtype),
             shapes=((x.shape[0], 1, 1, width), (1, 1, width), (1, 1, width)),
-            version=22,
+            version=version,
         )
         x = y.squeeze(1)
-        hiddens.append(h)
-        cells.append(c)
-    return x, torch.cat(hiddens), torch.cat(cells)
+        states.append(after)
+    hidden, cell = (torch.cat(part) for part in zip(*states, strict=True))
+    return x, hidden, cell
+
+
+def _gates(lstm: nn.LSTM, name: str) -> Tensor:
+    """A weight or bias; torch orders the gates i, f, g, o and ONNX i, o, f, c."""
+    i, f, g, o = getattr(lstm, name).chunk(4)
+    return torch.cat((i, o, f, g))
 
 
 def graphs(
     model: VidMuse, scales: Calibration | None = None, operators: Operators = "onnxruntime"
 ) -> list[Graph]:
     """Everything that an exported model consists of. scales: of caches of eight bits."""
-    sound = codec_graphs(model.codec, model.spec.decoder.codebooks) if model.codec else []
     scales = scales or Calibration()
+    few_bits = bool(scales.heard)
+    sound = codec_graphs(model.codec, model.spec.decoder.codebooks, few_bits) if model.codec else []
     eyes = _eyes(model, scales, floats_first=operators == "standard")
     if operators == "standard":
         eyes.append(_condition_in_place(model))
@@ -500,9 +566,11 @@ def _each(spec: DecoderSpec, name: str) -> list[str]:
     return [f"{name}_{layer}" for layer in range(spec.layers)]
 
 
-def codec_graphs(codec: CodecDecoder | OscillatorCodec, codebooks: int) -> list[Graph]:
+def codec_graphs(
+    codec: CodecDecoder | OscillatorCodec, codebooks: int, few_bits: bool = False
+) -> list[Graph]:
     """The codec, for the codebooks that the decoder writes."""
-    return _oscillator(codec) if isinstance(codec, OscillatorCodec) else _encodec(codec, codebooks)
+    return _oscillator(codec) if isinstance(codec, OscillatorCodec) else _encodec(codec, codebooks, few_bits)
 
 
 def _oscillator(codec: OscillatorCodec) -> list[Graph]:
@@ -513,7 +581,7 @@ def _oscillator(codec: OscillatorCodec) -> list[Graph]:
     return [Graph("codec_oscillator", CodecOscillator(codec), inputs, names, ["audio"], ({1: read}, {}))]
 
 
-def _encodec(codec: CodecDecoder, codebooks: int) -> list[Graph]:
+def _encodec(codec: CodecDecoder, codebooks: int, few_bits: bool) -> list[Graph]:
     """Its two halves."""
     spec, lead = codec.spec, codec.reach.lead
     frames = torch.export.Dim("frames", min=1, max=1 << 20)
@@ -525,7 +593,7 @@ def _encodec(codec: CodecDecoder, codebooks: int) -> list[Graph]:
     return [
         Graph(
             "codec_recurrent",
-            CodecRecurrent(codec),
+            CodecRecurrent(codec, few_bits),
             (codes, state, state.clone()),
             ["codes", "hidden", "cell"],
             ["y", "new_hidden", "new_cell"],

@@ -28,7 +28,7 @@ from export.calibrate import Calibration, calibrate
 from export.checkpoint import WEIGHTS_FILE as PACKAGE_FILE
 from export.checkpoint import Package, load_model, save_package
 from export.gptq import SENSITIVE, output_error, solved
-from export.graphs import Graph, graphs, padded_head
+from export.graphs import CodecRecurrent, Graph, graphs, padded_head
 from export.quantise import Quantised, Rounded, by_blocks, by_columns, digest
 from export.standard import OPSET as STANDARD_OPSET
 from export.standard import Operators
@@ -42,7 +42,7 @@ INLINE_BYTES = 1024
 """Smaller tensors (shapes, scalars) stay inside the graphs, where the optimiser folds them."""
 DECODER = tuple(f"{name}{suffix}" for name in ("step", "step_two", "prefill") for suffix in ("", "_unguided"))
 """Graphs whose rows must not depend on each other: several segments, or columns of a prompt."""
-ALL_KEEP = ("codec_recurrent", "codec_upsample", "codec_oscillator")
+ALL_KEEP = ("codec_upsample", "codec_oscillator")
 """Graphs that keep their floats: what they do wrong is heard."""
 WRITTEN = (*DECODER, "condition_in_place")
 """Graphs that write a cache or a condition."""
@@ -87,7 +87,7 @@ def export(
             report(graph.name)
             traced = trace(graph, opset_of(graph.name, operators))
             if precision in FEW_BITS and graph.name not in ALL_KEEP:
-                done = _quantise(graph.name, traced, matrices)
+                done = _quantise(graph, traced, matrices)
                 quantised |= {graph.name: done.as_json()} if done.weights else {}
             traced = shared.move_out(traced)
             _annotate(traced, package, precision)
@@ -122,8 +122,11 @@ def _solved(model: VidMuse, known: Calibration, report: Callable[[str], None]) -
     return found
 
 
-def _quantise(name: str, traced: ir.Model, matrices: Mapping[str, Rounded]) -> Quantised:
-    return by_blocks(traced, matrices) if name in DECODER else by_columns(traced)
+def _quantise(graph: Graph, traced: ir.Model, matrices: Mapping[str, Rounded]) -> Quantised:
+    """An LSTM was rounded when it was traced."""
+    if isinstance(graph.module, CodecRecurrent) and graph.module.few:
+        return graph.module.few.done
+    return by_blocks(traced, matrices) if graph.name in DECODER else by_columns(traced)
 
 
 def in_precision(model: VidMuse, precision: Precision) -> VidMuse:

@@ -7,7 +7,8 @@ row answers depends on no other. Eight bits are rounded plainly; four are given 
 A frame is bound by arithmetic: it has 50 rows. `by_columns` makes its products `DynamicQuantizeMatMul`, twice as fast as floats
 (MatMulNBits is slower than floats there). All rows share a scale, so the engine shows such a graph one frame at a time.
 
-What does not lie in matrices stays as it is: embeddings, norms, the constants of the null condition.
+What does not lie in matrices stays as it is: embeddings, norms, the constants of the null condition. Of an EnCodec the LSTM's
+matrices are rounded like a frame's (`export.graphs`), since it reads all of them for each code frame; its convolutions are not.
 """
 
 from __future__ import annotations
@@ -105,11 +106,16 @@ def by_columns(model: ir.Model) -> Quantised:
     """Change a traced graph in place."""
     done = Quantised()
     for node, weight in _products(model):
-        scales = (np.abs(weight).max(0) / COLUMN_LARGEST).astype(np.float32)
-        levels = np.rint(weight / np.where(scales, scales, 1)).astype(np.int8)
+        levels, scales = by_column(weight)
         done.note(weight, levels * scales, EIGHT)
         _replace(model, node, "DynamicQuantizeMatMul", {"weight": levels, "scales": scales}, {})
     return done
+
+
+def by_column(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """weight [K, N] to levels [K, N] and scales [N]."""
+    scales = (np.abs(weight).max(0) / COLUMN_LARGEST).astype(np.float32)
+    return np.rint(weight / np.where(scales, scales, 1)).astype(np.int8), scales
 
 
 def digest(data: bytes) -> str:

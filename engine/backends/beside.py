@@ -63,6 +63,8 @@ class Beside(OneByOne, OnHost):
         self.first, self.second = first, second
         self.seen = Seen()
         self._last: dict[tuple[int, int], tuple[F32, F32]] = {}  # bound: two segments
+        self._recurred: tuple[F32, F32]
+        self._other_y: F32  # bound: what is upsampled at once, and a piece
 
     @property
     def spec(self) -> ModelSpec:
@@ -134,11 +136,19 @@ class Beside(OneByOne, OnHost):
     # --- codec
 
     def recur(self, codes: I64, hidden: F32, cell: F32) -> tuple[F32, F32, F32]:
+        """The second one goes on from its own state."""
+        if begins := not hidden.any():
+            self._recurred = hidden, cell
+        other, *after = self.second.recur(codes, *self._recurred)
+        self._recurred = after[0], after[1]
+        self._other_y = other if begins else np.concatenate((self._other_y, other), axis=1)
         return self.first.recur(codes, hidden, cell)
 
     def upsample(self, y: F32) -> F32:
+        """y ends with what was recurred last."""
+        self._other_y = self._other_y[:, -y.shape[1] :]
         audio = self.first.upsample(y)
-        self.seen.audio.note(audio, self.second.upsample(y))
+        self.seen.audio.note(audio, self.second.upsample(self._other_y))
         return audio
 
     def synthesise(self, codes: I64, first: int) -> F32:

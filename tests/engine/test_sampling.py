@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.sampling import filtered, guide, pick, sample, softmax, uniforms
+from engine.sampling import Draw, filtered, guide, pick, sample, sample_all, softmax, uniforms
 from engine.spec import StreamPolicy
 
 CARD = 128
@@ -164,3 +164,47 @@ def test_the_edges_of_the_unit_interval_pick_tokens_with_a_chance() -> None:
     assert pick(chances, np.array([np.nextafter(1.0, 0)])).tolist() == [3]
     rounded = np.full((1, 10), 0.1)  # ten tenths add to less than one
     assert pick(rounded, np.array([np.nextafter(1.0, 0)])).tolist() == [9]
+
+
+POLICIES = (
+    StreamPolicy(seed=1),
+    StreamPolicy(seed=2, guidance=1.5, temperature=0.7),
+    StreamPolicy(seed=2**63 - 1, guidance=6.0, top_k=3),
+    StreamPolicy(seed=4, top_k=0),
+    StreamPolicy(seed=5, top_p=0.9, temperature=1.3),
+    StreamPolicy(seed=6, temperature=0),
+    StreamPolicy(seed=7, guidance=1.0),
+)
+
+
+@pytest.mark.parametrize("card", [37, 1024])
+@pytest.mark.parametrize("held", [False, True])
+def test_streams_that_are_drawn_together_draw_what_each_draws_alone(card: int, held: bool) -> None:
+    random = np.random.default_rng(3)
+    draws: list[Draw] = []
+    for at in range(40):  # more than `FEW_DRAWS` of some kinds, one of others
+        policy = POLICIES[at % len(POLICIES)] if at < 20 else POLICIES[0]
+        logits = random.standard_normal((2 if policy.guided else 1, 4, card), np.float32) * 4
+        allowed = random.random((4, card)) < 0.5 if held and at % 3 else None
+        if at % 5 == 4:
+            logits = logits.round()  # ties at thresholds
+        draws.append(Draw(logits, policy, 1000 + at // 2, allowed))
+    together = sample_all(draws)
+    for draw, tokens in zip(draws, together, strict=True):
+        np.testing.assert_array_equal(tokens, sample(draw.logits, draw.policy, draw.step, draw.allowed))
+        np.testing.assert_array_equal(tokens, plainly(draw))
+        assert tokens.dtype == np.int64
+
+
+def plainly(draw: Draw) -> NDArray[np.int64]:
+    """One stream, one codebook after another."""
+    policy, mixed = draw.policy, guide(draw.logits, draw.policy.guidance)
+    tokens = []
+    for book, draws in enumerate(uniforms(policy.seed, draw.step, len(mixed))):
+        row = mixed[book] if draw.allowed is None else np.where(draw.allowed[book], mixed[book], -np.inf)
+        if policy.temperature == 0:
+            tokens.append(int(row.argmax()))
+            continue
+        chances = filtered(softmax(row / policy.temperature), policy.top_k, policy.top_p)
+        tokens.append(int(pick(chances[None], np.array([draws]))[0]))
+    return np.array(tokens)

@@ -124,3 +124,26 @@ def test_the_default_policy_and_parity_keep_their_limits() -> None:
     assert StreamPolicy.parity().refresh == "exact"
     with pytest.raises(ValueError, match="seed"):
         StreamPolicy.parity(seed=-1)
+
+
+COSTS: dict[str, int] = {
+    "context_s": 1,
+    "short_term_s": 1,
+    "encode_every_steps": -1,
+    "refresh_every_steps": -1,
+    "chunk_steps": -1,
+}
+"""Choices that an effort changes, and whether more of one costs more or less."""
+
+
+@pytest.mark.parametrize("least", [False, True])
+def test_a_light_effort_costs_no_more_in_anything(least: bool) -> None:
+    extremes = {"context_s": 1.0, "short_term_s": 2.0, "encode_every_steps": 50, "refresh_every_steps": 50}
+    policy = StreamPolicy(seed=3, temperature=0.5, **extremes if least else {})
+    light = policy.at_effort("light")
+    assert policy.at_effort("full") == policy
+    assert light.at_effort("light") == light
+    for field in fields(StreamPolicy):
+        before, after = getattr(policy, field.name), getattr(light, field.name)
+        assert before == after or COSTS[field.name] * (after - before) < 0, field.name
+    assert (light == replace(policy, chunk_steps=light.chunk_steps)) is least
