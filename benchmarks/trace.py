@@ -66,7 +66,7 @@ def main() -> None:
 def steadiness(ms: np.ndarray, segments: np.ndarray) -> dict[str, float | int | None]:
     """ms, segments: of each step [n]. A hand-over is where one segment plays on alone, or where the next follower begins at once.
 
-    within_ten_seconds: the median p99/p50 of stretches. around_hand_overs: p99 of the steps there over p50 of all; None without one.
+    within_ten_seconds: the median p99/p50 of stretches. around_hand_overs: p99 of the steps there over p50 of all, None without.
     """
     stretches = [ms[at : at + STRETCH] for at in range(0, len(ms) - STRETCH + 1, STRETCH)] or [ms]
     over = [np.percentile(stretch, 99) / np.percentile(stretch, 50) for stretch in stretches]
