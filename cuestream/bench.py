@@ -28,6 +28,7 @@ from engine.keys import Keys
 from engine.library import recommended
 from engine.spec import Effort, StreamPolicy
 from engine.stream import ScoreStream
+from engine.threads import Threads
 from export.imagined import FRAME_STEPS, picture, watched
 from export.sizes import constant_bytes
 
@@ -99,7 +100,7 @@ class Held:
 def bench(
     folder: Path,
     music_s: float,
-    threads: int = 0,
+    threads: int | Threads = 0,
     policy: StreamPolicy | None = None,
     paced: bool = False,
     effort: Effort = "full",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from dataclasses import replace
@@ -391,7 +390,7 @@ def serve(
 ) -> None:
     """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
     _need_serve()
-    from cuestream.players import at_effort, find_player, in_pieces
+    from cuestream.players import at_effort, find_player, in_pieces, threads_beside
     from server.app import make_app
     from server.ingest.address import Forbidden, shown_of
     from server.ingest.limits import IngestLimits
@@ -445,8 +444,9 @@ def serve(
         err.print(f"ingest: {text}", markup=False, highlight=False, soft_wrap=True)
 
     with err.status("loading the model"):
-        cores = threads or max(1, (os.cpu_count() or 1) - 1)
-        player = at_effort(find_player(model, cores, provider.value, max_sessions), effort.value)
+        player = at_effort(
+            find_player(model, threads or threads_beside(model), provider.value, max_sessions), effort.value
+        )
         player = in_pieces(player, settings.playout.most_steps(player.sample_rate // player.code_rate))
         application = make_app(player, settings, is_loopback(host), fed, say)
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
@@ -641,6 +641,39 @@ def bench(
         return
     for table in tables(found, node):
         out.print(table)
+
+
+@app.command()
+def tune(
+    model: Annotated[
+        str, typer.Argument(help="an exported model: its folder, or the name of one that ships")
+    ] = DEFAULT_MODEL,
+    seconds: Annotated[float, typer.Option(help="of music that each way plays in a round")] = 8.0,
+    rounds: Annotated[int, typer.Option(min=1, help="times that each way is tried")] = 3,
+) -> None:
+    """Find how many threads play a model fastest on this machine, and use them from now on where --threads says nothing."""
+    _need_export()
+    from cuestream.tuning import try_all
+    from engine.backends.manifest import Manifest
+    from engine.library import find_model
+    from engine.threads import keep
+
+    folder = find_model(model)
+    with err.status("") as status:
+        tried = try_all(folder, seconds, rounds, status.update)
+    table = Table(title=f"{model}, {rounds} rounds of {seconds:g} s", title_justify="left")
+    for name in ("threads", "real-time factor", "step p99/p50"):
+        table.add_column(name, justify="right")
+    for one in tried:
+        table.add_row(str(one.threads), f"{one.real_time_factor:.3f}", f"{one.p99_over_p50:.2f}")
+    out.print(table)
+    try:
+        path = keep(Manifest.read(folder).spec.digest, tried[0].threads)
+    except OSError as error:
+        raise MediaError(
+            f"what was found cannot be kept: {error}; name a folder in CUESTREAM_CACHE"
+        ) from error
+    out.print(f"threads: {tried[0].threads}, kept in {path}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -10,8 +10,9 @@ from engine.backends.base import Backend
 from engine.backends.providers import CPU, TORCH
 from engine.errors import MediaError, MissingRuntime
 from engine.player import ModelPlayer, Player
-from engine.spec import Effort, StreamPolicy
+from engine.spec import Effort, ModelSpec, StreamPolicy
 from engine.synthetic import SyntheticPlayer
+from engine.threads import cores, tuned
 
 PROCEDURAL, SYNTHETIC = "procedural", "synthetic"
 """Names before they are folders; ./procedural is the folder."""
@@ -28,9 +29,9 @@ def find_player(name: str, threads: int = 0, provider: str = CPU, places: int = 
         return SyntheticPlayer()
     from engine.backends.devices import open_backend
     from engine.keys import Keys
-    from engine.library import find_model, recommended
+    from engine.library import find_model, find_package, recommended
 
-    folder = find_model(name)
+    folder = find_package(name) if provider == TORCH else find_model(name)
     backend = _on_torch(folder, places) if provider == TORCH else open_backend(folder, threads, provider)
     decoder = backend.spec.decoder
     keys = Keys.load(folder, decoder.codebooks, decoder.card)
@@ -53,6 +54,18 @@ def _on_torch(folder: Path, places: int) -> Backend[Any, Any]:
     warm(backend, recommended(folder, backend.spec))
     backend.settled = True
     return backend
+
+
+def threads_beside(name: str) -> int:
+    """Threads for a model beside a server, which needs a core: what `cuestream tune` found, one fewer than there are at most."""
+    from engine.backends.manifest import SPEC_FILE
+    from engine.library import find_package
+
+    most = max(1, len(cores()) - 1)
+    if name in (PROCEDURAL, SYNTHETIC):
+        return most
+    found = tuned(ModelSpec.from_json((find_package(name) / SPEC_FILE).read_text()).digest)
+    return min(found.count, most) if found else most
 
 
 def in_pieces(player: Player[Any], most_steps: int) -> Player[Any]:

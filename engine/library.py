@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from engine.backends.manifest import MANIFEST_FILE
+from engine.backends.manifest import MANIFEST_FILE, SPEC_FILE
 from engine.errors import PackageError
 from engine.keys import KEYS_FILE
 from engine.spec import ModelSpec, StreamPolicy
@@ -38,6 +38,12 @@ def find_model(name: str) -> Path:
     raise PackageError(
         f"{name}: no exported model of this name or path; those that ship are {', '.join(shipped())}"
     )
+
+
+def find_package(name: str) -> Path:
+    """The folder of a converted package, or else of an exported model, beside which its weights may lie. Raises PackageError."""
+    path = Path(name)
+    return path if (path / SPEC_FILE).is_file() else find_model(name)
 
 
 def recommended(folder: Path, spec: ModelSpec) -> StreamPolicy:

@@ -6,7 +6,6 @@ of segments and frames, so that a step is one call without copies. A session is 
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from engine.backends.manifest import Manifest
 from engine.backends.runtime import require_onnxruntime
 from engine.errors import PackageError
 from engine.spec import ModelSpec
+from engine.threads import Threads, cores, tuned
 
 Array = NDArray[Any]
 
@@ -103,15 +103,21 @@ class Bound:
 
 
 class OnnxBackend(OneByOne, OnHost):
-    """An exported model folder (see `cuestream export`). `threads` 0 takes the machine's cores."""
+    """An exported model folder (see `cuestream export`). `threads` 0: what `cuestream tune` found, else the machine's cores."""
 
     def __init__(
-        self, folder: Path, threads: int = 0, profile: Path | None = None, places: int = PLACES
+        self,
+        folder: Path,
+        threads: int | Threads = 0,
+        profile: Path | None = None,
+        places: int = PLACES,
     ) -> None:
         """profile: a folder for ONNX Runtime's traces, which `end_profiles` completes. places: streams that may share a step."""
         self._runtime = self._need_runtime()
         self.manifest = Manifest.read(folder)
-        self._threads, self._profile, self._places = threads, profile, places
+        self._profile, self._places = profile, places
+        asked = threads if isinstance(threads, Threads) else Threads(threads)
+        self._threads = asked if asked.count else tuned(self.manifest.spec.digest) or asked
         self._pools: dict[tuple[tuple[int, ...], type[np.generic]], list[_Pool]] = {}
         self._sessions: dict[str, Any] = {}
 
@@ -380,7 +386,7 @@ class OnnxBackend(OneByOne, OnHost):
 
     @property
     def threads(self) -> int:
-        return self._threads or os.cpu_count() or 1
+        return self._threads.count or len(cores())
 
     def end_profiles(self) -> dict[str, Path]:
         """The trace of each graph that was run, when the backend was made to keep them."""
@@ -413,7 +419,11 @@ class OnnxBackend(OneByOne, OnHost):
 
     def _make_options(self) -> Any:
         options = self._runtime.SessionOptions()
-        options.intra_op_num_threads = self._threads
+        options.intra_op_num_threads = self._threads.count
+        if self._threads.pinned and self._threads.count > 1:
+            pinned = cores()[1 : self._threads.count]  # of all threads but the caller's, counted from 1
+            affinities = ";".join(str(core + 1) for core in pinned)
+            options.add_session_config_entry("session.intra_op_thread_affinities", affinities)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # A stream runs several sessions in turn: without this, threads of the last one spin on the next one's core.

@@ -1,0 +1,76 @@
+"""How many threads run a model on this machine: what `cuestream tune` found here, else one for each core."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE = "threads.json"
+TOPOLOGY = Path("/sys/devices/system/cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """count: 0 takes one for each core. pinned: all but the caller's own stay on a core each."""
+
+    count: int = 0
+    pinned: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.count}{', pinned' if self.pinned else ''}"
+
+
+def cores() -> list[int]:
+    """Logical processors that this process may use: one of each physical core first, then their siblings."""
+    if not hasattr(os, "sched_getaffinity"):
+        return list(range(os.cpu_count() or 1))
+    allowed = sorted(os.sched_getaffinity(0))
+    seen, turns = Counter[tuple[str, str]](), dict[int, int]()
+    for core in allowed:
+        whole = _said(core, "physical_package_id"), _said(core, "core_id")
+        turns[core] = seen[whole]
+        seen[whole] += 1
+    return sorted(allowed, key=lambda core: (turns[core], core))
+
+
+def _said(core: int, part: str) -> str:
+    """Of a machine that does not say, each processor is a core."""
+    try:
+        return (TOPOLOGY / f"cpu{core}" / "topology" / part).read_text().strip()
+    except OSError:
+        return str(core)
+
+
+def tuned(digest: str) -> Threads | None:
+    """What was kept for this model on such a machine; None when nothing was, or it cannot be read."""
+    try:
+        return Threads(**json.loads(_file().read_text())[_key(digest)])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep(digest: str, threads: Threads) -> Path:
+    """For all later runs of this model on this machine. Returns where; raises OSError when it cannot be written there."""
+    path = _file()
+    try:
+        held = json.loads(path.read_text())
+    except (OSError, ValueError):
+        held = {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**held, _key(digest): asdict(threads)}, indent=1))
+    return path
+
+
+def _file() -> Path:
+    """In the folder that CUESTREAM_CACHE names, else in the user's cache."""
+    named = os.environ.get("CUESTREAM_CACHE")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (Path(named) if named else cache / "cuestream") / FILE
+
+
+def _key(digest: str) -> str:
+    return f"{digest} on {len(cores())} of {platform.processor() or platform.machine()}"

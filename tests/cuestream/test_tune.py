@@ -1,0 +1,85 @@
+"""`cuestream tune`: what it finds for a model on a machine is used where no number of threads is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cuestream import tuning
+from cuestream.cli import app
+from cuestream.players import SYNTHETIC, threads_beside
+from cuestream.tuning import Tried, ranked, ways
+from engine.backends.manifest import Manifest
+from engine.backends.onnxruntime import OnnxBackend
+from engine.library import find_model
+from engine.threads import FILE, Threads, cores, keep, tuned
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CUESTREAM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def starter() -> Path:
+    return find_model("starter")
+
+
+def threads_of(folder: Path, asked: int = 0) -> int:
+    return OnnxBackend(folder, asked).threads
+
+
+def test_the_command_tries_every_way_and_keeps_the_best(cache: Path, starter: Path) -> None:
+    answer = CliRunner().invoke(app, ["tune", "starter", "--seconds", "4", "--rounds", "1"])
+    assert answer.exit_code == 0, answer.output
+    kept = tuned(Manifest.read(starter).spec.digest)
+    assert kept in list(ways())
+    assert str(cache / FILE) in answer.output
+    assert threads_of(starter) == kept.count
+    assert threads_of(starter, 1) == 1  # who names a number has it
+
+
+def test_a_pinned_model_plays_what_another_plays(starter: Path) -> None:
+    """On any number of cores: what cannot be pinned is not."""
+    pinned, free = (OnnxBackend(starter, Threads(2, pinned=pin)) for pin in (True, False))
+    eyes = free.spec.vision
+    pictures = np.full((1, eyes.image_size, eyes.image_size, eyes.planes), 7, np.uint8)
+    assert np.array_equal(pinned.encode_frames(pictures), free.encode_frames(pictures))
+
+
+def test_what_was_kept_is_the_models_own_and_a_damaged_file_is_none(cache: Path, starter: Path) -> None:
+    digest = Manifest.read(starter).spec.digest
+    assert tuned(digest) is None
+    keep("another", Threads(7))
+    keep(digest, Threads(1))
+    assert (tuned(digest), tuned("another")) == (Threads(1), Threads(7))
+    assert len(json.loads((cache / FILE).read_text())) == 2
+    (cache / FILE).write_text("{")
+    assert tuned(digest) is None
+    keep(digest, Threads(1))
+    assert tuned(digest) == Threads(1)
+
+
+def test_a_server_keeps_a_core(starter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cuestream.players.cores", lambda: list(range(8)))
+    digest = Manifest.read(starter).spec.digest
+    assert threads_beside("starter") == threads_beside(SYNTHETIC) == 7
+    for count, expected in ((4, 4), (8, 7)):
+        keep(digest, Threads(count))
+        assert threads_beside("starter") == expected
+
+
+def test_ways_are_powers_of_two_and_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "cores", lambda: list(range(6)))
+    assert [str(way) for way in ways()] == ["1", "2", "2, pinned", "4", "4, pinned", "6", "6, pinned"]
+    assert len(cores()) == len(set(cores())) > 0
+
+
+def test_of_ways_as_fast_the_steadiest_is_the_best() -> None:
+    tried = [Tried(Threads(1), 0.30, 1.1), Tried(Threads(2), 0.20, 1.6), Tried(Threads(4), 0.205, 1.2)]
+    assert [one.threads.count for one in ranked(tried)] == [4, 2, 1]
