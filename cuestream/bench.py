@@ -21,7 +21,7 @@ from rich.table import Table
 
 from cuestream.flame import Node
 from cuestream.measuring import Bandwidth, Machine, Usage, read_bandwidth
-from engine.backends.base import Backend
+from engine.backends.base import U8, Backend
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.timed import VERBS, Timed
 from engine.keys import Keys
@@ -29,7 +29,7 @@ from engine.library import recommended
 from engine.spec import Effort, StreamPolicy
 from engine.stream import ScoreStream
 from engine.threads import Threads
-from export.imagined import FRAME_STEPS, picture, watched
+from export.imagined import picture, watched
 from export.sizes import constant_bytes
 
 WARM_UP_STEPS = 50
@@ -118,13 +118,15 @@ def bench(
     stream = ScoreStream(cast("Backend[Any, Any]", timed), policy, keys=keys)
     bandwidth = read_bandwidth(backend.threads)
     held, usage, began, aside = list[Held](), Usage.now(), time.perf_counter(), 0.0
-    for step in range(steps):
-        if step % FRAME_STEPS == 0:
-            drawn_from = time.perf_counter()
-            shown = picture(spec.vision.image_size, step, spec.code_rate, policy.seed)
-            aside += time.perf_counter() - drawn_from
-            stream.push(shown)
-        stream.advance()
+
+    def drawn(*of: int) -> U8:
+        nonlocal aside
+        before = time.perf_counter()
+        shown = picture(*of)
+        aside += time.perf_counter() - before
+        return shown
+
+    for step in watched(stream, spec, steps, policy.seed, drawn):
         stream.take()
         if step + 1 == WARM_UP_STEPS:
             timed.clear()

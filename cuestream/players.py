@@ -10,7 +10,7 @@ from engine.backends.base import Backend
 from engine.backends.providers import CPU, TORCH
 from engine.errors import MediaError, MissingRuntime
 from engine.player import ModelPlayer, Player
-from engine.spec import Effort, ModelSpec, StreamPolicy
+from engine.spec import Effort, StreamPolicy
 from engine.synthetic import SyntheticPlayer
 from engine.threads import cores, tuned
 
@@ -41,7 +41,6 @@ def find_player(name: str, threads: int = 0, provider: str = CPU, places: int = 
 def _on_torch(folder: Path, places: int) -> Backend[Any, Any]:
     """The weights that lie beside an export, or a converted package; ready to be listened to."""
     from engine.library import recommended
-    from engine.warming import warm
 
     try:
         from engine.backends.lockstep import LockstepBackend
@@ -51,20 +50,18 @@ def _on_torch(folder: Path, places: int) -> Backend[Any, Any]:
             f"--provider {TORCH} needs PyTorch for CUDA, Triton and the export extra: pip install 'cuestream[export]' ({error})"
         ) from error
     backend = LockstepBackend(load_model(load_package(str(folder))), kept="int8", places=places)
-    warm(backend, recommended(folder, backend.spec))
-    backend.settled = True
+    backend.prepare(recommended(folder, backend.spec))
     return backend
 
 
 def threads_beside(name: str) -> int:
     """Threads for a model beside a server, which needs a core: what `cuestream tune` found, one fewer than there are at most."""
-    from engine.backends.manifest import SPEC_FILE
-    from engine.library import find_package
+    from engine.library import find_package, read_spec
 
     most = max(1, len(cores()) - 1)
     if name in (PROCEDURAL, SYNTHETIC):
         return most
-    found = tuned(ModelSpec.from_json((find_package(name) / SPEC_FILE).read_text()).digest)
+    found = tuned(read_spec(find_package(name)).digest)
     return min(found.count, most) if found else most
 
 

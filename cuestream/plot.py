@@ -14,6 +14,7 @@ from engine.media.video import VideoInfo, VideoReader
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Records = list[dict[str, Any]]
 
@@ -28,16 +29,8 @@ def plot(output: Path, video: Path, music: Path, records: Records, info: VideoIn
 
     label: what the title says of the music. Raises MissingRuntime without matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingRuntime(
-            "--plot needs matplotlib; install the extra: pip install 'cuestream[plot]'"
-        ) from error
     end_s = max(r["start_s"] + r["duration_s"] for r in records)
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 8)
     axes = figure.subplots(5, 1, sharex=True, height_ratios=[1.1, 1, 2, 1.6, 1])
     _strip(axes[0], video, end_s)
     samples = np.concatenate([block[0] for block in read_stereo(music)])
@@ -52,6 +45,25 @@ def plot(output: Path, video: Path, music: Path, records: Records, info: VideoIn
     axes[-1].set_xlabel("time (s)")
     title = f"{info.path.name}: the picture, its music, and what the engine held"
     figure.suptitle(f"{title}\n{label}" if label else title, color=INK)
+    save(figure, output)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Inches. Raises MissingRuntime without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingRuntime(
+            "--plot needs matplotlib; install the extra: pip install 'cuestream[plot]'"
+        ) from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, output: Path) -> None:
+    """Its kind (png, svg, pdf) follows the ending. Raises MediaError when it cannot be written."""
     try:
         figure.savefig(output, dpi=120)
     except (OSError, ValueError) as error:

@@ -46,6 +46,14 @@ def find_package(name: str) -> Path:
     return path if (path / SPEC_FILE).is_file() else find_model(name)
 
 
+def read_spec(folder: Path) -> ModelSpec:
+    """Of a converted package or of an exported model, whose other files are left alone. Raises PackageError."""
+    try:
+        return ModelSpec.from_json((folder / SPEC_FILE).read_text())
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise PackageError(f"{folder}: {SPEC_FILE} is missing or damaged: {error}") from error
+
+
 def recommended(folder: Path, spec: ModelSpec) -> StreamPolicy:
     """How a model is best played. Raises PackageError when its `policy.json` is none."""
     path, plain = folder / POLICY_FILE, StreamPolicy(guidance=spec.decoder.guidance)

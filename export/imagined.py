@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,6 @@ SCENE_S, FRAME_STEPS = 3, 5
 """A cut every three seconds, a picture each 0.1 s at 50 steps a second."""
 COARSE = 6
 """A scene is so many random colours each way, made smooth."""
-
-
-def watched(stream: ScoreStream, spec: ModelSpec, steps: int, seed: int) -> Iterator[int]:
-    """Show it to a stream that plays so many steps; yields after each."""
-    for step in range(steps):
-        if step % FRAME_STEPS == 0:
-            stream.push(picture(spec.vision.image_size, step, spec.code_rate, seed))
-        stream.advance()
-        yield step
 
 
 def picture(side: int, step: int, code_rate: int, seed: int) -> U8:
@@ -43,3 +34,14 @@ def _between(values: NDArray[np.float64], at: Any, axis: int) -> Any:
     part = (at - low).reshape([-1 if a == axis else 1 for a in range(3)])
     here, next_ = (np.take(values, (low + i) % values.shape[axis], axis) for i in (0, 1))
     return here * (1 - part) + next_ * part
+
+
+def watched(
+    stream: ScoreStream, spec: ModelSpec, steps: int, seed: int, draw: Callable[..., U8] = picture
+) -> Iterator[int]:
+    """Show it to a stream that plays so many steps; yields after each."""
+    for step in range(steps):
+        if step % FRAME_STEPS == 0:
+            stream.push(draw(spec.vision.image_size, step, spec.code_rate, seed))
+        stream.advance()
+        yield step

@@ -6,9 +6,7 @@ from typing import Any
 
 from cuestream.players import PROCEDURAL, SYNTHETIC, find_player
 from engine import codec
-from engine.backends.manifest import SPEC_FILE
-from engine.library import find_model, recommended
-from engine.spec import ModelSpec
+from engine.library import find_package, read_spec, recommended
 from server.settings import Settings
 
 
@@ -38,8 +36,8 @@ def _steps(model: str) -> tuple[float, float, int]:
         player = find_player(model)
         step_ms = 1000 / player.code_rate
         return player.defaults.chunk_steps * step_ms, step_ms, 0
-    folder = find_model(model)
-    spec = ModelSpec.from_json((folder / SPEC_FILE).read_text())
+    folder = find_package(model)
+    spec = read_spec(folder)
     step_ms = 1000 / spec.code_rate
     behind = max(spec.decoder.delays) + codec.look_ahead(codec.codec_of(spec))
     return recommended(folder, spec).chunk_steps * step_ms, step_ms, behind

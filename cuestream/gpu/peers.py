@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from cuestream.cases import Case
 from cuestream.gpu.musicgen import Musicgen
+from cuestream.gpu.steps import p50_p99_ms
 from engine.spec import ModelSpec
 
 LENGTH, FRAMES, REPEATS, WARM_UP = 750, 20, 40, 5
@@ -37,8 +37,8 @@ def peer_rows(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> Iter
             except Exception as error:
                 yield PeerRow(" ".join(way), 1, 0, 0, 0, " ".join(str(error).split())[:200])
                 continue
-            p50, p99 = np.percentile(np.array(took) * 1e3, (50, 99))
-            yield PeerRow(" ".join(way), 1, float(p50), float(p99), 20 / float(p50))
+            p50, p99 = p50_p99_ms(took)
+            yield PeerRow(" ".join(way), 1, p50, p99, 20 / p50)
     del peer
     torch.cuda.empty_cache()
 

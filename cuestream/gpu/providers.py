@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from cuestream.gpu.steps import play
+from cuestream.gpu.steps import p50_p99_ms, play
 from engine.backends.devices import open_backend
 
 
@@ -30,9 +28,8 @@ def provider_rows(folder: Path, providers: Sequence[str], steps: int) -> Iterato
     for provider in providers:
         try:
             backend = open_backend(folder, provider=provider)
-            took_ms = np.array(play(backend, steps).took_s) * 1e3
+            p50, p99 = p50_p99_ms(play(backend, steps).took_s)
         except Exception as error:
             yield ProviderRow(provider, folder.name, 0, 0, 0, " ".join(str(error).split())[:200])
             continue
-        p50, p99 = np.percentile(took_ms, (50, 99))
-        yield ProviderRow(provider, backend.spec.name, float(p50), float(p99), 20 / float(p50))
+        yield ProviderRow(provider, backend.spec.name, p50, p99, 20 / p50)

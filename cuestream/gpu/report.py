@@ -18,8 +18,7 @@ from cuestream.gpu.profile import KernelRow
 from cuestream.gpu.providers import ProviderRow
 from cuestream.gpu.steps import Alone, Profiled, StepRow
 from cuestream.gpu.streams import CHUNK_S, StreamsRow
-from cuestream.plot import ACCENT, INK, QUIET
-from engine.errors import MediaError, MissingRuntime
+from cuestream.plot import ACCENT, INK, QUIET, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,16 +103,9 @@ def as_json(device: Device, reports: Sequence[Report], about: dict[str, str]) ->
 
 
 def plot(path: Path, device: Device, reports: Sequence[Report]) -> None:
-    """Steps and ticks by number of streams, each beside the time that it may take. Raises MissingRuntime without matplotlib."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingRuntime(
-            "--plot needs matplotlib; install the extra: pip install 'cuestream[plot]'"
-        ) from error
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    """Steps and ticks by number of streams, each beside the time that it may take. Raises MissingRuntime without matplotlib, and
+    MediaError when it cannot be written."""
+    figure = new_figure(10, 4.5)
     steps, ticks = figure.subplots(1, 2)
     measured = [report for report in reports if report.steps or report.streams]
     for colour, report in zip(cycle(COLOURS), measured, strict=False):
@@ -128,10 +120,7 @@ def plot(path: Path, device: Device, reports: Sequence[Report]) -> None:
     _bounded(ticks, "a tick of paced streams, p50 to p99", CHUNK_S * 1e3)
     steps.legend(frameon=False, fontsize=8)
     figure.suptitle(f"{device.name}, {device.copy_gb_s:.0f} GB/s copied", color=INK)
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be written as a picture: {error}") from error
+    save(figure, path)
 
 
 def _bounded(axes: Axes, title: str, most_ms: float) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from cuestream.gpu.command import RANDOM
 from engine.backends.lockstep import Caching, LockstepBackend
+from engine.library import find_package
 from engine.model.vidmuse import VidMuse
 from engine.spec import ModelSpec
 from export.checkpoint import load_model, load_package
@@ -46,6 +47,4 @@ def model_of(size: str, device: str) -> VidMuse:
     """A package's folder, a model that ships, or random weights of a published size."""
     if size in RANDOM:
         return random_model(spec_of(size), device)
-    from engine.library import find_model
-
-    return load_model(load_package(str(find_model(size))))
+    return load_model(load_package(str(find_package(size))))

@@ -186,22 +186,27 @@ def play(backend: Backend[Any, Any], steps: int, seed: int = 0) -> Played:
     return Played(took[WARM_UP:], calls[WARM_UP:], stream.segments.leading.ordinal)
 
 
+def p50_p99_ms(took_s: Sequence[float]) -> tuple[float, float]:
+    p50, p99 = np.percentile(np.array(took_s) * 1e3, (50, 99))
+    return float(p50), float(p99)
+
+
 def alone(backend: LockstepBackend, steps: int, copy_gb_s: float) -> Alone:
     """The whole live stream, as fast as it goes."""
     pictures = _pictures(backend.spec, 0)
     first = [_first_audio(backend, pictures[i]) for i in range(6)]
     played = play(backend, steps)
-    p50, p99 = np.percentile(np.array(played.took_s) * 1e3, (50, 99))
+    p50, p99 = p50_p99_ms(played.took_s)
     read = backend.weight_bytes + np.mean([bytes_read(backend, call.step) for call in played.calls])
     hand_overs = played.hand_overs
     del played  # its caches are the next one's
     whole_s, music_s = _whole(backend, pictures, steps)
     return Alone(
         music_s,
-        float(p50),
-        float(p99),
-        float(p99 / p50),
-        20 / float(p50),
+        p50,
+        p99,
+        p99 / p50,
+        20 / p50,
         music_s / whole_s,
         float(np.median(first[1:])) * 1e3,
         hand_overs,

@@ -26,7 +26,6 @@ from engine.segments import context_steps
 from engine.spec import StreamPolicy
 from engine.stream import ScoreStream
 from engine.together import take_all
-from engine.warming import warm
 from export.imagined import picture
 
 CHUNK_STEPS = 5
@@ -144,8 +143,7 @@ def listen(
 ) -> Run:
     """Listeners by these numbers. ready: is called when everything is made, and may wait for others."""
     films = [_film(backend, seed) for seed in range(SCENES)]
-    warm(backend, policy)
-    backend.settled = True
+    backend.prepare(policy)
     gc.collect()
     gc.freeze()
     batcher = Batcher[int](time.perf_counter)

@@ -96,8 +96,7 @@ class Captured:
 
     def capture_all(self) -> None:
         for lanes in self._lanes:
-            if lanes not in self._graphs:
-                self.capture(lanes)
+            self.capture(lanes)
 
     def __call__(self, inputs: Sequence[Parts]) -> Any:
         """The answer's rows of the streams that gave these inputs; take what is to be kept before the next call of any work."""

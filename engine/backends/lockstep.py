@@ -29,6 +29,8 @@ from engine.errors import NoRoom, PackageError
 from engine.model.decoder import DecoderLayer, Linear, empty_caches
 from engine.model.vidmuse import VidMuse
 from engine.sampling import uniforms_of
+from engine.spec import StreamPolicy
+from engine.warming import warm
 from kernels.attention import cross_attention, self_attention, write_condition
 from kernels.linear import MOST_ROWS, Weight, linear, quantise
 from kernels.norms import add_norm
@@ -236,12 +238,18 @@ class LockstepBackend(TorchModel):
         self._captured: set[tuple[int, int]] = set()  # pairs of pools whose graphs were made
         self._works: dict[tuple[Any, ...], Captured] = {}  # bound: MOST_WORKS
         self.graph_memory = self._new_graph_memory()
-        self._landing = torch.empty(
-            0, dtype=torch.uint8
-        )  # what comes back to the host, as large as the largest was
-        self.settled = False
-        """Somebody listens: graphs that are missing are made one by one. Before, all that may be wanted are made at once."""
+        # what comes back to the host, as large as the largest was
+        self._landing = torch.empty(0, dtype=torch.uint8)
+        self._preparing = (
+            True  # graphs of all sizes are made at once; later, when somebody listens, those that are missing
+        )
         self._together |= {Write: self.write_all, Ages: self.write_all_ages}
+
+    def prepare(self, policy: StreamPolicy) -> None:
+        """Play before anybody listens: graphs are made for all numbers of streams that there is room for."""
+        self._preparing = True
+        warm(self, policy)
+        self._preparing = False
 
     # --- arrays that stay on the device
 
@@ -293,7 +301,7 @@ class LockstepBackend(TorchModel):
         key = (work, *((given.dtype, given.room) for given in inputs))
         if key not in self._works and len(self._works) < MOST_WORKS:
             self._works[key] = Captured(work, most, inputs, self.device, self.graph_memory)
-            if not self.settled:
+            if self._preparing:
                 self._works[key].capture_all()
         return self._works.get(key)
 
