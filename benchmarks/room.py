@@ -21,6 +21,7 @@ from benchmarks.step import engine_steps
 from cuestream import measuring
 from cuestream.bench import STEP, bench
 from cuestream.cases import Case
+from engine.backends.native import on_cpu
 from engine.backends.onnxruntime import OnnxBackend
 from engine.library import recommended
 from engine.segments import context_steps
@@ -76,7 +77,7 @@ def rows(
 def main() -> None:
     options = arguments()
     folder = model_folder(options)
-    backend = OnnxBackend(folder, options.threads)
+    backend = on_cpu(folder, options.threads)
     changes = {
         "encode_every_steps": options.encode_every,
         "refresh_every_steps": options.refresh_every,

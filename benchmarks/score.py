@@ -24,12 +24,13 @@ from transformers import EncodecConfig, EncodecModel
 
 from benchmarks import report
 from benchmarks.models import add_effort_option, add_model_options, model_folder
-from benchmarks.step import OursOnOnnx, Theirs, engine_steps, measure
+from benchmarks.step import Theirs, engine_steps, measure
 from cuestream import measuring
 from cuestream.cases import Case
 from cuestream.gpu.musicgen import Musicgen
 from engine import codec
 from engine.backends.base import Backend
+from engine.backends.native import on_cpu
 from engine.library import recommended
 from engine.segments import context_steps
 from engine.sight import window_slots
@@ -249,7 +250,7 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     folder = model_folder(options)
-    backend = OursOnOnnx.load(folder, options.threads).backend
+    backend = on_cpu(folder, options.threads)
     spec, policy = backend.spec, recommended(folder, backend.spec).at_effort(options.effort)
     rows = list(part_rows(backend, policy, options))
     rows.append(live_sum(rows, policy))

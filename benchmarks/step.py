@@ -28,6 +28,8 @@ from cuestream import measuring
 from cuestream.cases import Case, cache_numbers, condition_numbers, self_numbers
 from cuestream.gpu.musicgen import Advance, Musicgen
 from engine.backends.base import Backend
+from engine.backends.manifest import Manifest
+from engine.backends.native import NativeBackend
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.torch import TorchBackend
 from engine.model.decoder import Decoder
@@ -36,6 +38,7 @@ from engine.spec import ModelSpec
 from export.checkpoint import load_model
 from export.random_model import random_package
 from export.sizes import constant_bytes
+from kernels.native import Unavailable
 
 PROBE_STEPS = 4
 """Steps that each of a contender's ways is given before its best one is measured."""
@@ -82,8 +85,8 @@ class OursOnOnnx:
     backend: OnnxBackend
 
     @classmethod
-    def load(cls, folder: Path, threads: int) -> OursOnOnnx:
-        return cls(folder, threads, OnnxBackend(folder, threads))
+    def load(cls, folder: Path, threads: int, kind: type[OnnxBackend] = OnnxBackend) -> OursOnOnnx:
+        return cls(folder, threads, kind(folder, threads))
 
     def ways(self) -> Sequence[str]:
         return ("",)
@@ -188,8 +191,11 @@ Makers = dict[str, Callable[[], Contender]]
 
 
 def contenders(folder: Path, threads: int) -> Makers:
-    spec = OnnxBackend(folder, threads).spec
+    manifest = Manifest.read(folder)
+    spec = manifest.spec
+    native = {"cuestream native": lambda: OursOnOnnx.load(folder, threads, NativeBackend)}
     return {
+        **(native if manifest.step else {}),
         "cuestream onnxruntime": lambda: OursOnOnnx.load(folder, threads),
         "musicgen fp32": lambda: Theirs(Musicgen(spec)),
         "musicgen bf16": lambda: Theirs(Musicgen(spec, torch.bfloat16)),
@@ -228,8 +234,8 @@ def rows(makers: Makers, options: argparse.Namespace, rate: int) -> Iterator[dic
     for name, make in makers.items():
         try:
             contender = make()
-        except ImportError as error:
-            print(f"{name}: left out, {error}: pip install openvino nncf", flush=True)
+        except (ImportError, Unavailable) as error:
+            print(f"{name}: left out, {error}", flush=True)
             continue
         for case in (case for case in cases(options) if contender.plays(case)):
             probe = measuring.read_bandwidth(options.threads, repeats=4)
@@ -305,7 +311,7 @@ def main() -> None:
     makers = contenders(folder, options.threads)
     if options.only:
         makers = {name: make for name, make in makers.items() if any(part in name for part in options.only)}
-    spec = OnnxBackend(folder, options.threads).spec
+    spec = Manifest.read(folder).spec
     name = options.name or f"step-{options.size}"
     measured: list[dict[str, Any]] = []
     for row in rows(makers, options, spec.code_rate):  # written row by row: a long run may be stopped

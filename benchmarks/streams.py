@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks import report
 from benchmarks.models import add_effort_option, add_model_options, model_folder
 from cuestream.measuring import Timing, Usage, wait_for_quiet
+from engine.backends.native import on_cpu
 from engine.backends.onnxruntime import OnnxBackend
 from engine.batcher import advance_all
 from engine.keys import Keys
@@ -93,7 +94,7 @@ def rows(backend: OnnxBackend, folder: Path, options: argparse.Namespace) -> Ite
 def main() -> None:
     options = arguments()
     folder = model_folder(options)
-    backend = OnnxBackend(folder, options.threads)
+    backend = on_cpu(folder, options.threads)
     table = list(rows(backend, folder, options))
     name = options.name or f"streams-{backend.spec.name.removeprefix('random-')}"
     title = (

@@ -22,6 +22,7 @@ from rich.table import Table
 from cuestream.flame import Node
 from cuestream.measuring import Bandwidth, Machine, Usage, read_bandwidth
 from engine.backends.base import U8, Backend
+from engine.backends.native import on_cpu
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.timed import VERBS, Timed
 from engine.keys import Keys
@@ -107,7 +108,7 @@ def bench(
 ) -> Bench:
     """Play so many seconds, as fast as it goes or, `paced`, each step when it is due; by default as the model's makers recommend.
     Raises ValueError when they are too few to say anything."""
-    backend = OnnxBackend(folder, threads)
+    backend = on_cpu(folder, threads)
     spec = backend.spec
     steps = round(music_s * spec.code_rate)
     if steps <= 2 * WARM_UP_STEPS:
@@ -222,13 +223,13 @@ def profile(folder: Path, found: Bench, threads: int = 0) -> Node:
     """A second of the stream that was measured, by verb and by operator: the times of the verbs are those of `found`, and ONNX
     Runtime's profiler, which slows small operators down, says how each divides among its operators."""
     with tempfile.TemporaryDirectory() as kept:
-        backend = OnnxBackend(folder, threads, profile=Path(kept))
+        backend = on_cpu(folder, threads, profile=Path(kept))
         spec = backend.spec
         stream = ScoreStream(backend, found.policy)
         for _ in watched(stream, spec, round(PROFILED_S * spec.code_rate), found.policy.seed):
             stream.take()
         operators = {graph: operator_seconds(path) for graph, path in backend.end_profiles().items()}
-    steps = sum((of for graph, of in operators.items() if graph.startswith(STEP)), Counter[str]())
+    steps = sum((of for graph, of in operators.items() if graph.startswith(STEP)), backend.step_seconds())
     parts = [
         _divided(part, steps if part.name == STEP else operators.get(GRAPHS.get(part.name, ""), Counter()))
         for part in found.parts

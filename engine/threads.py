@@ -65,11 +65,15 @@ def keep(digest: str, threads: Threads) -> Path:
     return path
 
 
-def _file() -> Path:
-    """In the folder that CUESTREAM_CACHE names, else in the user's cache."""
+def cache_folder() -> Path:
+    """Where what was found out or made for this machine is kept: what CUESTREAM_CACHE names, else in the user's cache."""
     named = os.environ.get("CUESTREAM_CACHE")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(named) if named else cache / "cuestream") / FILE
+    return Path(named) if named else cache / "cuestream"
+
+
+def _file() -> Path:
+    return cache_folder() / FILE
 
 
 def _key(digest: str) -> str:

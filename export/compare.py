@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.backends.base import F32
 from engine.backends.beside import Answered, Beside, Seen
-from engine.backends.onnxruntime import OnnxBackend
+from engine.backends.native import on_cpu
 from engine.keys import Keys
 from engine.library import recommended
 from engine.stream import ScoreStream
@@ -48,7 +48,7 @@ class Comparison:
 
 def compare(first: Path, second: Path, seconds: float, seed: int = 0, threads: int = 0) -> Comparison:
     """Both are folders of exports. Raises ValueError when they are not of one model, PackageError when one is damaged."""
-    backends = [OnnxBackend(folder, threads) for folder in (first, second)]
+    backends = [on_cpu(folder, threads) for folder in (first, second)]
     beside = Beside(*backends)
     spec = beside.spec
     policy = recommended(first, spec)

@@ -32,6 +32,7 @@ from export.graphs import CodecRecurrent, Graph, graphs, padded_head
 from export.quantise import Quantised, Rounded, by_blocks, by_columns, digest
 from export.standard import OPSET as STANDARD_OPSET
 from export.standard import Operators
+from export.step_tensors import step_tensors
 
 Precision = Literal["fp32", "fp16", "int8", "int4"]
 FEW_BITS: tuple[Precision, ...] = ("int8", "int4")
@@ -74,7 +75,7 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
     packaged = _packaged(package, folder) if compact else {}
-    described, quantised = dict[str, Any](), dict[str, Any]()
+    described, quantised, step = dict[str, Any](), dict[str, Any](), dict[str, Any]()
     if precision in FEW_BITS:
         report("calibration: music is played")
     known = calibrate(model, moments=precision == "int4") if precision in FEW_BITS else Calibration()
@@ -90,6 +91,8 @@ def export(
                 done = _quantise(graph, traced, matrices)
                 quantised |= {graph.name: done.as_json()} if done.weights else {}
             traced = shared.move_out(traced)
+            if graph.name == "step" and not compact:
+                step = step_tensors(traced, model.spec.decoder.layers, shared.place)
             _annotate(traced, package, precision)
             path = folder / f"{graph.name}.onnx"
             ir.save(traced, path)
@@ -97,7 +100,8 @@ def export(
     (folder / SPEC_FILE).write_text(package.spec.to_json())
     (folder / MANIFEST_FILE).write_text(
         json.dumps(
-            _manifest(model, precision, operators, known, described, quantised) | {"weights": shared.digest},
+            _manifest(model, precision, operators, known, described, quantised)
+            | {"step": step, "weights": shared.digest},
             indent=1,
         )
     )
@@ -207,7 +211,7 @@ class _SharedWeights:
             if (held := self._packaged.get(digest(data))) and tensor.dtype == ir.DataType.FLOAT:
                 self._read_package(model.graph, value, held)
             else:
-                place = self._place(data)
+                place = self.place(data)
                 value.const_value = self._external(
                     WEIGHTS_FILE, *place, tensor.dtype, tuple(tensor.shape.numpy()), tensor.name
                 )
@@ -249,7 +253,8 @@ class _SharedWeights:
             file, offset, length, dtype, shape=ir.Shape(shape), name=name or "", base_dir=self._folder
         )
 
-    def _place(self, data: bytes) -> tuple[int, int]:
+    def place(self, data: bytes) -> tuple[int, int]:
+        """Where it lies in the file: its offset and length."""
         name = digest(data)
         if name not in self._places:
             alignment = PAGE_BYTES if len(data) >= 1 << 20 else LINE_BYTES

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engine.backends import providers
 from engine.backends.base import F32, I64
 from engine.backends.manifest import Manifest
+from engine.backends.native import on_cpu
 from engine.backends.onnxruntime import PLACES, Bound, OnnxBackend, OrtCaches, OrtCondition
 from engine.backends.providers import CPU, CUDA, EXECUTION, TENSORRT, TENSORRT_NATIVE, TENSORRT_RTX, WRITER
 from engine.backends.runtime import require_onnxruntime
@@ -43,7 +44,7 @@ def open_backend(
     captured: steps are CUDA graphs.
     """
     if provider == CPU:
-        return OnnxBackend(folder, threads, places=places)
+        return on_cpu(folder, threads, places=places)
     manifest = Manifest.read(folder)
     if provider == TENSORRT_NATIVE:
         from engine.backends.tensorrt import TensorRTBackend

@@ -39,6 +39,8 @@ class Manifest:
     """A digest of what the graphs hold beside themselves; empty where the export is older than it."""
     quantised: dict[str, dict[str, Any]]
     """Of graphs whose weights have fewer bits: how many, in which blocks, and what rounding changed."""
+    step: dict[str, dict[str, Any]]
+    """What a step of few bits reads, see `export.step_tensors`; nothing of other exports, and of older ones."""
 
     def graph(self, name: str) -> str:
         """The path of a graph. Raises PackageError when the export has none of that name or its file is gone."""
@@ -74,6 +76,7 @@ class Manifest:
                 raw.get("operators", ONNXRUNTIME),
                 raw.get("weights", ""),
                 raw.get("quantised", {}),
+                raw.get("step", {}),
             )
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise PackageError(f"{folder}: {MANIFEST_FILE} or {SPEC_FILE} is damaged: {error}") from error

@@ -7,6 +7,7 @@ of segments and frames, so that a step is one call without copies. A session is 
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -197,9 +198,13 @@ class OnnxBackend(OneByOne, OnHost):
         pool, place = self._place(shape, self.manifest.cache_dtype)
         caches = OrtCaches(pool, place, *pool.rows(place * pool.each, (place + 1) * pool.each), rows)
         pool.take(caches, place)
-        for graph in ("step", "step_two")[:segments]:  # now: opened in a step, it would stall the music
-            self.session(_graph(graph, caches))
+        self._ready(caches)
         return caches
+
+    def _ready(self, caches: OrtCaches) -> None:
+        """What steps need, opened now: in a step it would stall the music."""
+        for graph in ("step", "step_two")[: caches.segments]:
+            self.session(_graph(graph, caches))
 
     def _place(self, shape: tuple[int, ...], kind: type[np.generic]) -> tuple[_Pool, int]:
         """The first free place among arrays of this shape; more of them when all are taken. Arrays of other shapes that nobody
@@ -226,12 +231,12 @@ class OnnxBackend(OneByOne, OnHost):
         position: I64,
     ) -> F32:
         call = StepCall(caches, segment, condition, frames, tokens, position)
-        _check(call)
+        check_call(call)
         return self._prefill(call) if tokens.shape[1] > 1 else self._run([call])[0]
 
     def step_all(self, calls: Sequence[StepCall[OrtCaches, OrtCondition]]) -> list[F32]:
         for call in calls:
-            _check(call)
+            check_call(call)
         answers = dict[int, F32]()
         for run in _runs(calls):
             for at, answer in zip(run, self._run([calls[at] for at in run]), strict=True):
@@ -392,6 +397,10 @@ class OnnxBackend(OneByOne, OnHost):
         """The trace of each graph that was run, when the backend was made to keep them."""
         return {name: Path(session.end_profiling()) for name, session in self._sessions.items()}
 
+    def step_seconds(self) -> Counter[str]:
+        """Of all steps so far, by part, where they are no graph, of which `end_profiles` tells."""
+        return Counter()
+
     def session(self, name: str) -> Any:
         if name not in self._sessions:
             path = self.manifest.graph(name)
@@ -431,7 +440,8 @@ class OnnxBackend(OneByOne, OnHost):
         return options
 
 
-def _check(call: StepCall[OrtCaches, OrtCondition]) -> None:
+def check_call(call: StepCall[OrtCaches, OrtCondition]) -> None:
+    """Raises ValueError for what no step can read."""
     segments, columns, _ = call.tokens.shape
     room = call.caches.keys[0].shape[2]
     if segments > 2:
@@ -440,6 +450,8 @@ def _check(call: StepCall[OrtCaches, OrtCondition]) -> None:
         raise ValueError("only one segment that holds nothing can read several columns at once")
     if int(call.position.max()) + columns > room:
         raise ValueError(f"a segment of {room} positions cannot hold another column")
+    if call.frames > len(call.condition.ages):
+        raise ValueError(f"a condition of {len(call.condition.ages)} slots does not have {call.frames}")
 
 
 def _graph(name: str, caches: OrtCaches) -> str:

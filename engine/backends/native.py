@@ -1,0 +1,258 @@
+"""Exported graphs on a CPU whose decoder step is `kernels.native` instead of a graph: packages of few bits, x86-64 with AVX2.
+
+Weights, caches and conditions are the graphs' own, byte for byte: a prompt is read by the graph, and either can go on from the
+other. Streams need not lie beside each other to share the weights.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.backends.base import F32, StepCall
+from engine.backends.manifest import Manifest
+from engine.backends.onnxruntime import PLACES, OnnxBackend, OrtCaches, OrtCondition, check_call
+from engine.errors import PackageError
+from engine.threads import Threads, cache_folder, cores
+from kernels import native
+
+Array = NDArray[Any]
+Addresses = NDArray[np.uintp]
+Call = StepCall[OrtCaches, OrtCondition]
+
+WEIGHTS_FILE = "weights.bin"
+VARIABLE, GRAPHS = "CUESTREAM_STEP", "graph"
+"""Set to this, it keeps to the exported graphs."""
+TABLES = ("embedding", "positions")
+"""Of which a step reads a row: they stay in the file, mapped."""
+LINE_BYTES = 64
+HUGE_BYTES = 2 << 20
+EPSILON = 1e-5
+NORMS = ("before_self", "before_cross", "before_feed")
+MATRICES = ("qkv", "self_out", "cross_query", "cross_out", "up", "down")
+CONSTANTS = ("null_keys", "null_values", "heard_keys", "heard_values", "seen_keys", "seen_values")
+
+
+def on_cpu(
+    folder: Path, threads: int | Threads = 0, profile: Path | None = None, places: int = PLACES
+) -> OnnxBackend:
+    """An exported model on the CPU, by the quickest way that there is for it here. See `OnnxBackend`."""
+    if os.environ.get(VARIABLE) != GRAPHS:
+        with suppress(native.Unavailable):
+            return NativeBackend(folder, threads, profile, places)
+    return OnnxBackend(folder, threads, profile, places)
+
+
+class NativeBackend(OnnxBackend):
+    """Raises `kernels.native.Unavailable` where the step cannot be built or run."""
+
+    def __init__(
+        self,
+        folder: Path,
+        threads: int | Threads = 0,
+        profile: Path | None = None,
+        places: int = PLACES,
+    ) -> None:
+        super().__init__(folder, threads, profile, places)
+        _check_geometry(self.manifest)
+        self._library = native.library(cache_folder())
+        self._weights = _Weights(self.manifest)
+        self._steps: dict[int, NativeStep] = {}
+
+    def _ready(self, caches: OrtCaches) -> None:
+        self._step_of(caches.rows)
+
+    def step_all(self, calls: Sequence[Call]) -> list[F32]:
+        for call in calls:
+            check_call(call)
+        answers: dict[int, F32] = {}
+        for rows in {call.caches.rows for call in calls}:
+            here = [at for at, call in enumerate(calls) if call.caches.rows == rows]
+            answers |= zip(here, self._step_of(rows).run([calls[at] for at in here]), strict=True)
+        return [answers[at] for at in range(len(calls))]
+
+    def _run(self, calls: Sequence[Call]) -> list[F32]:
+        return self._step_of(calls[0].caches.rows).run(calls)
+
+    def step_seconds(self) -> Counter[str]:
+        return sum((step.spent() for step in self._steps.values()), Counter[str]())
+
+    def _step_of(self, rows: int) -> NativeStep:
+        if rows not in self._steps:
+            self._steps[rows] = NativeStep(self._library, self._weights, self._threads, rows)
+        return self._steps[rows]
+
+
+def _check_geometry(manifest: Manifest) -> None:
+    decoder = manifest.spec.decoder
+    if not manifest.step:
+        raise native.Unavailable(
+            "the native step takes exports of few bits whose conditions have few bits too"
+        )
+    whole = decoder.width % 8 == decoder.ffn_width % 8 == decoder.head_dim % native.HEAD_MULTIPLE == 0
+    if not whole or decoder.head_dim > native.MOST_HEAD or manifest.cache_head_dim != decoder.head_dim:
+        raise native.Unavailable(
+            f"the native step takes heads of {native.HEAD_MULTIPLE} to {native.MOST_HEAD} channels, "
+            f"{native.HEAD_MULTIPLE} at a time, not of {decoder.head_dim}"
+        )
+
+
+class _Weights:
+    """What a step reads: beside each other in large pages, as far as it is read whole."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.spec, described = manifest.spec, manifest.step
+        path = manifest.folder / WEIGHTS_FILE
+        try:
+            file = np.memmap(path, np.uint8, "r")
+            self.arrays = {name: _part(file, entry) for name, entry in described.items()}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PackageError(f"{path}: damaged, export it again ({error})") from error
+        self.bits = {name: entry["bits"] for name, entry in described.items() if "bits" in entry}
+        self.inputs = {name: entry["inputs"] for name, entry in described.items() if "bits" in entry}
+        self._copy([name for name in self.arrays if name not in TABLES])
+
+    def _copy(self, names: Sequence[str]) -> None:
+        room = sum(-(-self.arrays[name].nbytes // LINE_BYTES) * LINE_BYTES for name in names)
+        pages = mmap.mmap(-1, -(-room // HUGE_BYTES) * HUGE_BYTES)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        whole, end = np.frombuffer(pages, np.uint8), 0
+        for name in names:
+            array = self.arrays[name]
+            copy = whole[end : end + array.nbytes].view(array.dtype).reshape(array.shape)
+            copy[...] = array
+            self.arrays[name] = copy
+            end += -(-array.nbytes // LINE_BYTES) * LINE_BYTES
+
+    def address(self, name: str) -> int:
+        return int(self.arrays[name].ctypes.data)
+
+    def norm(self, name: str) -> native.Norm:
+        return native.Norm(self.address(f"{name}.weight"), self.address(f"{name}.bias"))
+
+    def matrix(self, name: str) -> native.Matrix:
+        packed, bits = self.arrays[name], self.bits[name]
+        outputs, _, stored = packed.shape
+        scales = self.address(f"{name}.scales")
+        return native.Matrix(self.address(name), scales, self.inputs[name], outputs, bits, stored * 8 // bits)
+
+    def layer(self, at: int) -> native.Layer:
+        return native.Layer(
+            *(self.norm(f"{at}.{name}") for name in NORMS),
+            *(self.matrix(f"{at}.{name}") for name in MATRICES),
+            *(self.address(f"{at}.{name}") for name in CONSTANTS),
+        )
+
+
+def _part(file: NDArray[np.uint8], entry: Mapping[str, Any]) -> Array:
+    kind, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+    first = entry["offset"]
+    return file[first : first + kind.itemsize * int(np.prod(shape))].view(kind).reshape(shape)
+
+
+class NativeStep:
+    """The step of streams with so many rows a segment, and its threads."""
+
+    def __init__(self, library: ctypes.CDLL, weights: _Weights, threads: Threads, rows: int) -> None:
+        decoder = weights.spec.decoder
+        self._library, self._weights, self.rows = library, weights, rows
+        self._layers = (native.Layer * decoder.layers)(*map(weights.layer, range(decoder.layers)))
+        self._columns = len(weights.arrays["positions"])
+        self._model = native.Model(
+            decoder.layers,
+            decoder.width,
+            decoder.heads,
+            decoder.head_dim,
+            decoder.ffn_width,
+            decoder.codebooks,
+            decoder.card,
+            weights.arrays["0.null_keys"].shape[-2],
+            rows,
+            self._columns,
+            decoder.head_dim**-0.5,
+            EPSILON,
+            weights.address("embedding"),
+            weights.address("positions"),
+            weights.norm("last"),
+            weights.matrix("logits"),
+            self._layers,
+        )
+        count = threads.count or len(cores())
+        pinned = (ctypes.c_int32 * count)(*cores()[1:count]) if threads.pinned else None
+        self._step = library.cuestream_open(ctypes.byref(self._model), count, pinned)
+        if not self._step:
+            raise MemoryError(f"no memory or no threads for a step of {count} threads")
+        weakref.finalize(self, library.cuestream_close, self._step)
+        self._one = threading.Lock()
+        self._addresses: weakref.WeakKeyDictionary[Any, dict[int, list[Addresses]]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def run(self, calls: Sequence[Call]) -> list[F32]:
+        """Each call's logits [G, R, K, card]. Raises ValueError for tokens and columns that the model does not have."""
+        decoder = self._weights.spec.decoder
+        counts = [len(call.tokens) for call in calls]
+        tokens = np.ascontiguousarray(np.concatenate([call.tokens[:, 0] for call in calls]), np.int64)
+        columns = np.concatenate([call.position for call in calls])
+        if tokens.min() < 0 or tokens.max() > decoder.card:
+            raise ValueError(
+                f"expected tokens from 0 to {decoder.card}, found {tokens.min()} to {tokens.max()}"
+            )
+        if columns.min() < 0 or columns.max() >= self._columns:
+            raise ValueError(f"expected columns below {self._columns}, found {columns.max()}")
+        logits = np.empty((len(tokens), self.rows, decoder.codebooks, decoder.card), np.float32)
+        lanes = (native.Lane * len(tokens))(*self._lanes(calls, tokens, columns, logits))
+        most = native.MOST_ROWS // self.rows
+        with self._one:
+            for first in range(0, len(lanes), most):
+                some = ctypes.addressof(lanes) + first * ctypes.sizeof(native.Lane)
+                if not self._library.cuestream_step(self._step, some, min(most, len(lanes) - first)):
+                    raise MemoryError("no memory for a step's scores")
+        return np.split(logits, np.cumsum(counts)[:-1])
+
+    def spent(self) -> Counter[str]:
+        """Seconds of one thread, which waits for the others, by part."""
+        seconds = np.zeros(len(native.PARTS))
+        self._library.cuestream_spent(self._step, seconds.ctypes.data)
+        return Counter(dict(zip(native.PARTS, seconds.tolist(), strict=True)))
+
+    def _lanes(
+        self, calls: Sequence[Call], tokens: NDArray[np.int64], columns: NDArray[np.int64], logits: F32
+    ) -> Iterator[native.Lane]:
+        at, held = 0, self._weights.spec.vision.tokens
+        for call in calls:
+            seen = self._of(call.condition, 0, 1)
+            for segment in range(call.segment, call.segment + len(call.tokens)):
+                own = self._of(call.caches, segment, self.rows)
+                yield native.Lane(
+                    *(part.ctypes.data for part in (*own, *seen)),
+                    tokens[at].ctypes.data,
+                    logits[at].ctypes.data,
+                    columns[at],
+                    call.caches.keys[0].shape[2],
+                    call.frames * held,
+                    call.condition.keys[0].shape[2],
+                )
+                at += 1
+
+    def _of(self, arrays: OrtCaches | OrtCondition, segment: int, rows: int) -> list[Addresses]:
+        """Where keys and values of each layer begin."""
+        known = self._addresses.setdefault(arrays, {})
+        if segment not in known:
+            known[segment] = [
+                np.array([a[segment * rows :].ctypes.data for a in part], np.uintp)
+                for part in (arrays.keys, arrays.values)
+            ]
+        return known[segment]

@@ -1,0 +1,775 @@
+/* A step of the decoder on a CPU: one column for each of some lanes, from tokens to logits, in one call.
+ *
+ * A lane is a segment of a stream; its rows are the conditional one and, with guidance, the null one. Weights have four or eight
+ * bits in blocks that share a scale, laid out as ONNX Runtime's MatMulNBits has them; a row's activations are rounded to eight
+ * bits, block by block, as that operator does, so that no row hears another. Caches have eight bits and a scale a channel, as its
+ * GroupQueryAttention has them. So the step reads what the exported graphs read and write, and either can go on from the other.
+ *
+ * What is gained over the graphs: weights are read once for all rows, four products are summed in 16 bits before they are
+ * widened, caches are never turned into floats as a whole, and a layer is six barriers instead of 34 operators.
+ */
+#define _GNU_SOURCE
+#include <immintrin.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#if (defined(__AVX512VNNI__) && defined(__AVX512VL__)) || defined(__AVXVNNI__)
+#define VNNI 1
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#define DOT(sum, u, s) _mm256_dpbusd_epi32(sum, u, s)
+#else
+#define DOT(sum, u, s) _mm256_dpbusd_avx_epi32(sum, u, s)
+#endif
+#else
+#define VNNI 0
+#endif
+
+enum {
+    ROWS = 32,     /* of a call */
+    TILE = 4,      /* rows that share a read of the weights from the first cache */
+    BLOCK = 128,   /* weights a scale, in the quick products */
+    MOST_HEAD = 128,
+    AHEAD = 1024,  /* bytes that are asked for before they are read */
+    SPINS = 2000   /* looks at a barrier before the core is offered to others */
+};
+
+/* packed [outputs, blocks, block bits / 8] with half of the range as zero, scales [outputs, blocks] */
+typedef struct {
+    const uint8_t *packed;
+    const float *scales;
+    int32_t inputs, outputs, bits, block;
+} matrix;
+
+typedef struct {
+    const float *weight, *bias; /* [D] */
+} norm;
+
+typedef struct {
+    norm before_self, before_cross, before_feed;
+    matrix qkv, self_out, cross_query, cross_out, up, down;
+    const float *null_keys, *null_values;     /* [H, P, d], none without guidance */
+    const float *heard_keys, *heard_values;   /* [H, d]: scales of the self-attention's caches */
+    const float *seen_keys, *seen_values;     /* [H, d]: scales of the condition's */
+} layer;
+
+typedef struct {
+    int32_t layers, width, heads, head, hidden, codebooks, card, null_tokens, rows, columns;
+    float scale; /* of the self-attention's scores; the cross-attention's is in its weights */
+    float epsilon;
+    const float *embedding; /* [K (card + 1), D] */
+    const float *positions; /* [columns, D] */
+    norm last;
+    matrix logits;
+    const layer *each;
+} model;
+
+/* A segment of a stream. keys, values, ... : one address a layer; caches [R, H, room, d], conditions [H, space, d]. */
+typedef struct {
+    int8_t *const *keys, *const *values;
+    const int8_t *const *seen_keys, *const *seen_values;
+    const int64_t *tokens; /* [K] */
+    float *logits;         /* [R, K, card] */
+    int32_t position, room, held, space;
+} lane;
+
+/* What the first thread's time goes to. */
+enum { OTHER, NORMS, PRODUCTS, HEARING, SEEING, WAITING, PARTS };
+
+/* ---- a team of threads ---- */
+
+typedef struct step step;
+
+typedef struct {
+    step *of;
+    int number;
+    pthread_t thread;
+} member;
+
+struct step {
+    model model;
+    int threads, lanes;
+    const lane *lane;
+    /* the team */
+    atomic_int arrived;
+    atomic_uint phase;
+    pthread_mutex_t lock;
+    pthread_cond_t called;
+    unsigned call;
+    bool leave;
+    member *members;
+    /* rows' numbers */
+    float *x, *qkv, *mixed, *wide; /* [ROWS, D], [ROWS, 3 D], [ROWS, D], [ROWS, hidden] */
+    /* each thread's own: rounding all rows takes less than waiting for who rounds them */
+    int8_t *levels;         /* [threads, ROWS, most inputs] */
+    float *scales, *shifts; /* [threads, ROWS, most blocks] */
+    float *fresh;           /* [threads, D] */
+    float *scores;          /* [threads, most columns] */
+    int most_inputs, most_blocks, most_scores;
+    double spent[PARTS], since; /* seconds */
+};
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* What a thread did since the last lap. */
+static void lap(step *s, int number, int part) {
+    if (number) return;
+    double then = now();
+    s->spent[part] += then - s->since;
+    s->since = then;
+}
+
+static void meet(step *s, int number) {
+    unsigned phase = atomic_load_explicit(&s->phase, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&s->arrived, 1, memory_order_acq_rel) == s->threads - 1) {
+        atomic_store_explicit(&s->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&s->phase, phase + 1, memory_order_release);
+    } else
+        for (int i = 0; atomic_load_explicit(&s->phase, memory_order_acquire) == phase; i++)
+            if (i < SPINS) _mm_pause();
+            else sched_yield();
+    lap(s, number, WAITING);
+}
+
+/* The part of `count` things that a thread does. */
+static int share(const step *s, int number, int count) { return (int)((int64_t)count * number / s->threads); }
+
+/* ---- eight numbers at once ---- */
+
+static inline float sum8(__m256 v) {
+    __m128 a = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)));
+}
+
+static inline float max8(__m256 v) {
+    __m128 a = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    a = _mm_max_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_max_ss(a, _mm_movehdup_ps(a)));
+}
+
+static inline __m256 magnitude(__m256 v) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v); }
+
+/* e^v for v from -87 to 88, to 2e-7 of it: 2^n times a polynomial of what is left, |r| <= ln 2 / 2. */
+static inline __m256 exp8(__m256 v) {
+    v = _mm256_min_ps(_mm256_max_ps(v, _mm256_set1_ps(-87.0f)), _mm256_set1_ps(88.0f));
+    __m256 n = _mm256_round_ps(_mm256_mul_ps(v, _mm256_set1_ps(1.44269504f)), 8);
+    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693145752f), v);
+    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(1.42860677e-6f), r);
+    __m256 p = _mm256_set1_ps(1.0f / 5040);
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 720));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 120));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 24));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 6));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    return _mm256_mul_ps(p, _mm256_castsi256_ps(power));
+}
+
+/* v (1 + erf(v / sqrt 2)) / 2; erf by Abramowitz and Stegun 7.1.26, to 1.5e-7. */
+static inline __m256 gelu8(__m256 v) {
+    __m256 z = _mm256_mul_ps(magnitude(v), _mm256_set1_ps(0.70710678f));
+    __m256 t = _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_fmadd_ps(z, _mm256_set1_ps(0.3275911f), _mm256_set1_ps(1.0f)));
+    __m256 p = _mm256_set1_ps(1.061405429f);
+    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(-1.453152027f));
+    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(1.421413741f));
+    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(-0.284496736f));
+    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(0.254829592f));
+    __m256 tail = _mm256_mul_ps(_mm256_mul_ps(p, t), exp8(_mm256_fnmadd_ps(z, z, _mm256_setzero_ps())));
+    __m256 erf = _mm256_or_ps(_mm256_sub_ps(_mm256_set1_ps(1.0f), tail), _mm256_and_ps(v, _mm256_set1_ps(-0.0f)));
+    __m256 half = _mm256_mul_ps(v, _mm256_set1_ps(0.5f));
+    return _mm256_fmadd_ps(half, erf, half);
+}
+
+/* ---- activations in eight bits ---- */
+
+/* 64 levels as a product of four bits meets its weights: the even ones first, which are the low halves of the weights' bytes. */
+static inline void part_even(int8_t *levels) {
+    const __m256i each = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15, 0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5,
+                                          7, 9, 11, 13, 15);
+    __m256i a = _mm256_shuffle_epi8(_mm256_loadu_si256((__m256i *)levels), each);
+    __m256i b = _mm256_shuffle_epi8(_mm256_loadu_si256((__m256i *)(levels + 32)), each);
+    a = _mm256_permute4x64_epi64(a, 0xd8);
+    b = _mm256_permute4x64_epi64(b, 0xd8);
+    _mm256_storeu_si256((__m256i *)levels, _mm256_permute2x128_si256(a, b, 0x20));
+    _mm256_storeu_si256((__m256i *)(levels + 32), _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+/* How a product corrects for weights that are stored without a sign: by this times the sum of a block's levels. */
+static inline float zero_of(const matrix *m) {
+    if (m->bits == 4) return 8.0f;
+    return VNNI || m->block != BLOCK ? 128.0f : 0.0f;
+}
+
+/* One block of a row, v [count], which is filled up with zeros to the block. */
+static void round_block(const matrix *m, const float *v, int count, int8_t *levels, float *scale, float *shift) {
+    __m256 largest = _mm256_setzero_ps();
+    int i = 0;
+    for (; i + 8 <= count; i += 8) largest = _mm256_max_ps(largest, magnitude(_mm256_loadu_ps(v + i)));
+    float most = max8(largest);
+    for (; i < count; i++) most = fmaxf(most, fabsf(v[i]));
+    float into = most > 0 ? 127.0f / most : 0.0f;
+    int sum = 0;
+    const __m256 factor = _mm256_set1_ps(into);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i sums = _mm256_setzero_si256();
+    for (i = 0; i + 32 <= count; i += 32) {
+        __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(v + i), factor));
+        __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(v + i + 8), factor));
+        __m256i c = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(v + i + 16), factor));
+        __m256i d = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(v + i + 24), factor));
+        sums = _mm256_add_epi32(sums, _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d)));
+        __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+        _mm256_storeu_si256((__m256i *)(levels + i), _mm256_permutevar8x32_epi32(bytes, order));
+    }
+    int parts[8];
+    _mm256_storeu_si256((__m256i *)parts, sums);
+    for (int j = 0; j < 8; j++) sum += parts[j];
+    for (; i < count; i++) sum += levels[i] = (int8_t)lrintf(v[i] * into);
+    for (; i < m->block; i++) levels[i] = 0;
+    if (m->bits == 4 && m->block == BLOCK)
+        for (i = 0; i < BLOCK; i += 64) part_even(levels + i);
+    *scale = most / 127.0f;
+    *shift = *scale * (float)sum * zero_of(m);
+}
+
+static int blocks_of(const matrix *m) { return (m->inputs + m->block - 1) / m->block; }
+
+/* Where a thread has a row's levels, scales and shifts. */
+static size_t levels_of(const step *s, int number, int row) { return ((size_t)number * ROWS + row) * s->most_inputs; }
+static size_t blocks_at(const step *s, int number, int row) { return ((size_t)number * ROWS + row) * s->most_blocks; }
+
+/* A row v [inputs] for a product by m. */
+static void round_row(step *s, int number, const matrix *m, int row, const float *v) {
+    int8_t *levels = s->levels + levels_of(s, number, row);
+    float *scales = s->scales + blocks_at(s, number, row), *shifts = s->shifts + blocks_at(s, number, row);
+    for (int first = 0; first < m->inputs; first += m->block) {
+        int count = m->inputs - first < m->block ? m->inputs - first : m->block;
+        round_block(m, v + first, count, levels + first, scales++, shifts++);
+    }
+}
+
+static int rows_of(const step *s) { return s->lanes * s->model.rows; }
+
+static void round_rows(step *s, int number, const matrix *m, const float *rows, int apart) {
+    for (int row = 0; row < rows_of(s); row++) round_row(s, number, m, row, rows + (size_t)row * apart);
+    lap(s, number, NORMS);
+}
+
+static void normalise(const model *m, const norm *by, const float *x, float *to) {
+    __m256 sum = _mm256_setzero_ps(), square = _mm256_setzero_ps();
+    for (int i = 0; i < m->width; i += 8) sum = _mm256_add_ps(sum, _mm256_loadu_ps(x + i));
+    float mean = sum8(sum) / (float)m->width;
+    for (int i = 0; i < m->width; i += 8) {
+        __m256 d = _mm256_sub_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(mean));
+        square = _mm256_fmadd_ps(d, d, square);
+    }
+    __m256 over = _mm256_set1_ps(1.0f / sqrtf(sum8(square) / (float)m->width + m->epsilon));
+    for (int i = 0; i < m->width; i += 8) {
+        __m256 d = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(mean)), over);
+        _mm256_storeu_ps(to + i, _mm256_fmadd_ps(d, _mm256_loadu_ps(by->weight + i), _mm256_loadu_ps(by->bias + i)));
+    }
+}
+
+/* The norm of each row of x, for a product by m. */
+static void normalise_rows(step *s, int number, const norm *by, const matrix *m) {
+    float *fresh = s->fresh + (size_t)number * s->model.width;
+    for (int row = 0; row < rows_of(s); row++) {
+        normalise(&s->model, by, s->x + (size_t)row * s->model.width, fresh);
+        round_row(s, number, m, row, fresh);
+    }
+    lap(s, number, NORMS);
+}
+
+/* ---- products ---- */
+
+typedef struct {
+    const int8_t *levels;
+    const float *scales, *shifts;
+    float *to;
+} row;
+
+/* What is taken away for the weights' zero, lane by lane: the sum of eight is taken at the end. */
+static inline __m256 corrected(const float *scales, const float *shifts, int blocks) {
+    __m256 sum = _mm256_setzero_ps();
+    int b = 0;
+    for (; b + 8 <= blocks; b += 8) sum = _mm256_fnmadd_ps(_mm256_loadu_ps(scales + b), _mm256_loadu_ps(shifts + b), sum);
+    float rest = 0;
+    for (; b < blocks; b++) rest -= scales[b] * shifts[b];
+    return _mm256_add_ps(sum, _mm256_setr_ps(rest, 0, 0, 0, 0, 0, 0, 0));
+}
+
+#define EACH for (int r = 0; r < count; r++)
+#define LEVELS(r, i) _mm256_loadu_si256((const __m256i *)(rows[r].levels + (size_t)b * BLOCK) + (i))
+
+/* An output of `count` rows: weights of four bits, 64 bytes a block. */
+static inline __attribute__((always_inline)) void output4(const uint8_t *w, const float *scales, int blocks, const row *rows,
+                                                          const int count, float *answers) {
+    const __m256i low = _mm256_set1_epi8(15);
+    __m256 sums[TILE];
+    EACH sums[r] = corrected(scales, rows[r].shifts, blocks);
+    for (int b = 0; b < blocks; b++, w += BLOCK / 2) {
+        _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0);
+        __m256i one = _mm256_loadu_si256((const __m256i *)w), two = _mm256_loadu_si256((const __m256i *)w + 1);
+        __m256i w0 = _mm256_and_si256(one, low), w1 = _mm256_and_si256(_mm256_srli_epi16(one, 4), low);
+        __m256i w2 = _mm256_and_si256(two, low), w3 = _mm256_and_si256(_mm256_srli_epi16(two, 4), low);
+        __m256 scale = _mm256_broadcast_ss(scales + b);
+        EACH {
+#if VNNI
+            __m256i wide = DOT(_mm256_setzero_si256(), w0, LEVELS(r, 0));
+            wide = DOT(DOT(DOT(wide, w1, LEVELS(r, 1)), w2, LEVELS(r, 2)), w3, LEVELS(r, 3));
+#else /* eight products of at most 15 x 127 stay within 16 bits */
+            __m256i a = _mm256_add_epi16(_mm256_maddubs_epi16(w0, LEVELS(r, 0)), _mm256_maddubs_epi16(w1, LEVELS(r, 1)));
+            __m256i c = _mm256_add_epi16(_mm256_maddubs_epi16(w2, LEVELS(r, 2)), _mm256_maddubs_epi16(w3, LEVELS(r, 3)));
+            __m256i wide = _mm256_madd_epi16(_mm256_add_epi16(a, c), _mm256_set1_epi16(1));
+#endif
+            __m256 both = _mm256_mul_ps(scale, _mm256_broadcast_ss(rows[r].scales + b));
+            sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), both, sums[r]);
+        }
+    }
+    EACH answers[r] = sum8(sums[r]);
+}
+
+/* The same of eight bits, 128 bytes a block. Without VNNI the weights' signs are given to the levels. */
+static inline __attribute__((always_inline)) void output8(const uint8_t *w, const float *scales, int blocks, const row *rows,
+                                                          const int count, float *answers) {
+    __m256 sums[TILE];
+    EACH sums[r] = VNNI ? corrected(scales, rows[r].shifts, blocks) : _mm256_setzero_ps();
+    for (int b = 0; b < blocks; b++, w += BLOCK) {
+        __m256 scale = _mm256_broadcast_ss(scales + b);
+        __m256i wide[TILE];
+        EACH wide[r] = _mm256_setzero_si256();
+        for (int i = 0; i < 4; i++) {
+            __m256i stored = _mm256_loadu_si256((const __m256i *)w + i);
+#if VNNI
+            EACH wide[r] = DOT(wide[r], stored, LEVELS(r, i));
+#else
+            __m256i own = _mm256_xor_si256(stored, _mm256_set1_epi8((char)0x80)), size = _mm256_abs_epi8(own);
+            EACH {
+                __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(LEVELS(r, i), own));
+                wide[r] = _mm256_add_epi32(wide[r], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+            }
+#endif
+        }
+        EACH {
+            __m256 both = _mm256_mul_ps(scale, _mm256_broadcast_ss(rows[r].scales + b));
+            sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide[r]), both, sums[r]);
+        }
+    }
+    EACH answers[r] = sum8(sums[r]);
+}
+
+/* The same in plain C, for blocks of any size; levels lie in order. */
+static void output_plain(const matrix *m, int output, const row *rows, int count, float *answers) {
+    int blocks = blocks_of(m), bytes = m->block * m->bits / 8;
+    for (int r = 0; r < count; r++) {
+        double sum = 0;
+        for (int b = 0; b < blocks; b++) {
+            const uint8_t *w = m->packed + ((size_t)output * blocks + b) * bytes;
+            const int8_t *levels = rows[r].levels + (size_t)b * m->block;
+            int64_t whole = 0;
+            for (int i = 0; i < m->block; i++)
+                whole += levels[i] * (m->bits == 8 ? w[i] - 128 : (w[i / 2] >> (i % 2 * 4) & 15) - 8);
+            sum += (double)whole * m->scales[(size_t)output * blocks + b] * rows[r].scales[b];
+        }
+        answers[r] = (float)sum;
+    }
+}
+
+static inline void output(const matrix *m, int at, const row *rows, int count, float *answers) {
+    int blocks = blocks_of(m);
+    const uint8_t *w = m->packed + (size_t)at * blocks * (m->block * m->bits / 8);
+    const float *scales = m->scales + (size_t)at * blocks;
+    if (m->block != BLOCK) output_plain(m, at, rows, count, answers);
+    else if (m->bits == 4)
+        switch (count) {
+            case 1: output4(w, scales, blocks, rows, 1, answers); break;
+            case 2: output4(w, scales, blocks, rows, 2, answers); break;
+            case 3: output4(w, scales, blocks, rows, 3, answers); break;
+            default: output4(w, scales, blocks, rows, 4, answers);
+        }
+    else
+        switch (count) {
+            case 1: output8(w, scales, blocks, rows, 1, answers); break;
+            case 2: output8(w, scales, blocks, rows, 2, answers); break;
+            case 3: output8(w, scales, blocks, rows, 3, answers); break;
+            default: output8(w, scales, blocks, rows, 4, answers);
+        }
+}
+
+/* Outputs from `first` to before `end` of the rows that this thread rounded, put to (or added to) to[row][output]. */
+static void multiply(step *s, int number, const matrix *m, int first, int end, float *to, int apart, bool add) {
+    int all = rows_of(s);
+    row rows[ROWS];
+    for (int r = 0; r < all; r++)
+        rows[r] = (row){s->levels + levels_of(s, number, r), s->scales + blocks_at(s, number, r),
+                        s->shifts + blocks_at(s, number, r), to + (size_t)r * apart};
+    for (int at = first; at < end; at++)
+        for (int r = 0; r < all; r += TILE) {
+            int count = all - r < TILE ? all - r : TILE;
+            float answers[TILE];
+            output(m, at, rows + r, count, answers);
+            for (int i = 0; i < count; i++) rows[r + i].to[at] = answers[i] + (add ? rows[r + i].to[at] : 0.0f);
+        }
+    lap(s, number, PRODUCTS);
+}
+
+/* ---- attention ---- */
+
+/* Of one key [d] in eight bits: eight sums that have to be added. */
+static inline __attribute__((always_inline)) __m256 meet_key(const __m256 *query, const int8_t *key, const int head) {
+    __m256 sum = _mm256_setzero_ps();
+    for (int i = 0; i < head / 8; i++) {
+        __m256i wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(key + 8 * i)));
+        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), query[i], sum);
+    }
+    return sum;
+}
+
+/* Scores of a query, with the scales of the keys in it, against keys [columns, d]; the largest of them. The query stays in floats:
+ * in 16 bits, which were no quicker, what comes of it lies often enough on the other side of a rounding to move logits by 1 %. */
+static inline __attribute__((always_inline)) float score_keys(const float *query, const int8_t *keys, int columns, const int head,
+                                                              float *scores) {
+    __m256 q[MOST_HEAD / 8], largest = _mm256_set1_ps(-INFINITY);
+    for (int i = 0; i < head / 8; i++) q[i] = _mm256_loadu_ps(query + 8 * i);
+    int c = 0;
+    for (; c + 8 <= columns; c += 8) {
+        __m256 sums[8];
+        for (int j = 0; j < 8; j++) {
+            const int8_t *key = keys + (size_t)(c + j) * head;
+            _mm_prefetch((const char *)key + AHEAD, _MM_HINT_T0);
+            sums[j] = meet_key(q, key, head);
+        }
+        __m256 a = _mm256_hadd_ps(_mm256_hadd_ps(sums[0], sums[1]), _mm256_hadd_ps(sums[2], sums[3]));
+        __m256 b = _mm256_hadd_ps(_mm256_hadd_ps(sums[4], sums[5]), _mm256_hadd_ps(sums[6], sums[7]));
+        __m256 all = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+        largest = _mm256_max_ps(largest, all);
+        _mm256_storeu_ps(scores + c, all);
+    }
+    float best = max8(largest);
+    for (; c < columns; c++) {
+        scores[c] = sum8(meet_key(q, keys + (size_t)c * head, head));
+        best = fmaxf(best, scores[c]);
+    }
+    return best;
+}
+
+/* Chances that do not sum to one, in place of scores; what they sum to. scores has room for eight more. */
+static float chances(float *scores, int columns, float best) {
+    for (int c = columns; c % 8; c++) scores[c] = -INFINITY;
+    __m256 sum = _mm256_setzero_ps();
+    for (int c = 0; c < columns; c += 8) {
+        __m256 v = _mm256_sub_ps(_mm256_loadu_ps(scores + c), _mm256_set1_ps(best));
+        __m256 p = _mm256_and_ps(exp8(v), _mm256_cmp_ps(v, _mm256_set1_ps(-87.0f), _CMP_GE_OQ));
+        sum = _mm256_add_ps(sum, p);
+        _mm256_storeu_ps(scores + c, p);
+    }
+    return sum8(sum);
+}
+
+/* answer [d] = chances . values [columns, d] x scales [d] / whole */
+static inline __attribute__((always_inline)) void mix_values(const float *chance, const int8_t *values, int columns, const int head,
+                                                             const float *scales, float whole, float *answer) {
+    __m256 sums[MOST_HEAD / 8];
+    for (int i = 0; i < head / 8; i++) sums[i] = _mm256_setzero_ps();
+    for (int c = 0; c < columns; c++) {
+        const int8_t *value = values + (size_t)c * head;
+        _mm_prefetch((const char *)value + AHEAD, _MM_HINT_T0);
+        __m256 p = _mm256_broadcast_ss(chance + c);
+        for (int i = 0; i < head / 8; i++) {
+            __m256i wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(value + 8 * i)));
+            sums[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), p, sums[i]);
+        }
+    }
+    __m256 over = _mm256_set1_ps(1.0f / whole);
+    for (int i = 0; i < head / 8; i++)
+        _mm256_storeu_ps(answer + 8 * i, _mm256_mul_ps(_mm256_mul_ps(sums[i], over), _mm256_loadu_ps(scales + 8 * i)));
+}
+
+static inline __attribute__((always_inline)) void attend_sized(const float *query, const int8_t *keys, const int8_t *values,
+                                                               int columns, const int head, const float *scales, float *scores,
+                                                               float *answer) {
+    float best = score_keys(query, keys, columns, head, scores);
+    float whole = chances(scores, columns, best);
+    mix_values(scores, values, columns, head, scales, whole, answer);
+}
+
+static void attend(const float *query, const int8_t *keys, const int8_t *values, int columns, int head, const float *scales,
+                   float *scores, float *answer) {
+    if (head == 64) attend_sized(query, keys, values, columns, 64, scales, scores, answer);
+    else attend_sized(query, keys, values, columns, head, scales, scores, answer);
+}
+
+/* The same of keys and values in floats. */
+static void attend_floats(const float *query, const float *keys, const float *values, int columns, int head, float *scores,
+                          float *answer) {
+    float best = -INFINITY;
+    for (int c = 0; c < columns; c++) {
+        __m256 sum = _mm256_setzero_ps();
+        for (int i = 0; i < head; i += 8)
+            sum = _mm256_fmadd_ps(_mm256_loadu_ps(query + i), _mm256_loadu_ps(keys + (size_t)c * head + i), sum);
+        scores[c] = sum8(sum);
+        best = fmaxf(best, scores[c]);
+    }
+    float over = 1.0f / chances(scores, columns, best);
+    for (int i = 0; i < head; i += 8) {
+        __m256 sum = _mm256_setzero_ps();
+        for (int c = 0; c < columns; c++)
+            sum = _mm256_fmadd_ps(_mm256_broadcast_ss(scores + c), _mm256_loadu_ps(values + (size_t)c * head + i), sum);
+        _mm256_storeu_ps(answer + i, _mm256_mul_ps(sum, _mm256_set1_ps(over)));
+    }
+}
+
+static void keep(const float *fresh, const float *scales, int head, int8_t *to) {
+    for (int i = 0; i < head; i++) to[i] = (int8_t)lrintf(fminf(fmaxf(fresh[i] / scales[i], -128.0f), 127.0f));
+}
+
+static void hear(step *s, const layer *l, int at, int h, float *scores) {
+    const model *m = &s->model;
+    int d = m->head;
+    for (int n = 0; n < s->lanes; n++)
+        for (int r = 0; r < m->rows; r++) {
+            const lane *one = s->lane + n;
+            size_t row = (size_t)n * m->rows + r, place = ((size_t)r * m->heads + h) * one->room * d;
+            const float *q = s->qkv + row * 3 * m->width + (size_t)h * d;
+            int8_t *keys = one->keys[at] + place, *values = one->values[at] + place;
+            keep(q + m->width, l->heard_keys + h * d, d, keys + (size_t)one->position * d);
+            keep(q + 2 * m->width, l->heard_values + h * d, d, values + (size_t)one->position * d);
+            float query[MOST_HEAD];
+            for (int i = 0; i < d; i++) query[i] = q[i] * m->scale * l->heard_keys[h * d + i];
+            attend(query, keys, values, one->position + 1, d, l->heard_values + h * d, scores,
+                   s->mixed + row * m->width + (size_t)h * d);
+        }
+}
+
+static void see(step *s, const layer *l, int at, int h, float *scores) {
+    const model *m = &s->model;
+    int d = m->head;
+    for (int n = 0; n < s->lanes; n++) {
+        const lane *one = s->lane + n;
+        size_t row = (size_t)n * m->rows, place = (size_t)h * one->space * d;
+        const float *q = s->qkv + row * 3 * m->width + (size_t)h * d;
+        float *to = s->mixed + row * m->width + (size_t)h * d, query[MOST_HEAD];
+        for (int i = 0; i < d; i++) query[i] = q[i] * l->seen_keys[h * d + i];
+        attend(query, one->seen_keys[at] + place, one->seen_values[at] + place, one->held, d, l->seen_values + h * d, scores, to);
+        size_t null = (size_t)h * m->null_tokens * d;
+        if (m->rows == 2)
+            attend_floats(q + 3 * m->width, l->null_keys + null, l->null_values + null, m->null_tokens, d, scores, to + m->width);
+    }
+}
+
+/* ---- a step ---- */
+
+static void begin(step *s, int number) {
+    const model *m = &s->model;
+    for (int n = number; n < s->lanes; n += s->threads) {
+        float *x = s->x + (size_t)n * m->rows * m->width;
+        memcpy(x, m->positions + (size_t)s->lane[n].position * m->width, sizeof(float) * m->width);
+        for (int k = 0; k < m->codebooks; k++) {
+            const float *of = m->embedding + ((size_t)k * (m->card + 1) + s->lane[n].tokens[k]) * m->width;
+            for (int i = 0; i < m->width; i++) x[i] += of[i];
+        }
+        if (m->rows == 2) memcpy(x + m->width, x, sizeof(float) * m->width);
+    }
+    meet(s, number);
+}
+
+static void pass(step *s, int number, const layer *l, int at) {
+    const model *m = &s->model;
+    int width = m->width, d = m->head, first = share(s, number, m->heads), end = share(s, number + 1, m->heads);
+    float *scores = s->scores + (size_t)number * s->most_scores;
+
+    normalise_rows(s, number, &l->before_self, &l->qkv);
+    for (int part = 0; part < 3; part++)
+        multiply(s, number, &l->qkv, part * width + first * d, part * width + end * d, s->qkv, 3 * width, false);
+    for (int h = first; h < end; h++) hear(s, l, at, h, scores);
+    lap(s, number, HEARING);
+    meet(s, number);
+    round_rows(s, number, &l->self_out, s->mixed, width);
+    multiply(s, number, &l->self_out, share(s, number, width), share(s, number + 1, width), s->x, width, true);
+    meet(s, number);
+
+    normalise_rows(s, number, &l->before_cross, &l->cross_query);
+    multiply(s, number, &l->cross_query, first * d, end * d, s->qkv, 3 * width, false);
+    for (int h = first; h < end; h++) see(s, l, at, h, scores);
+    lap(s, number, SEEING);
+    meet(s, number);
+    round_rows(s, number, &l->cross_out, s->mixed, width);
+    multiply(s, number, &l->cross_out, share(s, number, width), share(s, number + 1, width), s->x, width, true);
+    meet(s, number);
+
+    normalise_rows(s, number, &l->before_feed, &l->up);
+    first = share(s, number, m->hidden / 8) * 8;
+    end = share(s, number + 1, m->hidden / 8) * 8;
+    multiply(s, number, &l->up, first, end, s->wide, m->hidden, false);
+    for (int r = 0; r < rows_of(s); r++)
+        for (int i = first; i < end; i += 8) {
+            float *v = s->wide + (size_t)r * m->hidden + i;
+            _mm256_storeu_ps(v, gelu8(_mm256_loadu_ps(v)));
+        }
+    lap(s, number, OTHER);
+    meet(s, number);
+    round_rows(s, number, &l->down, s->wide, m->hidden);
+    multiply(s, number, &l->down, share(s, number, width), share(s, number + 1, width), s->x, width, true);
+    meet(s, number);
+}
+
+static void work(step *s, int number) {
+    const model *m = &s->model;
+    begin(s, number);
+    for (int at = 0; at < m->layers; at++) pass(s, number, m->each + at, at);
+    normalise_rows(s, number, &m->last, &m->logits);
+    int all = m->codebooks * m->card, first = share(s, number, all), end = share(s, number + 1, all);
+    multiply(s, number, &m->logits, first, end, s->lane[0].logits, all, false);
+    meet(s, number);
+}
+
+static void *serve(void *argument) {
+    member *me = argument;
+    step *s = me->of;
+    for (unsigned done = 0;;) {
+        pthread_mutex_lock(&s->lock);
+        while (s->call == done && !s->leave) pthread_cond_wait(&s->called, &s->lock);
+        done = s->call;
+        bool leave = s->leave;
+        pthread_mutex_unlock(&s->lock);
+        if (leave) return NULL;
+        work(s, me->number);
+    }
+}
+
+/* ---- what Python calls ---- */
+
+static void *lines(size_t bytes) {
+    void *room = aligned_alloc(64, (bytes + 255) / 64 * 64 + 64);
+    if (room) memset(room, 0, bytes);
+    return room;
+}
+
+/* Scores of as many tokens as a lane's condition has. */
+static bool enough(step *s, const lane *lanes, int count) {
+    int most = s->most_scores;
+    for (int n = 0; n < count; n++)
+        if (lanes[n].held + 64 > most) most = lanes[n].held + 64;
+    if (most == s->most_scores) return true;
+    float *scores = lines(sizeof(float) * s->threads * most);
+    if (!scores) return false;
+    free(s->scores);
+    s->scores = scores;
+    s->most_scores = most;
+    return true;
+}
+
+/* Logits of all lanes lie behind one another. One call of a step at a time. False without memory. */
+bool cuestream_step(step *s, const lane *lanes, int32_t count) {
+    if (!enough(s, lanes, count)) return false;
+    s->since = now();
+    s->lane = lanes;
+    s->lanes = count;
+    if (s->threads > 1) {
+        pthread_mutex_lock(&s->lock);
+        s->call++;
+        pthread_cond_broadcast(&s->called);
+        pthread_mutex_unlock(&s->lock);
+    }
+    work(s, 0);
+    return true;
+}
+
+/* Seconds of the first thread since it began, by part. */
+void cuestream_spent(const step *s, double *seconds) { memcpy(seconds, s->spent, sizeof(s->spent)); }
+
+void cuestream_close(step *s) {
+    if (s->threads > 1) {
+        pthread_mutex_lock(&s->lock);
+        s->leave = true;
+        pthread_cond_broadcast(&s->called);
+        pthread_mutex_unlock(&s->lock);
+        for (int i = 1; i < s->threads; i++) pthread_join(s->members[i].thread, NULL);
+    }
+    free(s->members);
+    free(s->x), free(s->qkv), free(s->mixed), free(s->wide);
+    free(s->levels), free(s->scales), free(s->shifts), free(s->fresh), free(s->scores);
+    free(s);
+}
+
+/* Whatever the model names stays where it is as long as this does. cores: where each thread but the caller's stays, or NULL.
+ * NULL without memory or threads. */
+step *cuestream_open(const model *m, int32_t threads, const int32_t *cores) {
+    step *s = calloc(1, sizeof(step));
+    if (!s) return NULL;
+    s->model = *m;
+    s->threads = threads;
+    int most = m->width > m->hidden ? m->width : m->hidden;
+    s->most_inputs = most + BLOCK;
+    s->most_blocks = most / 16 + 8;
+    s->most_scores = m->columns + m->null_tokens + 64;
+    s->x = lines(sizeof(float) * ROWS * m->width);
+    s->qkv = lines(sizeof(float) * ROWS * m->width * 3);
+    s->mixed = lines(sizeof(float) * ROWS * m->width);
+    s->wide = lines(sizeof(float) * ROWS * m->hidden);
+    s->levels = lines((size_t)threads * ROWS * s->most_inputs);
+    s->scales = lines(sizeof(float) * threads * ROWS * s->most_blocks);
+    s->shifts = lines(sizeof(float) * threads * ROWS * s->most_blocks);
+    s->fresh = lines(sizeof(float) * threads * m->width);
+    s->scores = lines(sizeof(float) * threads * s->most_scores);
+    s->members = calloc(threads, sizeof(member));
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->called, NULL);
+    if (!(s->x && s->qkv && s->mixed && s->wide && s->levels && s->scales && s->shifts && s->fresh && s->scores && s->members)) {
+        s->threads = 1;
+        cuestream_close(s);
+        return NULL;
+    }
+    for (int i = 1; i < threads; i++) {
+        s->members[i] = (member){.of = s, .number = i};
+        if (pthread_create(&s->members[i].thread, NULL, serve, &s->members[i])) {
+            s->threads = i;
+            cuestream_close(s);
+            return NULL;
+        }
+        if (cores) { /* a core that may not be used is no reason not to play */
+            cpu_set_t one;
+            CPU_ZERO(&one);
+            CPU_SET(cores[i - 1], &one);
+            pthread_setaffinity_np(s->members[i].thread, sizeof(one), &one);
+        }
+    }
+    return s;
+}
+
+/* Products by m of one row: the quick way, and plainly. Python compares them before it trusts the build. */
+void cuestream_check(const matrix *m, const float *row_of, float *quick, float *plain) {
+    int blocks = blocks_of(m);
+    int8_t *levels = lines((size_t)blocks * m->block);
+    float *scales = lines(sizeof(float) * blocks * 2), *shifts = scales + blocks;
+    for (int pass = 0; pass < 2; pass++) {
+        matrix as = *m;
+        for (int b = 0; b < blocks; b++) {
+            int first = b * m->block, count = m->inputs - first < m->block ? m->inputs - first : m->block;
+            round_block(&as, row_of + first, count, levels + first, scales + b, shifts + b);
+            if (pass && as.bits == 4 && as.block == BLOCK) { /* back in order */
+                int8_t held[BLOCK];
+                memcpy(held, levels + first, BLOCK);
+                for (int i = 0; i < BLOCK; i++) levels[first + i] = held[i / 64 * 64 + i % 2 * 32 + i % 64 / 2];
+            }
+        }
+        row one = {levels, scales, shifts, NULL};
+        for (int at = 0; at < m->outputs; at++)
+            if (pass) output_plain(&as, at, &one, 1, plain + at);
+            else output(&as, at, &one, 1, quick + at);
+    }
+    free(levels), free(scales);
+}

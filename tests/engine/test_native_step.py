@@ -1,0 +1,277 @@
+"""The decoder step in C: its products equal plain ones, and it plays what the exported graph plays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from streams import camera, play
+
+from engine.backends.base import StepCall
+from engine.backends.manifest import MANIFEST_FILE, Manifest
+from engine.backends.native import GRAPHS, VARIABLE, WEIGHTS_FILE, NativeBackend, on_cpu
+from engine.backends.onnxruntime import OnnxBackend
+from engine.errors import PackageError
+from engine.spec import StreamPolicy
+from engine.stream import ScoreStream
+from engine.threads import Threads, cache_folder
+from export.onnx import Precision, export
+from export.random_model import nano_spec, random_package, tiny_spec
+from kernels import native
+
+ROOM, FRAMES = 90, 4
+CLOSE, ON_AN_EDGE = 1e-4, 0.02
+"""Root mean square of what differs, over that of the logits: of most steps, which see all activations rounded to the same levels
+(1e-6 was seen), and of a step in which one lay on an edge (0.009)."""
+
+NEEDED = {
+    *("vision", "short_term", "long_term", "fuse", "condition", "codec_recurrent", "codec_upsample"),
+    *("step", "step_two", "step_unguided", "step_two_unguided", "prefill"),
+}
+"""Of the graphs."""
+
+Made = Callable[[Precision], Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built() -> None:
+    """Without AVX2 or a compiler the step is not there, and its users run the graph."""
+    try:
+        native.library(cache_folder())
+    except native.Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def made(made_once: Any) -> Made:
+    """A model of two layers whose heads and blocks are as large as a published one's, with segments of two seconds."""
+    tiny = tiny_spec()
+    decoder = replace(tiny.decoder, width=256, heads=4, ffn_width=1024, trained_s=2.0)
+    package = random_package(replace(tiny, name="random-wide", decoder=decoder))
+    return lambda precision: made_once(
+        f"wide-{precision}", lambda to: export(package, to, precision, names=NEEDED)
+    )
+
+
+class Voice:
+    """A stream's memory on a backend, filled with noise behind `columns` columns."""
+
+    def __init__(
+        self, backend: OnnxBackend, seed: int = 0, guided: bool = True, columns: int = 70, room: int = ROOM
+    ) -> None:
+        self.backend, self.random = backend, np.random.default_rng(seed)
+        spec, decoder = backend.spec, backend.spec.decoder
+        self.condition = backend.new_condition(FRAMES)
+        self.frames = 1 + seed % FRAMES
+        shape = (self.frames, spec.vision.tokens, decoder.width)
+        backend.write_condition(self.condition, 0, self.random.standard_normal(shape, dtype=np.float32))
+        self.caches = backend.new_caches(2, guided, room)
+        held = (decoder.layers, 2, 1 + guided, decoder.heads, columns, decoder.head_dim)
+        for segment in range(2):
+            noise = self.random.standard_normal(held) * 30
+            backend.write_caches(self.caches, segment, noise.clip(-128, 127).astype(np.int8))
+        self.position = np.array([columns, columns // 2])
+
+    def ask(self, segment: int, count: int) -> StepCall[Any, Any]:
+        decoder = self.backend.spec.decoder
+        tokens = self.random.integers(0, decoder.card + 1, (count, 1, decoder.codebooks))
+        position = self.position[segment : segment + count].copy()
+        self.position[segment : segment + count] += 1
+        return StepCall(self.caches, segment, self.condition, self.frames, tokens, position)
+
+
+def differ(one: Any, other: Any) -> float:
+    return float(np.sqrt(np.mean((one - other) ** 2) / np.mean(other**2)))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("inputs", [128, 1024, 1152, 1200])
+def test_quick_products_equal_plain_ones(bits: int, inputs: int) -> None:
+    library = native.library(cache_folder())
+    assert native.difference(library, bits, inputs) < 1e-5
+    assert native.difference(library, bits, inputs, block=32) == 0  # there is no other way than the plain one
+
+
+@pytest.mark.parametrize("precision", ["int4", "int8"])
+@pytest.mark.parametrize("guided", [True, False])
+@pytest.mark.parametrize("segments", [1, 2])
+def test_it_answers_what_the_graph_answers(
+    made: Made, precision: Precision, guided: bool, segments: int
+) -> None:
+    backends = [kind(made(precision)) for kind in (NativeBackend, OnnxBackend)]
+    differences = []
+    for seed in range(7):
+        voices = [Voice(backend, seed, guided) for backend in backends]
+        mine, its = (v.ask(0, segments).on(v.backend) for v in voices)
+        assert mine.shape == its.shape
+        differences.append(differ(mine, its))
+        held = [v.backend.read_caches(v.caches, 0, 71).astype(int) for v in voices]
+        np.testing.assert_array_equal(
+            held[0][0], held[1][0]
+        )  # the first layer keeps what came of products alone
+        assert np.abs(held[0] - held[1]).max() <= 1
+    assert np.median(differences) < CLOSE
+    assert max(differences) < ON_AN_EDGE
+
+
+@pytest.mark.parametrize("columns", [0, 1, 7, 8, 63])
+def test_it_attends_to_any_number_of_columns(made: Made, columns: int) -> None:
+    voices = [Voice(kind(made("int4")), 1, columns=columns) for kind in (NativeBackend, OnnxBackend)]
+    mine, its = (v.ask(0, 1).on(v.backend) for v in voices)
+    assert differ(mine, its) < ON_AN_EDGE
+
+
+def test_the_graph_goes_on_from_it(made: Made) -> None:
+    """A prompt is read by a graph, and its caches are the graph's."""
+    mine, its = (kind(made("int8")) for kind in (NativeBackend, OnnxBackend))
+    decoder = mine.spec.decoder
+    prompt = np.random.default_rng(0).integers(0, decoder.card, (1, 12, decoder.codebooks))
+    answers = []
+    for backend in (mine, its):
+        voice = Voice(backend, columns=0)
+        start = np.zeros(1, np.int64)
+        backend.step(voice.caches, 0, voice.condition, voice.frames, prompt, start)
+        voice.position[0] = 12
+        answers.append(voice.ask(0, 1).on(backend))
+    assert differ(*answers) < ON_AN_EDGE
+
+
+def test_no_stream_hears_who_plays_beside_it(made: Made) -> None:
+    """Bit for bit, for more rows than one call takes, with and without guidance, wherever they lie."""
+    backend = NativeBackend(made("int4"))
+    together = [Voice(backend, seed, guided=seed % 4 != 3) for seed in range(12)]
+    alone = [Voice(backend, seed, guided=seed % 4 != 3) for seed in range(12)]
+    assert sum(2 * v.caches.rows for v in together) > native.MOST_ROWS
+    for _ in range(3):
+        answers = backend.step_all([v.ask(0, 2) if at % 3 else v.ask(1, 1) for at, v in enumerate(together)])
+        for at, (voice, answer) in enumerate(zip(alone, answers, strict=True)):
+            call = voice.ask(0, 2) if at % 3 else voice.ask(1, 1)
+            np.testing.assert_array_equal(answer, call.on(backend))
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_threads_change_nothing(made: Made, threads: int) -> None:
+    pinned = Threads(threads, pinned=threads == 2)
+    voices = [Voice(NativeBackend(made("int4"), count)) for count in (Threads(1), pinned)]
+    for _ in range(20):
+        one, many = (v.ask(0, 2).on(v.backend) for v in voices)
+        np.testing.assert_array_equal(one, many)
+
+
+def test_a_condition_may_be_longer_than_the_music(made: Made) -> None:
+    backend = NativeBackend(made("int4"))
+    tokens, columns = backend.spec.vision.tokens, len(backend._weights.arrays["positions"])
+    frames = columns // tokens + 10
+    noise = np.random.default_rng(0).standard_normal((frames, tokens, backend.spec.decoder.width), np.float32)
+    answers = []
+    for of in (backend, OnnxBackend(made("int4"))):
+        voice = Voice(of)
+        voice.condition, voice.frames = of.new_condition(frames), frames
+        of.write_condition(voice.condition, 0, noise)
+        answers.append(voice.ask(0, 2).on(of))
+    assert differ(*answers) < ON_AN_EDGE
+
+
+def test_restored_equals_continued(made: Made) -> None:
+    backend = NativeBackend(made("int4"))
+    side = backend.spec.vision.image_size
+    frames = np.random.default_rng(3).integers(0, 256, (30, side, side, 3), np.uint8)
+    stream = ScoreStream(backend, StreamPolicy(seed=4, context_s=1.0, short_term_s=2.0, recalled=4))
+    play(stream, 80, camera(frames))  # past a hand-over
+    kept = stream.snapshot()
+    went_on = play(stream, 60, camera(frames))
+    again = play(ScoreStream.restore(NativeBackend(made("int4")), kept), 60, camera(frames))
+    np.testing.assert_array_equal(went_on.codes, again.codes)
+    np.testing.assert_array_equal(went_on.samples, again.samples)
+
+
+def test_what_the_model_does_not_have_is_refused(made: Made) -> None:
+    voice = Voice(NativeBackend(made("int4")), room=ROOM * 4)
+    call = voice.ask(0, 1)
+    card = voice.backend.spec.decoder.card
+    for token in (-1, card + 1):
+        with pytest.raises(ValueError, match=f"tokens from 0 to {card}, found"):
+            replace(call, tokens=np.full_like(call.tokens, token)).on(voice.backend)
+    with pytest.raises(ValueError, match="columns below"):
+        replace(call, position=np.array([ROOM * 4 - 1])).on(voice.backend)
+    with pytest.raises(ValueError, match="slots"):
+        replace(call, frames=FRAMES + 1).on(voice.backend)
+
+
+def test_where_it_cannot_run_the_graph_does(
+    made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert type(on_cpu(made("int4"))) is NativeBackend
+    monkeypatch.setenv(VARIABLE, GRAPHS)
+    assert type(on_cpu(made("int4"))) is OnnxBackend
+    monkeypatch.delenv(VARIABLE)
+    older = tmp_path / "older"
+    older.mkdir()
+    for path in made("int4").iterdir():
+        (older / path.name).symlink_to(path)
+    (older / MANIFEST_FILE).unlink()
+    described = json.loads((made("int4") / MANIFEST_FILE).read_text())
+    (older / MANIFEST_FILE).write_text(json.dumps(described | {"step": {}}))
+    assert type(on_cpu(older)) is OnnxBackend
+    with pytest.raises(native.Unavailable, match="few bits"):
+        NativeBackend(older)
+
+
+def unavailable(folder: Path) -> str:
+    with pytest.raises(native.Unavailable) as raised:
+        native.library.__wrapped__(folder)
+    return str(raised.value)
+
+
+def test_why_there_is_none_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "_flags", lambda: "sse2")
+        assert "AVX2" in unavailable(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "which", lambda _: None)
+        assert "no C compiler" in unavailable(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "FLAGS", (*native.FLAGS, "-march=none"))
+        assert "cannot compile the native step: " in unavailable(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "difference", lambda *_: 0.5)
+        assert "differ from plain ones by 0.5" in unavailable(tmp_path)
+    (tmp_path / "file").touch()
+    assert "cannot be kept in" in unavailable(tmp_path / "file")
+    assert [path.suffix for path in tmp_path.iterdir() if path.name != "file"] == [".so"]  # of the fourth
+
+
+def test_a_damaged_export_says_so(made: Made, tmp_path: Path) -> None:
+    for path in made("int4").iterdir():
+        if path.name != WEIGHTS_FILE:
+            (tmp_path / path.name).symlink_to(path)
+    (tmp_path / WEIGHTS_FILE).write_bytes((made("int4") / WEIGHTS_FILE).read_bytes()[:100_000])
+    with pytest.raises(PackageError, match="damaged"):
+        NativeBackend(tmp_path)
+
+
+def test_floats_have_no_native_step(tiny_folder: Path) -> None:
+    assert Manifest.read(tiny_folder).step == {}
+    assert type(on_cpu(tiny_folder)) is OnnxBackend
+
+
+def test_a_condition_with_ages_has_no_native_step(tmp_path: Path) -> None:
+    export(random_package(nano_spec()), tmp_path, "int8", names=("step",))
+    assert Manifest.read(tmp_path).step == {}
+
+
+def test_where_its_time_goes_is_told(made: Made) -> None:
+    backend = NativeBackend(made("int4"), 2)
+    voice = Voice(backend)
+    assert sum(backend.step_seconds().values()) == 0
+    for _ in range(3):
+        voice.ask(0, 2).on(backend)
+    spent = backend.step_seconds()
+    assert set(spent) == set(native.PARTS)
+    assert all(seconds > 0 for seconds in spent.values())
