@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import threading
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -163,7 +162,7 @@ def _part(file: NDArray[np.uint8], entry: Mapping[str, Any]) -> Array:
 
 
 class NativeStep:
-    """The step of streams with so many rows a segment, and its threads."""
+    """The step of streams with so many rows a segment, and its threads. One call at a time."""
 
     def __init__(self, library: ctypes.CDLL, weights: _Weights, threads: Threads, rows: int) -> None:
         decoder = weights.spec.decoder
@@ -195,7 +194,6 @@ class NativeStep:
         if not self._step:
             raise MemoryError(f"no memory or no threads for a step of {count} threads")
         weakref.finalize(self, library.cuestream_close, self._step)
-        self._one = threading.Lock()
         self._addresses: weakref.WeakKeyDictionary[Any, dict[int, list[Addresses]]] = (
             weakref.WeakKeyDictionary()
         )
@@ -215,11 +213,10 @@ class NativeStep:
         logits = np.empty((len(tokens), self.rows, decoder.codebooks, decoder.card), np.float32)
         lanes = (native.Lane * len(tokens))(*self._lanes(calls, tokens, columns, logits))
         most = native.MOST_ROWS // self.rows
-        with self._one:
-            for first in range(0, len(lanes), most):
-                some = ctypes.addressof(lanes) + first * ctypes.sizeof(native.Lane)
-                if not self._library.cuestream_step(self._step, some, min(most, len(lanes) - first)):
-                    raise MemoryError("no memory for a step's scores")
+        for first in range(0, len(lanes), most):
+            some = ctypes.addressof(lanes) + first * ctypes.sizeof(native.Lane)
+            if not self._library.cuestream_step(self._step, some, min(most, len(lanes) - first)):
+                raise MemoryError("no memory for a step's scores")
         return np.split(logits, np.cumsum(counts)[:-1])
 
     def spent(self) -> Counter[str]:

@@ -96,10 +96,10 @@ struct step {
     model model;
     int threads, lanes;
     const lane *lane;
-    /* the team */
-    atomic_int arrived;
+    /* the team; what is looked at while waiting has a line of its own */
+    _Alignas(64) atomic_int arrived;
     atomic_uint phase;
-    pthread_mutex_t lock;
+    _Alignas(64) pthread_mutex_t lock;
     pthread_cond_t called;
     unsigned call;
     bool leave;
@@ -708,7 +708,7 @@ void cuestream_close(step *s) {
 /* Whatever the model names stays where it is as long as this does. cores: where each thread but the caller's stays, or NULL.
  * NULL without memory or threads. */
 step *cuestream_open(const model *m, int32_t threads, const int32_t *cores) {
-    step *s = calloc(1, sizeof(step));
+    step *s = lines(sizeof(step));
     if (!s) return NULL;
     s->model = *m;
     s->threads = threads;
