@@ -40,6 +40,11 @@ class Manifest:
     quantised: dict[str, dict[str, Any]]
     """Of graphs whose weights have fewer bits: how many, in which blocks, and what rounding changed."""
 
+    @property
+    def label(self) -> str:
+        """The precision and, of four bits, how they were made: `int4 nearest`. Older exports do not say."""
+        return f"{self.precision} {self.quantised.get('step', {}).get('rounding', '')}".rstrip()
+
     def graph(self, name: str) -> str:
         """The path of a graph. Raises PackageError when the export has none of that name or its file is gone."""
         if name not in self.graphs:
