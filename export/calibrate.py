@@ -26,8 +26,8 @@ STEPS = 750
 """Of music that is played for it: 15 seconds, five scenes; two minutes of work at the small geometry. After three seconds of one
 scene half of the starter's channels were later cut off, and its cross-entropy rose by 5 %."""
 QUICK_STEPS = 250
-"""The same five scenes in a third of the time, for an export that is to be had soon. The starter is heard at 0.92 of its scales then in
-the median, and 6 % of its channels below what `MARGIN` covers."""
+"""The same five scenes in a third of the time, for an export that is to be had soon. The starter's scales are then 0.92 of the
+others in the median, and 6 % of its channels are below what `MARGIN` covers."""
 LOOK_STEPS = 25
 """How often the condition is measured."""
 MARGIN = 1.5

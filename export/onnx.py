@@ -139,7 +139,7 @@ def _four_bits(
         weight = matrix.weight.detach()
         four = nearest(weight) if rounding == "nearest" else _borne(weight, known.moments[name])
         if four:
-            found[digest(weight.T.numpy().tobytes())] = four
+            found[digest(weight.numpy().tobytes())] = four
     return found
 
 

@@ -90,11 +90,11 @@ class Quantised:
 def by_blocks(
     model: ir.Model, four: Mapping[str, Rounded] | None = None, rounding: str | None = None
 ) -> Quantised:
-    """Change a traced graph in place. four: by the digest of a weight [K, N], what to put there instead of eight bits;
-    rounding: how it was made."""
+    """Change a traced graph in place. four: by the digest of a weight [N, K], as it lies in memory, what to put there instead of
+    eight bits; rounding: how it was made."""
     done = Quantised(rounding=rounding)
     for node, weight in _products(model):
-        matrix = (four or {}).get(digest(weight.tobytes())) or rounded(weight)
+        matrix = (four or {}).get(digest(weight.T.tobytes())) or rounded(weight)
         done.note(weight, matrix.floats(len(weight)), matrix.bits)
         about = {
             "K": weight.shape[0],
