@@ -18,7 +18,7 @@ from engine.backends.manifest import MANIFEST_FILE
 from engine.library import find_model
 from engine.model.decoder import Decoder
 from engine.spec import ModelSpec
-from export.onnx import Precision, export
+from export.onnx import Precision, Rounding, export, rounding_of
 from export.random_model import published_spec, random_package, tiny_spec
 
 SIZES = ("tiny", "small", "medium")
@@ -35,6 +35,7 @@ GRAPH_SOURCES = (
     "quantise.py",
     "calibrate.py",
     "gptq.py",
+    "nearest.py",
     "random_model.py",
 )
 """An export that is older than one of these is made again."""
@@ -43,6 +44,11 @@ GRAPH_SOURCES = (
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=SIZES, default="small", help="geometry of the random weights")
     parser.add_argument("--precision", choices=("fp32", "fp16", "int8", "int4"), default="fp32")
+    parser.add_argument(
+        "--rounding",
+        choices=("gptq", "nearest"),
+        help="how int4 is made: solved, or quickly, which takes as long a step",
+    )
     parser.add_argument(
         "--model", help="measure an exported model, a name or a folder, and no random weights"
     )
@@ -60,22 +66,25 @@ def model_folder(options: argparse.Namespace) -> Path:
     """The export that the options name, made now if it is not there: small takes minutes and 2.3 GB."""
     if options.model:
         return find_model(options.model)
-    return random_export(options.size, options.precision, options.cache)
+    return random_export(options.size, options.precision, options.cache, options.rounding)
 
 
-def random_export(size: str, precision: Precision, cache: Path) -> Path:
-    folder = cache / f"random-{size}-{precision}"
+def random_export(size: str, precision: Precision, cache: Path, rounding: Rounding | None = None) -> Path:
+    """Raises PackageError where a rounding is asked of a precision that has none."""
+    rounding = rounding_of(precision, rounding)
+    folder = cache / f"random-{size}-{precision}{'-nearest' if rounding == 'nearest' else ''}"
     if not _is_fresh(folder):
         print(f"exporting random weights to {folder}", flush=True)
-        _export_beside(folder, spec_of(size), precision)
+        _export_beside(folder, spec_of(size), precision, rounding)
     return folder
 
 
-def _export_beside(folder: Path, spec: ModelSpec, precision: Precision) -> None:
+def _export_beside(folder: Path, spec: ModelSpec, precision: Precision, rounding: Rounding | None) -> None:
     """Another benchmark may have the old weights mapped: they must stay whole until it lets go of them."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(mkdtemp(prefix=folder.name, dir=folder.parent))
-    export(random_package(spec), fresh, precision, report=lambda graph: print(f"  {graph}", flush=True))
+    package = random_package(spec)
+    export(package, fresh, precision, lambda graph: print(f"  {graph}", flush=True), rounding=rounding)
     rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
 

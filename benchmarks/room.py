@@ -90,12 +90,12 @@ def main() -> None:
     table = list(rows(backend, policy, rest, options))
     facts = {
         "model": backend.spec.name,
-        "precision": backend.manifest.precision,
+        "precision": backend.manifest.label,
         "policy": changes,
         "parts": [asdict(part) for part in played.parts],
     }
     name = options.name or f"room-{backend.spec.name.removeprefix('random-')}"
-    title = f"Context and window: {backend.spec.name} {backend.manifest.precision}, {options.threads} threads"
+    title = f"Context and window: {backend.spec.name} {backend.manifest.label}, {options.threads} threads"
     report.write(name, table, facts)
     report.print_table(title, COLUMNS, table)
     with suppress(ImportError):  # the picture needs the extra `plot`

@@ -97,10 +97,8 @@ def main() -> None:
     backend = on_cpu(folder, options.threads)
     table = list(rows(backend, folder, options))
     name = options.name or f"streams-{backend.spec.name.removeprefix('random-')}"
-    title = (
-        f"Streams in lock step: {backend.spec.name} {backend.manifest.precision}, {options.threads} threads"
-    )
-    facts = {"model": backend.spec.name, "precision": backend.manifest.precision, "threads": options.threads}
+    title = f"Streams in lock step: {backend.spec.name} {backend.manifest.label}, {options.threads} threads"
+    facts = {"model": backend.spec.name, "precision": backend.manifest.label, "threads": options.threads}
     report.write(name, table, facts)
     report.print_table(title, COLUMNS, table)
     with suppress(ImportError):  # the picture needs the extra `plot`

@@ -142,7 +142,7 @@ def bench(
     step_ms = [seconds * 1e3 for seconds in timed.seconds[STEP]]
     return Bench(
         spec.name,
-        backend.manifest.precision,
+        backend.manifest.label,
         round(heard_s, 2),
         round(took / heard_s, 4),
         _p99_over_p50(step_ms),

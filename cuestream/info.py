@@ -27,7 +27,7 @@ def _model(manifest: Manifest, spec: ModelSpec) -> list[tuple[str, str]]:
     eyes, decoder = spec.vision, spec.decoder
     rows = [
         ("spec", spec.digest),
-        ("precision", manifest.precision),
+        ("precision", manifest.label),
         ("operators", OPERATORS[manifest.operators]),
         ("size on disk", f"{sum(f.stat().st_size for f in manifest.folder.iterdir()) / 1e6:.1f} MB"),
         (

@@ -10,16 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from export.quantise import Rounded, block_of, packed_nibbles
+from export.nearest import in_four_bits, scale_of, steps_of
+from export.quantise import Rounded, block_of
 
 DAMPING = 0.01
 """Of the mean square of an input, added to each: what was not heard in calibration may come."""
-SHRUNK = (1.0, 0.95, 0.9, 0.85, 0.8)
-"""A block's scale is tried at so much of its largest weight; the one that moves the block least is taken."""
 LAZY = 128
 """Inputs after which the others are told of the errors, all at once."""
-FOUR = 4
-HALF = 1 << (FOUR - 1)
 SENSITIVE = 0.025
 """A matrix whose outputs four bits move by more of their root mean square is kept at eight. The starter with all matrices at four
 bits has 3.5 % more cross-entropy; its errors go from 0.005 to 0.045. Random weights of the small geometry stay under 0.02."""
@@ -39,14 +36,13 @@ def solved(weight: Tensor, moments: Tensor) -> Rounded:
         for at in range(first, end):
             here = at - first
             if at % block == 0:
-                scales[:, at // block] = _scale(part[:, here : here + block])
+                scales[:, at // block] = scale_of(part[:, here : here + block])
             scale = scales[:, at // block]
-            steps[:, at] = (part[:, here] / scale).round().clamp(-HALF, HALF - 1)
+            steps[:, at] = steps_of(part[:, here], scale)
             errors[:, here] = (part[:, here] - steps[:, at] * scale) / upper[at, at]
             part[:, here + 1 :] -= errors[:, here, None] * upper[at, at + 1 : end]
         left[:, end:] -= errors @ upper[first:end, end:]
-    levels = (steps + HALF).to(torch.uint8).view(outputs, -1, block).numpy()
-    return Rounded(packed_nibbles(levels), scales.numpy(), FOUR)
+    return in_four_bits(steps.view(outputs, -1, block), scales)
 
 
 def output_error(weight: Tensor, rounded: Tensor, moments: Tensor) -> float:
@@ -65,16 +61,3 @@ def _inverse_root(moments: Tensor) -> Tensor:
     damped.diagonal().add_(DAMPING * mean if mean else 1.0)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     return torch.linalg.cholesky(inverse, upper=True).float()
-
-
-def _scale(part: Tensor) -> Tensor:
-    """[N]: of a block [N, block]."""
-    largest = part.abs().amax(1).clamp(min=1e-12)
-    tried = [largest * share / (HALF - 0.5) for share in SHRUNK]
-    errors = torch.stack([_moved(part, scale) for scale in tried])
-    return torch.stack(tried).gather(0, errors.argmin(0, keepdim=True))[0]
-
-
-def _moved(part: Tensor, scale: Tensor) -> Tensor:
-    steps = (part / scale[:, None]).round().clamp(-HALF, HALF - 1)
-    return (steps * scale[:, None] - part).square().sum(1)

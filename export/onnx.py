@@ -24,11 +24,12 @@ import cuestream
 from engine.backends.manifest import FORMAT, MANIFEST_FILE, SPEC_FILE
 from engine.errors import PackageError
 from engine.model.vidmuse import VidMuse
-from export.calibrate import Calibration, calibrate
+from export.calibrate import QUICK_STEPS, STEPS, Calibration, calibrate, matrices_of_a_step
 from export.checkpoint import WEIGHTS_FILE as PACKAGE_FILE
 from export.checkpoint import Package, load_model, save_package
 from export.gptq import SENSITIVE, output_error, solved
 from export.graphs import CodecRecurrent, Graph, graphs, padded_head
+from export.nearest import nearest
 from export.quantise import Quantised, Rounded, by_blocks, by_columns, digest
 from export.standard import OPSET as STANDARD_OPSET
 from export.standard import Operators
@@ -36,6 +37,8 @@ from export.step_tensors import step_tensors
 
 Precision = Literal["fp32", "fp16", "int8", "int4"]
 FEW_BITS: tuple[Precision, ...] = ("int8", "int4")
+Rounding = Literal["gptq", "nearest"]
+"""Of four bits: solved on the model's own music, or each weight alone."""
 
 OPSET = 22
 WEIGHTS_FILE = "weights.bin"
@@ -59,13 +62,16 @@ def export(
     compact: bool = False,
     operators: Operators = "onnxruntime",
     names: Container[str] | None = None,
+    rounding: Rounding | None = None,
 ) -> None:
     """Write graphs, weights, `spec.json` and `manifest.json`; the manifest comes last, so a broken export has none.
 
     compact: little disk for a small model: weights in fp16 where nothing is lost by it, and a copy in memory for every graph.
     operators: `standard` for other runtimes than ONNX Runtime on a CPU; see `export.standard`. Raises PackageError where the
-    precision is made of others. names: of the graphs that are written, for tests; none is all.
+    precision is made of others. names: of the graphs that are written, for tests; none is all. rounding: see
+    `rounding_of`.
     """
+    rounding = rounding_of(precision, rounding)
     if operators == "standard" and precision in FEW_BITS:
         raise PackageError(
             f"{precision} is made of ONNX Runtime's own operators for the CPU; with --operators standard, expected "
@@ -78,8 +84,8 @@ def export(
     described, quantised, step = dict[str, Any](), dict[str, Any](), dict[str, Any]()
     if precision in FEW_BITS:
         report("calibration: music is played")
-    known = calibrate(model, moments=precision == "int4") if precision in FEW_BITS else Calibration()
-    matrices = _solved(model, known, report)
+    known = _heard(model, rounding) if precision in FEW_BITS else Calibration()
+    matrices = _four_bits(model, rounding, known, report)
     with (folder / WEIGHTS_FILE).open("wb") as file:
         shared = _SharedWeights(file, folder, packaged)
         for graph in graphs(model, known, operators):
@@ -88,7 +94,7 @@ def export(
             report(graph.name)
             traced = trace(graph, opset_of(graph.name, operators))
             if precision in FEW_BITS and graph.name not in ALL_KEEP:
-                done = _quantise(graph, traced, matrices)
+                done = _quantise(graph, traced, matrices, rounding)
                 quantised |= {graph.name: done.as_json()} if done.weights else {}
             traced = shared.move_out(traced)
             if graph.name == "step" and not compact:
@@ -112,25 +118,49 @@ def opset_of(name: str, operators: Operators) -> int:
     return STANDARD_OPSET if operators == "standard" and name in WRITTEN else OPSET
 
 
-def _solved(model: VidMuse, known: Calibration, report: Callable[[str], None]) -> dict[str, Rounded]:
-    """Matrices of the decoder that bear four bits, by the digest of their floats; none where no moments are known."""
-    matrices = dict(model.decoder.named_modules())
+def rounding_of(precision: Precision, asked: Rounding | None = None) -> Rounding | None:
+    """How four bits are made, by GPTQ unless asked otherwise; none in other precisions, of which asking it is a PackageError."""
+    if precision == "int4":
+        return asked or "gptq"
+    if asked:
+        raise PackageError(
+            f"--rounding {asked} says how four bits are made; expected --precision int4, found {precision}"
+        )
+    return None
+
+
+def _heard(model: VidMuse, rounding: Rounding | None) -> Calibration:
+    return calibrate(model, rounding == "gptq", steps=QUICK_STEPS if rounding == "nearest" else STEPS)
+
+
+def _four_bits(
+    model: VidMuse, rounding: Rounding | None, known: Calibration, report: Callable[[str], None]
+) -> dict[str, Rounded]:
+    """The decoder's matrices in four bits, by the digest of their floats: GPTQ's where they bear it, all when rounded alone."""
     found = {}
-    for name, moments in known.moments.items():
+    for name, matrix in matrices_of_a_step(model.decoder) if rounding else ():
         report(f"four bits: {name}")
-        weight = matrices[name].weight.detach()
-        assert isinstance(weight, torch.Tensor)
-        four = solved(weight, moments)
-        if output_error(weight, torch.from_numpy(four.floats(weight.shape[1]).T), moments) <= SENSITIVE:
-            found[digest(weight.T.numpy().tobytes())] = four
+        weight = matrix.weight.detach()
+        four = nearest(weight) if rounding == "nearest" else _borne(weight, known.moments[name])
+        if four:
+            found[digest(weight.numpy().tobytes())] = four
     return found
 
 
-def _quantise(graph: Graph, traced: ir.Model, matrices: Mapping[str, Rounded]) -> Quantised:
+def _borne(weight: torch.Tensor, moments: torch.Tensor) -> Rounded | None:
+    """weight [N, K]; moments [K, K]. GPTQ's four bits, none where they move the outputs too far."""
+    four = solved(weight, moments)
+    floats = torch.from_numpy(four.floats(weight.shape[1]).T)
+    return four if output_error(weight, floats, moments) <= SENSITIVE else None
+
+
+def _quantise(
+    graph: Graph, traced: ir.Model, matrices: Mapping[str, Rounded], rounding: Rounding | None
+) -> Quantised:
     """An LSTM was rounded when it was traced."""
     if isinstance(graph.module, CodecRecurrent) and graph.module.few:
         return graph.module.few.done
-    return by_blocks(traced, matrices) if graph.name in DECODER else by_columns(traced)
+    return by_blocks(traced, matrices, rounding) if graph.name in DECODER else by_columns(traced)
 
 
 def in_precision(model: VidMuse, precision: Precision) -> VidMuse:

@@ -2,7 +2,7 @@
 
 A decoder step is bound by the bytes of its weights. `by_blocks` makes its products `MatMulNBits`: blocks of `BLOCK` weights of
 one output share a scale, and each row's activations are rounded to eight bits as they come (`accuracy_level` 4), so that what one
-row answers depends on no other. Eight bits are rounded plainly; four are given by whoever solved for them (`export.gptq`).
+row answers depends on no other. Eight bits are rounded plainly; four are made by `export.gptq` or `export.nearest`.
 
 A frame is bound by arithmetic: it has 50 rows. `by_columns` makes its products `DynamicQuantizeMatMul`, twice as fast as floats
 (MatMulNBits is slower than floats there). All rows share a scale, so the engine shows such a graph one frame at a time.
@@ -57,9 +57,10 @@ class Rounded:
 
 @dataclass(slots=True)
 class Quantised:
-    """What was done to a graph. bits: how many matrices have so many."""
+    """What was done to a graph. bits: how many matrices have so many; rounding: how four bits were made, if there are any."""
 
     bits: Counter[int] = field(default_factory=Counter)
+    rounding: str | None = None
     weights: int = 0
     changed: float = 0.0
     power: float = 0.0
@@ -82,14 +83,18 @@ class Quantised:
             "by_bits": bits,
             "weights": self.weights,
             "error": round(self.error, 6),
+            **({"rounding": self.rounding} if self.rounding else {}),
         }
 
 
-def by_blocks(model: ir.Model, solved: Mapping[str, Rounded] | None = None) -> Quantised:
-    """Change a traced graph in place. solved: by the digest of a weight [K, N], what to put there instead of rounding it."""
-    done = Quantised()
+def by_blocks(
+    model: ir.Model, four: Mapping[str, Rounded] | None = None, rounding: str | None = None
+) -> Quantised:
+    """Change a traced graph in place. four: by the digest of a weight [N, K], as it lies in memory, what to put there instead of
+    eight bits; rounding: how it was made."""
+    done = Quantised(rounding=rounding)
     for node, weight in _products(model):
-        matrix = (solved or {}).get(digest(weight.tobytes())) or rounded(weight)
+        matrix = (four or {}).get(digest(weight.T.tobytes())) or rounded(weight)
         done.note(weight, matrix.floats(len(weight)), matrix.bits)
         about = {
             "K": weight.shape[0],

@@ -42,6 +42,11 @@ class Manifest:
     step: dict[str, dict[str, Any]]
     """What a step of few bits reads, see `export.step_tensors`; nothing of other exports, and of older ones."""
 
+    @property
+    def label(self) -> str:
+        """The precision and, of four bits, how they were made: `int4 nearest`. Older exports do not say."""
+        return f"{self.precision} {self.quantised.get('step', {}).get('rounding', '')}".rstrip()
+
     def graph(self, name: str) -> str:
         """The path of a graph. Raises PackageError when the export has none of that name or its file is gone."""
         if name not in self.graphs:

@@ -26,6 +26,7 @@ from export.checkpoint import Package
 from export.compare import compare, cross_entropy
 from export.gptq import output_error, solved
 from export.imagined import picture
+from export.nearest import nearest
 from export.onnx import ALL_KEEP, DECODER, export
 from export.quantise import BLOCK, DOMAIN, rounded
 
@@ -119,6 +120,7 @@ def test_the_manifest_says_what_was_done(folders: tuple[Path, Path]) -> None:
             name in DECODER and few.precision == "int4"
         ):  # so few of a tiny one's bear it: their errors are 0.015 to 0.06
             assert bits == {4: 2, 8: 11}
+        assert done.get("rounding") == ("gptq" if name in DECODER and few.precision == "int4" else None)
 
 
 def _operator(name: str) -> str:
@@ -227,8 +229,8 @@ def test_errors_answer_for_each_other() -> None:
     inputs += 0.1 * torch.randn(inputs.shape, generator=random)
     moments = inputs.T @ inputs
     found = torch.from_numpy(solved(weight, moments).floats(256).T.copy())
-    nearest = torch.from_numpy(solved(weight, torch.eye(256)).floats(256).T.copy())
-    errors = [output_error(weight, matrix, moments) for matrix in (found, nearest)]
+    alone = torch.from_numpy(nearest(weight).floats(256).T.copy())
+    errors = [output_error(weight, matrix, moments) for matrix in (found, alone)]
     direct = (inputs @ (found - weight).T).norm() / (inputs @ weight.T).norm()
     assert errors[0] == pytest.approx(float(direct), rel=1e-3)
     assert errors[0] < errors[1] / 4
