@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# pip compiles one file after another. Like pip it passes over files for other Pythons.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 # It declares pyaudio, which needs a C library to build and is only for its own loudspeaker output.
 TINYSOUNDFONT := --no-deps 'tinysoundfont>=0.3.7,<0.4'
 SOUND_FONT := fluidr3mono-gm-soundfont
@@ -13,13 +15,17 @@ demo: $(VENV)/.demo
 	mkdir -p out
 	$(BIN)/cuestream score examples/big-buck-bunny.mp4 -o out/demo.mp4 --timeline out/demo.jsonl --plot out/demo.png
 
-# What plays in real time is not to share its cores; everything else takes all of them.
-VIRTUAL := $(wildcard tests/server/test_session_*.py tests/server/test_protocol_*.py) tests/sdk/test_sdk_player.py
-REAL_TIME := $(filter-out $(VIRTUAL),$(wildcard tests/server/test_*.py tests/sdk/test_*.py)) tests/benchmarks/test_latency.py
-OTHERS := $(filter-out $(REAL_TIME),$(wildcard tests/*/test_*.py))
+# What is judged by the clock is not to share its cores. What only waits for sound, pictures and processes waits two at a time.
+# Everything else computes, and takes all cores.
+CLOCK := tests/server/test_page.py tests/server/test_reaction.py tests/benchmarks/test_latency.py
+COMPUTING := $(wildcard tests/server/test_session_*.py tests/server/test_protocol_*.py) \
+    tests/sdk/test_sdk_player.py tests/sdk/test_sdk_js.py
+WAITING := $(filter-out $(CLOCK) $(COMPUTING),$(wildcard tests/server/test_*.py tests/sdk/test_*.py))
+OTHERS := $(filter-out $(CLOCK) $(WAITING),$(wildcard tests/*/test_*.py))
 test: $(VENV)/.dev sound-font
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(OTHERS)
-	$(BIN)/python -m pytest $(REAL_TIME)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(WAITING)
+	$(BIN)/python -m pytest $(CLOCK)
 
 # Everything that CI checks: format, lint, types, tests.
 check: lint test
@@ -57,11 +63,13 @@ $(BIN)/python:
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.[cpu,plot]'
 	$(PIP_INSTALL) $(TINYSOUNDFONT)
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.[cpu,plot,export,dev,quality,serve,webrtc]'
 	$(PIP_INSTALL) $(TINYSOUNDFONT)
+	$(COMPILE)
 	touch $@ $(VENV)/.demo
 
 # The newest versions that pyproject.toml allows; local build tags are cut off.

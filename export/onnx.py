@@ -68,8 +68,7 @@ def export(
 
     compact: little disk for a small model: weights in fp16 where nothing is lost by it, and a copy in memory for every graph.
     operators: `standard` for other runtimes than ONNX Runtime on a CPU; see `export.standard`. Raises PackageError where the
-    precision is made of others. names: of the graphs that are written, for tests; none is all. rounding: see
-    `rounding_of`.
+    precision is made of others. names: of the graphs that are written; none is all. rounding: see `rounding_of`.
     """
     rounding = rounding_of(precision, rounding)
     if operators == "standard" and precision in FEW_BITS:

@@ -23,7 +23,7 @@ from server.delivery import AudioOut
 from server.errors import SessionError
 from server.mixing import Ducking
 
-SEQUENCES, LENGTH = 10_000, 8
+SEQUENCES, LENGTH = 4_000, 8
 CONTROLS = (
     Gain(-3.0), Gain(99.0), Mute(True), Mute(False), Fade(0.5), Duck(Ducking()), Duck(None), Guidance(5.0), Guidance(1.0),
     Temperature(0.0), Seed(-1), Seed(9), Window(5.0), Window(99.0), CutResponse("ignore"), Hold(True), Hold(False), ChangeNow(),
@@ -86,7 +86,7 @@ def do(played: Rig, random: np.random.Generator, attachments: list[Attachment]) 
 
 @pytest.mark.parametrize("part", range(4))
 def test_random_events_break_nothing(part: int) -> None:
-    """10,000 sequences in all, each of 8 events with up to 5 ticks after each."""
+    """4,000 sequences in all, each of 8 events with up to 5 ticks after each."""
     made_up = expired = 0
     for seed in range(part * SEQUENCES // 4, (part + 1) * SEQUENCES // 4):
         random, played = np.random.default_rng(seed), rig()
