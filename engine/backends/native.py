@@ -7,7 +7,6 @@ other. Streams need not lie beside each other to share the weights.
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import weakref
 from collections import Counter
@@ -33,10 +32,10 @@ Call = StepCall[OrtCaches, OrtCondition]
 WEIGHTS_FILE = "weights.bin"
 VARIABLE, GRAPHS = "CUESTREAM_STEP", "graph"
 """Set to this, it keeps to the exported graphs."""
+SCALES = ".scales"
 TABLES = ("embedding", "positions")
 """Of which a step reads a row: they stay in the file, mapped."""
 LINE_BYTES = 64
-HUGE_BYTES = 2 << 20
 EPSILON = 1e-5
 NORMS = ("before_self", "before_cross", "before_feed")
 MATRICES = ("qkv", "self_out", "cross_query", "cross_out", "up", "down")
@@ -66,7 +65,7 @@ class NativeBackend(OnnxBackend):
         super().__init__(folder, threads, profile, places)
         _check_geometry(self.manifest)
         self._library = native.library(cache_folder())
-        self._weights = _Weights(self.manifest)
+        self._weights = _Weights(self._library, self.manifest)
         self._steps: dict[int, NativeStep] = {}
 
     def _ready(self, caches: OrtCaches) -> None:
@@ -99,18 +98,19 @@ def _check_geometry(manifest: Manifest) -> None:
         raise native.Unavailable(
             "the native step takes exports of few bits whose conditions have few bits too"
         )
-    whole = decoder.width % 8 == decoder.ffn_width % 8 == decoder.head_dim % native.HEAD_MULTIPLE == 0
+    outputs = (decoder.width, decoder.ffn_width, decoder.codebooks * decoder.card)
+    whole = not any(of % native.BESIDE for of in outputs) and decoder.head_dim % native.HEAD_MULTIPLE == 0
     if not whole or decoder.head_dim > native.MOST_HEAD or manifest.cache_head_dim != decoder.head_dim:
         raise native.Unavailable(
-            f"the native step takes heads of {native.HEAD_MULTIPLE} to {native.MOST_HEAD} channels, "
-            f"{native.HEAD_MULTIPLE} at a time, not of {decoder.head_dim}"
+            f"the native step takes heads of {native.HEAD_MULTIPLE} to {native.MOST_HEAD} channels, {native.HEAD_MULTIPLE} at a "
+            f"time, and outputs {native.BESIDE} at a time; this decoder has heads of {decoder.head_dim} and {outputs} outputs"
         )
 
 
 class _Weights:
-    """What a step reads: beside each other in large pages, as far as it is read whole."""
+    """What a step reads: in large pages as far as it is read whole, matrices laid as `step.c` has them."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, library: ctypes.CDLL, manifest: Manifest) -> None:
         self.spec, described = manifest.spec, manifest.step
         path = manifest.folder / WEIGHTS_FILE
         try:
@@ -120,20 +120,22 @@ class _Weights:
             raise PackageError(f"{path}: damaged, export it again ({error})") from error
         self.bits = {name: entry["bits"] for name, entry in described.items() if "bits" in entry}
         self.inputs = {name: entry["inputs"] for name, entry in described.items() if "bits" in entry}
-        self._copy([name for name in self.arrays if name not in TABLES])
+        self._lay(library, [name for name in self.arrays if name not in TABLES])
 
-    def _copy(self, names: Sequence[str]) -> None:
+    def _lay(self, library: ctypes.CDLL, names: Sequence[str]) -> None:
         room = sum(-(-self.arrays[name].nbytes // LINE_BYTES) * LINE_BYTES for name in names)
-        pages = mmap.mmap(-1, -(-room // HUGE_BYTES) * HUGE_BYTES)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            pages.madvise(mmap.MADV_HUGEPAGE)
-        whole, end = np.frombuffer(pages, np.uint8), 0
+        whole, end, laid = np.empty(room, np.uint8), 0, dict[str, Array]()  # NumPy asks for large pages
         for name in names:
             array = self.arrays[name]
             copy = whole[end : end + array.nbytes].view(array.dtype).reshape(array.shape)
-            copy[...] = array
-            self.arrays[name] = copy
+            laid[name] = copy
+            if name not in self.bits and not name.endswith(SCALES):
+                copy[...] = array
             end += -(-array.nbytes // LINE_BYTES) * LINE_BYTES
+        for name in self.bits:
+            to = (laid[name].ctypes.data, laid[f"{name}{SCALES}"].ctypes.data)
+            library.cuestream_lay(ctypes.byref(self.matrix(name)), *to)
+        self.arrays |= laid
 
     def address(self, name: str) -> int:
         return int(self.arrays[name].ctypes.data)
@@ -144,7 +146,7 @@ class _Weights:
     def matrix(self, name: str) -> native.Matrix:
         packed, bits = self.arrays[name], self.bits[name]
         outputs, _, stored = packed.shape
-        scales = self.address(f"{name}.scales")
+        scales = self.address(f"{name}{SCALES}")
         return native.Matrix(self.address(name), scales, self.inputs[name], outputs, bits, stored * 8 // bits)
 
     def layer(self, at: int) -> native.Layer:

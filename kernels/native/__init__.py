@@ -24,8 +24,8 @@ SOURCE = Path(__file__).parent / "step.c"
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared", "-pthread")
 COMPILERS = ("cc", "gcc", "clang")
 COMPILE_SECONDS = 120
-MOST_ROWS, MOST_HEAD, HEAD_MULTIPLE = 32, 128, 16
-"""Rows of one call and channels of a head, as in step.c."""
+MOST_ROWS, MOST_HEAD, HEAD_MULTIPLE, BESIDE = 32, 128, 16, 8
+"""Rows of one call, channels of a head, and outputs that are computed together, as in step.c."""
 PARTS = ("other", "norms and rounding", "products", "self-attention", "cross-attention", "waiting")
 """What `cuestream_spent` tells apart."""
 CLOSE = 1e-4
@@ -98,7 +98,9 @@ def library(folder: Path) -> ctypes.CDLL:
     found.cuestream_spent.restype = None
     found.cuestream_close.argtypes = (c_void_p,)
     found.cuestream_close.restype = None
-    found.cuestream_check.argtypes = (POINTER(Matrix), c_void_p, c_void_p, c_void_p)
+    found.cuestream_lay.argtypes = (POINTER(Matrix), c_void_p, c_void_p)
+    found.cuestream_lay.restype = None
+    found.cuestream_check.argtypes = (POINTER(Matrix), POINTER(Matrix), c_void_p, c_void_p, c_void_p)
     found.cuestream_check.restype = None
     if (worst := max(difference(found, bits) for bits in (4, 8))) > CLOSE:
         raise Unavailable(
@@ -114,9 +116,14 @@ def difference(of: ctypes.CDLL, bits: int, inputs: int = 1280, outputs: int = 64
     packed = random.integers(1, 256, (outputs, blocks, block * bits // 8), dtype=np.uint8)
     scales = random.random((outputs, blocks), np.float32)
     row = random.standard_normal(inputs).astype(np.float32)
+    stored = Matrix(packed.ctypes.data, scales.ctypes.data, inputs, outputs, bits, block)
+    beside, theirs = np.empty_like(packed), np.empty_like(scales)
+    of.cuestream_lay(ctypes.byref(stored), beside.ctypes.data, theirs.ctypes.data)
+    laid = Matrix(beside.ctypes.data, theirs.ctypes.data, inputs, outputs, bits, block)
     answers: list[NDArray[np.float32]] = [np.zeros(outputs, np.float32) for _ in range(2)]
-    matrix = Matrix(packed.ctypes.data, scales.ctypes.data, inputs, outputs, bits, block)
-    of.cuestream_check(ctypes.byref(matrix), row.ctypes.data, *(a.ctypes.data for a in answers))
+    of.cuestream_check(
+        ctypes.byref(laid), ctypes.byref(stored), row.ctypes.data, *(a.ctypes.data for a in answers)
+    )
     quick, plain = answers
     return float(np.abs(quick - plain).max() / np.abs(plain).max())
 

@@ -1,12 +1,13 @@
 /* A step of the decoder on a CPU: one column for each of some lanes, from tokens to logits, in one call.
  *
  * A lane is a segment of a stream; its rows are the conditional one and, with guidance, the null one. Weights have four or eight
- * bits in blocks that share a scale, laid out as ONNX Runtime's MatMulNBits has them; a row's activations are rounded to eight
- * bits, block by block, as that operator does, so that no row hears another. Caches have eight bits and a scale a channel, as its
+ * bits in blocks that share a scale, as ONNX Runtime's MatMulNBits reads them; a row's activations are rounded to eight bits, block
+ * by block, as that operator does, so that no row hears another. Caches have eight bits and a scale a channel, as its
  * GroupQueryAttention has them. So the step reads what the exported graphs read and write, and either can go on from the other.
  *
- * What is gained over the graphs: weights are read once for all rows, four products are summed in 16 bits before they are
- * widened, caches are never turned into floats as a whole, and a layer is six barriers instead of 34 operators.
+ * What is gained over the graphs: weights are read once for all rows, eight outputs at a time, so that products of 16 bits are summed
+ * before they are widened and nothing is summed across; caches are never turned into floats as a whole; a layer is six barriers
+ * instead of 34 operators.
  */
 #define _GNU_SOURCE
 #include <immintrin.h>
@@ -32,15 +33,19 @@
 #endif
 
 enum {
-    ROWS = 32,     /* of a call */
-    TILE = 4,      /* rows that share a read of the weights from the first cache */
-    BLOCK = 128,   /* weights a scale, in the quick products */
+    ROWS = 32,       /* of a call */
+    TILE = 4,        /* rows that share a read of the weights from the first cache */
+    BESIDE = 8,      /* outputs of a product, beside each other */
+    MOST_BLOCK = 128,
+    LEAST_BLOCK = 16,
     MOST_HEAD = 128,
-    AHEAD = 1024,  /* bytes that are asked for before they are read */
-    SPINS = 2000   /* looks at a barrier before the core is offered to others */
+    AHEAD = 4096,    /* bytes that are asked for before they are read */
+    PIECES = 4,      /* of a thread's share of a product */
+    SPINS = 2000     /* looks at a barrier before the core is offered to others */
 };
 
-/* packed [outputs, blocks, block bits / 8] with half of the range as zero, scales [outputs, blocks] */
+/* As it is stored: packed [outputs, blocks, block bits / 8] with half of the range as zero, scales [outputs, blocks]. As it is laid
+ * for a step: eight outputs beside each other, [outputs / 8, blocks, ...]; see `lay`. */
 typedef struct {
     const uint8_t *packed;
     const float *scales;
@@ -99,6 +104,7 @@ struct step {
     /* the team; what is looked at while waiting has a line of its own */
     _Alignas(64) atomic_int arrived;
     atomic_uint phase;
+    _Alignas(64) atomic_int *taken; /* [layers TURNS + 1] */
     _Alignas(64) pthread_mutex_t lock;
     pthread_cond_t called;
     unsigned call;
@@ -108,7 +114,8 @@ struct step {
     float *x, *qkv, *mixed, *wide; /* [ROWS, D], [ROWS, 3 D], [ROWS, D], [ROWS, hidden] */
     /* each thread's own: rounding all rows takes less than waiting for who rounds them */
     int8_t *levels;         /* [threads, ROWS, most inputs] */
-    float *scales, *shifts; /* [threads, ROWS, most blocks] */
+    float *scales;          /* [threads, ROWS, most blocks] */
+    int32_t *shifts;        /* the same */
     float *fresh;           /* [threads, D] */
     float *scores;          /* [threads, most columns] */
     int most_inputs, most_blocks, most_scores;
@@ -141,8 +148,12 @@ static void meet(step *s, int number) {
     lap(s, number, WAITING);
 }
 
-/* The part of `count` things that a thread does. */
-static int share(const step *s, int number, int count) { return (int)((int64_t)count * number / s->threads); }
+/* Work that any thread takes, piece by piece, so that a slow one holds nobody up: each turn of a step counts what is taken. */
+enum { HEADS_HEAR, SELF_OUT, HEADS_SEE, CROSS_OUT, UP, DOWN, TURNS };
+
+static int take(step *s, int turn, int count) {
+    return atomic_fetch_add_explicit(&s->taken[turn], count, memory_order_relaxed);
+}
 
 /* ---- eight numbers at once ---- */
 
@@ -195,26 +206,11 @@ static inline __m256 gelu8(__m256 v) {
 
 /* ---- activations in eight bits ---- */
 
-/* 64 levels as a product of four bits meets its weights: the even ones first, which are the low halves of the weights' bytes. */
-static inline void part_even(int8_t *levels) {
-    const __m256i each = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15, 0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5,
-                                          7, 9, 11, 13, 15);
-    __m256i a = _mm256_shuffle_epi8(_mm256_loadu_si256((__m256i *)levels), each);
-    __m256i b = _mm256_shuffle_epi8(_mm256_loadu_si256((__m256i *)(levels + 32)), each);
-    a = _mm256_permute4x64_epi64(a, 0xd8);
-    b = _mm256_permute4x64_epi64(b, 0xd8);
-    _mm256_storeu_si256((__m256i *)levels, _mm256_permute2x128_si256(a, b, 0x20));
-    _mm256_storeu_si256((__m256i *)(levels + 32), _mm256_permute2x128_si256(a, b, 0x31));
-}
+/* What stands for zero in the laid weights. Eight bits have a sign there, but for VNNI, whose one side has none. */
+static inline int zero_of(const matrix *m) { return m->bits == 4 ? 8 : VNNI ? 128 : 0; }
 
-/* How a product corrects for weights that are stored without a sign: by this times the sum of a block's levels. */
-static inline float zero_of(const matrix *m) {
-    if (m->bits == 4) return 8.0f;
-    return VNNI || m->block != BLOCK ? 128.0f : 0.0f;
-}
-
-/* One block of a row, v [count], which is filled up with zeros to the block. */
-static void round_block(const matrix *m, const float *v, int count, int8_t *levels, float *scale, float *shift) {
+/* One block of a row, v [count], which is filled up with zeros to the block. shift: what a product with it begins at. */
+static void round_block(const matrix *m, const float *v, int count, int8_t *levels, float *scale, int32_t *shift) {
     __m256 largest = _mm256_setzero_ps();
     int i = 0;
     for (; i + 8 <= count; i += 8) largest = _mm256_max_ps(largest, magnitude(_mm256_loadu_ps(v + i)));
@@ -239,10 +235,8 @@ static void round_block(const matrix *m, const float *v, int count, int8_t *leve
     for (int j = 0; j < 8; j++) sum += parts[j];
     for (; i < count; i++) sum += levels[i] = (int8_t)lrintf(v[i] * into);
     for (; i < m->block; i++) levels[i] = 0;
-    if (m->bits == 4 && m->block == BLOCK)
-        for (i = 0; i < BLOCK; i += 64) part_even(levels + i);
     *scale = most / 127.0f;
-    *shift = *scale * (float)sum * zero_of(m);
+    *shift = -sum * zero_of(m);
 }
 
 static int blocks_of(const matrix *m) { return (m->inputs + m->block - 1) / m->block; }
@@ -254,7 +248,8 @@ static size_t blocks_at(const step *s, int number, int row) { return ((size_t)nu
 /* A row v [inputs] for a product by m. */
 static void round_row(step *s, int number, const matrix *m, int row, const float *v) {
     int8_t *levels = s->levels + levels_of(s, number, row);
-    float *scales = s->scales + blocks_at(s, number, row), *shifts = s->shifts + blocks_at(s, number, row);
+    float *scales = s->scales + blocks_at(s, number, row);
+    int32_t *shifts = s->shifts + blocks_at(s, number, row);
     for (int first = 0; first < m->inputs; first += m->block) {
         int count = m->inputs - first < m->block ? m->inputs - first : m->block;
         round_block(m, v + first, count, levels + first, scales++, shifts++);
@@ -297,116 +292,117 @@ static void normalise_rows(step *s, int number, const norm *by, const matrix *m)
 
 typedef struct {
     const int8_t *levels;
-    const float *scales, *shifts;
+    const float *scales;
+    const int32_t *shifts;
     float *to;
 } row;
 
-/* What is taken away for the weights' zero, lane by lane: the sum of eight is taken at the end. */
-static inline __m256 corrected(const float *scales, const float *shifts, int blocks) {
-    __m256 sum = _mm256_setzero_ps();
-    int b = 0;
-    for (; b + 8 <= blocks; b += 8) sum = _mm256_fnmadd_ps(_mm256_loadu_ps(scales + b), _mm256_loadu_ps(shifts + b), sum);
-    float rest = 0;
-    for (; b < blocks; b++) rest -= scales[b] * shifts[b];
-    return _mm256_add_ps(sum, _mm256_setr_ps(rest, 0, 0, 0, 0, 0, 0, 0));
-}
-
 #define EACH for (int r = 0; r < count; r++)
-#define LEVELS(r, i) _mm256_loadu_si256((const __m256i *)(rows[r].levels + (size_t)b * BLOCK) + (i))
+#define ALWAYS static inline __attribute__((always_inline))
 
-/* An output of `count` rows: weights of four bits, 64 bytes a block. */
-static inline __attribute__((always_inline)) void output4(const uint8_t *w, const float *scales, int blocks, const row *rows,
-                                                          const int count, float *answers) {
-    const __m256i low = _mm256_set1_epi8(15);
-    __m256 sums[TILE];
-    EACH sums[r] = corrected(scales, rows[r].shifts, blocks);
-    for (int b = 0; b < blocks; b++, w += BLOCK / 2) {
-        _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0);
-        __m256i one = _mm256_loadu_si256((const __m256i *)w), two = _mm256_loadu_si256((const __m256i *)w + 1);
-        __m256i w0 = _mm256_and_si256(one, low), w1 = _mm256_and_si256(_mm256_srli_epi16(one, 4), low);
-        __m256i w2 = _mm256_and_si256(two, low), w3 = _mm256_and_si256(_mm256_srli_epi16(two, 4), low);
-        __m256 scale = _mm256_broadcast_ss(scales + b);
-        EACH {
-#if VNNI
-            __m256i wide = DOT(_mm256_setzero_si256(), w0, LEVELS(r, 0));
-            wide = DOT(DOT(DOT(wide, w1, LEVELS(r, 1)), w2, LEVELS(r, 2)), w3, LEVELS(r, 3));
-#else /* eight products of at most 15 x 127 stay within 16 bits */
-            __m256i a = _mm256_add_epi16(_mm256_maddubs_epi16(w0, LEVELS(r, 0)), _mm256_maddubs_epi16(w1, LEVELS(r, 1)));
-            __m256i c = _mm256_add_epi16(_mm256_maddubs_epi16(w2, LEVELS(r, 2)), _mm256_maddubs_epi16(w3, LEVELS(r, 3)));
-            __m256i wide = _mm256_madd_epi16(_mm256_add_epi16(a, c), _mm256_set1_epi16(1));
-#endif
-            __m256 both = _mm256_mul_ps(scale, _mm256_broadcast_ss(rows[r].scales + b));
-            sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), both, sums[r]);
-        }
-    }
-    EACH answers[r] = sum8(sums[r]);
+/* Four levels of a row, for each of eight outputs. */
+static inline __m256i four(const int8_t *levels) {
+    int32_t all;
+    memcpy(&all, levels, sizeof(all));
+    return _mm256_set1_epi32(all);
 }
 
-/* The same of eight bits, 128 bytes a block. Without VNNI the weights' signs are given to the levels. */
-static inline __attribute__((always_inline)) void output8(const uint8_t *w, const float *scales, int blocks, const row *rows,
-                                                          const int count, float *answers) {
-    __m256 sums[TILE];
-    EACH sums[r] = VNNI ? corrected(scales, rows[r].shifts, blocks) : _mm256_setzero_ps();
-    for (int b = 0; b < blocks; b++, w += BLOCK) {
-        __m256 scale = _mm256_broadcast_ss(scales + b);
+/* Eight outputs of `count` rows from a block's sums: all of them have the block's scales, and the row's. */
+ALWAYS __m256 scaled(__m256i sums, const float *scales, const float *of_row, __m256 so_far) {
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(_mm256_loadu_ps(scales), _mm256_broadcast_ss(of_row)), so_far);
+}
+
+/* Weights of four bits, `each` bytes of 32 a block: eight inputs, the first four in the low halves. Four of them make eight products
+ * of at most 2 x 15 x 127, which stay within 16 bits. */
+ALWAYS void outputs4(const uint8_t *w, const float *scales, int blocks, const int each, const row *rows, const int count, __m256 *sums) {
+    const __m256i low = _mm256_set1_epi8(15);
+    const int together = each < 4 ? each : 4;
+    EACH sums[r] = _mm256_setzero_ps();
+    for (int b = 0, k = 0; b < blocks; b++, scales += BESIDE) {
         __m256i wide[TILE];
-        EACH wide[r] = _mm256_setzero_si256();
-        for (int i = 0; i < 4; i++) {
-            __m256i stored = _mm256_loadu_si256((const __m256i *)w + i);
+        EACH wide[r] = _mm256_set1_epi32(rows[r].shifts[b]);
+        for (int c = 0; c < each; c += together) {
+#if !VNNI
+            __m256i some[TILE];
+            EACH some[r] = _mm256_setzero_si256();
+#endif
+            for (int i = 0; i < together; i++, k += 8, w += 32) {
+                _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0);
+                __m256i both = _mm256_loadu_si256((const __m256i *)w);
+                __m256i w0 = _mm256_and_si256(both, low), w1 = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
 #if VNNI
-            EACH wide[r] = DOT(wide[r], stored, LEVELS(r, i));
+                EACH wide[r] = DOT(DOT(wide[r], w0, four(rows[r].levels + k)), w1, four(rows[r].levels + k + 4));
 #else
-            __m256i own = _mm256_xor_si256(stored, _mm256_set1_epi8((char)0x80)), size = _mm256_abs_epi8(own);
+                EACH some[r] = _mm256_add_epi16(some[r], _mm256_maddubs_epi16(w0, four(rows[r].levels + k)));
+                EACH some[r] = _mm256_add_epi16(some[r], _mm256_maddubs_epi16(w1, four(rows[r].levels + k + 4)));
+#endif
+            }
+#if !VNNI
+            EACH wide[r] = _mm256_add_epi32(wide[r], _mm256_madd_epi16(some[r], _mm256_set1_epi16(1)));
+#endif
+        }
+        EACH sums[r] = scaled(wide[r], scales, rows[r].scales + b, sums[r]);
+    }
+}
+
+/* The same of eight bits, four inputs each. Without VNNI the weights' signs are given to the levels. */
+ALWAYS void outputs8(const uint8_t *w, const float *scales, int blocks, const int each, const row *rows, const int count, __m256 *sums) {
+    EACH sums[r] = _mm256_setzero_ps();
+    for (int b = 0, k = 0; b < blocks; b++, scales += BESIDE) {
+        __m256i wide[TILE];
+        EACH wide[r] = _mm256_set1_epi32(rows[r].shifts[b]);
+        for (int c = 0; c < each; c++, k += 4, w += 32) {
+            _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0);
+            __m256i own = _mm256_loadu_si256((const __m256i *)w);
+#if VNNI
+            EACH wide[r] = DOT(wide[r], own, four(rows[r].levels + k));
+#else
+            __m256i size = _mm256_abs_epi8(own);
             EACH {
-                __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(LEVELS(r, i), own));
+                __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(four(rows[r].levels + k), own));
                 wide[r] = _mm256_add_epi32(wide[r], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
             }
 #endif
         }
-        EACH {
-            __m256 both = _mm256_mul_ps(scale, _mm256_broadcast_ss(rows[r].scales + b));
-            sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide[r]), both, sums[r]);
-        }
-    }
-    EACH answers[r] = sum8(sums[r]);
-}
-
-/* The same in plain C, for blocks of any size; levels lie in order. */
-static void output_plain(const matrix *m, int output, const row *rows, int count, float *answers) {
-    int blocks = blocks_of(m), bytes = m->block * m->bits / 8;
-    for (int r = 0; r < count; r++) {
-        double sum = 0;
-        for (int b = 0; b < blocks; b++) {
-            const uint8_t *w = m->packed + ((size_t)output * blocks + b) * bytes;
-            const int8_t *levels = rows[r].levels + (size_t)b * m->block;
-            int64_t whole = 0;
-            for (int i = 0; i < m->block; i++)
-                whole += levels[i] * (m->bits == 8 ? w[i] - 128 : (w[i / 2] >> (i % 2 * 4) & 15) - 8);
-            sum += (double)whole * m->scales[(size_t)output * blocks + b] * rows[r].scales[b];
-        }
-        answers[r] = (float)sum;
+        EACH sums[r] = scaled(wide[r], scales, rows[r].scales + b, sums[r]);
     }
 }
 
-static inline void output(const matrix *m, int at, const row *rows, int count, float *answers) {
+ALWAYS void outputs_of(const matrix *m, int at, const row *rows, const int count, __m256 *sums) {
     int blocks = blocks_of(m);
     const uint8_t *w = m->packed + (size_t)at * blocks * (m->block * m->bits / 8);
     const float *scales = m->scales + (size_t)at * blocks;
-    if (m->block != BLOCK) output_plain(m, at, rows, count, answers);
-    else if (m->bits == 4)
-        switch (count) {
-            case 1: output4(w, scales, blocks, rows, 1, answers); break;
-            case 2: output4(w, scales, blocks, rows, 2, answers); break;
-            case 3: output4(w, scales, blocks, rows, 3, answers); break;
-            default: output4(w, scales, blocks, rows, 4, answers);
-        }
-    else
-        switch (count) {
-            case 1: output8(w, scales, blocks, rows, 1, answers); break;
-            case 2: output8(w, scales, blocks, rows, 2, answers); break;
-            case 3: output8(w, scales, blocks, rows, 3, answers); break;
-            default: output8(w, scales, blocks, rows, 4, answers);
-        }
+    if (m->bits == 4 && m->block == MOST_BLOCK) outputs4(w, scales, blocks, MOST_BLOCK / 8, rows, count, sums);
+    else if (m->bits == 4) outputs4(w, scales, blocks, m->block / 8, rows, count, sums);
+    else outputs8(w, scales, blocks, m->block / 4, rows, count, sums);
+}
+
+/* Outputs from `at` on, eight of them, of one to four rows. */
+static void outputs(const matrix *m, int at, const row *rows, int count, __m256 *sums) {
+    switch (count) {
+        case 1: outputs_of(m, at, rows, 1, sums); break;
+        case 2: outputs_of(m, at, rows, 2, sums); break;
+        case 3: outputs_of(m, at, rows, 3, sums); break;
+        default: outputs_of(m, at, rows, TILE, sums);
+    }
+}
+
+static int level_of(const matrix *stored, size_t block, int i) {
+    const uint8_t *w = stored->packed + block * (stored->block * stored->bits / 8);
+    return stored->bits == 8 ? w[i] : w[i / 2] >> (i % 2 * 4) & 15;
+}
+
+/* The same of one output and one row, plainly, of a matrix as it is stored. */
+static float output_plain(const matrix *stored, int output, const int8_t *levels, const float *scales) {
+    int blocks = blocks_of(stored), zero = 1 << (stored->bits - 1);
+    double sum = 0;
+    for (int b = 0; b < blocks; b++) {
+        size_t block = (size_t)output * blocks + b;
+        int64_t whole = 0;
+        for (int i = 0; i < stored->block; i++) whole += levels[b * stored->block + i] * (level_of(stored, block, i) - zero);
+        sum += (double)whole * stored->scales[block] * scales[b];
+    }
+    return (float)sum;
 }
 
 /* Outputs from `first` to before `end` of the rows that this thread rounded, put to (or added to) to[row][output]. */
@@ -416,12 +412,15 @@ static void multiply(step *s, int number, const matrix *m, int first, int end, f
     for (int r = 0; r < all; r++)
         rows[r] = (row){s->levels + levels_of(s, number, r), s->scales + blocks_at(s, number, r),
                         s->shifts + blocks_at(s, number, r), to + (size_t)r * apart};
-    for (int at = first; at < end; at++)
+    for (int at = first; at < end; at += BESIDE)
         for (int r = 0; r < all; r += TILE) {
             int count = all - r < TILE ? all - r : TILE;
-            float answers[TILE];
-            output(m, at, rows + r, count, answers);
-            for (int i = 0; i < count; i++) rows[r + i].to[at] = answers[i] + (add ? rows[r + i].to[at] : 0.0f);
+            __m256 sums[TILE];
+            outputs(m, at, rows + r, count, sums);
+            for (int i = 0; i < count; i++) {
+                float *to_row = rows[r + i].to + at;
+                _mm256_storeu_ps(to_row, add ? _mm256_add_ps(sums[i], _mm256_loadu_ps(to_row)) : sums[i]);
+            }
         }
     lap(s, number, PRODUCTS);
 }
@@ -586,44 +585,56 @@ static void begin(step *s, int number) {
     meet(s, number);
 }
 
-static void pass(step *s, int number, const layer *l, int at) {
-    const model *m = &s->model;
-    int width = m->width, d = m->head, first = share(s, number, m->heads), end = share(s, number + 1, m->heads);
-    float *scores = s->scores + (size_t)number * s->most_scores;
-
-    normalise_rows(s, number, &l->before_self, &l->qkv);
-    for (int part = 0; part < 3; part++)
-        multiply(s, number, &l->qkv, part * width + first * d, part * width + end * d, s->qkv, 3 * width, false);
-    for (int h = first; h < end; h++) hear(s, l, at, h, scores);
-    lap(s, number, HEARING);
-    meet(s, number);
-    round_rows(s, number, &l->self_out, s->mixed, width);
-    multiply(s, number, &l->self_out, share(s, number, width), share(s, number + 1, width), s->x, width, true);
-    meet(s, number);
-
-    normalise_rows(s, number, &l->before_cross, &l->cross_query);
-    multiply(s, number, &l->cross_query, first * d, end * d, s->qkv, 3 * width, false);
-    for (int h = first; h < end; h++) see(s, l, at, h, scores);
-    lap(s, number, SEEING);
-    meet(s, number);
-    round_rows(s, number, &l->cross_out, s->mixed, width);
-    multiply(s, number, &l->cross_out, share(s, number, width), share(s, number + 1, width), s->x, width, true);
-    meet(s, number);
-
-    normalise_rows(s, number, &l->before_feed, &l->up);
-    first = share(s, number, m->hidden / 8) * 8;
-    end = share(s, number + 1, m->hidden / 8) * 8;
-    multiply(s, number, &l->up, first, end, s->wide, m->hidden, false);
+static void bend(step *s, int number, int first, int end) {
     for (int r = 0; r < rows_of(s); r++)
         for (int i = first; i < end; i += 8) {
-            float *v = s->wide + (size_t)r * m->hidden + i;
+            float *v = s->wide + (size_t)r * s->model.hidden + i;
             _mm256_storeu_ps(v, gelu8(_mm256_loadu_ps(v)));
         }
     lap(s, number, OTHER);
+}
+
+/* A product of all rows by all of m, put to `to` or added to it; `bent`: through the GELU. */
+static void spread(step *s, int number, int turn, const matrix *m, float *to, bool add, bool bent) {
+    int piece = (m->outputs / (s->threads * PIECES) / BESIDE + 1) * BESIDE;
+    for (int first; (first = take(s, turn, piece)) < m->outputs;) {
+        int end = first + piece < m->outputs ? first + piece : m->outputs;
+        multiply(s, number, m, first, end, to, m->outputs, add);
+        if (bent) bend(s, number, first, end);
+    }
     meet(s, number);
+}
+
+static void pass(step *s, int number, const layer *l, int at) {
+    const model *m = &s->model;
+    int width = m->width, d = m->head, turn = at * TURNS;
+    float *scores = s->scores + (size_t)number * s->most_scores;
+
+    normalise_rows(s, number, &l->before_self, &l->qkv);
+    for (int h; (h = take(s, turn + HEADS_HEAR, 1)) < m->heads;) {
+        for (int first = h * d; first < 3 * width; first += width)
+            multiply(s, number, &l->qkv, first, first + d, s->qkv, 3 * width, false);
+        hear(s, l, at, h, scores);
+        lap(s, number, HEARING);
+    }
+    meet(s, number);
+    round_rows(s, number, &l->self_out, s->mixed, width);
+    spread(s, number, turn + SELF_OUT, &l->self_out, s->x, true, false);
+
+    normalise_rows(s, number, &l->before_cross, &l->cross_query);
+    for (int h; (h = take(s, turn + HEADS_SEE, 1)) < m->heads;) {
+        multiply(s, number, &l->cross_query, h * d, (h + 1) * d, s->qkv, 3 * width, false);
+        see(s, l, at, h, scores);
+        lap(s, number, SEEING);
+    }
+    meet(s, number);
+    round_rows(s, number, &l->cross_out, s->mixed, width);
+    spread(s, number, turn + CROSS_OUT, &l->cross_out, s->x, true, false);
+
+    normalise_rows(s, number, &l->before_feed, &l->up);
+    spread(s, number, turn + UP, &l->up, s->wide, false, true);
     round_rows(s, number, &l->down, s->wide, m->hidden);
-    multiply(s, number, &l->down, share(s, number, width), share(s, number + 1, width), s->x, width, true);
-    meet(s, number);
+    spread(s, number, turn + DOWN, &l->down, s->x, true, false);
 }
 
 static void work(step *s, int number) {
@@ -631,9 +642,7 @@ static void work(step *s, int number) {
     begin(s, number);
     for (int at = 0; at < m->layers; at++) pass(s, number, m->each + at, at);
     normalise_rows(s, number, &m->last, &m->logits);
-    int all = m->codebooks * m->card, first = share(s, number, all), end = share(s, number + 1, all);
-    multiply(s, number, &m->logits, first, end, s->lane[0].logits, all, false);
-    meet(s, number);
+    spread(s, number, m->layers * TURNS, &m->logits, s->lane[0].logits, false, false);
 }
 
 static void *serve(void *argument) {
@@ -676,6 +685,7 @@ static bool enough(step *s, const lane *lanes, int count) {
 bool cuestream_step(step *s, const lane *lanes, int32_t count) {
     if (!enough(s, lanes, count)) return false;
     s->since = now();
+    for (int i = 0; i <= s->model.layers * TURNS; i++) atomic_store_explicit(&s->taken[i], 0, memory_order_relaxed);
     s->lane = lanes;
     s->lanes = count;
     if (s->threads > 1) {
@@ -699,7 +709,7 @@ void cuestream_close(step *s) {
         pthread_mutex_unlock(&s->lock);
         for (int i = 1; i < s->threads; i++) pthread_join(s->members[i].thread, NULL);
     }
-    free(s->members);
+    free(s->members), free(s->taken);
     free(s->x), free(s->qkv), free(s->mixed), free(s->wide);
     free(s->levels), free(s->scales), free(s->shifts), free(s->fresh), free(s->scores);
     free(s);
@@ -713,8 +723,8 @@ step *cuestream_open(const model *m, int32_t threads, const int32_t *cores) {
     s->model = *m;
     s->threads = threads;
     int most = m->width > m->hidden ? m->width : m->hidden;
-    s->most_inputs = most + BLOCK;
-    s->most_blocks = most / 16 + 8;
+    s->most_inputs = most + MOST_BLOCK;
+    s->most_blocks = most / LEAST_BLOCK + 8;
     s->most_scores = m->columns + m->null_tokens + 64;
     s->x = lines(sizeof(float) * ROWS * m->width);
     s->qkv = lines(sizeof(float) * ROWS * m->width * 3);
@@ -722,13 +732,14 @@ step *cuestream_open(const model *m, int32_t threads, const int32_t *cores) {
     s->wide = lines(sizeof(float) * ROWS * m->hidden);
     s->levels = lines((size_t)threads * ROWS * s->most_inputs);
     s->scales = lines(sizeof(float) * threads * ROWS * s->most_blocks);
-    s->shifts = lines(sizeof(float) * threads * ROWS * s->most_blocks);
+    s->shifts = lines(sizeof(int32_t) * threads * ROWS * s->most_blocks);
     s->fresh = lines(sizeof(float) * threads * m->width);
     s->scores = lines(sizeof(float) * threads * s->most_scores);
+    s->taken = lines(sizeof(atomic_int) * (m->layers * TURNS + 1));
     s->members = calloc(threads, sizeof(member));
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->called, NULL);
-    if (!(s->x && s->qkv && s->mixed && s->wide && s->levels && s->scales && s->shifts && s->fresh && s->scores && s->members)) {
+    if (!(s->x && s->qkv && s->mixed && s->wide && s->levels && s->scales && s->shifts && s->fresh && s->scores && s->taken && s->members)) {
         s->threads = 1;
         cuestream_close(s);
         return NULL;
@@ -750,26 +761,42 @@ step *cuestream_open(const model *m, int32_t threads, const int32_t *cores) {
     return s;
 }
 
-/* Products by m of one row: the quick way, and plainly. Python compares them before it trusts the build. */
-void cuestream_check(const matrix *m, const float *row_of, float *quick, float *plain) {
-    int blocks = blocks_of(m);
-    int8_t *levels = lines((size_t)blocks * m->block);
-    float *scales = lines(sizeof(float) * blocks * 2), *shifts = scales + blocks;
-    for (int pass = 0; pass < 2; pass++) {
-        matrix as = *m;
+/* A stored matrix as a step reads it: packed and scales have as much room as the stored ones. Of four bits 32 bytes are eight outputs by
+ * eight inputs, byte 4 o + j input j of output o in its low half and input 4 + j in its high half; of eight bits they are eight
+ * outputs by four inputs. Scales are [outputs / 8, blocks, 8]. */
+void cuestream_lay(const matrix *m, uint8_t *packed, float *scales) {
+    int blocks = blocks_of(m), deep = m->bits == 4 ? 8 : 4, flip = m->bits == 8 && !VNNI ? 128 : 0;
+    for (int at = 0; at < m->outputs; at += BESIDE)
         for (int b = 0; b < blocks; b++) {
-            int first = b * m->block, count = m->inputs - first < m->block ? m->inputs - first : m->block;
-            round_block(&as, row_of + first, count, levels + first, scales + b, shifts + b);
-            if (pass && as.bits == 4 && as.block == BLOCK) { /* back in order */
-                int8_t held[BLOCK];
-                memcpy(held, levels + first, BLOCK);
-                for (int i = 0; i < BLOCK; i++) levels[first + i] = held[i / 64 * 64 + i % 2 * 32 + i % 64 / 2];
-            }
+            for (int o = 0; o < BESIDE; o++) *scales++ = m->scales[(size_t)(at + o) * blocks + b];
+            for (int i = 0; i < m->block; i += deep)
+                for (int o = 0; o < BESIDE; o++)
+                    for (int j = 0; j < 4; j++) {
+                        size_t block = (size_t)(at + o) * blocks + b;
+                        int level = level_of(m, block, i + j) ^ flip;
+                        *packed++ = (uint8_t)(deep == 8 ? level | level_of(m, block, i + 4 + j) << 4 : level);
+                    }
         }
-        row one = {levels, scales, shifts, NULL};
-        for (int at = 0; at < m->outputs; at++)
-            if (pass) output_plain(&as, at, &one, 1, plain + at);
-            else output(&as, at, &one, 1, quick + at);
+}
+
+/* Products of one row by a matrix: the quick way by the laid one, plainly by the stored one. Python compares them before it trusts the
+ * build. */
+void cuestream_check(const matrix *laid, const matrix *stored, const float *v, float *quick, float *plain) {
+    int blocks = blocks_of(laid);
+    int8_t *levels = lines((size_t)blocks * laid->block);
+    float *scales = lines(sizeof(float) * blocks);
+    int32_t *shifts = lines(sizeof(int32_t) * blocks);
+    for (int b = 0; b < blocks; b++) {
+        int first = b * laid->block, count = laid->inputs - first < laid->block ? laid->inputs - first : laid->block;
+        round_block(laid, v + first, count, levels + first, scales + b, shifts + b);
     }
-    free(levels), free(scales);
+    row rows[TILE];
+    for (int r = 0; r < TILE; r++) rows[r] = (row){levels, scales, shifts, NULL};
+    for (int at = 0; at < laid->outputs; at += BESIDE) {
+        __m256 sums[TILE];
+        outputs(laid, at, rows, at / BESIDE % TILE + 1, sums); /* each number of rows in turn; all of them are the same row */
+        _mm256_storeu_ps(quick + at, sums[at / BESIDE % TILE]);
+    }
+    for (int at = 0; at < laid->outputs; at++) plain[at] = output_plain(stored, at, levels, scales);
+    free(levels), free(scales), free(shifts);
 }
