@@ -86,8 +86,18 @@ def library(folder: Path) -> ctypes.CDLL:
     """The compiled step, kept in `folder`. Raises Unavailable."""
     if platform.machine() not in ("x86_64", "AMD64") or not {"avx2", "fma"} <= set(_flags().split()):
         raise Unavailable("the native step is written for Linux on x86-64 with AVX2")
+    found = loaded(_built(folder))
+    if (worst := max(difference(found, bits) for bits in (4, 8))) > CLOSE:
+        raise Unavailable(
+            f"products of the native step differ from plain ones by {worst:.2g} on this machine"
+        )
+    return found
+
+
+def loaded(path: Path) -> ctypes.CDLL:
+    """A compiled step. Raises Unavailable."""
     try:
-        found = ctypes.CDLL(str(_built(folder)))
+        found = ctypes.CDLL(str(path))
     except OSError as error:
         raise Unavailable(f"the native step cannot be loaded: {error}") from error
     found.cuestream_open.restype = c_void_p
@@ -102,10 +112,6 @@ def library(folder: Path) -> ctypes.CDLL:
     found.cuestream_lay.restype = None
     found.cuestream_check.argtypes = (POINTER(Matrix), POINTER(Matrix), c_void_p, c_void_p, c_void_p)
     found.cuestream_check.restype = None
-    if (worst := max(difference(found, bits) for bits in (4, 8))) > CLOSE:
-        raise Unavailable(
-            f"products of the native step differ from plain ones by {worst:.2g} on this machine"
-        )
     return found
 
 
@@ -140,14 +146,15 @@ def _built(folder: Path) -> Path:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as fresh:
-                _compile(compiler, Path(fresh) / kept.name).replace(kept)
+                compiled(compiler, Path(fresh) / kept.name).replace(kept)
         except OSError as error:
             raise Unavailable(f"the native step cannot be kept in {folder}: {error}") from error
     return kept
 
 
-def _compile(compiler: str, to: Path) -> Path:
-    command = [compiler, *FLAGS, str(SOURCE), "-o", str(to), "-lm"]
+def compiled(compiler: str, to: Path, *flags: str) -> Path:
+    """The library at `to`. Raises Unavailable."""
+    command = [compiler, *FLAGS, *flags, str(SOURCE), "-o", str(to), "-lm"]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS)
     except subprocess.CalledProcessError as error:

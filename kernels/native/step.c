@@ -21,13 +21,21 @@
 #include <string.h>
 #include <time.h>
 
-#if (defined(__AVX512VNNI__) && defined(__AVX512VL__)) || defined(__AVXVNNI__)
-#define VNNI 1
+/* Four products of bytes, one side without a sign, and their sum. By hand only to test what is done with it. */
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#define VNNI 1
 #define DOT(sum, u, s) _mm256_dpbusd_epi32(sum, u, s)
-#else
+#elif defined(__AVXVNNI__)
+#define VNNI 1
 #define DOT(sum, u, s) _mm256_dpbusd_avx_epi32(sum, u, s)
-#endif
+#elif defined(VNNI_BY_HAND)
+#define VNNI 1
+static inline __m256i DOT(__m256i sum, __m256i u, __m256i s) {
+    __m256i low = _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm256_castsi256_si128(u)), _mm256_cvtepi8_epi16(_mm256_castsi256_si128(s)));
+    __m256i high =
+        _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm256_extracti128_si256(u, 1)), _mm256_cvtepi8_epi16(_mm256_extracti128_si256(s, 1)));
+    return _mm256_add_epi32(sum, _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8));
+}
 #else
 #define VNNI 0
 #endif
@@ -492,7 +500,7 @@ static inline __attribute__((always_inline)) void mix_values(const float *chance
             sums[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), p, sums[i]);
         }
     }
-    __m256 over = _mm256_set1_ps(1.0f / whole);
+    __m256 over = _mm256_set1_ps(columns ? 1.0f / whole : 0.0f); /* without a picture there is no answer */
     for (int i = 0; i < head / 8; i++)
         _mm256_storeu_ps(answer + 8 * i, _mm256_mul_ps(_mm256_mul_ps(sums[i], over), _mm256_loadu_ps(scales + 8 * i)));
 }
@@ -585,6 +593,7 @@ static void begin(step *s, int number) {
     meet(s, number);
 }
 
+/* The GELU of some channels of `wide`. */
 static void bend(step *s, int number, int first, int end) {
     for (int r = 0; r < rows_of(s); r++)
         for (int i = first; i < end; i += 8) {
@@ -739,7 +748,8 @@ step *cuestream_open(const model *m, int32_t threads, const int32_t *cores) {
     s->members = calloc(threads, sizeof(member));
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->called, NULL);
-    if (!(s->x && s->qkv && s->mixed && s->wide && s->levels && s->scales && s->shifts && s->fresh && s->scores && s->taken && s->members)) {
+    bool rows = s->x && s->qkv && s->mixed && s->wide && s->levels && s->scales && s->shifts;
+    if (!rows || !s->fresh || !s->scores || !s->taken || !s->members) {
         s->threads = 1;
         cuestream_close(s);
         return NULL;

@@ -104,6 +104,13 @@ def test_quick_products_equal_plain_ones(bits: int, inputs: int, block: int) -> 
     assert native.difference(native.library(cache_folder()), bits, inputs, block=block) < 1e-5
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_what_is_laid_for_vnni_multiplies_right(bits: int, tmp_path: Path) -> None:
+    """Where there is no VNNI its instruction is made by hand; the rest is what runs where there is."""
+    path = native.compiled(shutil.which("cc") or "gcc", tmp_path / "vnni.so", "-DVNNI_BY_HAND")
+    assert native.difference(native.loaded(path), bits, 1200) < 1e-5
+
+
 @pytest.mark.parametrize(("precision", "guided"), [("int4", True), ("int4", False), ("int8", True)])
 @pytest.mark.parametrize("segments", [1, 2])
 def test_it_answers_what_the_graph_answers(
