@@ -28,7 +28,7 @@ from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.torch import TorchBackend
 from engine.errors import MissingRuntime
 from export.checkpoint import Package, load_model
-from export.onnx import export
+from export.onnx import Precision, export
 from export.random_model import nano_spec, random_package, tiny_spec
 from training.composer.soundfont import ready
 
@@ -112,6 +112,12 @@ def standard_backend(standard_folder: Path) -> OnnxBackend:
 def backend(request: pytest.FixtureRequest) -> Any:
     """A law that is about a backend holds for each of them."""
     return request.getfixturevalue(f"{request.param}_backend")
+
+
+@pytest.fixture(scope="session")
+def tiny_in(tiny_package: Package, made_once: MadeOnce) -> Callable[[Precision], Path]:
+    """The tiny model in a precision of few bits."""
+    return lambda precision: made_once(f"tiny-{precision}", lambda to: export(tiny_package, to, precision))
 
 
 @pytest.fixture(scope="session")

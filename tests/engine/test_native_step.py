@@ -4,41 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
-from streams import camera, play
 
 from engine.backends.base import StepCall
 from engine.backends.manifest import MANIFEST_FILE, Manifest
 from engine.backends.native import GRAPHS, VARIABLE, WEIGHTS_FILE, NativeBackend, on_cpu
 from engine.backends.onnxruntime import OnnxBackend
 from engine.errors import PackageError
-from engine.spec import StreamPolicy
-from engine.stream import ScoreStream
 from engine.threads import Threads, cache_folder
 from export.onnx import Precision, export
-from export.random_model import nano_spec, random_package, tiny_spec
+from export.random_model import random_package, tiny_spec
+from export.step_tensors import VALUE_SCALE, step_tensors
 from kernels import native
 
 ROOM, FRAMES = 90, 4
 CLOSE, ON_AN_EDGE = 1e-4, 0.02
 """Root mean square of what differs, over that of the logits: of a step that sees all activations rounded to the same levels (1e-6
 was seen), and of one in which some lay on an edge (0.009)."""
-
-GRAPHS_OF_A_STEP = {"condition", "step", "step_two", "prefill"}
-NEEDED = {
-    "int8": GRAPHS_OF_A_STEP,
-    "int4": {
-        *GRAPHS_OF_A_STEP,
-        *("vision", "short_term", "long_term", "fuse", "codec_recurrent", "codec_upsample"),
-        *("step_unguided", "step_two_unguided"),
-    },
-}
 
 Made = Callable[[Precision], Path]
 
@@ -53,24 +42,32 @@ def built() -> None:
 
 
 @pytest.fixture(scope="session")
-def made(made_once: Any) -> Made:
-    """A model of two layers whose heads and blocks are as large as a published one's, with segments of two seconds."""
-    tiny = tiny_spec()
+def made(tiny_in: Made) -> Made:
+    """The tiny model: in int4 some of its matrices have eight bits, its heads 16 channels and its blocks 64 weights."""
+    return tiny_in
+
+
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A step whose heads and blocks are as large as a published one's."""
+    tiny, folder = tiny_spec(), tmp_path_factory.mktemp("wide")
     decoder = replace(tiny.decoder, width=256, heads=4, ffn_width=1024, trained_s=2.0)
     package = random_package(replace(tiny, name="random-wide", decoder=decoder))
-
-    def make(precision: Precision, to: Path) -> None:
-        rounding = "nearest" if precision == "int4" else None
-        export(package, to, precision, names=NEEDED[precision], rounding=rounding)
-
-    return lambda precision: made_once(f"wide-{precision}", lambda to: make(precision, to))
+    export(package, folder, "int4", names={"condition", "step"}, rounding="nearest")
+    return folder
 
 
 class Voice:
     """A stream's memory on a backend, filled with noise behind `columns` columns."""
 
     def __init__(
-        self, backend: OnnxBackend, seed: int = 0, guided: bool = True, columns: int = 70, room: int = ROOM
+        self,
+        backend: OnnxBackend,
+        seed: int = 0,
+        guided: bool = True,
+        columns: int = 70,
+        room: int = ROOM,
+        segments: int = 2,
     ) -> None:
         self.backend, self.random = backend, np.random.default_rng(seed)
         spec, decoder = backend.spec, backend.spec.decoder
@@ -78,9 +75,9 @@ class Voice:
         self.frames = 1 + seed % FRAMES
         shape = (self.frames, spec.vision.tokens, decoder.width)
         backend.write_condition(self.condition, 0, self.random.standard_normal(shape, dtype=np.float32))
-        self.caches = backend.new_caches(2, guided, room)
+        self.caches = backend.new_caches(segments, guided, room)
         held = (decoder.layers, 2, 1 + guided, decoder.heads, columns, decoder.head_dim)
-        for segment in range(2):
+        for segment in range(segments):
             noise = self.random.standard_normal(held) * 30
             backend.write_caches(self.caches, segment, noise.clip(-128, 127).astype(np.int8))
         self.position = np.array([columns, columns // 2])
@@ -111,15 +108,10 @@ def test_what_is_laid_for_vnni_multiplies_right(bits: int, tmp_path: Path) -> No
     assert native.difference(native.loaded(path), bits, 1200) < 1e-5
 
 
-@pytest.mark.parametrize(("precision", "guided"), [("int4", True), ("int4", False), ("int8", True)])
-@pytest.mark.parametrize("segments", [1, 2])
-def test_it_answers_what_the_graph_answers(
-    made: Made, precision: Precision, guided: bool, segments: int
-) -> None:
-    backends = [kind(made(precision)) for kind in (NativeBackend, OnnxBackend)]
+def agrees(backends: Sequence[OnnxBackend], guided: bool, segments: int) -> None:
     differences = []
     for seed in range(7):
-        voices = [Voice(backend, seed, guided) for backend in backends]
+        voices = [Voice(backend, seed, guided, segments=segments) for backend in backends]
         mine, its = (v.ask(0, segments).on(v.backend) for v in voices)
         assert mine.shape == its.shape
         differences.append(differ(mine, its))
@@ -130,6 +122,24 @@ def test_it_answers_what_the_graph_answers(
         assert np.abs(held[0] - held[1]).max() <= 1
     assert sorted(differences)[1] < CLOSE
     assert max(differences) < ON_AN_EDGE
+
+
+@pytest.mark.parametrize("precision", ["int4", "int8"])
+@pytest.mark.parametrize("guided", [True, False])
+@pytest.mark.parametrize("segments", [1, 2])
+def test_it_answers_what_the_graph_answers(
+    made: Made, precision: Precision, guided: bool, segments: int
+) -> None:
+    agrees([kind(made(precision)) for kind in (NativeBackend, OnnxBackend)], guided, segments)
+
+
+def test_so_does_one_with_heads_of_64_and_blocks_of_128(wide: Path) -> None:
+    assert Manifest.read(wide).quantised["step"]["by_bits"] == {"4": 13}
+    agrees([kind(wide) for kind in (NativeBackend, OnnxBackend)], True, 1)
+
+
+def test_four_and_eight_bits_are_both_tried(made: Made) -> None:
+    assert set(Manifest.read(made("int4")).quantised["step"]["by_bits"]) == {"4", "8"}
 
 
 @pytest.mark.parametrize("columns", [0, 1, 7, 8, 63])
@@ -191,27 +201,34 @@ def test_a_condition_may_be_longer_than_the_music(made: Made) -> None:
 
 
 def test_restored_equals_continued(made: Made) -> None:
-    backend = NativeBackend(made("int4"))
-    side = backend.spec.vision.image_size
-    frames = np.random.default_rng(3).integers(0, 256, (30, side, side, 3), np.uint8)
-    stream = ScoreStream(backend, StreamPolicy(seed=4, context_s=1.0, short_term_s=2.0, recalled=4))
-    play(stream, 80, camera(frames))  # past a hand-over
-    kept = stream.snapshot()
-    went_on = play(stream, 60, camera(frames))
-    again = play(ScoreStream.restore(NativeBackend(made("int4")), kept), 60, camera(frames))
-    np.testing.assert_array_equal(went_on.codes, again.codes)
-    np.testing.assert_array_equal(went_on.samples, again.samples)
+    """What a snapshot keeps of a stream is all that its steps depend on, bit for bit."""
+    first, second = (Voice(NativeBackend(made("int4"))) for _ in range(2))
+    for _ in range(3):
+        first.ask(0, 2).on(first.backend)
+    for segment in range(2):
+        second.backend.write_caches(
+            second.caches, segment, first.backend.read_caches(first.caches, segment, 73)
+        )
+    seen = first.backend.read_condition(first.condition, first.frames)
+    second.condition = second.backend.new_condition(FRAMES)
+    second.backend.write_held_condition(second.condition, seen)
+    second.position[:] = first.position
+    second.random.bit_generator.state = first.random.bit_generator.state
+    for _ in range(3):
+        np.testing.assert_array_equal(*(voice.ask(0, 2).on(voice.backend) for voice in (first, second)))
 
 
 def test_what_the_model_does_not_have_is_refused(made: Made) -> None:
-    voice = Voice(NativeBackend(made("int4")), room=ROOM * 4)
+    backend = NativeBackend(made("int4"))
+    columns = len(backend._weights.arrays["positions"])
+    voice = Voice(backend, room=columns + 10)
     call = voice.ask(0, 1)
     card = voice.backend.spec.decoder.card
     for token in (-1, card + 1):
         with pytest.raises(ValueError, match=f"tokens from 0 to {card}, found"):
             replace(call, tokens=np.full_like(call.tokens, token)).on(voice.backend)
     with pytest.raises(ValueError, match="columns below"):
-        replace(call, position=np.array([ROOM * 4 - 1])).on(voice.backend)
+        replace(call, position=np.array([columns])).on(voice.backend)
     with pytest.raises(ValueError, match="slots"):
         replace(call, frames=FRAMES + 1).on(voice.backend)
 
@@ -273,9 +290,13 @@ def test_floats_have_no_native_step(tiny_folder: Path) -> None:
     assert type(on_cpu(tiny_folder)) is OnnxBackend
 
 
-def test_a_condition_with_ages_has_no_native_step(tmp_path: Path) -> None:
-    export(random_package(nano_spec()), tmp_path, "int8", names=("step",))
-    assert Manifest.read(tmp_path).step == {}
+def test_a_condition_in_floats_has_no_native_step() -> None:
+    """Of a model with ages: its attention to the condition has no scales."""
+    hears = ir.node("GroupQueryAttention", [None] * (VALUE_SCALE + 1))
+    products = [ir.node("MatMulNBits", []) for _ in range(7)]
+    sees, null = ir.node("GroupQueryAttention", [None] * 7), ir.node("MultiHeadAttention", [])
+    graph = ir.Graph([], [], nodes=[*products, hears, sees, null])
+    assert step_tensors(ir.Model(graph, ir_version=10), 1, lambda _: (0, 0)) == {}
 
 
 def test_where_its_time_goes_is_told(made: Made) -> None:

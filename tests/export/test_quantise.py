@@ -22,31 +22,24 @@ from engine.keys import KEYS_FILE
 from engine.library import carry, find_model, recommended
 from engine.spec import StreamPolicy
 from engine.stream import ScoreStream
-from export.checkpoint import Package
 from export.compare import compare, cross_entropy
 from export.gptq import output_error, solved
 from export.imagined import picture
 from export.nearest import nearest
-from export.onnx import ALL_KEEP, DECODER, export
+from export.onnx import ALL_KEEP, DECODER, Precision
 from export.quantise import BLOCK, DOMAIN, rounded
 
 WHOLE, PART = BLOCK * 3, BLOCK * 2 + 40
 
 
-FEW = ("int8", "int4")
+FEW: tuple[Precision, ...] = ("int8", "int4")
 LSTM = "codec_recurrent"
 
 
 @pytest.fixture(scope="module")
-def exported(
-    tiny_package: Package, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
+def exported(tiny_folder: Path, tiny_in: Callable[[Precision], Path]) -> dict[str, Path]:
     """One model in all of its precisions."""
-    folders = {"fp32": tiny_folder}
-    for precision in FEW:
-        folders[precision] = tmp_path_factory.mktemp(precision)
-        export(tiny_package, folders[precision], precision)
-    return folders
+    return {"fp32": tiny_folder, **{precision: tiny_in(precision) for precision in FEW}}
 
 
 @pytest.fixture(params=FEW)
