@@ -36,6 +36,7 @@ GRAPH_SOURCES = (
     "calibrate.py",
     "gptq.py",
     "nearest.py",
+    "step_tensors.py",
     "random_model.py",
 )
 """An export that is older than one of these is made again."""

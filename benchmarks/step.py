@@ -234,8 +234,11 @@ def rows(makers: Makers, options: argparse.Namespace, rate: int) -> Iterator[dic
     for name, make in makers.items():
         try:
             contender = make()
-        except (ImportError, Unavailable) as error:
+        except Unavailable as error:
             print(f"{name}: left out, {error}", flush=True)
+            continue
+        except ImportError as error:
+            print(f"{name}: left out, {error}: pip install openvino nncf", flush=True)
             continue
         for case in (case for case in cases(options) if contender.plays(case)):
             probe = measuring.read_bandwidth(options.threads, repeats=4)

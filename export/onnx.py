@@ -21,7 +21,7 @@ import onnxruntime
 import torch
 
 import cuestream
-from engine.backends.manifest import FORMAT, MANIFEST_FILE, SPEC_FILE
+from engine.backends.manifest import FORMAT, MANIFEST_FILE, SPEC_FILE, WEIGHTS_FILE
 from engine.errors import PackageError
 from engine.model.vidmuse import VidMuse
 from export.calibrate import QUICK_STEPS, STEPS, Calibration, calibrate, matrices_of_a_step
@@ -41,7 +41,6 @@ Rounding = Literal["gptq", "nearest"]
 """Of four bits: solved on the model's own music, or each weight alone."""
 
 OPSET = 22
-WEIGHTS_FILE = "weights.bin"
 INLINE_BYTES = 1024
 """Smaller tensors (shapes, scalars) stay inside the graphs, where the optimiser folds them."""
 DECODER = tuple(f"{name}{suffix}" for name in ("step", "step_two", "prefill") for suffix in ("", "_unguided"))

@@ -11,8 +11,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-MATRICES = ("qkv", "self_out", "cross_query", "cross_out", "up", "down")
-NORMS = ("before_self", "before_cross", "before_feed")
+from kernels.native import MATRICES, NORMS, SCALES
+
 KEY_SCALE, VALUE_SCALE = 12, 13
 """Inputs of a GroupQueryAttention."""
 
@@ -36,7 +36,7 @@ def step_tensors(model: ir.Model, layers: int, place: Place) -> dict[str, dict[s
         packed, scales = (_described(_constant(node, at), place) for at in (1, 2))
         bits, inputs = (node.attributes[key].as_int() for key in ("bits", "K"))
         found[name] = packed | {"bits": bits, "inputs": inputs}
-        found[f"{name}.scales"] = scales
+        found[f"{name}{SCALES}"] = scales
     return found
 
 

@@ -14,6 +14,7 @@ from engine.spec import ModelSpec
 
 MANIFEST_FILE = "manifest.json"
 SPEC_FILE = "spec.json"
+WEIGHTS_FILE = "weights.bin"
 FORMAT = 2
 """Raised when graphs of an older export can no longer be run."""
 STANDARD, ONNXRUNTIME = "standard", "onnxruntime"

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.base import F32, StepCall
-from engine.backends.manifest import Manifest
-from engine.backends.onnxruntime import PLACES, OnnxBackend, OrtCaches, OrtCondition, check_call
+from engine.backends.manifest import WEIGHTS_FILE, Manifest
+from engine.backends.onnxruntime import PLACES, OnnxBackend, OrtCaches, OrtCondition
 from engine.errors import PackageError
 from engine.threads import Threads, cache_folder, cores
 from kernels import native
@@ -29,17 +29,12 @@ Array = NDArray[Any]
 Addresses = NDArray[np.uintp]
 Call = StepCall[OrtCaches, OrtCondition]
 
-WEIGHTS_FILE = "weights.bin"
 VARIABLE, GRAPHS = "CUESTREAM_STEP", "graph"
 """Set to this, it keeps to the exported graphs."""
-SCALES = ".scales"
 TABLES = ("embedding", "positions")
 """Of which a step reads a row: they stay in the file, mapped."""
 LINE_BYTES = 64
 EPSILON = 1e-5
-NORMS = ("before_self", "before_cross", "before_feed")
-MATRICES = ("qkv", "self_out", "cross_query", "cross_out", "up", "down")
-CONSTANTS = ("null_keys", "null_values", "heard_keys", "heard_values", "seen_keys", "seen_values")
 
 
 def on_cpu(
@@ -71,14 +66,10 @@ class NativeBackend(OnnxBackend):
     def _ready(self, caches: OrtCaches) -> None:
         self._step_of(caches.rows)
 
-    def step_all(self, calls: Sequence[Call]) -> list[F32]:
-        for call in calls:
-            check_call(call)
-        answers: dict[int, F32] = {}
+    def _together(self, calls: Sequence[Call]) -> Iterator[list[int]]:
+        """Wherever they lie."""
         for rows in {call.caches.rows for call in calls}:
-            here = [at for at, call in enumerate(calls) if call.caches.rows == rows]
-            answers |= zip(here, self._step_of(rows).run([calls[at] for at in here]), strict=True)
-        return [answers[at] for at in range(len(calls))]
+            yield [at for at, call in enumerate(calls) if call.caches.rows == rows]
 
     def _run(self, calls: Sequence[Call]) -> list[F32]:
         return self._step_of(calls[0].caches.rows).run(calls)
@@ -123,17 +114,16 @@ class _Weights:
         self._lay(library, [name for name in self.arrays if name not in TABLES])
 
     def _lay(self, library: ctypes.CDLL, names: Sequence[str]) -> None:
-        room = sum(-(-self.arrays[name].nbytes // LINE_BYTES) * LINE_BYTES for name in names)
-        whole, end, laid = np.empty(room, np.uint8), 0, dict[str, Array]()  # NumPy asks for large pages
-        for name in names:
+        ends = np.cumsum([0, *(-(-self.arrays[name].nbytes // LINE_BYTES) * LINE_BYTES for name in names)])
+        whole, laid = np.empty(ends[-1], np.uint8), dict[str, Array]()  # NumPy asks for large pages
+        for name, first in zip(names, ends, strict=False):
             array = self.arrays[name]
-            copy = whole[end : end + array.nbytes].view(array.dtype).reshape(array.shape)
+            copy = whole[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
             laid[name] = copy
-            if name not in self.bits and not name.endswith(SCALES):
+            if name not in self.bits and not name.endswith(native.SCALES):
                 copy[...] = array
-            end += -(-array.nbytes // LINE_BYTES) * LINE_BYTES
         for name in self.bits:
-            to = (laid[name].ctypes.data, laid[f"{name}{SCALES}"].ctypes.data)
+            to = (laid[name].ctypes.data, laid[f"{name}{native.SCALES}"].ctypes.data)
             library.cuestream_lay(ctypes.byref(self.matrix(name)), *to)
         self.arrays |= laid
 
@@ -146,14 +136,14 @@ class _Weights:
     def matrix(self, name: str) -> native.Matrix:
         packed, bits = self.arrays[name], self.bits[name]
         outputs, _, stored = packed.shape
-        scales = self.address(f"{name}{SCALES}")
+        scales = self.address(f"{name}{native.SCALES}")
         return native.Matrix(self.address(name), scales, self.inputs[name], outputs, bits, stored * 8 // bits)
 
     def layer(self, at: int) -> native.Layer:
         return native.Layer(
-            *(self.norm(f"{at}.{name}") for name in NORMS),
-            *(self.matrix(f"{at}.{name}") for name in MATRICES),
-            *(self.address(f"{at}.{name}") for name in CONSTANTS),
+            *(self.norm(f"{at}.{name}") for name in native.NORMS),
+            *(self.matrix(f"{at}.{name}") for name in native.MATRICES),
+            *(self.address(f"{at}.{name}") for name in native.CONSTANTS),
         )
 
 
@@ -172,23 +162,23 @@ class NativeStep:
         self._layers = (native.Layer * decoder.layers)(*map(weights.layer, range(decoder.layers)))
         self._columns = len(weights.arrays["positions"])
         self._model = native.Model(
-            decoder.layers,
-            decoder.width,
-            decoder.heads,
-            decoder.head_dim,
-            decoder.ffn_width,
-            decoder.codebooks,
-            decoder.card,
-            weights.arrays["0.null_keys"].shape[-2],
-            rows,
-            self._columns,
-            decoder.head_dim**-0.5,
-            EPSILON,
-            weights.address("embedding"),
-            weights.address("positions"),
-            weights.norm("last"),
-            weights.matrix("logits"),
-            self._layers,
+            layers=decoder.layers,
+            width=decoder.width,
+            heads=decoder.heads,
+            head=decoder.head_dim,
+            hidden=decoder.ffn_width,
+            codebooks=decoder.codebooks,
+            card=decoder.card,
+            null_tokens=weights.arrays["0.null_keys"].shape[-2],
+            rows=rows,
+            columns=self._columns,
+            scale=decoder.head_dim**-0.5,
+            epsilon=EPSILON,
+            embedding=weights.address("embedding"),
+            positions=weights.address("positions"),
+            last=weights.norm("last"),
+            logits=weights.matrix("logits"),
+            each=self._layers,
         )
         count = threads.count or len(cores())
         pinned = (ctypes.c_int32 * count)(*cores()[1:count]) if threads.pinned else None

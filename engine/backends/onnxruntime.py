@@ -238,10 +238,14 @@ class OnnxBackend(OneByOne, OnHost):
         for call in calls:
             check_call(call)
         answers = dict[int, F32]()
-        for run in _runs(calls):
+        for run in self._together(calls):
             for at, answer in zip(run, self._run([calls[at] for at in run]), strict=True):
                 answers[at] = answer
         return [answers[at] for at in range(len(calls))]
+
+    def _together(self, calls: Sequence[StepCall[OrtCaches, OrtCondition]]) -> Iterator[list[int]]:
+        """Which of them one step takes, each in one of these."""
+        return _runs(calls)
 
     def _run(self, calls: Sequence[StepCall[OrtCaches, OrtCondition]]) -> list[F32]:
         """One step of streams that lie beside each other. A segment that does not play reads a column at position 0, which nobody

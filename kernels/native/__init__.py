@@ -28,6 +28,12 @@ MOST_ROWS, MOST_HEAD, HEAD_MULTIPLE, BESIDE = 32, 128, 16, 8
 """Rows of one call, channels of a head, and outputs that are computed together, as in step.c."""
 PARTS = ("other", "norms and rounding", "products", "self-attention", "cross-attention", "waiting")
 """What `cuestream_spent` tells apart."""
+NORMS = ("before_self", "before_cross", "before_feed")
+MATRICES = ("qkv", "self_out", "cross_query", "cross_out", "up", "down")
+CONSTANTS = ("null_keys", "null_values", "heard_keys", "heard_values", "seen_keys", "seen_values")
+"""Of a layer, in the order of step.c; an export names its tensors so, each behind its layer's number."""
+SCALES = ".scales"
+"""Behind a matrix's name: its scales' name."""
 CLOSE = 1e-4
 """By how much of the largest answer a product may differ from its plain twin."""
 
@@ -55,10 +61,9 @@ class Norm(Structure):
 
 class Layer(Structure):
     _fields_ = (
-        *((name, Norm) for name in ("before_self", "before_cross", "before_feed")),
-        *((name, Matrix) for name in ("qkv", "self_out", "cross_query", "cross_out", "up", "down")),
-        *((name, c_void_p) for name in ("null_keys", "null_values")),
-        *((name, c_void_p) for name in ("heard_keys", "heard_values", "seen_keys", "seen_values")),
+        *((name, Norm) for name in NORMS),
+        *((name, Matrix) for name in MATRICES),
+        *((name, c_void_p) for name in CONSTANTS),
     )
 
 

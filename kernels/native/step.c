@@ -40,6 +40,8 @@ static inline __m256i DOT(__m256i sum, __m256i u, __m256i s) {
 #define VNNI 0
 #endif
 
+#define ALWAYS static inline __attribute__((always_inline))
+
 enum {
     ROWS = 32,       /* of a call */
     TILE = 4,        /* rows that share a read of the weights from the first cache */
@@ -53,7 +55,7 @@ enum {
 };
 
 /* As it is stored: packed [outputs, blocks, block bits / 8] with half of the range as zero, scales [outputs, blocks]. As it is laid
- * for a step: eight outputs beside each other, [outputs / 8, blocks, ...]; see `lay`. */
+ * for a step: eight outputs beside each other, [outputs / 8, blocks, ...]; see `cuestream_lay`. */
 typedef struct {
     const uint8_t *packed;
     const float *scales;
@@ -254,14 +256,16 @@ static size_t levels_of(const step *s, int number, int row) { return ((size_t)nu
 static size_t blocks_at(const step *s, int number, int row) { return ((size_t)number * ROWS + row) * s->most_blocks; }
 
 /* A row v [inputs] for a product by m. */
-static void round_row(step *s, int number, const matrix *m, int row, const float *v) {
-    int8_t *levels = s->levels + levels_of(s, number, row);
-    float *scales = s->scales + blocks_at(s, number, row);
-    int32_t *shifts = s->shifts + blocks_at(s, number, row);
+static void round_blocks(const matrix *m, const float *v, int8_t *levels, float *scales, int32_t *shifts) {
     for (int first = 0; first < m->inputs; first += m->block) {
         int count = m->inputs - first < m->block ? m->inputs - first : m->block;
         round_block(m, v + first, count, levels + first, scales++, shifts++);
     }
+}
+
+static void round_row(step *s, int number, const matrix *m, int row, const float *v) {
+    size_t at = blocks_at(s, number, row);
+    round_blocks(m, v, s->levels + levels_of(s, number, row), s->scales + at, s->shifts + at);
 }
 
 static int rows_of(const step *s) { return s->lanes * s->model.rows; }
@@ -306,7 +310,6 @@ typedef struct {
 } row;
 
 #define EACH for (int r = 0; r < count; r++)
-#define ALWAYS static inline __attribute__((always_inline))
 
 /* Four levels of a row, for each of eight outputs. */
 static inline __m256i four(const int8_t *levels) {
@@ -320,7 +323,7 @@ ALWAYS __m256 scaled(__m256i sums, const float *scales, const float *of_row, __m
     return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(_mm256_loadu_ps(scales), _mm256_broadcast_ss(of_row)), so_far);
 }
 
-/* Weights of four bits, `each` bytes of 32 a block: eight inputs, the first four in the low halves. Four of them make eight products
+/* Weights of four bits, `each` times 32 bytes a block: eight inputs, the first four in the low halves. Four of them make eight products
  * of at most 2 x 15 x 127, which stay within 16 bits. */
 ALWAYS void outputs4(const uint8_t *w, const float *scales, int blocks, const int each, const row *rows, const int count, __m256 *sums) {
     const __m256i low = _mm256_set1_epi8(15);
@@ -436,7 +439,7 @@ static void multiply(step *s, int number, const matrix *m, int first, int end, f
 /* ---- attention ---- */
 
 /* Of one key [d] in eight bits: eight sums that have to be added. */
-static inline __attribute__((always_inline)) __m256 meet_key(const __m256 *query, const int8_t *key, const int head) {
+ALWAYS __m256 meet_key(const __m256 *query, const int8_t *key, const int head) {
     __m256 sum = _mm256_setzero_ps();
     for (int i = 0; i < head / 8; i++) {
         __m256i wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(key + 8 * i)));
@@ -447,7 +450,7 @@ static inline __attribute__((always_inline)) __m256 meet_key(const __m256 *query
 
 /* Scores of a query, with the scales of the keys in it, against keys [columns, d]; the largest of them. The query stays in floats:
  * in 16 bits, which were no quicker, what comes of it lies often enough on the other side of a rounding to move logits by 1 %. */
-static inline __attribute__((always_inline)) float score_keys(const float *query, const int8_t *keys, int columns, const int head,
+ALWAYS float score_keys(const float *query, const int8_t *keys, int columns, const int head,
                                                               float *scores) {
     __m256 q[MOST_HEAD / 8], largest = _mm256_set1_ps(-INFINITY);
     for (int i = 0; i < head / 8; i++) q[i] = _mm256_loadu_ps(query + 8 * i);
@@ -487,7 +490,7 @@ static float chances(float *scores, int columns, float best) {
 }
 
 /* answer [d] = chances . values [columns, d] x scales [d] / whole */
-static inline __attribute__((always_inline)) void mix_values(const float *chance, const int8_t *values, int columns, const int head,
+ALWAYS void mix_values(const float *chance, const int8_t *values, int columns, const int head,
                                                              const float *scales, float whole, float *answer) {
     __m256 sums[MOST_HEAD / 8];
     for (int i = 0; i < head / 8; i++) sums[i] = _mm256_setzero_ps();
@@ -505,7 +508,7 @@ static inline __attribute__((always_inline)) void mix_values(const float *chance
         _mm256_storeu_ps(answer + 8 * i, _mm256_mul_ps(_mm256_mul_ps(sums[i], over), _mm256_loadu_ps(scales + 8 * i)));
 }
 
-static inline __attribute__((always_inline)) void attend_sized(const float *query, const int8_t *keys, const int8_t *values,
+ALWAYS void attend_sized(const float *query, const int8_t *keys, const int8_t *values,
                                                                int columns, const int head, const float *scales, float *scores,
                                                                float *answer) {
     float best = score_keys(query, keys, columns, head, scores);
@@ -796,10 +799,7 @@ void cuestream_check(const matrix *laid, const matrix *stored, const float *v, f
     int8_t *levels = lines((size_t)blocks * laid->block);
     float *scales = lines(sizeof(float) * blocks);
     int32_t *shifts = lines(sizeof(int32_t) * blocks);
-    for (int b = 0; b < blocks; b++) {
-        int first = b * laid->block, count = laid->inputs - first < laid->block ? laid->inputs - first : laid->block;
-        round_block(laid, v + first, count, levels + first, scales + b, shifts + b);
-    }
+    round_blocks(laid, v, levels, scales, shifts);
     row rows[TILE];
     for (int r = 0; r < TILE; r++) rows[r] = (row){levels, scales, shifts, NULL};
     for (int at = 0; at < laid->outputs; at += BESIDE) {

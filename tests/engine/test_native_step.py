@@ -14,8 +14,8 @@ import onnx_ir as ir
 import pytest
 
 from engine.backends.base import StepCall
-from engine.backends.manifest import MANIFEST_FILE, Manifest
-from engine.backends.native import GRAPHS, VARIABLE, WEIGHTS_FILE, NativeBackend, on_cpu
+from engine.backends.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest
+from engine.backends.native import GRAPHS, VARIABLE, NativeBackend, on_cpu
 from engine.backends.onnxruntime import OnnxBackend
 from engine.errors import PackageError
 from engine.threads import Threads, cache_folder
