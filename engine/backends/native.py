@@ -75,7 +75,10 @@ class NativeBackend(OnnxBackend):
         return self._step_of(calls[0].caches.rows).run(calls)
 
     def step_seconds(self) -> Counter[str]:
-        return sum((step.spent() for step in self._steps.values()), Counter[str]())
+        seconds = Counter[str]()
+        for step in self._steps.values():
+            seconds.update(step.spent())
+        return seconds
 
     def _step_of(self, rows: int) -> NativeStep:
         if rows not in self._steps:
