@@ -95,7 +95,7 @@ def export(
                 done = _quantise(graph, traced, matrices, rounding)
                 quantised |= {graph.name: done.as_json()} if done.weights else {}
             traced = shared.move_out(traced)
-            if graph.name == "step" and not compact:
+            if graph.name == "step" and precision != "fp16":
                 step = step_tensors(traced, model.spec.decoder.layers, shared.place)
             _annotate(traced, package, precision)
             path = folder / f"{graph.name}.onnx"

@@ -41,7 +41,7 @@ class Manifest:
     quantised: dict[str, dict[str, Any]]
     """Of graphs whose weights have fewer bits: how many, in which blocks, and what rounding changed."""
     step: dict[str, dict[str, Any]]
-    """What a step of few bits reads, see `export.step_tensors`; nothing of other exports, and of older ones."""
+    """What a step reads, see `export.step_tensors`; nothing where it is made for other runtimes, of fp16, or older."""
 
     @property
     def label(self) -> str:

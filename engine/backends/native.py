@@ -1,4 +1,4 @@
-"""Exported graphs on a CPU whose decoder step is `kernels.native` instead of a graph: packages of few bits, x86-64 with AVX2.
+"""Exported graphs on a CPU whose decoder step is `kernels.native` instead of a graph: x86-64 with AVX2.
 
 Weights, caches and conditions are the graphs' own, byte for byte: a prompt is read by the graph, and either can go on from the
 other. Streams need not lie beside each other to share the weights.
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.base import F32, StepCall
-from engine.backends.manifest import WEIGHTS_FILE, Manifest
+from engine.backends.manifest import Manifest
 from engine.backends.onnxruntime import PLACES, OnnxBackend, OrtCaches, OrtCondition
 from engine.errors import PackageError
 from engine.threads import Threads, cache_folder, cores
@@ -35,6 +35,8 @@ TABLES = ("embedding", "positions")
 """Of which a step reads a row: they stay in the file, mapped."""
 LINE_BYTES = 64
 EPSILON = 1e-5
+MOST_FLOAT_BYTES = 256 << 20
+"""Of a decoder in floats. A larger one is bound by the memory's bandwidth, by the graph as well, and its copy would be felt."""
 
 
 def on_cpu(
@@ -88,9 +90,14 @@ class NativeBackend(OnnxBackend):
 
 def _check_geometry(manifest: Manifest) -> None:
     decoder = manifest.spec.decoder
-    if not manifest.step:
+    caches = {manifest.cache_dtype, manifest.condition_dtype}
+    if not manifest.step or not caches <= {np.float32, np.int8}:
+        raise native.Unavailable("the export does not say what its step reads: it is older, or made in fp16")
+    floats = sum(map(_float_bytes, manifest.step.values()))
+    if floats > MOST_FLOAT_BYTES:
         raise native.Unavailable(
-            "the native step takes exports of few bits whose conditions have few bits too"
+            f"the native step holds a copy of its matrices; of floats it takes up to {MOST_FLOAT_BYTES >> 20} MB, this "
+            f"decoder has {floats >> 20}"
         )
     outputs = (decoder.width, decoder.ffn_width, decoder.codebooks * decoder.card)
     whole = not any(of % native.BESIDE for of in outputs) and decoder.head_dim % native.HEAD_MULTIPLE == 0
@@ -101,19 +108,30 @@ def _check_geometry(manifest: Manifest) -> None:
         )
 
 
+def _float_bytes(entry: Mapping[str, Any]) -> int:
+    """Of a matrix in floats, of any other tensor none."""
+    bits = entry.get("bits", 0)
+    return int(np.prod(entry["shape"])) * bits // 8 if bits >= native.HALVES else 0
+
+
 class _Weights:
     """What a step reads: in large pages as far as it is read whole, matrices laid as `step.c` has them."""
 
     def __init__(self, library: ctypes.CDLL, manifest: Manifest) -> None:
-        self.spec, described = manifest.spec, manifest.step
-        path = manifest.folder / WEIGHTS_FILE
+        self.spec, described, folder = manifest.spec, manifest.step, manifest.folder
         try:
-            file = np.memmap(path, np.uint8, "r")
-            self.arrays = {name: _part(file, entry) for name, entry in described.items()}
+            files = {e["file"]: np.memmap(folder / e["file"], np.uint8, "r") for e in described.values()}
+            self.arrays = {name: _part(files[entry["file"]], entry) for name, entry in described.items()}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise PackageError(f"{path}: damaged, export it again ({error})") from error
+            raise PackageError(f"{folder}: weights are damaged, export it again ({error})") from error
         self.bits = {name: entry["bits"] for name, entry in described.items() if "bits" in entry}
         self.inputs = {name: entry["inputs"] for name, entry in described.items() if "bits" in entry}
+        ones = np.ones((self.spec.decoder.heads, self.spec.decoder.head_dim), np.float32)
+        layers = range(self.spec.decoder.layers)
+        scales = {f"{at}.{name}": ones for at in layers for name in native.CONSTANTS}
+        self.arrays = scales | self.arrays
+        kinds = (manifest.cache_dtype, manifest.condition_dtype)
+        self.heard_bits, self.seen_bits = (8 * np.dtype(kind).itemsize for kind in kinds)
         self._lay(library, [name for name in self.arrays if name not in TABLES])
 
     def _lay(self, library: ctypes.CDLL, names: Sequence[str]) -> None:
@@ -126,8 +144,11 @@ class _Weights:
             if name not in self.bits and not name.endswith(native.SCALES):
                 copy[...] = array
         for name in self.bits:
-            to = (laid[name].ctypes.data, laid[f"{name}{native.SCALES}"].ctypes.data)
+            self.arrays[name] = np.ascontiguousarray(self.arrays[name])
+            scales = laid.get(f"{name}{native.SCALES}")
+            to = (laid[name].ctypes.data, None if scales is None else scales.ctypes.data)
             library.cuestream_lay(ctypes.byref(self.matrix(name)), *to)
+            self.arrays[name] = laid[name]
         self.arrays |= laid
 
     def address(self, name: str) -> int:
@@ -138,6 +159,8 @@ class _Weights:
 
     def matrix(self, name: str) -> native.Matrix:
         packed, bits = self.arrays[name], self.bits[name]
+        if bits >= native.HALVES:
+            return native.Matrix(self.address(name), None, self.inputs[name], len(packed), bits, 1)
         outputs, _, stored = packed.shape
         scales = self.address(f"{name}{native.SCALES}")
         return native.Matrix(self.address(name), scales, self.inputs[name], outputs, bits, stored * 8 // bits)
@@ -153,7 +176,10 @@ class _Weights:
 def _part(file: NDArray[np.uint8], entry: Mapping[str, Any]) -> Array:
     kind, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
     first = entry["offset"]
-    return file[first : first + kind.itemsize * int(np.prod(shape))].view(kind).reshape(shape)
+    array = file[first : first + kind.itemsize * int(np.prod(shape))].view(kind).reshape(shape)
+    if kind == np.float16 and "bits" not in entry:
+        array = array.astype(np.float32)
+    return array.T if entry.get("turned") else array
 
 
 class NativeStep:
@@ -175,6 +201,8 @@ class NativeStep:
             null_tokens=weights.arrays["0.null_keys"].shape[-2],
             rows=rows,
             columns=self._columns,
+            heard_bits=weights.heard_bits,
+            seen_bits=weights.seen_bits,
             scale=decoder.head_dim**-0.5,
             epsilon=EPSILON,
             embedding=weights.address("embedding"),

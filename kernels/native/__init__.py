@@ -16,6 +16,7 @@ import tempfile
 from ctypes import POINTER, Structure, c_bool, c_float, c_int32, c_void_p
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,10 @@ MATRICES = ("qkv", "self_out", "cross_query", "cross_out", "up", "down")
 CONSTANTS = ("null_keys", "null_values", "heard_keys", "heard_values", "seen_keys", "seen_values")
 """Of a layer, in the order of step.c; an export names its tensors so, each behind its layer's number."""
 SCALES = ".scales"
-"""Behind a matrix's name: its scales' name."""
+"""Behind the name of a matrix of few bits: its scales' name."""
+HALVES, FLOATS = 16, 32
+BITS = (4, 8, HALVES, FLOATS)
+"""That the weights of a matrix may have; of floats there are no scales."""
 CLOSE = 1e-4
 """By how much of the largest answer a product may differ from its plain twin."""
 
@@ -70,7 +74,7 @@ class Layer(Structure):
 class Model(Structure):
     _fields_ = (
         *((name, c_int32) for name in ("layers", "width", "heads", "head", "hidden", "codebooks", "card")),
-        *((name, c_int32) for name in ("null_tokens", "rows", "columns")),
+        *((name, c_int32) for name in ("null_tokens", "rows", "columns", "heard_bits", "seen_bits")),
         *((name, c_float) for name in ("scale", "epsilon")),
         *((name, c_void_p) for name in ("embedding", "positions")),
         ("last", Norm),
@@ -89,10 +93,10 @@ class Lane(Structure):
 @cache
 def library(folder: Path) -> ctypes.CDLL:
     """The compiled step, kept in `folder`. Raises Unavailable."""
-    if platform.machine() not in ("x86_64", "AMD64") or not {"avx2", "fma"} <= set(_flags().split()):
+    if platform.machine() not in ("x86_64", "AMD64") or not {"avx2", "fma", "f16c"} <= set(_flags().split()):
         raise Unavailable("the native step is written for Linux on x86-64 with AVX2")
     found = loaded(_built(folder))
-    if (worst := max(difference(found, bits) for bits in (4, 8))) > CLOSE:
+    if (worst := max(difference(found, bits) for bits in BITS)) > CLOSE:
         raise Unavailable(
             f"products of the native step differ from plain ones by {worst:.2g} on this machine"
         )
@@ -124,8 +128,10 @@ def difference(of: ctypes.CDLL, bits: int, inputs: int = 1280, outputs: int = 64
     """Between quick and plain products of noise, over the largest of them."""
     random = np.random.default_rng(bits)
     blocks = -(-inputs // block)
-    packed = random.integers(1, 256, (outputs, blocks, block * bits // 8), dtype=np.uint8)
     scales = random.random((outputs, blocks), np.float32)
+    packed: NDArray[Any] = random.integers(1, 256, (outputs, blocks, block * bits // 8), dtype=np.uint8)
+    if bits >= HALVES:
+        packed = random.standard_normal((outputs, inputs)).astype(f"f{bits // 8}")
     row = random.standard_normal(inputs).astype(np.float32)
     stored = Matrix(packed.ctypes.data, scales.ctypes.data, inputs, outputs, bits, block)
     beside, theirs = np.empty_like(packed), np.empty_like(scales)

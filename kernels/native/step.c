@@ -1,13 +1,14 @@
 /* A step of the decoder on a CPU: one column for each of some lanes, from tokens to logits, in one call.
  *
- * A lane is a segment of a stream; its rows are the conditional one and, with guidance, the null one. Weights have four or eight
- * bits in blocks that share a scale, as ONNX Runtime's MatMulNBits reads them; a row's activations are rounded to eight bits, block
- * by block, as that operator does, so that no row hears another. Caches have eight bits and a scale a channel, as its
- * GroupQueryAttention has them. So the step reads what the exported graphs read and write, and either can go on from the other.
+ * A lane is a segment of a stream; its rows are the conditional one and, with guidance, the null one. Weights are floats, or have four
+ * or eight bits in blocks that share a scale, as ONNX Runtime's MatMulNBits reads them; for the latter a row's activations are rounded
+ * to eight bits, block by block, as that operator does, so that no row hears another. Caches are floats, or have eight bits and a scale
+ * a channel, as its GroupQueryAttention has them. So the step reads what the exported graphs read and write, and either can go on from
+ * the other.
  *
  * What is gained over the graphs: weights are read once for all rows, eight outputs at a time, so that products of 16 bits are summed
- * before they are widened and nothing is summed across; caches are never turned into floats as a whole; a layer is six barriers
- * instead of 34 operators.
+ * before they are widened and nothing is summed across; caches of eight bits are never turned into floats as a whole; a layer is six
+ * barriers instead of 34 operators.
  */
 #define _GNU_SOURCE
 #include <immintrin.h>
@@ -46,16 +47,21 @@ enum {
     ROWS = 32,       /* of a call */
     TILE = 4,        /* rows that share a read of the weights from the first cache */
     BESIDE = 8,      /* outputs of a product, beside each other */
+    FLOATS = 32,     /* the bits of one, */
+    HALVES = 16,     /* and of half of one */
+    GROUPS = 4,      /* of outputs of a product in floats, that are summed together, */
+    PAIR = 2,        /* for so many rows: as many sums as hide how long one takes */
     MOST_BLOCK = 128,
     LEAST_BLOCK = 16,
     MOST_HEAD = 128,
+    LINE = 64,       /* bytes that come together */
     AHEAD = 4096,    /* bytes that are asked for before they are read */
     PIECES = 4,      /* of a thread's share of a product */
     SPINS = 2000     /* looks at a barrier before the core is offered to others */
 };
 
-/* As it is stored: packed [outputs, blocks, block bits / 8] with half of the range as zero, scales [outputs, blocks]. As it is laid
- * for a step: eight outputs beside each other, [outputs / 8, blocks, ...]; see `cuestream_lay`. */
+/* As it is stored: packed [outputs, blocks, block bits / 8] with half of the range as zero, scales [outputs, blocks]; of floats packed
+ * [outputs, inputs] alone. As it is laid for a step: eight outputs beside each other, [outputs / 8, blocks, ...]; see `cuestream_lay`. */
 typedef struct {
     const uint8_t *packed;
     const float *scales;
@@ -70,12 +76,13 @@ typedef struct {
     norm before_self, before_cross, before_feed;
     matrix qkv, self_out, cross_query, cross_out, up, down;
     const float *null_keys, *null_values;     /* [H, P, d], none without guidance */
-    const float *heard_keys, *heard_values;   /* [H, d]: scales of the self-attention's caches */
+    const float *heard_keys, *heard_values;   /* [H, d]: scales of the self-attention's caches; ones where they are floats */
     const float *seen_keys, *seen_values;     /* [H, d]: scales of the condition's */
 } layer;
 
 typedef struct {
     int32_t layers, width, heads, head, hidden, codebooks, card, null_tokens, rows, columns;
+    int32_t heard_bits, seen_bits; /* of caches and conditions: 8, or 32 of floats */
     float scale; /* of the self-attention's scores; the cross-attention's is in its weights */
     float epsilon;
     const float *embedding; /* [K (card + 1), D] */
@@ -87,8 +94,8 @@ typedef struct {
 
 /* A segment of a stream. keys, values, ... : one address a layer; caches [R, H, room, d], conditions [H, space, d]. */
 typedef struct {
-    int8_t *const *keys, *const *values;
-    const int8_t *const *seen_keys, *const *seen_values;
+    char *const *keys, *const *values;
+    const char *const *seen_keys, *const *seen_values;
     const int64_t *tokens; /* [K] */
     float *logits;         /* [R, K, card] */
     int32_t position, room, held, space;
@@ -126,9 +133,11 @@ struct step {
     int8_t *levels;         /* [threads, ROWS, most inputs] */
     float *scales;          /* [threads, ROWS, most blocks] */
     int32_t *shifts;        /* the same */
+    float *plain;           /* [threads, ROWS, most inputs]: rows of products in floats, which are not rounded */
     float *fresh;           /* [threads, D] */
     float *scores;          /* [threads, most columns] */
     int most_inputs, most_blocks, most_scores;
+    float ones[MOST_HEAD];
     double spent[PARTS], since; /* seconds */
 };
 
@@ -251,7 +260,7 @@ static void round_block(const matrix *m, const float *v, int count, int8_t *leve
 
 static int blocks_of(const matrix *m) { return (m->inputs + m->block - 1) / m->block; }
 
-/* Where a thread has a row's levels, scales and shifts. */
+/* Where a thread has a row's levels or floats, scales and shifts. */
 static size_t levels_of(const step *s, int number, int row) { return ((size_t)number * ROWS + row) * s->most_inputs; }
 static size_t blocks_at(const step *s, int number, int row) { return ((size_t)number * ROWS + row) * s->most_blocks; }
 
@@ -265,7 +274,8 @@ static void round_blocks(const matrix *m, const float *v, int8_t *levels, float 
 
 static void round_row(step *s, int number, const matrix *m, int row, const float *v) {
     size_t at = blocks_at(s, number, row);
-    round_blocks(m, v, s->levels + levels_of(s, number, row), s->scales + at, s->shifts + at);
+    if (m->bits >= HALVES) memcpy(s->plain + levels_of(s, number, row), v, sizeof(float) * m->inputs);
+    else round_blocks(m, v, s->levels + levels_of(s, number, row), s->scales + at, s->shifts + at);
 }
 
 static int rows_of(const step *s) { return s->lanes * s->model.rows; }
@@ -294,8 +304,12 @@ static void normalise(const model *m, const norm *by, const float *x, float *to)
 static void normalise_rows(step *s, int number, const norm *by, const matrix *m) {
     float *fresh = s->fresh + (size_t)number * s->model.width;
     for (int row = 0; row < rows_of(s); row++) {
-        normalise(&s->model, by, s->x + (size_t)row * s->model.width, fresh);
-        round_row(s, number, m, row, fresh);
+        const float *x = s->x + (size_t)row * s->model.width;
+        if (m->bits >= HALVES) normalise(&s->model, by, x, s->plain + levels_of(s, number, row));
+        else {
+            normalise(&s->model, by, x, fresh);
+            round_row(s, number, m, row, fresh);
+        }
     }
     lap(s, number, NORMS);
 }
@@ -306,7 +320,6 @@ typedef struct {
     const int8_t *levels;
     const float *scales;
     const int32_t *shifts;
-    float *to;
 } row;
 
 #define EACH for (int r = 0; r < count; r++)
@@ -398,13 +411,56 @@ static void outputs(const matrix *m, int at, const row *rows, int count, __m256 
     }
 }
 
+/* Eight weights, of 32 bits or of 16. */
+ALWAYS __m256 floats(const uint8_t *w, const int bits) {
+    return bits == FLOATS ? _mm256_loadu_ps((const float *)w) : _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)w));
+}
+
+/* `groups` times eight outputs of `count` rows, of a matrix of floats: each output is summed input by input, whatever is beside it.
+ * What is asked for ahead are the outputs behind these. */
+ALWAYS void sum_floats(const uint8_t *w, int inputs, const int bits, const float *const *rows, const int count, const int groups,
+                       __m256 sums[][GROUPS]) {
+    size_t apart = (size_t)inputs * bits;
+    __m256 so_far[PAIR][GROUPS]; /* in registers, as what is reached by a pointer is not */
+    EACH for (int g = 0; g < groups; g++) so_far[r][g] = _mm256_setzero_ps();
+    for (int k = 0; k < inputs; w += LINE) {
+        for (int g = 0; g < groups; g++) _mm_prefetch((const char *)w + (groups + g) * apart, _MM_HINT_T0);
+        for (int i = 0; i < LINE; i += bits, k++) {
+            __m256 own[GROUPS];
+            for (int g = 0; g < groups; g++) own[g] = floats(w + g * apart + i, bits);
+            EACH for (int g = 0; g < groups; g++) so_far[r][g] = _mm256_fmadd_ps(_mm256_broadcast_ss(rows[r] + k), own[g], so_far[r][g]);
+        }
+    }
+    EACH for (int g = 0; g < groups; g++) sums[r][g] = so_far[r][g];
+}
+
+ALWAYS void groups_of(const matrix *m, int at, const float *const *rows, int count, const int groups, __m256 sums[][GROUPS]) {
+    const uint8_t *w = m->packed + (size_t)at * m->inputs * (m->bits / 8);
+    if (m->bits == FLOATS && count == PAIR) sum_floats(w, m->inputs, FLOATS, rows, PAIR, groups, sums);
+    else if (m->bits == FLOATS) sum_floats(w, m->inputs, FLOATS, rows, 1, groups, sums);
+    else if (count == PAIR) sum_floats(w, m->inputs, HALVES, rows, PAIR, groups, sums);
+    else sum_floats(w, m->inputs, HALVES, rows, 1, groups, sums);
+}
+
+/* Outputs from `at` on and before `end`, of one row or two. How many groups of eight they are. */
+static int outputs_plain(const matrix *m, int at, int end, const float *const *rows, int count, __m256 sums[][GROUPS]) {
+    if (end - at >= GROUPS * BESIDE) return groups_of(m, at, rows, count, GROUPS, sums), GROUPS;
+    if (end - at >= 2 * BESIDE) return groups_of(m, at, rows, count, 2, sums), 2;
+    return groups_of(m, at, rows, count, 1, sums), 1;
+}
+
+static float float_of(const matrix *stored, size_t at) {
+    if (stored->bits == FLOATS) return ((const float *)stored->packed)[at];
+    return _cvtsh_ss(((const uint16_t *)stored->packed)[at]);
+}
+
 static int level_of(const matrix *stored, size_t block, int i) {
     const uint8_t *w = stored->packed + block * (stored->block * stored->bits / 8);
     return stored->bits == 8 ? w[i] : w[i / 2] >> (i % 2 * 4) & 15;
 }
 
-/* The same of one output and one row, plainly, of a matrix as it is stored. */
-static float output_plain(const matrix *stored, int output, const int8_t *levels, const float *scales) {
+/* One output of one row, of a matrix as it is stored. */
+static float output_stored(const matrix *stored, int output, const int8_t *levels, const float *scales) {
     int blocks = blocks_of(stored), zero = 1 << (stored->bits - 1);
     double sum = 0;
     for (int b = 0; b < blocks; b++) {
@@ -416,51 +472,75 @@ static float output_plain(const matrix *stored, int output, const int8_t *levels
     return (float)sum;
 }
 
-/* Outputs from `first` to before `end` of the rows that this thread rounded, put to (or added to) to[row][output]. */
-static void multiply(step *s, int number, const matrix *m, int first, int end, float *to, int apart, bool add) {
+static void put(float *to, __m256 sum, bool add) { _mm256_storeu_ps(to, add ? _mm256_add_ps(sum, _mm256_loadu_ps(to)) : sum); }
+
+static void multiply_floats(step *s, int number, const matrix *m, int first, int end, float *to, int apart, bool add) {
+    int all = rows_of(s);
+    for (int at = first, done; at < end; at += done * BESIDE)
+        for (int r = 0; r < all; r += PAIR) {
+            int count = all - r < PAIR ? 1 : PAIR;
+            const float *rows[PAIR] = {s->plain + levels_of(s, number, r), s->plain + levels_of(s, number, r + count - 1)};
+            __m256 sums[PAIR][GROUPS];
+            done = outputs_plain(m, at, end, rows, count, sums);
+            for (int i = 0; i < count; i++)
+                for (int g = 0; g < done; g++) put(to + (size_t)(r + i) * apart + at + g * BESIDE, sums[i][g], add);
+        }
+}
+
+static void multiply_levels(step *s, int number, const matrix *m, int first, int end, float *to, int apart, bool add) {
     int all = rows_of(s);
     row rows[ROWS];
     for (int r = 0; r < all; r++)
         rows[r] = (row){s->levels + levels_of(s, number, r), s->scales + blocks_at(s, number, r),
-                        s->shifts + blocks_at(s, number, r), to + (size_t)r * apart};
+                        s->shifts + blocks_at(s, number, r)};
     for (int at = first; at < end; at += BESIDE)
         for (int r = 0; r < all; r += TILE) {
             int count = all - r < TILE ? all - r : TILE;
             __m256 sums[TILE];
             outputs(m, at, rows + r, count, sums);
-            for (int i = 0; i < count; i++) {
-                float *to_row = rows[r + i].to + at;
-                _mm256_storeu_ps(to_row, add ? _mm256_add_ps(sums[i], _mm256_loadu_ps(to_row)) : sums[i]);
-            }
+            for (int i = 0; i < count; i++) put(to + (size_t)(r + i) * apart + at, sums[i], add);
         }
+}
+
+/* Outputs from `first` to before `end` of the rows that this thread rounded, put to (or added to) to[row][output]. */
+static void multiply(step *s, int number, const matrix *m, int first, int end, float *to, int apart, bool add) {
+    (m->bits >= HALVES ? multiply_floats : multiply_levels)(s, number, m, first, end, to, apart, add);
     lap(s, number, PRODUCTS);
 }
 
 /* ---- attention ---- */
 
-/* Of one key [d] in eight bits: eight sums that have to be added. */
-ALWAYS __m256 meet_key(const __m256 *query, const int8_t *key, const int head) {
+/* Where element `at` of a cache lies, and eight elements from there on as floats. */
+ALWAYS const char *place(const char *of, size_t at, const int bits) { return of + at * (bits / 8); }
+
+ALWAYS __m256 eight(const char *of, size_t at, const int bits) {
+    if (bits == FLOATS) return _mm256_loadu_ps((const float *)of + at);
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(of + at))));
+}
+
+ALWAYS void ask_ahead(const char *of, int bytes) {
+    for (int i = 0; i < bytes; i += LINE) _mm_prefetch(of + AHEAD + i, _MM_HINT_T0);
+}
+
+/* Of one key [d]: eight sums that have to be added. */
+ALWAYS __m256 meet_key(const __m256 *query, const char *key, const int head, const int bits) {
     __m256 sum = _mm256_setzero_ps();
-    for (int i = 0; i < head / 8; i++) {
-        __m256i wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(key + 8 * i)));
-        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), query[i], sum);
-    }
+    for (int i = 0; i < head / 8; i++) sum = _mm256_fmadd_ps(eight(key, 8 * i, bits), query[i], sum);
     return sum;
 }
 
 /* Scores of a query, with the scales of the keys in it, against keys [columns, d]; the largest of them. The query stays in floats:
  * in 16 bits, which were no quicker, what comes of it lies often enough on the other side of a rounding to move logits by 1 %. */
-ALWAYS float score_keys(const float *query, const int8_t *keys, int columns, const int head,
-                                                              float *scores) {
+ALWAYS float score_keys(const float *query, const char *keys, int columns, const int head, const int bits, float *scores) {
     __m256 q[MOST_HEAD / 8], largest = _mm256_set1_ps(-INFINITY);
     for (int i = 0; i < head / 8; i++) q[i] = _mm256_loadu_ps(query + 8 * i);
     int c = 0;
     for (; c + 8 <= columns; c += 8) {
         __m256 sums[8];
         for (int j = 0; j < 8; j++) {
-            const int8_t *key = keys + (size_t)(c + j) * head;
-            _mm_prefetch((const char *)key + AHEAD, _MM_HINT_T0);
-            sums[j] = meet_key(q, key, head);
+            const char *key = place(keys, (size_t)(c + j) * head, bits);
+            ask_ahead(key, head * bits / 8);
+            sums[j] = meet_key(q, key, head, bits);
         }
         __m256 a = _mm256_hadd_ps(_mm256_hadd_ps(sums[0], sums[1]), _mm256_hadd_ps(sums[2], sums[3]));
         __m256 b = _mm256_hadd_ps(_mm256_hadd_ps(sums[4], sums[5]), _mm256_hadd_ps(sums[6], sums[7]));
@@ -470,7 +550,7 @@ ALWAYS float score_keys(const float *query, const int8_t *keys, int columns, con
     }
     float best = max8(largest);
     for (; c < columns; c++) {
-        scores[c] = sum8(meet_key(q, keys + (size_t)c * head, head));
+        scores[c] = sum8(meet_key(q, place(keys, (size_t)c * head, bits), head, bits));
         best = fmaxf(best, scores[c]);
     }
     return best;
@@ -490,93 +570,86 @@ static float chances(float *scores, int columns, float best) {
 }
 
 /* answer [d] = chances . values [columns, d] x scales [d] / whole */
-ALWAYS void mix_values(const float *chance, const int8_t *values, int columns, const int head,
-                                                             const float *scales, float whole, float *answer) {
+ALWAYS void mix_values(const float *chance, const char *values, int columns, const int head, const int bits, const float *scales,
+                       float whole, float *answer) {
     __m256 sums[MOST_HEAD / 8];
     for (int i = 0; i < head / 8; i++) sums[i] = _mm256_setzero_ps();
     for (int c = 0; c < columns; c++) {
-        const int8_t *value = values + (size_t)c * head;
-        _mm_prefetch((const char *)value + AHEAD, _MM_HINT_T0);
+        const char *value = place(values, (size_t)c * head, bits);
+        ask_ahead(value, head * bits / 8);
         __m256 p = _mm256_broadcast_ss(chance + c);
-        for (int i = 0; i < head / 8; i++) {
-            __m256i wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(value + 8 * i)));
-            sums[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), p, sums[i]);
-        }
+        for (int i = 0; i < head / 8; i++) sums[i] = _mm256_fmadd_ps(eight(value, 8 * i, bits), p, sums[i]);
     }
     __m256 over = _mm256_set1_ps(columns ? 1.0f / whole : 0.0f); /* without a picture there is no answer */
     for (int i = 0; i < head / 8; i++)
         _mm256_storeu_ps(answer + 8 * i, _mm256_mul_ps(_mm256_mul_ps(sums[i], over), _mm256_loadu_ps(scales + 8 * i)));
 }
 
-ALWAYS void attend_sized(const float *query, const int8_t *keys, const int8_t *values,
-                                                               int columns, const int head, const float *scales, float *scores,
-                                                               float *answer) {
-    float best = score_keys(query, keys, columns, head, scores);
-    float whole = chances(scores, columns, best);
-    mix_values(scores, values, columns, head, scales, whole, answer);
+/* What is read of a cache: keys and values [columns, d], their bits, and the scales [d] of the values. */
+typedef struct {
+    const char *keys, *values;
+    int columns, bits;
+    const float *scales;
+} memory;
+
+ALWAYS void attend_sized(const float *query, const memory *of, const int head, const int bits, float *scores, float *answer) {
+    float best = score_keys(query, of->keys, of->columns, head, bits, scores);
+    float whole = chances(scores, of->columns, best);
+    mix_values(scores, of->values, of->columns, head, bits, of->scales, whole, answer);
 }
 
-static void attend(const float *query, const int8_t *keys, const int8_t *values, int columns, int head, const float *scales,
-                   float *scores, float *answer) {
-    if (head == 64) attend_sized(query, keys, values, columns, 64, scales, scores, answer);
-    else attend_sized(query, keys, values, columns, head, scales, scores, answer);
+/* Heads that models have are compiled with their width. */
+static void attend(const float *query, const memory *of, int head, float *scores, float *answer) {
+    if (of->bits == FLOATS) {
+        if (head == 64) attend_sized(query, of, 64, FLOATS, scores, answer);
+        else if (head == 48) attend_sized(query, of, 48, FLOATS, scores, answer);
+        else attend_sized(query, of, head, FLOATS, scores, answer);
+    } else if (head == 64) attend_sized(query, of, 64, 8, scores, answer);
+    else attend_sized(query, of, head, 8, scores, answer);
 }
 
-/* The same of keys and values in floats. */
-static void attend_floats(const float *query, const float *keys, const float *values, int columns, int head, float *scores,
-                          float *answer) {
-    float best = -INFINITY;
-    for (int c = 0; c < columns; c++) {
-        __m256 sum = _mm256_setzero_ps();
-        for (int i = 0; i < head; i += 8)
-            sum = _mm256_fmadd_ps(_mm256_loadu_ps(query + i), _mm256_loadu_ps(keys + (size_t)c * head + i), sum);
-        scores[c] = sum8(sum);
-        best = fmaxf(best, scores[c]);
-    }
-    float over = 1.0f / chances(scores, columns, best);
-    for (int i = 0; i < head; i += 8) {
-        __m256 sum = _mm256_setzero_ps();
-        for (int c = 0; c < columns; c++)
-            sum = _mm256_fmadd_ps(_mm256_broadcast_ss(scores + c), _mm256_loadu_ps(values + (size_t)c * head + i), sum);
-        _mm256_storeu_ps(answer + i, _mm256_mul_ps(sum, _mm256_set1_ps(over)));
-    }
-}
-
-static void keep(const float *fresh, const float *scales, int head, int8_t *to) {
-    for (int i = 0; i < head; i++) to[i] = (int8_t)lrintf(fminf(fmaxf(fresh[i] / scales[i], -128.0f), 127.0f));
+static void keep(const float *fresh, const float *scales, int head, int bits, char *to) {
+    if (bits == FLOATS) memcpy(to, fresh, sizeof(float) * head);
+    else
+        for (int i = 0; i < head; i++) to[i] = (int8_t)lrintf(fminf(fmaxf(fresh[i] / scales[i], -128.0f), 127.0f));
 }
 
 static void hear(step *s, const layer *l, int at, int h, float *scores) {
     const model *m = &s->model;
-    int d = m->head;
+    int d = m->head, bits = m->heard_bits;
     for (int n = 0; n < s->lanes; n++)
         for (int r = 0; r < m->rows; r++) {
             const lane *one = s->lane + n;
-            size_t row = (size_t)n * m->rows + r, place = ((size_t)r * m->heads + h) * one->room * d;
+            size_t row = (size_t)n * m->rows + r, first = ((size_t)r * m->heads + h) * one->room * d;
+            size_t next = first + (size_t)one->position * d;
             const float *q = s->qkv + row * 3 * m->width + (size_t)h * d;
-            int8_t *keys = one->keys[at] + place, *values = one->values[at] + place;
-            keep(q + m->width, l->heard_keys + h * d, d, keys + (size_t)one->position * d);
-            keep(q + 2 * m->width, l->heard_values + h * d, d, values + (size_t)one->position * d);
+            keep(q + m->width, l->heard_keys + h * d, d, bits, one->keys[at] + next * (bits / 8));
+            keep(q + 2 * m->width, l->heard_values + h * d, d, bits, one->values[at] + next * (bits / 8));
             float query[MOST_HEAD];
             for (int i = 0; i < d; i++) query[i] = q[i] * m->scale * l->heard_keys[h * d + i];
-            attend(query, keys, values, one->position + 1, d, l->heard_values + h * d, scores,
-                   s->mixed + row * m->width + (size_t)h * d);
+            memory heard = {place(one->keys[at], first, bits), place(one->values[at], first, bits), one->position + 1, bits,
+                            l->heard_values + h * d};
+            attend(query, &heard, d, scores, s->mixed + row * m->width + (size_t)h * d);
         }
 }
 
 static void see(step *s, const layer *l, int at, int h, float *scores) {
     const model *m = &s->model;
-    int d = m->head;
+    int d = m->head, bits = m->seen_bits;
     for (int n = 0; n < s->lanes; n++) {
         const lane *one = s->lane + n;
-        size_t row = (size_t)n * m->rows, place = (size_t)h * one->space * d;
+        size_t row = (size_t)n * m->rows, first = (size_t)h * one->space * d;
         const float *q = s->qkv + row * 3 * m->width + (size_t)h * d;
         float *to = s->mixed + row * m->width + (size_t)h * d, query[MOST_HEAD];
         for (int i = 0; i < d; i++) query[i] = q[i] * l->seen_keys[h * d + i];
-        attend(query, one->seen_keys[at] + place, one->seen_values[at] + place, one->held, d, l->seen_values + h * d, scores, to);
-        size_t null = (size_t)h * m->null_tokens * d;
-        if (m->rows == 2)
-            attend_floats(q + 3 * m->width, l->null_keys + null, l->null_values + null, m->null_tokens, d, scores, to + m->width);
+        memory seen = {place(one->seen_keys[at], first, bits), place(one->seen_values[at], first, bits), one->held, bits,
+                       l->seen_values + h * d};
+        attend(query, &seen, d, scores, to);
+        if (m->rows == 2) {
+            size_t null = (size_t)h * m->null_tokens * d;
+            memory none = {(const char *)(l->null_keys + null), (const char *)(l->null_values + null), m->null_tokens, FLOATS, s->ones};
+            attend(q + 3 * m->width, &none, d, scores, to + m->width);
+        }
     }
 }
 
@@ -608,7 +681,8 @@ static void bend(step *s, int number, int first, int end) {
 
 /* A product of all rows by all of m, put to `to` or added to it; `bent`: through the GELU. */
 static void spread(step *s, int number, int turn, const matrix *m, float *to, bool add, bool bent) {
-    int piece = (m->outputs / (s->threads * PIECES) / BESIDE + 1) * BESIDE;
+    int least = m->bits >= HALVES ? GROUPS * BESIDE : BESIDE;
+    int piece = (m->outputs / (s->threads * PIECES) / least + 1) * least;
     for (int first; (first = take(s, turn, piece)) < m->outputs;) {
         int end = first + piece < m->outputs ? first + piece : m->outputs;
         multiply(s, number, m, first, end, to, m->outputs, add);
@@ -723,7 +797,7 @@ void cuestream_close(step *s) {
     }
     free(s->members), free(s->taken);
     free(s->x), free(s->qkv), free(s->mixed), free(s->wide);
-    free(s->levels), free(s->scales), free(s->shifts), free(s->fresh), free(s->scores);
+    free(s->levels), free(s->scales), free(s->shifts), free(s->plain), free(s->fresh), free(s->scores);
     free(s);
 }
 
@@ -745,14 +819,16 @@ step *cuestream_open(const model *m, int32_t threads, const int32_t *cores) {
     s->levels = lines((size_t)threads * ROWS * s->most_inputs);
     s->scales = lines(sizeof(float) * threads * ROWS * s->most_blocks);
     s->shifts = lines(sizeof(int32_t) * threads * ROWS * s->most_blocks);
+    s->plain = lines(sizeof(float) * threads * ROWS * s->most_inputs);
     s->fresh = lines(sizeof(float) * threads * m->width);
     s->scores = lines(sizeof(float) * threads * s->most_scores);
     s->taken = lines(sizeof(atomic_int) * (m->layers * TURNS + 1));
     s->members = calloc(threads, sizeof(member));
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->called, NULL);
+    for (int i = 0; i < MOST_HEAD; i++) s->ones[i] = 1;
     bool rows = s->x && s->qkv && s->mixed && s->wide && s->levels && s->scales && s->shifts;
-    if (!rows || !s->fresh || !s->scores || !s->taken || !s->members) {
+    if (!rows || !s->plain || !s->fresh || !s->scores || !s->taken || !s->members) {
         s->threads = 1;
         cuestream_close(s);
         return NULL;
@@ -776,8 +852,15 @@ step *cuestream_open(const model *m, int32_t threads, const int32_t *cores) {
 
 /* A stored matrix as a step reads it: packed and scales have as much room as the stored ones. Of four bits 32 bytes are eight outputs by
  * eight inputs, byte 4 o + j input j of output o in its low half and input 4 + j in its high half; of eight bits they are eight
- * outputs by four inputs. Scales are [outputs / 8, blocks, 8]. */
+ * outputs by four inputs, of floats by one. Scales are [outputs / 8, blocks, 8]. */
 void cuestream_lay(const matrix *m, uint8_t *packed, float *scales) {
+    if (m->bits >= HALVES) {
+        size_t bytes = m->bits / 8;
+        for (int at = 0; at < m->outputs; at += BESIDE)
+            for (int i = 0; i < m->inputs; i++)
+                for (int o = 0; o < BESIDE; o++, packed += bytes) memcpy(packed, m->packed + ((size_t)(at + o) * m->inputs + i) * bytes, bytes);
+        return;
+    }
     int blocks = blocks_of(m), deep = m->bits == 4 ? 8 : 4, flip = m->bits == 8 && !VNNI ? 128 : 0;
     for (int at = 0; at < m->outputs; at += BESIDE)
         for (int b = 0; b < blocks; b++) {
@@ -795,18 +878,32 @@ void cuestream_lay(const matrix *m, uint8_t *packed, float *scales) {
 /* Products of one row by a matrix: the quick way by the laid one, plainly by the stored one. Python compares them before it trusts the
  * build. */
 void cuestream_check(const matrix *laid, const matrix *stored, const float *v, float *quick, float *plain) {
+    if (laid->bits >= HALVES) {
+        const float *rows[PAIR] = {v, v};
+        __m256 sums[PAIR][GROUPS];
+        for (int at = 0, done, count = 1; at < laid->outputs; at += done * BESIDE, count = PAIR + 1 - count) {
+            done = outputs_plain(laid, at, laid->outputs, rows, count, sums);
+            for (int g = 0; g < done; g++) _mm256_storeu_ps(quick + at + g * BESIDE, sums[count - 1][g]);
+        }
+        for (int at = 0; at < laid->outputs; at++) {
+            double sum = 0;
+            for (int i = 0; i < laid->inputs; i++) sum += (double)v[i] * float_of(stored, (size_t)at * laid->inputs + i);
+            plain[at] = (float)sum;
+        }
+        return;
+    }
     int blocks = blocks_of(laid);
     int8_t *levels = lines((size_t)blocks * laid->block);
     float *scales = lines(sizeof(float) * blocks);
     int32_t *shifts = lines(sizeof(int32_t) * blocks);
     round_blocks(laid, v, levels, scales, shifts);
     row rows[TILE];
-    for (int r = 0; r < TILE; r++) rows[r] = (row){levels, scales, shifts, NULL};
+    for (int r = 0; r < TILE; r++) rows[r] = (row){levels, scales, shifts};
     for (int at = 0; at < laid->outputs; at += BESIDE) {
         __m256 sums[TILE];
         outputs(laid, at, rows, at / BESIDE % TILE + 1, sums); /* each number of rows in turn; all of them are the same row */
         _mm256_storeu_ps(quick + at, sums[at / BESIDE % TILE]);
     }
-    for (int at = 0; at < laid->outputs; at++) plain[at] = output_plain(stored, at, levels, scales);
+    for (int at = 0; at < laid->outputs; at++) plain[at] = output_stored(stored, at, levels, scales);
     free(levels), free(scales), free(shifts);
 }

@@ -18,10 +18,11 @@ from engine.backends.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest
 from engine.backends.native import GRAPHS, VARIABLE, NativeBackend, on_cpu
 from engine.backends.onnxruntime import OnnxBackend
 from engine.errors import PackageError
+from engine.library import find_model
 from engine.threads import Threads, cache_folder
 from export.onnx import Precision, export
 from export.random_model import random_package, tiny_spec
-from export.step_tensors import VALUE_SCALE, step_tensors
+from export.step_tensors import step_tensors
 from kernels import native
 
 ROOM, FRAMES = 90, 4
@@ -76,10 +77,13 @@ class Voice:
         shape = (self.frames, spec.vision.tokens, decoder.width)
         backend.write_condition(self.condition, 0, self.random.standard_normal(shape, dtype=np.float32))
         self.caches = backend.new_caches(segments, guided, room)
-        held = (decoder.layers, 2, 1 + guided, decoder.heads, columns, decoder.head_dim)
+        held, kind = (
+            (decoder.layers, 2, 1 + guided, decoder.heads, columns, decoder.head_dim),
+            backend.manifest.cache_dtype,
+        )
         for segment in range(segments):
-            noise = self.random.standard_normal(held) * 30
-            backend.write_caches(self.caches, segment, noise.clip(-128, 127).astype(np.int8))
+            noise = self.random.standard_normal(held) * (30 if kind is np.int8 else 1)
+            backend.write_caches(self.caches, segment, noise.clip(-128, 127).astype(kind))
         self.position = np.array([columns, columns // 2])
 
     def ask(self, segment: int, count: int) -> StepCall[Any, Any]:
@@ -94,7 +98,7 @@ def differ(one: Any, other: Any) -> float:
     return float(np.sqrt(np.mean((one - other) ** 2) / np.mean(other**2)))
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", native.BITS)
 @pytest.mark.parametrize("inputs", [128, 1024, 1152, 1200])
 @pytest.mark.parametrize("block", [16, 32, 64, 128])
 def test_quick_products_equal_plain_ones(bits: int, inputs: int, block: int) -> None:
@@ -131,6 +135,22 @@ def test_it_answers_what_the_graph_answers(
     made: Made, precision: Precision, guided: bool, segments: int
 ) -> None:
     agrees([kind(made(precision)) for kind in (NativeBackend, OnnxBackend)], guided, segments)
+
+
+@pytest.mark.parametrize("guided", [True, False])
+@pytest.mark.parametrize("segments", [1, 2])
+@pytest.mark.parametrize("shipped", [True, False])
+def test_in_floats_it_answers_what_the_graph_answers(
+    tiny_folder: Path, shipped: bool, guided: bool, segments: int
+) -> None:
+    """The one that ships has halves in its package, which its graphs cast and turn, and ages in its condition."""
+    folder = find_model("starter") if shipped else tiny_folder
+    voices = [Voice(kind(folder), 1, guided, segments=segments) for kind in (NativeBackend, OnnxBackend)]
+    for _ in range(3):
+        mine, its = (v.ask(0, segments).on(v.backend) for v in voices)
+        assert differ(mine, its) < 1e-5
+    held = [v.backend.read_caches(v.caches, segments - 1, 73 - 35 * (segments - 1)) for v in voices]
+    assert differ(*held) < 1e-5
 
 
 def test_so_does_one_with_heads_of_64_and_blocks_of_128(wide: Path) -> None:
@@ -240,16 +260,21 @@ def test_where_it_cannot_run_the_graph_does(
     monkeypatch.setenv(VARIABLE, GRAPHS)
     assert type(on_cpu(made("int4"))) is OnnxBackend
     monkeypatch.delenv(VARIABLE)
-    older = tmp_path / "older"
-    older.mkdir()
-    for path in made("int4").iterdir():
-        (older / path.name).symlink_to(path)
-    (older / MANIFEST_FILE).unlink()
-    described = json.loads((made("int4") / MANIFEST_FILE).read_text())
-    (older / MANIFEST_FILE).write_text(json.dumps(described | {"step": {}}))
-    assert type(on_cpu(older)) is OnnxBackend
-    with pytest.raises(native.Unavailable, match="few bits"):
-        NativeBackend(older)
+    for other in ({"step": {}}, {"cache_dtype": "float16"}):
+        folder = described_as(made("int4"), tmp_path / next(iter(other)), other)
+        assert type(on_cpu(folder)) is OnnxBackend
+        with pytest.raises(native.Unavailable, match="older, or made in fp16"):
+            NativeBackend(folder)
+
+
+def described_as(folder: Path, to: Path, other: dict[str, Any]) -> Path:
+    """An export whose manifest says something else."""
+    to.mkdir()
+    for path in folder.iterdir():
+        (to / path.name).symlink_to(path)
+    (to / MANIFEST_FILE).unlink()
+    (to / MANIFEST_FILE).write_text(json.dumps(json.loads((folder / MANIFEST_FILE).read_text()) | other))
+    return to
 
 
 def unavailable(folder: Path) -> str:
@@ -285,22 +310,22 @@ def test_a_damaged_export_says_so(made: Made, tmp_path: Path) -> None:
         NativeBackend(tmp_path)
 
 
-def test_floats_have_no_native_step(tiny_folder: Path) -> None:
-    assert Manifest.read(tiny_folder).step == {}
-    assert type(on_cpu(tiny_folder)) is OnnxBackend
+def test_many_floats_have_no_native_step(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.backends.native.MOST_FLOAT_BYTES", 1000)
+    with pytest.raises(native.Unavailable, match="a copy of its matrices"):
+        NativeBackend(tiny_folder)
 
 
-def test_a_condition_in_floats_has_no_native_step() -> None:
-    """Of a model with ages: its attention to the condition has no scales."""
-    hears = ir.node("GroupQueryAttention", [None] * (VALUE_SCALE + 1))
-    products = [ir.node("MatMulNBits", []) for _ in range(7)]
-    sees, null = ir.node("GroupQueryAttention", [None] * 7), ir.node("MultiHeadAttention", [])
-    graph = ir.Graph([], [], nodes=[*products, hears, sees, null])
+def test_a_step_of_other_operators_is_not_described() -> None:
+    hears = ir.node("GroupQueryAttention", [None] * 7)
+    graph = ir.Graph([], [], nodes=[*(ir.node("MatMul", []) for _ in range(7)), hears])
     assert step_tensors(ir.Model(graph, ir_version=10), 1, lambda _: (0, 0)) == {}
 
 
 def test_where_its_time_goes_is_told(made: Made) -> None:
-    backend = NativeBackend(made("int4"), 1)  # of two threads the first, of which it is told, may find all work taken
+    backend = NativeBackend(
+        made("int4"), 1
+    )  # of two threads the first, of which it is told, may find all work taken
     voice = Voice(backend)
     assert sum(backend.step_seconds().values()) == 0
     for _ in range(3):
