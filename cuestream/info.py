@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine import codec
 from engine.backends.manifest import ONNXRUNTIME, STANDARD, Manifest
+from engine.backends.native import obstacle
 from engine.errors import MissingRuntime
 from engine.keys import Keys
 from engine.spec import KEYS, ModelSpec, OscillatorSpec
@@ -29,6 +30,10 @@ def _model(manifest: Manifest, spec: ModelSpec) -> list[tuple[str, str]]:
         ("spec", spec.digest),
         ("precision", manifest.label),
         ("operators", OPERATORS[manifest.operators]),
+        (
+            "a step on this CPU",
+            f"by the graph: {why}" if (why := obstacle(manifest)) else "in C, kernels/native",
+        ),
         ("size on disk", f"{sum(f.stat().st_size for f in manifest.folder.iterdir()) / 1e6:.1f} MB"),
         (
             "vision",

@@ -11,7 +11,6 @@ import os
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +42,20 @@ def on_cpu(
     folder: Path, threads: int | Threads = 0, profile: Path | None = None, places: int = PLACES
 ) -> OnnxBackend:
     """An exported model on the CPU, by the quickest way that there is for it here. See `OnnxBackend`."""
-    if os.environ.get(VARIABLE) != GRAPHS:
-        with suppress(native.Unavailable):
-            return NativeBackend(folder, threads, profile, places)
-    return OnnxBackend(folder, threads, profile, places)
+    kind = OnnxBackend if obstacle(Manifest.read(folder)) else NativeBackend
+    return kind(folder, threads, profile, places)
+
+
+def obstacle(manifest: Manifest) -> str | None:
+    """Why a model's steps are run by its graphs on this machine; None where they are not."""
+    if os.environ.get(VARIABLE) == GRAPHS:
+        return f"{VARIABLE}={GRAPHS}"
+    try:
+        _check_geometry(manifest)
+        native.library(cache_folder())
+    except native.Unavailable as error:
+        return str(error)
+    return None
 
 
 class NativeBackend(OnnxBackend):
@@ -92,7 +101,9 @@ def _check_geometry(manifest: Manifest) -> None:
     decoder = manifest.spec.decoder
     caches = {manifest.cache_dtype, manifest.condition_dtype}
     if not manifest.step or not caches <= {np.float32, np.int8}:
-        raise native.Unavailable("the export does not say what its step reads: it is older, or made in fp16")
+        raise native.Unavailable(
+            "the export does not say what its step reads: it is older, made in fp16, or for other runtimes"
+        )
     floats = sum(map(_float_bytes, manifest.step.values()))
     if floats > MOST_FLOAT_BYTES:
         raise native.Unavailable(

@@ -15,7 +15,7 @@ import pytest
 
 from engine.backends.base import StepCall
 from engine.backends.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest
-from engine.backends.native import GRAPHS, VARIABLE, NativeBackend, on_cpu
+from engine.backends.native import GRAPHS, VARIABLE, NativeBackend, obstacle, on_cpu
 from engine.backends.onnxruntime import OnnxBackend
 from engine.errors import PackageError
 from engine.library import find_model
@@ -257,13 +257,15 @@ def test_where_it_cannot_run_the_graph_does(
     made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert type(on_cpu(made("int4"))) is NativeBackend
+    assert obstacle(Manifest.read(made("int4"))) is None
     monkeypatch.setenv(VARIABLE, GRAPHS)
     assert type(on_cpu(made("int4"))) is OnnxBackend
+    assert obstacle(Manifest.read(made("int4"))) == "CUESTREAM_STEP=graph"
     monkeypatch.delenv(VARIABLE)
     for other in ({"step": {}}, {"cache_dtype": "float16"}):
         folder = described_as(made("int4"), tmp_path / next(iter(other)), other)
         assert type(on_cpu(folder)) is OnnxBackend
-        with pytest.raises(native.Unavailable, match="older, or made in fp16"):
+        with pytest.raises(native.Unavailable, match="older, made in fp16"):
             NativeBackend(folder)
 
 
