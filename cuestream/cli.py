@@ -323,7 +323,7 @@ def serve(
         int, typer.Option(min=1, help="sessions at once; fewer when the device is full")
     ] = 8,
     chunk_ms: Annotated[
-        int, typer.Option(help="music sent at once, 20 to 100 or 200 ms; long chunks let many sessions play")
+        int, typer.Option(help="music sent at once, 20 to 100 ms; long chunks let many sessions play")
     ] = 20,
     lead_ms: Annotated[
         int,

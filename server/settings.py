@@ -22,7 +22,7 @@ from server.webrtc.limits import PeerLimits
 SNAPSHOT_EVERY_S = 1.0
 """So much music is lost at most when the server is killed; it is made again. A checkpoint costs the engine 1 to 2 ms."""
 
-CHUNKS_MS = (20, 40, 60, 80, 100, 200)
+CHUNKS_MS = (20, 40, 60, 80, 100)
 MOST_LEAD_MS = 2000
 
 

@@ -15,7 +15,6 @@ from cuestream.players import find_player
 from cuestream_client import Client as PythonClient
 from cuestream_client.pictures import Form
 from server.imaging import Eyes
-from server.playout import Limits as Playout
 from server.protocol.media import Flag, Kind, Media, Size, StreamId, encode_media, raw_bytes
 from server.resampling import Resampler, pcm16
 
@@ -327,13 +326,12 @@ def test_end_says_the_length_and_closes(served: Served) -> None:
 
 def test_longer_chunks_are_fewer_messages_of_the_same_music(serve: Serve) -> None:
     heard = []
-    for chunk_ms in (20, 100, 200):
-        with serve(chunk_ms=chunk_ms, playout=Playout().led_by(500)) as server, Client(server.ws) as client:
+    for chunk_ms in (20, 100):
+        with serve(chunk_ms=chunk_ms) as server, Client(server.ws) as client:
             client.start(config={"seed": 3})
             client.send("flow.credit", credit_ms=5000)
             client.play()
             client.hear(48_000)
             heard.append(client.pcm[:40_000])
             assert {media.dur for media in client.media[1:]} == {48 * chunk_ms}
-    for other in heard[1:]:
-        np.testing.assert_array_equal(heard[0], other)
+    assert np.array_equal(*heard)
