@@ -10,6 +10,7 @@ import argparse
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -21,6 +22,8 @@ STRETCH = 500
 """Steps, ten seconds of music: a shared machine changes its speed from minute to minute, which is not the program's doing."""
 AROUND = 25
 """Steps before and behind a hand-over that would show what it costs."""
+FLOOR_S = 20.0
+"""How long the machine alone is looked at, before the stream and after it."""
 COLUMNS = {
     "segments": "segments",
     "steps": "steps",
@@ -34,9 +37,11 @@ COLUMNS = {
 
 def main() -> None:
     options = arguments()
+    floors = [floor()]
     found = bench(
         model_folder(options), options.seconds, options.threads, paced=not options.fast, effort=options.effort
     )
+    floors.append(floor())
     rows = [asdict(roof) for roof in found.roofs]
     ms = np.array(found.step_ms)
     facts = {
@@ -47,6 +52,7 @@ def main() -> None:
         "others_cores": found.others_cores,
         "roof_gb_s": found.bandwidth.best_gb_s,
         "p99_over_p50": found.p99_over_p50,
+        "machine_p99_over_p50": floors,
         **steadiness(ms, np.array(found.segments)),
         "percentiles_ms": {p: round(float(np.percentile(ms, p)), 3) for p in (1, 50, 90, 95, 99, 99.9, 100)},
         "parts": [asdict(part) for part in found.parts],
@@ -57,10 +63,29 @@ def main() -> None:
     )
     report.write(name, rows, facts)
     report.print_table(title, COLUMNS, rows)
-    kept = ("hand_overs", "within_ten_seconds", "around_hand_overs", "percentiles_ms", "others_cores")
+    kept = (
+        "machine_p99_over_p50",
+        "hand_overs",
+        "within_ten_seconds",
+        "around_hand_overs",
+        "percentiles_ms",
+        "others_cores",
+    )
     print({key: facts[key] for key in kept})
     with suppress(ImportError):  # the picture needs the extra `plot`
         plot(found, title, report.RESULTS / f"{name}.png")
+
+
+def floor(seconds: float = FLOOR_S) -> float:
+    """p99/p50 of what depends on nothing: the same arithmetic again and again, 1 to 2 ms of it in the first cache, by one thread.
+    No step on this machine can be steadier, and one by two threads waits for the slower of them."""
+    numbers = np.linspace(1, 2, 2048, dtype=np.float32)
+    taken, until_s = [], perf_counter() + seconds
+    while (began_s := perf_counter()) < until_s:
+        for _ in range(1000):
+            np.sqrt(numbers, out=numbers)
+        taken.append(perf_counter() - began_s)
+    return round(float(np.percentile(taken, 99) / np.percentile(taken, 50)), 3)
 
 
 def steadiness(ms: np.ndarray, segments: np.ndarray) -> dict[str, float | int | None]:

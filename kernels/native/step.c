@@ -108,10 +108,14 @@ enum { OTHER, NORMS, PRODUCTS, HEARING, SEEING, WAITING, PARTS };
 
 typedef struct step step;
 
+/* A helper asks to be let in when it has woken up, is chosen at a door, and is in when the others are behind that door. */
+enum { AWAY, ASKING, CHOSEN, IN };
+
 typedef struct {
     step *of;
     int number;
     pthread_t thread;
+    atomic_int standing;
 } member;
 
 struct step {
@@ -120,12 +124,15 @@ struct step {
     const lane *lane;
     /* the team; what is looked at while waiting has a line of its own */
     _Alignas(64) atomic_int arrived;
-    atomic_uint phase;
+    atomic_int phase;
+    int present; /* whom a meeting waits for: changed where everybody has arrived */
+    int layer;   /* that who is let in begins with */
     _Alignas(64) atomic_int *taken; /* [layers TURNS + 1] */
     _Alignas(64) pthread_mutex_t lock;
     pthread_cond_t called;
     unsigned call;
-    bool leave;
+    bool open, leave;
+    _Alignas(64) atomic_int asking;
     member *members;
     /* rows' numbers */
     float *x, *qkv, *mixed, *wide; /* [ROWS, D], [ROWS, 3 D], [ROWS, D], [ROWS, hidden] */
@@ -155,15 +162,44 @@ static void lap(step *s, int number, int part) {
     s->since = then;
 }
 
-static void meet(step *s, int number) {
-    unsigned phase = atomic_load_explicit(&s->phase, memory_order_acquire);
-    if (atomic_fetch_add_explicit(&s->arrived, 1, memory_order_acq_rel) == s->threads - 1) {
+enum { NO_DOOR = -1 };
+
+/* Looks at what `of` holds until it is not `value` any more. */
+static int await(atomic_int *of, int value) {
+    int now;
+    for (int i = 0; (now = atomic_load_explicit(of, memory_order_acquire)) == value; i++)
+        if (i < SPINS) _mm_pause();
+        else sched_yield();
+    return now;
+}
+
+/* Those who have asked by now, marked. */
+static int choose(step *s) {
+    int chosen = 0;
+    pthread_mutex_lock(&s->lock);
+    for (int i = 1; i < s->threads; i++)
+        if (s->members[i].standing == ASKING) {
+            s->members[i].standing = CHOSEN;
+            chosen++;
+        }
+    s->asking = 0;
+    pthread_mutex_unlock(&s->lock);
+    return chosen;
+}
+
+/* Wait for each other. layer: a door as well, at which helpers who woke up meanwhile are let in to that layer; or NO_DOOR. The first
+ * thread waits for nobody who is not in: another core takes its time to wake up, and may not be there at all. */
+static void meet(step *s, int number, int layer) {
+    int phase = atomic_load_explicit(&s->phase, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&s->arrived, 1, memory_order_acq_rel) == s->present - 1) {
+        int chosen = layer != NO_DOOR && atomic_load_explicit(&s->asking, memory_order_relaxed) ? choose(s) : 0;
+        s->present += chosen;
+        s->layer = layer;
         atomic_store_explicit(&s->arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&s->phase, phase + 1, memory_order_release);
-    } else
-        for (int i = 0; atomic_load_explicit(&s->phase, memory_order_acquire) == phase; i++)
-            if (i < SPINS) _mm_pause();
-            else sched_yield();
+        for (int i = 1; chosen && i < s->threads; i++)
+            if (s->members[i].standing == CHOSEN) atomic_store_explicit(&s->members[i].standing, IN, memory_order_release);
+    } else await(&s->phase, phase);
     lap(s, number, WAITING);
 }
 
@@ -655,9 +691,9 @@ static void see(step *s, const layer *l, int at, int h, float *scores) {
 
 /* ---- a step ---- */
 
-static void begin(step *s, int number) {
+static void begin(step *s) {
     const model *m = &s->model;
-    for (int n = number; n < s->lanes; n += s->threads) {
+    for (int n = 0; n < s->lanes; n++) {
         float *x = s->x + (size_t)n * m->rows * m->width;
         memcpy(x, m->positions + (size_t)s->lane[n].position * m->width, sizeof(float) * m->width);
         for (int k = 0; k < m->codebooks; k++) {
@@ -666,7 +702,7 @@ static void begin(step *s, int number) {
         }
         if (m->rows == 2) memcpy(x + m->width, x, sizeof(float) * m->width);
     }
-    meet(s, number);
+    meet(s, 0, 0);
 }
 
 /* The GELU of some channels of `wide`. */
@@ -679,8 +715,8 @@ static void bend(step *s, int number, int first, int end) {
     lap(s, number, OTHER);
 }
 
-/* A product of all rows by all of m, put to `to` or added to it; `bent`: through the GELU. */
-static void spread(step *s, int number, int turn, const matrix *m, float *to, bool add, bool bent) {
+/* A product of all rows by all of m, put to `to` or added to it; `bent`: through the GELU. door: see `meet`. */
+static void spread(step *s, int number, int turn, const matrix *m, float *to, bool add, bool bent, int door) {
     int least = m->bits >= HALVES ? GROUPS * BESIDE : BESIDE;
     int piece = (m->outputs / (s->threads * PIECES) / least + 1) * least;
     for (int first; (first = take(s, turn, piece)) < m->outputs;) {
@@ -688,7 +724,7 @@ static void spread(step *s, int number, int turn, const matrix *m, float *to, bo
         multiply(s, number, m, first, end, to, m->outputs, add);
         if (bent) bend(s, number, first, end);
     }
-    meet(s, number);
+    meet(s, number, door);
 }
 
 static void pass(step *s, int number, const layer *l, int at) {
@@ -703,9 +739,9 @@ static void pass(step *s, int number, const layer *l, int at) {
         hear(s, l, at, h, scores);
         lap(s, number, HEARING);
     }
-    meet(s, number);
+    meet(s, number, NO_DOOR);
     round_rows(s, number, &l->self_out, s->mixed, width);
-    spread(s, number, turn + SELF_OUT, &l->self_out, s->x, true, false);
+    spread(s, number, turn + SELF_OUT, &l->self_out, s->x, true, false, NO_DOOR);
 
     normalise_rows(s, number, &l->before_cross, &l->cross_query);
     for (int h; (h = take(s, turn + HEADS_SEE, 1)) < m->heads;) {
@@ -713,22 +749,21 @@ static void pass(step *s, int number, const layer *l, int at) {
         see(s, l, at, h, scores);
         lap(s, number, SEEING);
     }
-    meet(s, number);
+    meet(s, number, NO_DOOR);
     round_rows(s, number, &l->cross_out, s->mixed, width);
-    spread(s, number, turn + CROSS_OUT, &l->cross_out, s->x, true, false);
+    spread(s, number, turn + CROSS_OUT, &l->cross_out, s->x, true, false, NO_DOOR);
 
     normalise_rows(s, number, &l->before_feed, &l->up);
-    spread(s, number, turn + UP, &l->up, s->wide, false, true);
+    spread(s, number, turn + UP, &l->up, s->wide, false, true, NO_DOOR);
     round_rows(s, number, &l->down, s->wide, m->hidden);
-    spread(s, number, turn + DOWN, &l->down, s->x, true, false);
+    spread(s, number, turn + DOWN, &l->down, s->x, true, false, at + 1);
 }
 
-static void work(step *s, int number) {
+static void work(step *s, int number, int layer) {
     const model *m = &s->model;
-    begin(s, number);
-    for (int at = 0; at < m->layers; at++) pass(s, number, m->each + at, at);
+    for (int at = layer; at < m->layers; at++) pass(s, number, m->each + at, at);
     normalise_rows(s, number, &m->last, &m->logits);
-    spread(s, number, m->layers * TURNS, &m->logits, s->lane[0].logits, false, false);
+    spread(s, number, m->layers * TURNS, &m->logits, s->lane[0].logits, false, false, NO_DOOR);
 }
 
 static void *serve(void *argument) {
@@ -739,10 +774,30 @@ static void *serve(void *argument) {
         while (s->call == done && !s->leave) pthread_cond_wait(&s->called, &s->lock);
         done = s->call;
         bool leave = s->leave;
+        if (s->open) {
+            me->standing = ASKING;
+            s->asking++;
+        }
         pthread_mutex_unlock(&s->lock);
         if (leave) return NULL;
-        work(s, me->number);
+        int standing = await(&me->standing, ASKING);
+        if (standing == CHOSEN) standing = await(&me->standing, CHOSEN);
+        if (standing == IN) work(s, me->number, s->layer);
+        atomic_store(&me->standing, AWAY);
     }
+}
+
+/* Call the helpers, or send those away who are too late. */
+static void call(step *s, bool open) {
+    if (s->threads == 1) return;
+    pthread_mutex_lock(&s->lock);
+    s->open = open;
+    s->call += open;
+    for (int i = 1; i < s->threads && !open; i++)
+        if (s->members[i].standing == ASKING) s->members[i].standing = AWAY;
+    s->asking = 0;
+    if (open) pthread_cond_broadcast(&s->called);
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- what Python calls ---- */
@@ -774,13 +829,11 @@ bool cuestream_step(step *s, const lane *lanes, int32_t count) {
     for (int i = 0; i <= s->model.layers * TURNS; i++) atomic_store_explicit(&s->taken[i], 0, memory_order_relaxed);
     s->lane = lanes;
     s->lanes = count;
-    if (s->threads > 1) {
-        pthread_mutex_lock(&s->lock);
-        s->call++;
-        pthread_cond_broadcast(&s->called);
-        pthread_mutex_unlock(&s->lock);
-    }
-    work(s, 0);
+    s->present = 1;
+    call(s, true);
+    begin(s);
+    work(s, 0, 0);
+    call(s, false);
     return true;
 }
 
