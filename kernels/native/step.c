@@ -109,7 +109,7 @@ enum { OTHER, NORMS, PRODUCTS, HEARING, SEEING, WAITING, PARTS };
 typedef struct step step;
 
 /* A helper asks to be let in when it has woken up, is chosen at a door, and is in when the others are behind that door. */
-enum { AWAY, ASKING, CHOSEN, IN };
+enum { AWAY, ASKING, CHOSEN, IN, NO_DOOR = -1 };
 
 typedef struct {
     step *of;
@@ -162,8 +162,6 @@ static void lap(step *s, int number, int part) {
     s->since = then;
 }
 
-enum { NO_DOOR = -1 };
-
 /* Looks at what `of` holds until it is not `value` any more. */
 static int await(atomic_int *of, int value) {
     int now;
@@ -190,13 +188,13 @@ static int choose(step *s) {
 /* Wait for each other. layer: a door as well, at which helpers who woke up meanwhile are let in to that layer; or NO_DOOR. The first
  * thread waits for nobody who is not in: another core takes its time to wake up, and may not be there at all. */
 static void meet(step *s, int number, int layer) {
-    int phase = atomic_load_explicit(&s->phase, memory_order_acquire);
-    if (atomic_fetch_add_explicit(&s->arrived, 1, memory_order_acq_rel) == s->present - 1) {
+    int phase = atomic_load_explicit(&s->phase, memory_order_acquire), others = s->present - 1;
+    if (atomic_fetch_add_explicit(&s->arrived, 1, memory_order_acq_rel) == others) {
         int chosen = layer != NO_DOOR && atomic_load_explicit(&s->asking, memory_order_relaxed) ? choose(s) : 0;
         s->present += chosen;
         s->layer = layer;
         atomic_store_explicit(&s->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&s->phase, phase + 1, memory_order_release);
+        atomic_store_explicit(&s->phase, (int)((unsigned)phase + 1), memory_order_release);
         for (int i = 1; chosen && i < s->threads; i++)
             if (s->members[i].standing == CHOSEN) atomic_store_explicit(&s->members[i].standing, IN, memory_order_release);
     } else await(&s->phase, phase);
