@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -20,6 +21,9 @@ from numpy.typing import NDArray
 if not torch.cuda.is_available():
     # Triton reads it when it is first imported, and torch.onnx imports it
     os.environ["TRITON_INTERPRET"] = "1"
+# Read when numba is first imported. Two processes that fill one cache crash each other: a ufunc is loaded that is half written.
+_numba = tempfile.TemporaryDirectory(prefix="numba-")
+os.environ["NUMBA_CACHE_DIR"] = _numba.name
 
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 

@@ -15,6 +15,8 @@ from cuestream.bench import REST, Bench, bench, profile
 from cuestream.cli import app
 from cuestream.flame import Node, svg
 from cuestream.measuring import Bandwidth
+from engine.backends.manifest import Manifest
+from engine.backends.native import GRAPHS, VARIABLE, obstacle
 from engine.backends.timed import Timed
 from engine.spec import StreamPolicy
 from engine.synthetic import CODE_RATE
@@ -57,11 +59,19 @@ def test_the_bytes_of_a_step_are_those_of_its_weights_and_caches(measured: Bench
     assert roof.p99_over_p50 == pytest.approx(measured.p99_over_p50, abs=2e-3)
 
 
-def test_a_profile_divides_what_was_measured(measured: Bench, tiny_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("way", "wanted"), [(GRAPHS, {"MatMul", "GroupQueryAttention"}), ("", {"products", "self-attention"})]
+)
+def test_a_profile_divides_what_was_measured(
+    measured: Bench, tiny_folder: Path, way: str, wanted: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, way)
+    if way != GRAPHS and (why := obstacle(Manifest.read(tiny_folder))):
+        pytest.skip(why)
     whole = profile(tiny_folder, measured, threads=1)
     assert whole.seconds == pytest.approx(measured.real_time_factor, abs=1e-3)
     step = next(part for part in whole.parts if part.name == "step")
-    assert {"MatMul", "GroupQueryAttention"} <= {operator.name for operator in step.parts}
+    assert wanted <= {operator.name for operator in step.parts}
     assert sum(operator.seconds for operator in step.parts) == pytest.approx(step.seconds)
 
 
