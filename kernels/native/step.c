@@ -338,12 +338,8 @@ static void normalise(const model *m, const norm *by, const float *x, float *to)
 static void normalise_rows(step *s, int number, const norm *by, const matrix *m) {
     float *fresh = s->fresh + (size_t)number * s->model.width;
     for (int row = 0; row < rows_of(s); row++) {
-        const float *x = s->x + (size_t)row * s->model.width;
-        if (m->bits >= HALVES) normalise(&s->model, by, x, s->plain + levels_of(s, number, row));
-        else {
-            normalise(&s->model, by, x, fresh);
-            round_row(s, number, m, row, fresh);
-        }
+        normalise(&s->model, by, s->x + (size_t)row * s->model.width, fresh);
+        round_row(s, number, m, row, fresh);
     }
     lap(s, number, NORMS);
 }
@@ -655,14 +651,14 @@ static void hear(step *s, const layer *l, int at, int h, float *scores) {
         for (int r = 0; r < m->rows; r++) {
             const lane *one = s->lane + n;
             size_t row = (size_t)n * m->rows + r, first = ((size_t)r * m->heads + h) * one->room * d;
-            size_t next = first + (size_t)one->position * d;
+            size_t element = bits / 8, next = (size_t)one->position * d * element;
+            char *keys = one->keys[at] + first * element, *values = one->values[at] + first * element;
             const float *q = s->qkv + row * 3 * m->width + (size_t)h * d;
-            keep(q + m->width, l->heard_keys + h * d, d, bits, one->keys[at] + next * (bits / 8));
-            keep(q + 2 * m->width, l->heard_values + h * d, d, bits, one->values[at] + next * (bits / 8));
+            keep(q + m->width, l->heard_keys + h * d, d, bits, keys + next);
+            keep(q + 2 * m->width, l->heard_values + h * d, d, bits, values + next);
             float query[MOST_HEAD];
             for (int i = 0; i < d; i++) query[i] = q[i] * m->scale * l->heard_keys[h * d + i];
-            memory heard = {place(one->keys[at], first, bits), place(one->values[at], first, bits), one->position + 1, bits,
-                            l->heard_values + h * d};
+            memory heard = {keys, values, one->position + 1, bits, l->heard_values + h * d};
             attend(query, &heard, d, scores, s->mixed + row * m->width + (size_t)h * d);
         }
 }
@@ -791,10 +787,11 @@ static void call(step *s, bool open) {
     pthread_mutex_lock(&s->lock);
     s->open = open;
     s->call += open;
-    for (int i = 1; i < s->threads && !open; i++)
-        if (s->members[i].standing == ASKING) s->members[i].standing = AWAY;
     s->asking = 0;
     if (open) pthread_cond_broadcast(&s->called);
+    else
+        for (int i = 1; i < s->threads; i++)
+            if (s->members[i].standing == ASKING) s->members[i].standing = AWAY;
     pthread_mutex_unlock(&s->lock);
 }
 

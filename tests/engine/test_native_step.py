@@ -325,9 +325,8 @@ def test_a_step_of_other_operators_is_not_described() -> None:
 
 
 def test_where_its_time_goes_is_told(made: Made) -> None:
-    backend = NativeBackend(
-        made("int4"), 1
-    )  # of two threads the first, of which it is told, may find all work taken
+    # The first thread is told of: beside a second one it may find all work taken.
+    backend = NativeBackend(made("int4"), 1)
     voice = Voice(backend)
     assert sum(backend.step_seconds().values()) == 0
     for _ in range(3):
