@@ -25,6 +25,7 @@ from benchmarks import report
 from benchmarks.elsewhere import OnOpenVino, dynamic_int8
 from benchmarks.models import add_model_options, decoder_bytes, model_folder
 from cuestream import measuring
+from cuestream.bench import weight_bytes
 from cuestream.cases import Case, cache_numbers, condition_numbers, self_numbers
 from cuestream.gpu.musicgen import Advance, Musicgen
 from engine.backends.base import Backend
@@ -37,7 +38,6 @@ from engine.model.vidmuse import VidMuse
 from engine.spec import ModelSpec
 from export.checkpoint import load_model
 from export.random_model import random_package
-from export.sizes import constant_bytes
 from kernels.native import Unavailable
 
 PROBE_STEPS = 4
@@ -99,7 +99,7 @@ class OursOnOnnx:
 
     def bytes_a_step(self, case: Case) -> int:
         manifest = self.backend.manifest
-        weights = constant_bytes(Path(manifest.graph("step" if case.guided else "step_unguided")))
+        weights = weight_bytes(self.backend, case.guided)
         kept, seen = np.dtype(manifest.cache_dtype).itemsize, np.dtype(manifest.condition_dtype).itemsize
         spec = manifest.spec
         return weights + self_numbers(spec, case) * kept + condition_numbers(spec, case) * seen

@@ -22,7 +22,7 @@ from rich.table import Table
 from cuestream.flame import Node
 from cuestream.measuring import Bandwidth, Machine, Usage, read_bandwidth
 from engine.backends.base import U8, Backend
-from engine.backends.native import on_cpu
+from engine.backends.native import NativeBackend, on_cpu
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.timed import VERBS, Timed
 from engine.keys import Keys
@@ -190,7 +190,7 @@ def _roofs(
     manifest, spec = backend.manifest, backend.spec
     numbers = 2 * spec.decoder.layers * spec.decoder.width
     rows = 2 if policy.guided else 1
-    weights = constant_bytes(Path(manifest.graph(STEP if policy.guided else f"{STEP}_unguided"))) / 1e6
+    weights = weight_bytes(backend, policy.guided) / 1e6
     for count in sorted(set(segments)):
         ms = [t for t, n in zip(step_ms, segments, strict=True) if n == count]
         then = [h for h, n in zip(held, segments, strict=True) if n == count]
@@ -202,6 +202,13 @@ def _roofs(
         roof = bandwidth.best_gb_s * 1e3 / read
         figures = (read, weights, own, cross, p50, p99, p99 / p50, roof, 1e3 / p50 / roof)
         yield Roof(count, len(ms), *(round(x, 3) for x in figures))
+
+
+def weight_bytes(backend: OnnxBackend, guided: bool) -> int:
+    """What each step reads, whichever way it is taken; without tables, of which it reads a row."""
+    if isinstance(backend, NativeBackend):
+        return backend.weight_bytes
+    return constant_bytes(Path(backend.manifest.graph(STEP if guided else f"{STEP}_unguided")))
 
 
 PROFILED_S = 4.0

@@ -11,6 +11,7 @@ import os
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ def on_cpu(
     folder: Path, threads: int | Threads = 0, profile: Path | None = None, places: int = PLACES
 ) -> OnnxBackend:
     """An exported model on the CPU, by the quickest way that there is for it here. See `OnnxBackend`."""
-    kind = OnnxBackend if obstacle(Manifest.read(folder)) else NativeBackend
-    return kind(folder, threads, profile, places)
+    if os.environ.get(VARIABLE) != GRAPHS:
+        with suppress(native.Unavailable):
+            return NativeBackend(folder, threads, profile, places)
+    return OnnxBackend(folder, threads, profile, places)
 
 
 def obstacle(manifest: Manifest) -> str | None:
@@ -90,6 +93,11 @@ class NativeBackend(OnnxBackend):
         for step in self._steps.values():
             seconds.update(step.spent())
         return seconds
+
+    @property
+    def weight_bytes(self) -> int:
+        """What a step reads, without tables, of which it reads a row."""
+        return self._weights.whole_bytes
 
     def _step_of(self, rows: int) -> NativeStep:
         if rows not in self._steps:
@@ -148,6 +156,7 @@ class _Weights:
     def _lay(self, library: ctypes.CDLL, names: Sequence[str]) -> None:
         ends = np.cumsum([0, *(-(-self.arrays[name].nbytes // LINE_BYTES) * LINE_BYTES for name in names)])
         whole, laid = np.empty(ends[-1], np.uint8), dict[str, Array]()  # NumPy asks for large pages
+        self.whole_bytes = len(whole)
         for name, first in zip(names, ends, strict=False):
             array = self.arrays[name]
             copy = whole[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
