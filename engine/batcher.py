@@ -145,8 +145,9 @@ def advance_all(turns: Sequence[tuple[Stream, int]]) -> list[Exception | None]:
                     asked = (turn, turn.stream, turn.stream.ask(turn.left))
                     asking.setdefault(id(turn.stream.backend), []).append(asked)
                 else:
-                    turn.stream.advance()
-                    turn.left -= 1
+                    for _ in range(turn.left):
+                        turn.stream.advance()
+                    turn.left = 0
         for together in asking.values():
             _answer(together)
     return [turn.raised for turn in all_turns]

@@ -40,11 +40,21 @@ class Concealer:
 
     def play(self, count: int) -> F32:
         """The next samples, [count]."""
-        at = np.arange(self.done, self.done + count)
+        begin, self.done = self.done, self.done + count
+        looped = _around(self.loop, begin % len(self.loop), count)
+        if MENDED_S * self.rate <= begin and self.done <= HELD_S * self.rate:
+            return looped  # neither mended nor faded: most of it, and many wait when much is made up
+        at = np.arange(begin, self.done)
         mend = self.step * np.clip(1 - at / (MENDED_S * self.rate), 0, 1)
         level = np.clip(1 - (at - HELD_S * self.rate) / (FADED_S * self.rate), 0, 1)
-        self.done += count
-        return ((self.loop[at % len(self.loop)] + mend) * level).astype(np.float32)
+        return ((looped + mend) * level).astype(np.float32)
+
+
+def _around(loop: F32, first: int, count: int) -> F32:
+    """[count], a copy: behind its last sample comes its first."""
+    if first + count <= len(loop):
+        return loop[first : first + count].copy()
+    return loop[np.arange(first, first + count) % len(loop)]
 
 
 def needed(rate: int) -> int:

@@ -108,7 +108,8 @@ class Host:
         self._runner = Runner(self.monotonic, self._post, self._heard)
         take_short_turns()  # and with it the engine's thread, which begins now
         self._runner.start()
-        self._ticker = Ticker(self.monotonic, self._tick, self.metrics.loop_lag.observe, self._loop)
+        late, chunk_s = self.metrics.loop_lag.observe, self.settings.chunk_ms / 1000
+        self._ticker = Ticker(self.monotonic, self._tick, late, self._loop, chunk_s)
 
     async def stop(self) -> None:
         assert self._runner is not None
@@ -133,6 +134,11 @@ class Host:
         if self._runner is None or not self._playing:
             return 0.0
         return self._runner.voices.batcher.times.expected_s(self._playing) * self.player.code_rate
+
+    @property
+    def busy(self) -> float:
+        """Share of the last second or so that went into sending to the sessions."""
+        return self._ticker.busy if self._ticker else 0.0
 
     @property
     def _playing(self) -> int:
@@ -165,6 +171,8 @@ class Host:
         waiting = self.door.invited_ids(self.monotonic()) - self.sessions.keys()
         if self._playing + len(waiting) >= self.settings.max_sessions:
             raise NoRoom(f"{self.settings.max_sessions} sessions are open", RETRY_S)
+        if self.busy > self.settings.most_busy:
+            raise NoRoom(f"{self._playing} sessions are as much as this server can send in time", RETRY_S)
         self._runner.voices.batcher.admit()
 
     def find_again(self, session_id: str) -> Hosted | None:
@@ -384,6 +392,7 @@ class Host:
             self.metrics.sessions.labels(state).set(states.count(state))
         self.metrics.hanging.set(self.hangs_s)
         self.metrics.real_time_factor.set(self.step_share)
+        self.metrics.busy.set(self.busy)
 
     # --- the end
 

@@ -78,6 +78,9 @@ class Metrics:
             bounds=LAGS_S,
             registry=registry,
         )
+        self.busy = Gauge(
+            "cuestream_loop_busy_ratio", "Share of late that the event loop's ticks took", registry=registry
+        )
         self.overhead = Moments(
             "cuestream_chunk_overhead_seconds",
             "From the moment a chunk was due, or could be sent, until it was written to the socket",

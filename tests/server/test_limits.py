@@ -136,6 +136,20 @@ def test_a_session_without_its_client_takes_no_place_and_waits_for_one(serve: Se
             back._until(lambda _: back.at > more and Flag.CONCEALED not in back.media[-1].flags)
 
 
+def test_a_busy_server_takes_nobody_more_and_plays_on_for_those_it_has(serve: Serve) -> None:
+    most = 0.003  # one session takes 0.01 and more, none takes a hundredth of this
+    with serve(most_busy=most) as served, Client(served.ws) as first:
+        assert ask("GET", f"{served.http}/readyz") == (200, {"status": "ready"})
+        first.start()
+        first.play()
+        first.wait_for(lambda: served.host.busy > most)
+        assert begin(served) == ("capacity", 1013)
+        assert ask("GET", f"{served.http}/readyz") == (503, {"status": "full"})
+        assert not counted(served, "cuestream_loop_busy_ratio 0.0\n")
+        more = first.at + 48_000
+        first._until(lambda _: first.at > more)
+
+
 def test_of_too_many_sessions_without_clients_the_one_that_waits_longest_ends(serve: Serve) -> None:
     with serve(max_sessions=2, max_parked=1, resume_grace_s=0.1) as served:
         with Client(served.ws) as one:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import pytest
+
 from server.ticker import APART_S, Ticker
 
 
@@ -26,6 +28,7 @@ def ticked(
     delays: list[float],
     at: Callable[[int, Ticker], None] = lambda _n, _t: None,
     whole_ms: bool = False,
+    chunk_s: float = 0.0,
 ) -> Ticker:
     """Runs the ticker for as many timers as there are delays; each fires so much later than it was to.
 
@@ -49,7 +52,7 @@ def ticked(
             return Handle()
 
     loop = Loop()
-    ticker = Ticker(lambda: clock.now_s, clock.tick, clock.late.append, loop)  # type: ignore[arg-type]
+    ticker = Ticker(lambda: clock.now_s, clock.tick, clock.late.append, loop, chunk_s)  # type: ignore[arg-type]
     for turn, delay_s in enumerate(delays):
         at(turn, ticker)
         assert loop.timer is not None
@@ -95,6 +98,23 @@ def test_the_longer_ticks_take_the_further_apart_they_are_to_a_bound() -> None:
     ticked(clock, [0.0] * 4, lambda _turn, ticker: ticker.wake())
     apart = [round(after - before, 6) for before, after in pairwise(clock.ticks)]
     assert apart == [0.004, 0.1, APART_S]
+
+
+def test_where_chunks_are_long_ticks_are_further_apart() -> None:
+    clock = Clock(lambda now_s: now_s)
+    ticked(clock, [0.0] * 4, lambda _turn, ticker: ticker.wake(), chunk_s=0.1)
+    assert [round(at_s, 6) for at_s in clock.ticks] == [0, 0.01, 0.02, 0.03]
+
+
+def test_how_busy_it_is_is_the_share_that_ticks_take() -> None:
+    def half(now_s: float) -> float:
+        clock.now_s += 0.005
+        return now_s + 0.01
+
+    clock = Clock(half)
+    assert ticked(clock, [0.0] * 400).busy == pytest.approx(0.5, abs=1e-3)
+    clock = Clock(lambda now_s: now_s + 0.01)
+    assert ticked(clock, [0.0] * 400).busy == 0
 
 
 def test_woken_it_does_not_wait_for_what_is_due() -> None:
