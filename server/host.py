@@ -157,13 +157,16 @@ class Host:
         """For how long a step has been taking too long."""
         return 0.0 if self._runner is None else self._runner.hangs_s(self.monotonic())
 
-    def admit(self) -> None:
-        """Raises Draining, Hanging, or NoRoom with the time to ask again."""
+    def admit(self, known: bool = False) -> None:
+        """known: it played here before, and is not kept out because the server is busy. Raises Draining, Hanging, or NoRoom with the
+        time to ask again."""
         if self.draining or not self.is_alive:
             raise Draining
         if self.hangs_s:
             raise Hanging
         self._check_room()
+        if not known and self.busy > self.settings.most_busy:
+            raise NoRoom(f"{self._playing} sessions are as much as this server can send in time", RETRY_S)
 
     def _check_room(self) -> None:
         """A session that waits for its client takes no time of the engine, and no place. Raises NoRoom."""
@@ -171,8 +174,6 @@ class Host:
         waiting = self.door.invited_ids(self.monotonic()) - self.sessions.keys()
         if self._playing + len(waiting) >= self.settings.max_sessions:
             raise NoRoom(f"{self.settings.max_sessions} sessions are open", RETRY_S)
-        if self.busy > self.settings.most_busy:
-            raise NoRoom(f"{self._playing} sessions are as much as this server can send in time", RETRY_S)
         self._runner.voices.batcher.admit()
 
     def find_again(self, session_id: str) -> Hosted | None:
@@ -191,7 +192,7 @@ class Host:
         kept = self.shelf.waiting(session_id) if self.shelf else None
         if kept is None:
             return None
-        self.admit()
+        self.admit(known=True)
         assert self.shelf is not None
         assert self._runner is not None
         now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s

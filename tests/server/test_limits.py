@@ -108,6 +108,11 @@ def parked(served: Served, client: Client) -> str:
     """Let a client's line break and wait until its session is parked; the handle."""
     client.start()
     client.play()
+    return parked_again(served, client)
+
+
+def parked_again(served: Served, client: Client) -> str:
+    """The same of one that plays already."""
     handle: str = client.until("resume.handle")["handle"]
     session_id = client.messages[0]["session_id"]
     client.drop()
@@ -138,7 +143,7 @@ def test_a_session_without_its_client_takes_no_place_and_waits_for_one(serve: Se
 
 def test_a_busy_server_takes_nobody_more_and_plays_on_for_those_it_has(serve: Serve) -> None:
     most = 0.003  # one session takes 0.01 and more, none takes a hundredth of this
-    with serve(most_busy=most) as served, Client(served.ws) as first:
+    with serve(most_busy=most, resume_grace_s=0.1) as served, Client(served.ws) as first:
         assert ask("GET", f"{served.http}/readyz") == (200, {"status": "ready"})
         first.start()
         first.play()
@@ -148,6 +153,10 @@ def test_a_busy_server_takes_nobody_more_and_plays_on_for_those_it_has(serve: Se
         assert not counted(served, "cuestream_loop_busy_ratio 0.0\n")
         more = first.at + 48_000
         first._until(lambda _: first.at > more)
+        handle = parked_again(served, first)
+        assert served.host.busy > most
+        with Client(served.ws) as back:  # it was let in before
+            assert back.resume(handle, first.at)["first_sample"] == first.at
 
 
 def test_of_too_many_sessions_without_clients_the_one_that_waits_longest_ends(serve: Serve) -> None:
