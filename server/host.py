@@ -158,8 +158,10 @@ class Host:
         return 0.0 if self._runner is None else self._runner.hangs_s(self.monotonic())
 
     def admit(self, known: bool = False) -> None:
-        """known: it played here before, and is not kept out because the server is busy. Raises Draining, Hanging, or NoRoom with the
-        time to ask again."""
+        """known: it played here before, and is not kept out because the server is busy.
+
+        Raises Draining, Hanging, or NoRoom with the time to ask again.
+        """
         if self.draining or not self.is_alive:
             raise Draining
         if self.hangs_s:
