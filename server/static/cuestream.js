@@ -81,7 +81,7 @@ var ERRORS = {
   session_limit: { close: 4440, meaning: "the session is as long as one may be" },
   heartbeat_timeout: { close: 4408, meaning: "the client did not answer pings" },
   slow_consumer: { close: 4413, meaning: "the listener fell too far behind" },
-  capacity: { close: 1013, meaning: "every place is taken; retry_after_ms says when to ask again" },
+  capacity: { close: 1013, meaning: "every place is taken, or the server is busy; retry_after_ms says when to ask again" },
   draining: { close: 4503, meaning: "the server takes no more sessions, it is going away" },
   restarting: { close: 1012, meaning: "the server restarts" },
   model_unavailable: { close: 1013, meaning: "the model does not play now; retry_after_ms says when to ask again" },
