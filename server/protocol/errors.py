@@ -85,7 +85,9 @@ FAULTS: dict[ErrorCode, Fault] = {
     ErrorCode.SESSION_LIMIT: Fault(4440, "the session is as long as one may be"),
     ErrorCode.HEARTBEAT_TIMEOUT: Fault(4408, "the client did not answer pings"),
     ErrorCode.SLOW_CONSUMER: Fault(4413, "the listener fell too far behind"),
-    ErrorCode.CAPACITY: Fault(1013, "every place is taken, or the server is busy; retry_after_ms says when to ask again"),
+    ErrorCode.CAPACITY: Fault(
+        1013, "every place is taken, or the server is busy; retry_after_ms says when to ask again"
+    ),
     ErrorCode.DRAINING: Fault(4503, "the server takes no more sessions, it is going away"),
     ErrorCode.RESTARTING: Fault(1012, "the server restarts"),
     ErrorCode.MODEL_UNAVAILABLE: Fault(
