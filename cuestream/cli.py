@@ -322,6 +322,10 @@ def serve(
     max_sessions: Annotated[
         int, typer.Option(min=1, help="sessions at once; fewer when the device is full")
     ] = 8,
+    most_busy: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="share of the event loop's time from which on nobody more is let in"),
+    ] = 0.45,
     chunk_ms: Annotated[
         int, typer.Option(help="music sent at once, 20 to 100 ms; long chunks let many sessions play")
     ] = 20,
@@ -433,6 +437,7 @@ def serve(
             model=model,
             api_key=api_key,
             max_sessions=max_sessions,
+            most_busy=most_busy,
             chunk_ms=chunk_ms,
             playout=PlayoutLimits().led_by(lead_ms),
             video_fps=video_fps,
