@@ -207,7 +207,7 @@ def _roofs(
 def weight_bytes(backend: OnnxBackend, guided: bool) -> int:
     """What each step reads, whichever way it is taken; without tables, of which it reads a row."""
     if isinstance(backend, NativeBackend):
-        return backend.weight_bytes
+        return backend.weight_bytes(guided)
     return constant_bytes(Path(backend.manifest.graph(STEP if guided else f"{STEP}_unguided")))
 
 

@@ -137,7 +137,7 @@ class Host:
 
     @property
     def busy(self) -> float:
-        """Share of the last second or so that went into sending to the sessions."""
+        """Share of its time that the event loop lately spent on the sessions; see `Ticker`."""
         return self._ticker.busy if self._ticker else 0.0
 
     @property

@@ -79,7 +79,9 @@ class Metrics:
             registry=registry,
         )
         self.busy = Gauge(
-            "cuestream_loop_busy_ratio", "Share of late that the event loop's ticks took", registry=registry
+            "cuestream_loop_busy_ratio",
+            "Share of its time that the event loop lately spent in ticks",
+            registry=registry,
         )
         self.overhead = Moments(
             "cuestream_chunk_overhead_seconds",

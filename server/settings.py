@@ -36,7 +36,7 @@ class Settings:
     max_parked: int = 8
     """Sessions beside these whose clients are away; one more, and the one that waits longest ends."""
     most_busy: float = 0.45
-    """Share of its time that the event loop may spend on its sessions when one more is let in; from 0.6 on all would be late."""
+    """Share of its time that the event loop may spend on sessions when one more is let in; at 0.8 much music was made up."""
     checkpoints: Path | None = None
     """A folder; without one a session dies with the server."""
     checkpoint_bytes: int = 512 * 1024 * 1024

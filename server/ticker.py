@@ -23,7 +23,8 @@ RISES_S, FALLS_S = 0.5, 4.0
 class Ticker:
     """tick: takes what is due and returns when the next thing is, by `monotonic`. late: is told how late each tick was, seconds.
 
-    A tick that raises is reported to the loop, and the next one comes all the same. `busy`: the share of late that ticks took.
+    A tick that raises is reported to the loop, and the next one comes all the same. `busy`: the share of its time
+    that the loop lately spent in ticks.
     """
 
     def __init__(

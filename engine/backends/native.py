@@ -33,6 +33,7 @@ VARIABLE, GRAPHS = "CUESTREAM_STEP", "graph"
 """Set to this, it keeps to the exported graphs."""
 TABLES = ("embedding", "positions")
 """Of which a step reads a row: they stay in the file, mapped."""
+NULLS = ("null_keys", "null_values")
 LINE_BYTES = 64
 EPSILON = 1e-5
 MOST_FLOAT_BYTES = 256 << 20
@@ -43,17 +44,16 @@ def on_cpu(
     folder: Path, threads: int | Threads = 0, profile: Path | None = None, places: int = PLACES
 ) -> OnnxBackend:
     """An exported model on the CPU, by the quickest way that there is for it here. See `OnnxBackend`."""
-    if os.environ.get(VARIABLE) != GRAPHS:
-        with suppress(native.Unavailable):
-            return NativeBackend(folder, threads, profile, places)
+    with suppress(native.Unavailable):
+        _check_choice()
+        return NativeBackend(folder, threads, profile, places)
     return OnnxBackend(folder, threads, profile, places)
 
 
 def obstacle(manifest: Manifest) -> str | None:
     """Why a model's steps are run by its graphs on this machine; None where they are not."""
-    if os.environ.get(VARIABLE) == GRAPHS:
-        return f"{VARIABLE}={GRAPHS}"
     try:
+        _check_choice()
         _check_geometry(manifest)
         native.library(cache_folder())
     except native.Unavailable as error:
@@ -94,15 +94,19 @@ class NativeBackend(OnnxBackend):
             seconds.update(step.spent())
         return seconds
 
-    @property
-    def weight_bytes(self) -> int:
+    def weight_bytes(self, guided: bool) -> int:
         """What a step reads, without tables, of which it reads a row."""
-        return self._weights.whole_bytes
+        return self._weights.read_bytes(guided)
 
     def _step_of(self, rows: int) -> NativeStep:
         if rows not in self._steps:
             self._steps[rows] = NativeStep(self._library, self._weights, self._threads, rows)
         return self._steps[rows]
+
+
+def _check_choice() -> None:
+    if os.environ.get(VARIABLE) == GRAPHS:
+        raise native.Unavailable(f"{VARIABLE}={GRAPHS}")
 
 
 def _check_geometry(manifest: Manifest) -> None:
@@ -156,7 +160,6 @@ class _Weights:
     def _lay(self, library: ctypes.CDLL, names: Sequence[str]) -> None:
         ends = np.cumsum([0, *(-(-self.arrays[name].nbytes // LINE_BYTES) * LINE_BYTES for name in names)])
         whole, laid = np.empty(ends[-1], np.uint8), dict[str, Array]()  # NumPy asks for large pages
-        self.whole_bytes = len(whole)
         for name, first in zip(names, ends, strict=False):
             array = self.arrays[name]
             copy = whole[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -170,6 +173,11 @@ class _Weights:
             library.cuestream_lay(ctypes.byref(self.matrix(name)), *to)
             self.arrays[name] = laid[name]
         self.arrays |= laid
+
+    def read_bytes(self, guided: bool) -> int:
+        """Without guidance there is no row that hears the null condition."""
+        idle = TABLES if guided else (*TABLES, *NULLS)
+        return sum(a.nbytes for name, a in self.arrays.items() if name.rpartition(".")[2] not in idle)
 
     def address(self, name: str) -> int:
         return int(self.arrays[name].ctypes.data)

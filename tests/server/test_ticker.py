@@ -117,6 +117,17 @@ def test_how_busy_it_is_is_the_share_that_ticks_take() -> None:
     assert ticked(clock, [0.0] * 400).busy == 0
 
 
+def test_ease_is_believed_later_than_work() -> None:
+    def at_first(now_s: float) -> float:
+        clock.now_s += 0.005 if len(clock.ticks) <= 100 else 0.0
+        return now_s + 0.01
+
+    clock = Clock(at_first)
+    assert 0.4 < ticked(clock, [0.0] * 100).busy < 0.5, "a second of work"
+    clock = Clock(at_first)
+    assert 0.3 < ticked(clock, [0.0] * 200).busy < 0.4, "and a second of ease"
+
+
 def test_woken_it_does_not_wait_for_what_is_due() -> None:
     clock = Clock(lambda now_s: now_s + 10)
 
