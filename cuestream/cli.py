@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -26,6 +27,7 @@ app = typer.Typer(
 out, err = Console(), Console(stderr=True)
 
 INTERRUPTED = 130
+MOST_THREADS = max(8, os.cpu_count() or 1)
 
 
 class Mix(StrEnum):
@@ -142,9 +144,9 @@ def score(
         bool, typer.Option("--audio-only", help="write sound alone (wav, flac, mp3, m4a, ogg, opus)")
     ] = False,
     loudness: Annotated[
-        float, typer.Option(help="target of the music in LUFS; 0 leaves it as it is")
+        float, typer.Option(min=-70, max=0, help="target of the music in LUFS; 0 leaves it as it is")
     ] = -16.0,
-    gain: Annotated[float, typer.Option(help="further gain of the music in dB")] = 0.0,
+    gain: Annotated[float, typer.Option(min=-60, max=12, help="further gain of the music in dB")] = 0.0,
     seed: Annotated[int, typer.Option(help="the same seed, video and model give the same music")] = 0,
     guidance: Annotated[
         float | None, typer.Option(help="how firmly the music follows the picture; 1 turns it off")
@@ -175,7 +177,7 @@ def score(
             "--as-published", help="offline: keep the published reader's faults, to compare with it"
         ),
     ] = False,
-    threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=MOST_THREADS, help="cores to use; 0 takes all")] = 0,
     provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = Provider.cpu,
     effort: Annotated[EffortName, typer.Option(help=EFFORT_HELP)] = EffortName.full,
 ) -> int:
@@ -311,7 +313,9 @@ def serve(
     host: Annotated[
         str, typer.Option(help="address to listen on; 0.0.0.0 is all of them and needs a key")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="port for everything; 0 takes a free one")] = 8765,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="port for everything; 0 takes a free one")
+    ] = 8765,
     api_key: Annotated[
         str | None,
         typer.Option(envvar="CUESTREAM_API_KEY", help="what clients must show; without it everybody may in"),
@@ -352,7 +356,12 @@ def serve(
         ),
     ] = None,
     threads: Annotated[
-        int, typer.Option(help="cores of the engine; 0 takes all but one, which sends what is made")
+        int,
+        typer.Option(
+            min=0,
+            max=MOST_THREADS,
+            help="cores of the engine; 0 takes all but one, which sends what is made",
+        ),
     ] = 0,
     provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = Provider.cpu,
     effort: Annotated[EffortName, typer.Option(help=EFFORT_HELP)] = EffortName.full,
@@ -385,7 +394,11 @@ def serve(
     ] = None,
     ingest_port: Annotated[
         list[int] | None,
-        typer.Option(help="a port where RTMP or SRT publishers may be waited for; without it none is"),
+        typer.Option(
+            min=1,
+            max=65535,
+            help="a port where RTMP or SRT publishers may be waited for; without it none is",
+        ),
     ] = None,
     ingest_private: Annotated[
         bool, typer.Option("--ingest-private", help="also read private addresses and this machine")
@@ -636,7 +649,7 @@ def bench(
         str, typer.Argument(help="an exported model: its folder, or the name of one that ships")
     ] = DEFAULT_MODEL,
     seconds: Annotated[float, typer.Option(help="of music that is played, as fast as it goes")] = 30.0,
-    threads: Annotated[int, typer.Option(help="0 takes the machine's cores")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=MOST_THREADS, help="0 takes the machine's cores")] = 0,
     effort: Annotated[EffortName, typer.Option(help=EFFORT_HELP)] = EffortName.full,
     profile: Annotated[
         Path | None, typer.Option(help="write a flame graph here, .svg, and print the operators")
@@ -760,7 +773,7 @@ def compare(
     second: Annotated[str, typer.Argument(help="another export of the same model")],
     seconds: Annotated[float, typer.Option(min=1, help="of music that the first one plays")] = 20.0,
     seed: Annotated[int, typer.Option(help="of the video")] = 0,
-    threads: Annotated[int, typer.Option(help="cores to use; 0 takes all")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=MOST_THREADS, help="cores to use; 0 takes all")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Say how far an export is from another one of the same model, on the same music."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,8 +62,11 @@ def score(job: ScoreJob, player: Player[Any], progress: Progress) -> ScoreReport
     """Raises CuestreamError, one line, before any work where the result could not be written; nothing is half-written."""
     info = probe(job.video)
     check_output(job.output, job.video, job.settings.audio_only)
+    taken = [job.video, job.output]
     for path in (job.timeline, job.plot):
-        _check_side_output(path)
+        if path is not None:
+            _check_side_output(path, taken)
+            taken.append(path)
     wav = job.output.with_name(f".{job.output.stem}.music.wav")
     began, records = time.monotonic(), list[dict[str, Any]]()
     try:
@@ -139,6 +142,10 @@ def _write_line(file: TextIO | None, record: dict[str, Any]) -> None:
         file.write(json.dumps(record) + "\n")
 
 
-def _check_side_output(path: Path | None) -> None:
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+def _check_side_output(path: Path, taken: Sequence[Path]) -> None:
+    if path.is_dir() or not path.parent.is_dir():
         raise MediaError(f"{path}: expected a file in an existing directory")
+    if path.resolve() in [each.resolve() for each in taken]:
+        raise MediaError(
+            f"{path}: is the video, the result or another file of it; expected a name of its own"
+        )

@@ -32,8 +32,10 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _is_foreign(self, headers: Headers) -> bool:
-        called = headers.get("host", "")
-        if self._local and urlsplit(f"//{called}").hostname not in OURSELVES:
+        called, origin = headers.get("host", ""), headers.get("origin")
+        try:
+            if self._local and urlsplit(f"//{called}").hostname not in OURSELVES:
+                return True
+            return origin is not None and urlsplit(origin).netloc != called
+        except ValueError:  # no address at all
             return True
-        origin = headers.get("origin")
-        return origin is not None and urlsplit(origin).netloc != called

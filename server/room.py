@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -24,6 +26,16 @@ def make_writable(root: Path, what: str) -> None:
         tempfile.TemporaryFile(dir=root).close()
     except OSError as error:
         raise NoFolder(f"{what} cannot be written to {root}: {error.strerror}") from None
+
+
+def bytes_in(root: Path) -> int:
+    """Of all files under it; one that goes away meanwhile counts nothing."""
+    total = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
 
 
 def lack(root: Path, used: int, folder_bytes: int, free_bytes: int) -> Lack | None:

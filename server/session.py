@@ -193,7 +193,9 @@ class Session:
         self._order(Orders(leave=True))
 
     def _end_in(self, state: State) -> None:
-        if self.state == "playing":
+        if self._stop_at and self._stop_at[1] == "stopped":
+            self._again = False  # a music that is being stopped is forgotten, whatever is asked meanwhile
+        elif self.state == "playing":
             limits = self.config.limits
             chunks = -(-int(VERB_FADE_S * limits.rate) // limits.chunk)
             self._stop_at = (self.playout.ring.end + chunks * limits.chunk, state)

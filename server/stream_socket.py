@@ -19,7 +19,7 @@ from server.gate import TooOften
 from server.host import Host
 from server.line import Line, reason_of
 from server.protocol import SUBPROTOCOL
-from server.protocol.errors import ErrorCode
+from server.protocol.errors import CLOSES, ErrorCode
 from server.secrets import bearer
 from server.visitors import address_of
 
@@ -27,8 +27,15 @@ logger = logging.getLogger("uvicorn.error")
 TOKEN_PREFIX = "cuestream.token."
 CLOSE_S = 2.0
 """How long saying goodbye may take."""
+UNSAID = (1005, 1006)
+"""A close without a code, and a connection that broke."""
 LEFT = 1000
 """Of a client that does not come back."""
+
+
+def _label(code: int) -> str:
+    """Clients may send any of three thousand codes; a metric has one series for those that say nothing to us."""
+    return str(code) if code in CLOSES or code in UNSAID else "other"
 
 
 async def stream(websocket: WebSocket) -> None:
@@ -81,7 +88,7 @@ class Connection:
             for task in (sender, receiver):
                 task.cancel()
             results = await asyncio.gather(sender, receiver, return_exceptions=True)
-            self._host.metrics.closes.labels(str(self._code)).inc()
+            self._host.metrics.closes.labels(_label(self._code)).inc()
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
                 raise result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from server.output.limits import OutputLimits
-from server.room import Lack, lack, make_writable
+from server.room import Lack, bytes_in, lack, make_writable
 
 
 class Folder:
@@ -21,4 +21,4 @@ class Folder:
 
     def used(self) -> int:
         """Bytes of all that lies in it."""
-        return sum(path.lstat().st_size for path in self.root.rglob("*") if path.is_file())
+        return bytes_in(self.root)

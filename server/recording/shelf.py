@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.room import GB, Lack, lack, make_writable
+from server.room import GB, Lack, bytes_in, lack, make_writable
 
 ABOUT = "about.json"
 ID = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9_-]{16}")
@@ -76,7 +76,7 @@ class Shelf:
 
     def used(self) -> int:
         """Bytes of all recordings."""
-        return sum(size_of(folder) for folder in self.root.iterdir() if folder.is_dir())
+        return bytes_in(self.root)
 
     def about(self, recording_id: str) -> dict[str, Any] | None:
         """What is known of a recording, None when there is none. Of one that was cut off: what is left."""
@@ -97,10 +97,6 @@ class Shelf:
 def new_id() -> str:
     """Sorts by the time of day at which it was made, and cannot be guessed."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_urlsafe(12)}"
-
-
-def size_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 def files_of(folder: Path) -> dict[str, int]:

@@ -157,7 +157,7 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None
     (tmp_path / "empty.mp4").touch()
     make_sound(tmp_path / "sound.m4a", Sound(noise(0.5, 0.1), codec="aac"))
     video = make(tmp_path / "clip.mp4", Clip())
-    output = tmp_path / "out.mp4"
+    output, whole = tmp_path / "out.mp4", video.read_bytes()
     cases: list[tuple[list[object], str]] = [
         (["score", tmp_path / "missing.mp4", "-o", output], "missing.mp4"),
         (["score", tmp_path / "text.mp4", "-o", output], "text.mp4"),
@@ -173,6 +173,8 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None
         (["score", video, "-o", output, "--model", "random-tiny", "--key", "D"], "cannot be held to D"),
         (["score", video, "-o", output, "--as-published"], "--offline"),
         (["score", video, "-o", output, "--timeline", tmp_path / "nowhere" / "t.jsonl"], "nowhere"),
+        (["score", video, "-o", output, "--timeline", video], "name of its own"),
+        (["score", video, "-o", output, "--plot", output], "name of its own"),
         (["info", "nonesuch"], "random-tiny, starter"),
         (["score", tmp_path / "nofolder" / "x.mp4"], "x.mp4"),
     ]
@@ -180,8 +182,27 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None
         code, _, said = run(*arguments)
         assert code == 2, (arguments, said)
         assert expected in complaint(said), arguments
+    assert video.read_bytes() == whole
     assert not output.exists()
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        ("score", "--gain", "nan"),
+        ("score", "--gain", "200"),
+        ("score", "--loudness", "inf"),
+        ("score", "--threads", "-1"),
+        ("score", "--threads", "100000"),
+        ("serve", "--threads", "-2"),
+        ("serve", "--port", "99999"),
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_refused(run: Run, command: str, option: str, value: str) -> None:
+    code, _, said = run(command, *(["clip.mp4"] if command == "score" else []), option, value)
+    assert code == 2
+    assert f"Invalid value for '{option}'" in said
 
 
 @pytest.mark.usefixtures("sound_font")

@@ -321,6 +321,34 @@ def test_stopping_forgets_the_music() -> None:
     assert played.run(2)[-1].take == 2
 
 
+@pytest.mark.parametrize(
+    ("verbs", "ends"),
+    [
+        (("stop", "play", "stop"), "stopped"),
+        (("stop", "pause"), "stopped"),
+        (("stop", "play", "pause"), "stopped"),
+        (("stop", "pause", "play"), "playing"),
+        (("pause", "stop"), "stopped"),
+        (("pause", "play"), "playing"),
+    ],
+)
+def test_of_verbs_within_a_fade_the_last_one_holds_and_a_stop_always_forgets(
+    verbs: tuple[str, ...], ends: str
+) -> None:
+    played = rig()
+    played.run(5)
+    for verb in verbs:
+        getattr(played.session, verb)(played.now)
+    played.run(2)
+    assert played.session.state == ends
+    assert played.session.take == ("stop" in verbs)
+    played.session.play(played.now)
+    played.run(1)
+    played.session.stop(played.now)
+    played.run(1)
+    assert played.session.state == "stopped"
+
+
 def test_a_picture_of_the_old_context_is_not_from_the_future_of_the_new_one() -> None:
     played = rig()
     played.before = lambda r: r.session.frame(r.now, black())

@@ -9,11 +9,13 @@ from typing import get_args
 import numpy as np
 import pytest
 from shell_client import jpeg
+from starlette.datastructures import Headers
 
 from engine.media.pixels import Scaler
 from engine.spec import KEYS, StreamPolicy
 from engine.synthetic import SyntheticPlayer
 from server.errors import SessionError
+from server.guard import Guard
 from server.imaging import Eyes, halvings_of, still_size
 from server.limiting import Bucket
 from server.line import MOST_WAITING, Line
@@ -272,3 +274,8 @@ def test_an_age_is_told_in_the_steps_of_the_player() -> None:
     told = ages.latency(0.0)
     assert told is not None
     assert told.p50_ms == 50.0
+
+
+@pytest.mark.parametrize("headers", [{"host": "["}, {"host": "localhost", "origin": "http://[x"}])
+def test_what_is_no_address_is_a_foreign_one(headers: dict[str, str]) -> None:
+    assert Guard(lambda *_: None, local=True)._is_foreign(Headers(headers))  # type: ignore[arg-type, return-value]

@@ -23,7 +23,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 from websockets.typing import Subprotocol
 
 from cuestream_client import messages as m
@@ -273,6 +273,8 @@ class AsyncClient:
         except InvalidStatus as error:
             status, headers = error.response.status_code, error.response.headers
             return self.session.refused(status, f"the server answered HTTP {status}", rest.retry_s(headers))
+        except InvalidMessage as error:  # the line broke in the middle of the handshake
+            return self.session.refused(None, f"{self.session.url}: {error}")
         except InvalidHandshake as error:
             return self.session.refused(400, f"not a server of {m.SUBPROTOCOL}: {error}")
         except (OSError, TimeoutError) as error:
@@ -312,7 +314,10 @@ class AsyncClient:
             if self.session.wants_to_leave:
                 await line.close(1001)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TICK_S)
+                async with asyncio.timeout(
+                    TICK_S
+                ):  # not wait_for: before Python 3.12 it can swallow a cancel
+                    await self._wake.wait()
 
     def _take(self, raw: str | bytes) -> None:
         seen = self.session.receive(raw)
