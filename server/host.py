@@ -244,6 +244,10 @@ class Host:
         now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s
         config = merge(self.config, patch) if patch else self.config
         policy = policy_of(config, player.defaults)
+        if policy.short_term_s > (most := max(room_s, player.defaults.short_term_s)):
+            raise ValueError(
+                f"a session has room for a window of {most:g} s here, not of {policy.short_term_s:g} s"
+            )
         player.check(policy)
         core = Session(self._config(policy), now_s)
         self._runner.open(session_id, lambda: Voice(player, policy, room_s=room_s))

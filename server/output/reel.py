@@ -26,7 +26,7 @@ from server.output.original import Original, limited
 from server.output.wire import Job
 from server.protocol.limits import Limits
 from server.protocol.media import Flag, Kind, Media
-from server.recording.film import BROKEN, KEYFRAME_S, PRESET, Copied
+from server.recording.film import BROKEN, KEYFRAME_S, PRESET, Copied, encoded_size
 from server.recording.sound import block
 from server.resampling import WIRE_RATE
 
@@ -209,7 +209,7 @@ class Painted:
         if frame is None:
             raise ValueError("no picture in it")
         self._eyes, self._reformatter = Eyes(1, limits), VideoReformatter()
-        self._size = max(2, frame.width & ~1), max(2, frame.height & ~1)
+        self._size = encoded_size(frame)
         self._fps, self._kbps = job.fps, job.video_kbps
         self._next_seq: int | None = None  # of video; None until a keyframe
         self._shown: av.VideoFrame | None = None

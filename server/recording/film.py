@@ -35,6 +35,8 @@ KEYFRAME_S = 2
 BROKEN = (ProtocolError, InvalidDataError, ValueError, struct.error)
 """What a picture raises that is none. The session tells its client."""
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}
+MOST_SIDE = 16_384
+"""Of x264."""
 PRESET = {"preset": "ultrafast", "tune": "zerolatency", "crf": "27"}
 """Of x264: about a millisecond for a picture of 320 x 180."""
 VP8_START = b"\x9d\x01\x2a"
@@ -152,6 +154,13 @@ class Copied:
         return []
 
 
+def encoded_size(frame: Any) -> tuple[int, int]:
+    """Even, as 4:2:0 wants it. Raises ValueError for a picture that x264 does not take."""
+    if max(frame.width, frame.height) > MOST_SIDE:
+        raise ValueError(f"a film takes sides of {MOST_SIDE} at most, not {frame.width} x {frame.height}")
+    return max(2, frame.width & ~1), max(2, frame.height & ~1)
+
+
 class Encoded:
     """Stills and raw pictures as H.264."""
 
@@ -160,7 +169,7 @@ class Encoded:
         self._reformatter = VideoReformatter()
         frame = self._eyes.frame(first)
         assert frame is not None
-        self._size = max(2, frame.width & ~1), max(2, frame.height & ~1)
+        self._size = encoded_size(frame)
         self._stream: Any = None
         self._key = 0  # when the next keyframe is due
 
