@@ -121,14 +121,18 @@ class Feeding:
     async def _attempt(self) -> Note:
         starting = asyncio.ensure_future(_start())
         try:
-            process = await asyncio.shield(starting)
+            try:
+                process = await asyncio.shield(starting)
+            except OSError as error:
+                return Note("failed", f"its worker cannot be started: {error.strerror}")
             self.pid = process.pid
             return await self._follow(process)
         finally:
-            process = await starting  # also when it is told to end while it starts
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # with what it started
-            await process.wait()
+            with contextlib.suppress(OSError):  # of a start that failed
+                process = await starting  # also when it is told to end while it starts
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)  # with what it started
+                await process.wait()
 
     async def _follow(self, process: Process) -> Note:
         """Until it says that it ends, or is silent for too long."""

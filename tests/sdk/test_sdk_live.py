@@ -116,6 +116,13 @@ def test_another_ending_is_said(tmp_path: Path) -> None:
         Recorder(tmp_path / "a.mp3", MONO)
 
 
+@pytest.mark.parametrize("ending", [".wav", ".flac"])
+def test_a_recorder_whose_folder_is_not_there_says_so_before_any_music(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "nowhere" / f"a{ending}"
+    with pytest.raises(ClientError, match="cannot be written: No such file"), Recorder(path, MONO):
+        pass
+
+
 def test_the_card_is_filled_from_the_player() -> None:
     speaker = Speaker(MONO)
     speaker.put(Chunk(0, np.ones((6400, 1), np.float32)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import struct
 import time
+from asyncio.subprocess import Process
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -19,6 +21,7 @@ from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, says, state_of
 from process import run
 from shell_client import Client, ask, soon
 
+from server.ingest import feeding
 from server.ingest.pacing import Pace, Thin
 from server.ingest.pipe import HEAD, Broken, Kind, Note, Record, note, pack, read, read_note
 from server.ingest.rest import Feed
@@ -47,6 +50,26 @@ def is_gone(pid: int) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_a_worker_that_cannot_be_started_is_told_and_tried_again(
+    serve: Serve, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, tried = feeding._start, list[int]()
+
+    async def lacking() -> Process:
+        tried.append(1)
+        if len(tried) == 1:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return await start()
+
+    monkeypatch.setattr(feeding, "_start", lacking)
+    with serve(SYNTHETIC, ingest=limits(files=films)) as served, Client(served.ws) as client:
+        feed(served, "file:long.mp4", client.start()["session_id"])
+        assert "cannot be started" in client.until("error", code="ingest_failed")["text"]
+        client.send("playback", action="play")
+        client.hear(1)
+        os.kill(worker_of(served), 0)  # it is there
 
 
 def test_a_worker_that_dies_is_told_and_begins_again(serve: Serve, films: Path) -> None:

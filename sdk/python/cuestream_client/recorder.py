@@ -34,14 +34,15 @@ class Recorder:
 
     def __enter__(self) -> Self:
         av = _av()
-        try:
-            self._file: Any = av.open(str(self.path), "w")
-        except OSError as error:
-            raise ClientError(f"{self.path} cannot be written: {error}") from error
         layout = "stereo" if self.audio.channels == 2 else "mono"
         codec = CODECS[self.path.suffix.lower()]
-        self._stream: Any = self._file.add_stream(codec, rate=self.audio.sample_rate, layout=layout)
-        self._stream.format = "s16"
+        try:
+            self._file: Any = av.open(str(self.path), "w")
+            self._stream: Any = self._file.add_stream(codec, rate=self.audio.sample_rate, layout=layout)
+            self._stream.format = "s16"
+            self._file.start_encoding()  # the file is opened here
+        except OSError as error:
+            raise ClientError(f"{self.path} cannot be written: {error.strerror}") from error
         return self
 
     def __exit__(
