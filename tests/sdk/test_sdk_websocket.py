@@ -249,21 +249,31 @@ def test_a_refusal_followed_by_a_close_never_hangs() -> None:
     with_server(stage, work)
 
 
-def test_a_line_that_breaks_in_its_handshake_is_tried_again() -> None:
-    tried: list[int] = []
+def test_a_session_outlives_a_line_that_breaks_in_its_handshake() -> None:
+    stage, chunks, asked = Stage(break_at={0: 15}), list[Chunk](), list[int]()
 
-    async def slam(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tried.append(1)
-        writer.transport.abort()
+    async def slam_the_second(line: ServerConnection, _: object) -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            line.transport.abort()
 
     async def run() -> None:
-        async with await asyncio.start_server(slam, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            with pytest.raises(Unreachable, match="gave up after 3"):
-                await AsyncClient(f"ws://127.0.0.1:{port}", patience=QUICK).connect()
+        protocol = [Subprotocol(SUBPROTOCOL)]
+        async with (
+            asyncio.timeout(15),
+            serve(stage, "127.0.0.1", 0, subprotocols=protocol, process_request=slam_the_second) as server,
+            AsyncClient(url_of(server), patience=QUICK) as client,
+        ):
+            await client.play()
+            async for chunk in client.audio():
+                chunks.append(chunk)
+                if chunk.end >= RATE * 2:
+                    break
 
     asyncio.run(run())
-    assert len(tried) > 1
+    check_ramp(chunks)
+    assert len(asked) == 3
+    assert list(stage.takes) == ["s0"]
 
 
 def test_what_is_no_server_of_ours_is_said() -> None:

@@ -273,9 +273,11 @@ class AsyncClient:
         except InvalidStatus as error:
             status, headers = error.response.status_code, error.response.headers
             return self.session.refused(status, f"the server answered HTTP {status}", rest.retry_s(headers))
-        except InvalidMessage as error:  # the line broke in the middle of the handshake
-            return self.session.refused(None, f"{self.session.url}: {error}")
         except InvalidHandshake as error:
+            if (
+                isinstance(error, InvalidMessage) and not self.session.begins
+            ):  # it broke on the way; our session is there
+                return self.session.refused(None, f"{self.session.url}: {error}")
             return self.session.refused(400, f"not a server of {m.SUBPROTOCOL}: {error}")
         except (OSError, TimeoutError) as error:
             return self.session.refused(None, f"{self.session.url}: {error or 'no answer'}")
