@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,8 @@ class Stage:
         self.tokens.append(line.request.headers.get("Authorization"))
         if number in self.refuse:
             code, close = self.refuse[number]
+            await line.recv()
+            await line.send(json.dumps({"type": "error", "code": code, "text": "no", "fatal": True}))
             await line.close(close, code)
             return
         inner, wrote = Line(self.takes, handle_every=1), 0
