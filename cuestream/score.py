@@ -17,7 +17,7 @@ from cuestream import __version__, music
 from cuestream.players import needs_whole_file
 from engine.errors import MediaError
 from engine.media.finish import FinishReport, FinishSettings, finish
-from engine.media.output import check_output
+from engine.media.output import check_output, check_place
 from engine.media.video import VideoInfo, probe
 from engine.media.wav import WavWriter
 from engine.player import Player
@@ -143,8 +143,7 @@ def _write_line(file: TextIO | None, record: dict[str, Any]) -> None:
 
 
 def _check_side_output(path: Path, taken: Sequence[Path]) -> None:
-    if path.is_dir() or not path.parent.is_dir():
-        raise MediaError(f"{path}: expected a file in an existing directory")
+    check_place(path)
     if path.resolve() in [each.resolve() for each in taken]:
         raise MediaError(
             f"{path}: is the video, the result or another file of it; expected a name of its own"

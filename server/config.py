@@ -11,7 +11,7 @@ from server.playout import Limits
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """side: S of its frames. hop: samples of a step. room_s: the longest window that may be asked for."""
+    """side: S of its frames. hop: samples of a step. room_s: how long a window may be asked for, if it did not begin longer."""
 
     policy: StreamPolicy
     side: int
@@ -37,3 +37,8 @@ class SessionConfig:
         for rule, holds in rules.items():
             if not holds:
                 raise ValueError(f"session: {rule}; got {piece} samples a chunk, {limits}")
+
+    @property
+    def longest_window_s(self) -> float:
+        """That may be asked for while it plays."""
+        return max(self.room_s, self.policy.short_term_s)

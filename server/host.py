@@ -26,6 +26,7 @@ from server.metrics import Metrics
 from server.orders import Orders, Report
 from server.output.folder import Folder
 from server.output.outputs import Outputs
+from server.policies import check_window
 from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
 from server.protocol.errors import ErrorCode
@@ -244,10 +245,7 @@ class Host:
         now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s
         config = merge(self.config, patch) if patch else self.config
         policy = policy_of(config, player.defaults)
-        if policy.short_term_s > (most := max(room_s, player.defaults.short_term_s)):
-            raise ValueError(
-                f"a session has room for a window of {most:g} s here, not of {policy.short_term_s:g} s"
-            )
+        check_window(policy, max(room_s, player.defaults.short_term_s))
         player.check(policy)
         core = Session(self._config(policy), now_s)
         self._runner.open(session_id, lambda: Voice(player, policy, room_s=room_s))

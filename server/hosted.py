@@ -241,8 +241,7 @@ class Hosted:
     def update(self, now_s: float, patch: ConfigPatch) -> m.SessionUpdated:
         """All of the patch, or none of it. Raises SessionError."""
         after = merge(self.config, patch)
-        room_s = max(self.settings.room_s, self.core.config.policy.short_term_s)
-        check(self.config, after, self.core.policy, room_s, self._house.player)
+        check(self.config, after, self.core.policy, self.core.config.longest_window_s, self._house.player)
         for control in controls(self.config, after):
             self.core.control(now_s, control)
         self.config = after

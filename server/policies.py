@@ -58,15 +58,21 @@ def changed(policy: StreamPolicy, control: PolicyControl, room_s: float) -> Stre
     """The policy with the control in it. Raises SessionError for what a running stream cannot take over."""
     try:
         after = _changed(policy, control)
+        check_window(after, room_s)
     except (ValueError, TypeError, KeyError) as error:
         raise SessionError("bad_request", f"{error}") from error
     if after.guided != policy.guided:
         said = f"guidance cannot go from {policy.guidance:g} to {after.guidance:g} in a running stream"
         raise SessionError("bad_request", said)
-    if after.short_term_s > room_s:
-        said = f"this session has room for a window of {room_s:g} s, not of {after.short_term_s:g} s"
-        raise SessionError("bad_request", said)
     return after
+
+
+def check_window(policy: StreamPolicy, room_s: float) -> None:
+    """Raises ValueError when it is longer than a session may ask for."""
+    if policy.short_term_s > room_s:
+        raise ValueError(
+            f"this session has room for a window of {room_s:g} s, not of {policy.short_term_s:g} s"
+        )
 
 
 def _changed(policy: StreamPolicy, control: PolicyControl) -> StreamPolicy:

@@ -229,8 +229,7 @@ class Session:
             playout.mix = mixed(playout.mix, control, playout.ring.end, self.config.limits.rate)
             playout.mix_revision += 1
         else:
-            room_s = max(self.config.room_s, self.config.policy.short_term_s)
-            self._set_policy(changed(self.policy, control, room_s))
+            self._set_policy(changed(self.policy, control, self.config.longest_window_s))
 
     def original_level(self, level_db: float) -> None:
         """How loud the original sound is now, for ducking."""

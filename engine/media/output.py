@@ -80,7 +80,7 @@ def check_output(output: Path, video: Path, audio_only: bool = False) -> None:
     Tries it: makes the partial file, with the video's header where the output holds video, and removes it.
     """
     target = target_of(output, audio_only)
-    _check_place(output, video)
+    check_place(output, video)
     with _partial(output) as partial:
         if target.holds_video:
             _try_header(partial, output, target, video)
@@ -94,7 +94,7 @@ def replacing(output: Path, *inputs: Path) -> Iterator[Path]:
 
     MediaError if output is one of the inputs or cannot be written.
     """
-    _check_place(output, *inputs)
+    check_place(output, *inputs)
     with _partial(output) as partial:
         yield partial
         _to_disk(partial)
@@ -123,7 +123,8 @@ def check_timed(packet: av.Packet[VideoStream], video: Path) -> None:
         raise MediaError(f"{video}: expected packets with times, found a bare stream; put it into .mkv first")
 
 
-def _check_place(output: Path, *inputs: Path) -> None:
+def check_place(output: Path, *inputs: Path) -> None:
+    """MediaError where no file can be written, or where it would be one of the inputs."""
     try:
         if output.is_dir():
             raise MediaError(f"{output}: expected a file to write, found a directory")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from cuestream_client.latest import Latest
 from cuestream_client.pictures import Gate, encode_jpeg
 from server.protocol import SUBPROTOCOL
 from server.protocol import messages as t
+from server.protocol.control import encode
 
 QUICK = Patience(first_s=0.001, most_s=0.002, attempts=3, stable_s=0.0)
 FRAME = np.full((90, 160, 3), (255, 0, 0), np.uint8)
@@ -48,7 +48,7 @@ class Stage:
         if number in self.refuse:
             code, close = self.refuse[number]
             await line.recv()
-            await line.send(json.dumps({"type": "error", "code": code, "text": "no", "fatal": True}))
+            await line.send(encode(t.ErrorMessage(code, "no", True)))
             await line.close(close, code)
             return
         inner, wrote = Line(self.takes, handle_every=1), 0
@@ -193,7 +193,10 @@ def test_a_stalled_listener_costs_the_server_its_credit_and_no_more() -> None:
             assert client.session.music is not None
             while client.session.music.received_through < CREDIT:
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.1)
+            await client.update(gain_db=-6)  # an occasion to send more
+            async for event in client.events():
+                if isinstance(event, m.SessionUpdated):
+                    break
             assert client.session.music.received_through == CREDIT
 
     with_server(stage, work)

@@ -11,13 +11,14 @@ import av
 import numpy as np
 import pytest
 from output_rig import F32, RATE, beeps_from, job_of, jump_of, music_of, picture, raw, shown_in, video
+from shell_client import jpeg
 
 from server.imaging import CHAINED
 from server.output.process import Process
 from server.output.reel import Reel
 from server.output.targets import Allowed
 from server.output.wire import End, Heard, Job, Report, pack
-from server.protocol.media import Kind, Media
+from server.protocol.media import Kind, Media, StreamId
 
 BLOCK = 960
 DELAY = 21_600
@@ -107,6 +108,14 @@ def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
     late = video(Kind.H264, [10, 10, 10])[1]
     run(reel, click(1.0), {0: broken, 1: late, 4: good, 8: broken})
     assert reel.left_out == 3
+    assert len(shown_in(tmp_path / "a.mkv")) == 23
+
+
+def test_a_picture_that_the_encoder_would_not_take_is_left_out(tmp_path: Path) -> None:
+    reel = reel_of(job_of("file:a.mkv", "mixed", Allowed(folder=tmp_path)))
+    wide = Media(Kind.PNG, StreamId.VIDEO, 0, 0, jpeg(0, "png", (20_000, 2)))
+    run(reel, click(1.0), {0: wide, 4: picture(1, 16)})
+    assert reel.left_out == 1
     assert len(shown_in(tmp_path / "a.mkv")) == 23
 
 

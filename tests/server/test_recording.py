@@ -199,19 +199,11 @@ def test_a_film_leaves_out_what_is_no_video(tmp_path: Path, kind: Kind) -> None:
 @pytest.mark.parametrize(("width", "height"), [(20_000, 2), (2, 20_000)])
 def test_a_film_leaves_out_what_its_encoder_would_not_take(tmp_path: Path, width: int, height: int) -> None:
     film = Film(tmp_path, Limits())
-    film.picture(0, Media(Kind.PNG, StreamId.VIDEO, 0, 0, png(width, height)))
+    film.picture(0, Media(Kind.PNG, StreamId.VIDEO, 0, 0, jpeg(0, "png", (width, height))))
     assert (film.name, film.left_out) == (None, 1)
-    film.picture(0, Media(Kind.PNG, StreamId.VIDEO, 1, 0, png(32, 16)))
+    film.picture(0, Media(Kind.PNG, StreamId.VIDEO, 1, 0, jpeg(1, "png", (32, 16))))
     film.close()
     assert (film.name, film.left_out) == ("film.mp4", 1)
-
-
-def png(width: int, height: int) -> bytes:
-    encoder = av.CodecContext.create("png", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, "rgb24"
-    encoder.time_base = Fraction(1, 1)
-    frame = av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8))
-    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
 
 
 @pytest.mark.parametrize(("codec", "kind"), [("libx264", Kind.H264), ("libvpx", Kind.VP8)])

@@ -143,7 +143,10 @@ def test_a_key_that_the_player_cannot_be_held_to_is_refused_at_the_start_too(ser
 def test_a_longer_window_than_the_server_has_room_for_is_refused_at_the_start_too(served: Served) -> None:
     with Client(served.ws) as client:
         client.send("session.start", protocol_minor=0, config={"short_term_s": 100}, event_id="e")
-        assert "30 s here" in client.until("error", code="bad_request", event_id="e")["text"]
+        assert (
+            "room for a window of 30 s, not of 100 s"
+            in client.until("error", code="bad_request", event_id="e")["text"]
+        )
 
 
 def test_a_session_that_breaks_is_told_and_the_others_play_on(

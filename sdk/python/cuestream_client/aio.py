@@ -274,9 +274,8 @@ class AsyncClient:
             status, headers = error.response.status_code, error.response.headers
             return self.session.refused(status, f"the server answered HTTP {status}", rest.retry_s(headers))
         except InvalidHandshake as error:
-            if (
-                isinstance(error, InvalidMessage) and not self.session.begins
-            ):  # it broke on the way; our session is there
+            if isinstance(error, InvalidMessage) and not self.session.begins:
+                # It broke off on the way to where our session is.
                 return self.session.refused(None, f"{self.session.url}: {error}")
             return self.session.refused(400, f"not a server of {m.SUBPROTOCOL}: {error}")
         except (OSError, TimeoutError) as error:
@@ -316,9 +315,8 @@ class AsyncClient:
             if self.session.wants_to_leave:
                 await line.close(1001)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(
-                    TICK_S
-                ):  # not wait_for: before Python 3.12 it can swallow a cancel
+                # Not wait_for: before Python 3.12 it can swallow a cancel.
+                async with asyncio.timeout(TICK_S):
                     await self._wake.wait()
 
     def _take(self, raw: str | bytes) -> None:
