@@ -31,6 +31,13 @@ class Fade:
 
 
 @dataclass(frozen=True, slots=True)
+class VerbFade:
+    """How long the fades of play, pause and stop take."""
+
+    over_s: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
 class Duck:
     """None: never."""
 
@@ -101,7 +108,7 @@ class ChangeNow:
 
 MixControl: TypeAlias = Gain | Mute | Fade | Duck
 PolicyControl: TypeAlias = Guidance | Temperature | TopK | TopP | Seed | Window | Key | CutResponse
-Control: TypeAlias = MixControl | PolicyControl | Hold | ChangeNow
+Control: TypeAlias = MixControl | PolicyControl | VerbFade | Hold | ChangeNow
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,6 @@ class Conversation:
             check_original(message.original)
         if isinstance(caller, Invited):
             session_id = caller.session_id  # counted when it was invited
-            self._host.door.use_up(self._token)
         else:
             session_id = new_session_id()
             self._host.gate.check_start(self._address)
@@ -251,8 +250,8 @@ class Conversation:
                 return hosted.update(now_s, patch)
             case m.Playback(action=action):
                 return hosted.playback(now_s, action)
-            case m.SceneChange(event_id=asked):
-                hosted.change_now(now_s, None if asked is UNSET else asked)
+            case m.SceneChange(at_us=at_us):
+                hosted.change(now_s, 0 if at_us is UNSET else at_us, _id_of(message))
             case m.FlowCredit(credit_ms=credit_ms):
                 hosted.credit(credit_ms)
             case m.PlayoutReport():

@@ -50,13 +50,9 @@ class Direct(WebSocketsSansIOProtocol):
             super().send_receive_event_to_app()
             return
         data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
-        try:
-            message = data.decode() if self.curr_msg_data_type == "text" else data
-        except UnicodeDecodeError:
-            super().send_receive_event_to_app()  # which refuses it
-            return
         self.frames = []
-        self._hear(message)
+        # what is no UTF-8 becomes halves of surrogate pairs, which the protocol refuses in its own words
+        self._hear(data.decode(errors="surrogateescape") if self.curr_msg_data_type == "text" else data)
 
     def write(self, data: str | bytes) -> bool:
         """Whether it is on its way. It is not while the client reads too slowly, nor before or behind the conversation."""

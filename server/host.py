@@ -158,8 +158,9 @@ class Host:
         """For how long a step has been taking too long."""
         return 0.0 if self._runner is None else self._runner.hangs_s(self.monotonic())
 
-    def admit(self, known: bool = False) -> None:
-        """known: it played here before, and is not kept out because the server is busy.
+    def admit(self, session_id: str | None = None, known: bool = False) -> None:
+        """session_id: whose own invitation takes no place. known: it played here before, and is not kept out because the server
+        is busy.
 
         Raises Draining, Hanging, or NoRoom with the time to ask again.
         """
@@ -167,14 +168,14 @@ class Host:
             raise Draining
         if self.hangs_s:
             raise Hanging
-        self._check_room()
+        self._check_room(session_id)
         if not known and self.busy > self.settings.most_busy:
             raise NoRoom(f"{self._playing} sessions are as much as this server can send in time", RETRY_S)
 
-    def _check_room(self) -> None:
+    def _check_room(self, session_id: str | None) -> None:
         """A session that waits for its client takes no time of the engine, and no place. Raises NoRoom."""
         assert self._runner is not None
-        waiting = self.door.invited_ids(self.monotonic()) - self.sessions.keys()
+        waiting = self.door.invited_ids(self.monotonic()) - self.sessions.keys() - {session_id}
         if self._playing + len(waiting) >= self.settings.max_sessions:
             raise NoRoom(f"{self.settings.max_sessions} sessions are open", RETRY_S)
         self._runner.voices.batcher.admit()
@@ -188,14 +189,14 @@ class Host:
         if hosted is None:
             return self._restore(session_id)
         if hosted.core.parked:
-            self._check_room()
+            self._check_room(session_id)
         return hosted
 
     def _restore(self, session_id: str) -> Hosted | None:
         kept = self.shelf.waiting(session_id) if self.shelf else None
         if kept is None:
             return None
-        self.admit(known=True)
+        self.admit(session_id, known=True)
         assert self.shelf is not None
         assert self._runner is not None
         now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s
@@ -239,8 +240,8 @@ class Host:
         return session_id, self.door.invite(session_id, self.monotonic())
 
     def open(self, session_id: str, patch: ConfigPatch | None) -> Hosted:
-        """Raises what `admit` raises, and ValueError when the patch does not fit the player."""
-        self.admit()
+        """Its secret is used up then. Raises what `admit` raises, and ValueError when the patch does not fit the player."""
+        self.admit(session_id)
         assert self._runner is not None
         now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s
         config = merge(self.config, patch) if patch else self.config
@@ -251,6 +252,7 @@ class Host:
         self._runner.open(session_id, lambda: Voice(player, policy, room_s=room_s))
         hosted = self._take_in(Hosted(session_id, core, config, self._house, now_s))
         hosted.begin(now_s)
+        self.door.withdraw(session_id)
         self.metrics.opened.inc()
         return hosted
 

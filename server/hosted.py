@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import msgspec
@@ -38,13 +39,15 @@ from server.seeing import Stamps, Watching
 from server.session import Session
 from server.speaker import DEFAULT, Outlet, Speaker
 from server.telling import Health, Playback, Revisions, health_of, playback_of
-from server.turning import check, controls
+from server.turning import check, controls, verb_fade
 
 LISTENED_S, IDLE_S = 0.01, 0.1
 """How often a session is looked after that others listen to, or that does not play by the clock."""
 HEARD_ALL_S = 0.25
 """A faded session stays so much longer, so that its last samples are placed and sent."""
 FOREVER_S = 10**9
+MOST_CHANGES = 8
+"""Of the scene that were asked for and did not come yet; one more and the oldest is forgotten."""
 KEPT_PICTURES = 64
 """Capture times that a checkpoint keeps; the music may go on knowing older ones, of which it then says the oldest of these."""
 
@@ -86,7 +89,8 @@ class Hosted:
         self._news = News(core, house.settings.limits.memory_ms / 1000, now_s)
         self._life = Lifetime.begin(house.settings.limits, now_s)
         self._second_s = self._ticked_s = now_s
-        self._asked: deque[str] = deque(maxlen=8)  # event ids of scene.change; full: the oldest is forgotten
+        self._asked: deque[str] = deque(maxlen=MOST_CHANGES)  # event ids of changes that the engine knows
+        self._changes: deque[tuple[int, str | None]] = deque(maxlen=MOST_CHANGES)  # that wait for a picture
         self._checkpoint = core.checkpoint
 
     def begin(self, now_s: float) -> None:
@@ -106,6 +110,7 @@ class Hosted:
         hosted._stamps = Stamps(kept.checkpoint.take, about.pictures)
         hosted._life.began_s -= about.lasted_s
         core.intake.holds = about.config.hold_scene
+        core.control(now_s, verb_fade(about.config))
         return hosted
 
     def keep(self, now_s: float) -> None:
@@ -200,6 +205,7 @@ class Hosted:
         if self.line:
             self.line.fail(ErrorCode.SESSION_SUPERSEDED, "another connection resumed this session")
         self.line, self.speaker = line, speaker
+        self._second_s = -inf  # what it comes back with is told at once
         self._news.forget_told()
 
     # --- what a client asks
@@ -225,10 +231,16 @@ class Hosted:
 
     def _show(self, came_s: float, pixels: U8, at_us: int) -> None:
         playout = self.core.playout
-        if not self.core.intake.holds:
+        looks = not self.core.intake.holds
+        if looks:
             step = playout.sounding(came_s) // self.core.config.hop
             self._stamps.add(playout.take, step, at_us)
         self.core.frame(came_s, pixels)
+        if looks and self._changes:
+            waited = list(self._changes)
+            self._changes.clear()
+            for change in waited:
+                self.change(came_s, *change)
         self._house.hurry(self.id)
         self._house.metrics.frames.labels("shown").inc()
 
@@ -273,7 +285,11 @@ class Hosted:
         core = self.core
         return playback_of(core), health_of(core, bool(self._pictures)), core.degradation.level
 
-    def change_now(self, now_s: float, event_id: str | None) -> None:
+    def change(self, now_s: float, at_us: int = 0, event_id: str | None = None) -> None:
+        """To another scene, now, or with the first picture that was captured at `at_us` or after."""
+        if at_us > self._stamps.newest_us:
+            self._changes.append((at_us, event_id))
+            return
         if event_id is not None:
             self._asked.append(event_id)
         self.core.control(now_s, ChangeNow())
@@ -383,7 +399,7 @@ class Hosted:
     def _event(self, event: Event) -> None:
         match event.kind:
             case "cut":
-                self._tell_cut(event.about["step"])
+                self._tell_cut(**event.about)
             case "warning":
                 self._say(m.WarningMessage("refused", event.about["message"][:1024]))
             case "restored":
@@ -395,12 +411,16 @@ class Hosted:
             case "expired":
                 self.leave()
 
-    def _tell_cut(self, step: int) -> None:
+    def _tell_cut(self, step: int, asked: bool) -> None:
+        """One that was asked for answers everybody who asked by now."""
         message = self._news.cut(step, self._stamps, self.config.cut_response)
         self._note({"cut_us": message.at_us, "from_sample": message.from_sample})
-        if self._asked:
-            message = msgspec.structs.replace(message, event_id=self._asked.popleft())
-        self._say(message)
+        if not (asked and self._asked):
+            self._say(message)
+            return
+        for event_id in self._asked:
+            self._say(msgspec.structs.replace(message, event_id=event_id))
+        self._asked.clear()
 
     def _tell_news(self, now_s: float) -> None:
         if self.line:

@@ -80,6 +80,8 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     now: int = 0
     counts: dict[str, int] = {}
     cuts: tuple[int, ...] = ()
+    asked: tuple[int, ...] = ()
+    """Those of them that a listener asked for."""
     memory: Remembered | None = None
     snapshot: bytes | None = None
     """Of the stream, taken after `music`."""
@@ -99,6 +101,7 @@ class Report(msgspec.Struct, frozen=True, gc=False):
             newer,
             music=self.music + newer.music,
             cuts=self.cuts + newer.cuts,
+            asked=self.asked + newer.asked,
             counts=newer.counts or self.counts,
             memory=newer.memory or self.memory,
             snapshot=self.snapshot if newer.snapshot is None else newer.snapshot,

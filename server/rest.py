@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from cuestream import __version__
@@ -155,7 +155,7 @@ async def change(request: Request) -> Response:
         if wanted.playback is not UNSET:
             hosted.playback(now_s, wanted.playback)
         if wanted.change_now:
-            hosted.change_now(now_s, None)
+            hosted.change(now_s)
     except SessionError as error:
         raise Refused(409, error.code, str(error)) from None
     if hosted.line and wanted.config is not UNSET:
@@ -244,10 +244,13 @@ def _shown(request: Request, hosted: Hosted) -> dict[str, Any]:
 async def read_body(request: Request, most: int) -> bytes:
     """Raises Refused."""
     read = b""
-    async for part in request.stream():
-        read += part
-        if len(read) > most:
-            raise Refused(413, "message_too_large", f"a body has at most {most} bytes")
+    try:
+        async for part in request.stream():
+            read += part
+            if len(read) > most:
+                raise Refused(413, "message_too_large", f"a body has at most {most} bytes")
+    except ClientDisconnect:
+        raise Refused(400, "bad_request", "the client left before its body ended") from None
     return read
 
 

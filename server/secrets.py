@@ -108,13 +108,8 @@ class Door:
         same = hmac.compare_digest(token.encode(), self._api_key.encode())
         return Operator() if same else Anybody("wrong_token")
 
-    def use_up(self, token: str | None) -> None:
-        """A client secret opens no second session."""
-        if token is not None:
-            self._unused.pop(token, None)
-
     def withdraw(self, session_id: str) -> None:
-        """Somebody else opened it; its secret opens nothing any more."""
+        """It is open; its secret opens nothing any more."""
         self._unused = {s: held for s, held in self._unused.items() if held[0] != session_id}
 
     def stream_of(self, bearer: str) -> str:

@@ -107,6 +107,11 @@ class Stamps:
         """Step and capture time of the newest pictures."""
         return tuple(zip(self._steps, self._times_us, strict=True))[-count:]
 
+    @property
+    def newest_us(self) -> int:
+        """Before any picture -1."""
+        return self._times_us[-1] if self._times_us else -1
+
     def add(self, take: int, step: int, at_us: int) -> None:
         """Steps stand still while a client that came back hears again what it missed, as the core's do."""
         if take != self._take:

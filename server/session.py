@@ -21,7 +21,7 @@ from engine.frames import U8
 from engine.spec import StreamPolicy
 from server.checkpoint import Checkpoint
 from server.config import SessionConfig
-from server.controls import ChangeNow, Control, Duck, Event, Fade, Gain, Hold, Mute
+from server.controls import ChangeNow, Control, Duck, Event, Fade, Gain, Hold, Mute, VerbFade
 from server.degrade import Degradation
 from server.delivery import AudioOut, Delivery
 from server.errors import SessionError
@@ -33,7 +33,6 @@ from server.policies import changed, mixed
 State = Literal["created", "waiting", "playing", "paused", "stopped", "expired"]
 MOST_EVENTS = 64
 NOTHING = Orders()
-VERB_FADE_S = 0.05
 MOST_REMADE_S = 2.0
 """Music that a restored session makes again before it sounds; it costs the engine as much as music that is heard."""
 CHECKPOINT_S = 1.0
@@ -53,6 +52,7 @@ class Session:
         """The newest snapshot; older ones are gone."""
         self.policy_revision = 0
         self.take = 0
+        self.verb_fade_s = VerbFade().over_s
         self.remembered: Remembered | None = None
         """What the stream holds of the video, by the newest report."""
         self.counts: Counter[str] = Counter()
@@ -184,6 +184,8 @@ class Session:
         """Another music, crossfaded, as if the session had begun with the picture of now."""
         self._alive(now_s)
         self.take += 1
+        if self.state not in ("playing", "paused"):
+            self.playout.begin_take(self.take)  # nothing was heard that could be crossfaded
         self._order(Orders(reset=self.take))
 
     def close(self) -> None:
@@ -197,7 +199,7 @@ class Session:
             self._again = False  # a music that is being stopped is forgotten, whatever is asked meanwhile
         elif self.state == "playing":
             limits = self.config.limits
-            chunks = -(-int(VERB_FADE_S * limits.rate) // limits.chunk)
+            chunks = -(-int(self.verb_fade_s * limits.rate) // limits.chunk)
             self._stop_at = (self.playout.ring.end + chunks * limits.chunk, state)
             self._fade(0.0)
         elif self.state == "waiting" or (self.state == "paused" and state == "stopped"):
@@ -214,7 +216,7 @@ class Session:
 
     def _fade(self, level: float) -> None:
         mix, end = self.playout.mix, self.playout.ring.end
-        length = int(VERB_FADE_S * self.config.limits.rate)
+        length = int(self.verb_fade_s * self.config.limits.rate)
         self.playout.mix = replace(mix, verb=mix.verb.towards(level, end, length))
 
     def control(self, now_s: float, control: Control) -> None:
@@ -224,6 +226,8 @@ class Session:
             self.intake.holds = control.on
         elif isinstance(control, ChangeNow):
             self._order(Orders(turn=True))
+        elif isinstance(control, VerbFade):
+            self.verb_fade_s = control.over_s
         elif isinstance(control, Gain | Mute | Fade | Duck):
             playout = self.playout
             playout.mix = mixed(playout.mix, control, playout.ring.end, self.config.limits.rate)
@@ -256,7 +260,9 @@ class Session:
         for name, count in report.counts.items():
             self.counts[f"engine_{name}"] = count  # of this take
         self.remembered = report.memory or self.remembered
-        self._events.extend(Event("cut", {"step": step}) for step in report.cuts)
+        self._events.extend(
+            Event("cut", {"step": step, "asked": step in report.asked}) for step in report.cuts
+        )
         if report.refused:
             self._events.append(Event("warning", {"message": report.refused}))
         if report.snapshot is not None:

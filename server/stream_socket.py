@@ -121,7 +121,8 @@ class Connection:
         self._code = code
         if self._websocket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(TimeoutError, RuntimeError):
-                await asyncio.wait_for(self._websocket.close(code, reason_of(code)), CLOSE_S)
+                async with asyncio.timeout(CLOSE_S):
+                    await self._websocket.close(code, reason_of(code))
 
     # --- receiving
 

@@ -23,12 +23,13 @@ from server.controls import (
     Temperature,
     TopK,
     TopP,
+    VerbFade,
     Window,
 )
 from server.errors import SessionError
 from server.mixing import Ducking
 from server.policies import CUTS, changed
-from server.protocol.config import Config, first_config
+from server.protocol.config import FADE_MS, Config, first_config
 from server.protocol.values import SAFE_INTEGER
 from server.protocol.values import Key as KeyName
 
@@ -77,11 +78,17 @@ def policy_of(config: Config, policy: StreamPolicy) -> StreamPolicy:
 
 def controls(before: Config | None, after: Config) -> list[Control]:
     """What leads from one configuration to the other; None: from a new stream that plays by `policy_of`."""
-    mixing = list(_mixing(before, after))
+    mixing: list[Control] = list(_mixing(before, after))
+    if (before.fade_ms if before else FADE_MS) != after.fade_ms:
+        mixing.append(verb_fade(after))
     if before is None:
         return [*mixing, *([Hold(True)] if after.hold_scene else [])]
     held: list[Control] = [Hold(after.hold_scene)] if before.hold_scene != after.hold_scene else []
     return [*_policy(before, after), *mixing, *held]
+
+
+def verb_fade(config: Config) -> VerbFade:
+    return VerbFade(max(FASTEST_MS, config.fade_ms) / 1000)
 
 
 def check(before: Config, after: Config, policy: StreamPolicy, room_s: float, player: Player[Any]) -> None:
@@ -101,7 +108,7 @@ def _policy(before: Config, after: Config) -> Iterator[PolicyControl]:
 
 
 def _mixing(before: Config | None, after: Config) -> Iterator[MixControl]:
-    over_s = max(FASTEST_MS, after.fade_ms) / 1000
+    over_s = verb_fade(after).over_s
     if (before.gain_db if before else 0.0) != after.gain_db:
         yield Gain(after.gain_db, over_s)
     if (before.mute if before else False) != after.mute:

@@ -50,6 +50,7 @@ class Voice:
         self._newest: Shown | None = None
         self._ended = False
         self._before = 0  # steps of the takes before this one
+        self._turned: int | None = None  # the step before which a cut was asked for that was not reported yet
         self.stream: Stream = self._open()
 
     def _open(self) -> Stream:
@@ -77,6 +78,7 @@ class Voice:
         if orders.turn:
             self.show()
             self.stream.turn()
+            self._turned = self.stream.now
         if orders.wanted is not None:
             self.wanted = orders.wanted
         return refused
@@ -91,7 +93,7 @@ class Voice:
 
     def _reset(self, take: int) -> None:
         self._before += self.stream.now
-        self.take, self.taken, self.wanted = take, 0, 0
+        self.take, self.taken, self.wanted, self._turned = take, 0, 0, None
         self.stream = self._open()
         if self._newest is not None:
             self.stream.push(self._newest.pixels, 0)
@@ -133,7 +135,15 @@ class Voice:
         held = self.player.held(self.stream)
         blob = self.stream.snapshot(caches=self._exact) if snapshot else None
         memory = Remembered(self.take, tuple(held.captured.items()), tuple(held.memory), tuple(held.recalled))
-        return Report(music, now, held.counts, tuple(held.cuts), memory, blob, refused, take=self.take)
+        cuts, asked = tuple(held.cuts), self._asked(held.cuts)
+        return Report(music, now, held.counts, cuts, asked, memory, blob, refused, take=self.take)
+
+    def _asked(self, cuts: Sequence[int]) -> tuple[int, ...]:
+        """The one of them that was asked for, if any: the first one since."""
+        since = [] if self._turned is None else [step for step in cuts if step >= self._turned]
+        if since:
+            self._turned = None
+        return tuple(since[:1])
 
 
 class Voices:

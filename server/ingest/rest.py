@@ -39,16 +39,18 @@ class Feedings:
     host: Host
     running: dict[str, Feeding] = field(default_factory=dict)  # bound: limits.at_once that are not over
 
-    def begin(self, hosted: Hosted, wanted: Feed) -> Feeding:
-        """Raises Refused."""
+    def check_room(self, session_id: str) -> None:
+        """Before the session is opened for it. Raises Refused."""
         most, refused = self.host.settings.ingest.at_once, self.host.metrics.ingests_refused
         self.running = {name: each for name, each in self.running.items() if name in self.host.sessions}
-        before = self.running.get(hosted.id)
+        before = self.running.get(session_id)
         if before and not before.over:
             raise Refused(409, "bad_request", "this session is fed already; DELETE that first")
         if sum(not each.over for each in self.running.values()) >= most:
             refused.labels("at_once").inc()
             raise Refused(503, "capacity", f"{most} sessions are fed already")
+
+    def begin(self, hosted: Hosted, wanted: Feed) -> Feeding:
         feeding = Feeding(self.host, hosted, wanted.url, wanted.listen)
         self.running[hosted.id], hosted.feeder = feeding, feeding
         return feeding
@@ -68,7 +70,9 @@ async def begin(request: Request) -> Response:
     _may(request)
     wanted = await body(request, Feed)
     await _check(host_of(request), wanted)
-    feeding = feedings_of(request).begin(_session(request), wanted)
+    feedings = feedings_of(request)
+    feedings.check_room(request.path_params["session_id"])
+    feeding = feedings.begin(_session(request), wanted)
     return JSONResponse(feeding.about(), 201)
 
 
@@ -118,7 +122,6 @@ def _session(request: Request) -> Hosted:
     now_s = host.monotonic()
     if host.find(session_id) or session_id not in host.door.invited_ids(now_s):
         return find(request)
-    host.door.withdraw(session_id)
     try:
         hosted = host.open(session_id, None)
     except (Draining, Hanging, NoRoom) as error:

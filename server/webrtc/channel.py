@@ -63,7 +63,8 @@ class Channel:
             await self._send(data)
         if channel := self._channel:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(_empty(channel), FAREWELL_S)
+                async with asyncio.timeout(FAREWELL_S):
+                    await _empty(channel)
 
     async def _send(self, data: str | bytes) -> None:
         """What cannot be sent any more is left out: its client is gone."""

@@ -37,10 +37,12 @@ from server.webrtc.publisher import Publisher
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A session that may be published to. invited: by a client secret, which is used up when it is opened."""
+    """A session that may be published to. invited: by a client secret, which is used up when it is opened. spent: by one that
+    was, and opens no other session."""
 
     session_id: str
     invited: bool = False
+    spent: bool = False
 
 
 async def publish(request: Request) -> Response:
@@ -78,7 +80,7 @@ def _wanted(peers: Peers, token: str | None, request: Request) -> Wanted:
     if name is not None and not SESSION_NAME.fullmatch(name):
         raise Refused(404, "session_not_found", NAMES)
     if token and (session_id := peers.spent.get(_digest(token))):
-        return Wanted(_the_same(session_id, name))
+        return Wanted(_the_same(session_id, name), spent=True)
     match _caller(peers.host, token, request):
         case Invited(session_id):
             return Wanted(_the_same(session_id, name), invited=True)
@@ -112,10 +114,11 @@ async def _session(host: Host, wanted: Wanted, address: str | None) -> Hosted:
     try:
         if hosted := host.find_again(wanted.session_id):
             return hosted
+        if wanted.spent:
+            raise Refused(401, "unauthorized", "this client secret was used, and its session is over")
         if not wanted.invited:  # else it was counted when it was invited
             host.gate.check_start(address)
         await host.vacate(wanted.session_id)
-        host.door.withdraw(wanted.session_id)
         return host.find_again(wanted.session_id) or host.open(wanted.session_id, None)
     except TooOften as error:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None

@@ -154,6 +154,7 @@ def test_no_more_than_may_are_fed_at_once(serve: Serve, films: Path) -> None:
         assert status == 201
         status, _, answer = feed(served, "file:long.mp4")
         assert (status, answer["error"]["code"]) == (503, "capacity")
+        assert len(served.host.sessions) == 1  # the other one was not opened
         assert ask("DELETE", one)[0] == 204
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rig import HOP, RATE, TICK_S, Rig, black, by_index, check_in_order, config, rig, tone
+from rig import HOP, RATE, TICK_S, Rig, TonePlayer, black, by_index, check_in_order, config, rig, tone
 
 from engine.errors import PackageError
 from engine.spec import StreamPolicy
 from server.checkpoint import Checkpoint
 from server.clock import PlayClock
 from server.conceal import HELD_S, Concealer, needed
-from server.controls import Duck, Fade, Gain
+from server.controls import Duck, Fade, Gain, VerbFade
 from server.delivery import Patience
 from server.errors import SessionError
 from server.mixing import Ducking
@@ -302,7 +302,7 @@ def test_pausing_keeps_the_place() -> None:
     chunks = played.run(2)
     check_in_order(played.chunks, 0)
     assert chunks[0].music_sample == end.music_sample + 640
-    assert np.array_equal(chunks[10].samples, tone(chunks[10].music_sample, 640))
+    assert np.array_equal(chunks[20].samples, tone(chunks[20].music_sample, 640))
 
 
 def test_stopping_forgets_the_music() -> None:
@@ -407,6 +407,40 @@ def test_another_context_is_crossfaded_and_loses_no_index() -> None:
     assert chunks[-1].take == 1
     assert np.array_equal(chunks[-1].samples, tone(chunks[-1].music_sample, 640))
     assert np.abs(np.diff(played.pcm)).max() < 0.02
+
+
+@pytest.mark.parametrize("before", ["created", "stopped"])
+def test_another_context_while_nothing_plays_is_heard_from_its_first_sample(before: str) -> None:
+    played = (
+        rig() if before == "stopped" else Rig(Session(config(), 0.0), Voice(TonePlayer(), StreamPolicy()))
+    )
+    if before == "stopped":
+        played.run(2)
+        played.session.stop(played.now)
+        played.run(1)
+    else:
+        played.session.attach(0.0)
+        played.session.frame(0.0, black())
+    assert played.session.state == before
+    played.session.reset_context(played.now)
+    played.session.play(played.now)
+    chunks = played.run(2)
+    assert len(chunks) > 80
+    assert chunks[0].music_sample == 0
+    assert not any(chunk.concealed or chunk.crossfade for chunk in chunks)
+
+
+@pytest.mark.parametrize(("verb", "ends"), [("pause", "paused"), ("stop", "stopped")])
+def test_the_fades_of_playback_are_as_long_as_was_asked(verb: str, ends: str) -> None:
+    played = rig()
+    played.run(3)
+    played.session.control(played.now, VerbFade(1.0))
+    first = played.session.playout.ring.end
+    getattr(played.session, verb)(played.now)
+    faded = np.concatenate([chunk.samples for chunk in played.run(3)])
+    assert (played.session.state, len(faded)) == (ends, RATE)
+    level = np.abs(faded).reshape(50, -1).max(1) / np.abs(tone(first, RATE)).reshape(50, -1).max(1)
+    assert level == pytest.approx(1 - (np.arange(50) + 0.5) / 50, abs=0.02)
 
 
 # --- the engine's side and what a session keeps

@@ -74,7 +74,7 @@ def test_1007_text_that_is_not_utf8(served: Served) -> None:
     with Client(served.ws) as client:
         client.start()
         client.ws.send(b"\xff\xfe", text=True)
-        assert client.closed() == 1007
+        assert fatal(client) == ("invalid_utf8", 1007)
 
 
 def test_1008_too_many_errors(serve: Serve) -> None:

@@ -79,7 +79,7 @@ def test_a_secret_opens_one_session_once_and_not_for_long() -> None:
     door = Door("key", 30)
     secret = door.invite("s-1", 0)
     assert door.caller(secret, 1) == Invited("s-1")
-    door.use_up(secret)
+    door.withdraw("s-1")
     assert door.caller(secret, 1) == Anybody("wrong_token")
     late = door.invite("s-2", 0)
     assert door.caller(late, SECRET_S) == Anybody("wrong_token")

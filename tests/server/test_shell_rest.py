@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import socket
 import urllib.request
 from pathlib import Path
 
@@ -55,6 +56,27 @@ def test_a_change_that_cannot_be(served: Served, body: object, status: int) -> N
         answered, answer = ask("PATCH", one, body)
         assert answered == status
         assert answer["error"]["text"]
+
+
+def test_a_start_that_is_refused_leaves_its_secret_as_it_was(serve: Serve) -> None:
+    with serve(max_sessions=1) as served:
+        made = ask("POST", f"{served.http}/v1/sessions")[1]
+        secret = made["client_secret"]["value"]
+        with Client(served.ws, secret) as client:
+            client.send("session.start", protocol_minor=0, config={"short_term_s": 3600})
+            assert client.until("error")["code"] == "bad_request"
+        with Client(served.ws, secret) as client:
+            assert client.start()["session_id"] == made["session_id"]
+
+
+def test_a_client_that_leaves_within_its_body_is_no_fault_of_ours(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(("127.0.0.1", served.port)) as line:
+        line.sendall(b"POST /v1/sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{")
+        ask("GET", f"{served.http}/healthz")
+    ask("GET", f"{served.http}/healthz")
+    assert not caplog.records
 
 
 def test_a_key_is_asked_for_everywhere_but_where_health_is_told(serve: Serve) -> None:

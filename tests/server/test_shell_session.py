@@ -204,6 +204,35 @@ def test_change_now_answers_with_a_cut(served: Served) -> None:
         client.hear(cut["from_sample"] + 1)
 
 
+def test_a_change_for_a_moment_comes_with_its_picture(served: Served) -> None:
+    with Client(served.ws) as client:
+        client.start()
+        client.play()
+        client.send("scene.change", at_us=3000, event_id="then")
+        for _ in range(3):
+            client.show(jpeg(7))
+        assert client.until("scene.cut", event_id="then")["at_us"] == 3000
+
+
+def test_a_change_before_any_picture_comes_with_the_first_and_answers_to_nobody_else(served: Served) -> None:
+    with Client(served.ws) as client:
+        client.start()
+        client.send("scene.change", event_id="first")
+        client.send("playback", action="play")
+        client.show()
+        assert client.until("scene.cut", event_id="first")["at_us"] == 0
+        for level in (b"\x00", b"\xff"):
+            client.show(level * 3 * 32 * 32, Kind.RGB24, size=Size(32, 32))
+        assert "event_id" not in client.until("scene.cut")
+
+
+def test_a_session_can_be_resumed_from_its_first_moment_on(serve: Serve) -> None:
+    with serve(idle_s=0.3) as served, Client(served.ws) as client:
+        client.start()
+        assert client.closed() == 1000
+        assert [message["type"] for message in client.messages].count("resume.handle") == 1
+
+
 @pytest.mark.parametrize(("kind", "codec"), [(Kind.PNG, "png"), (Kind.WEBP, "libwebp"), (Kind.JPEG, "mjpeg")])
 def test_pictures_of_every_kind(served: Served, kind: Kind, codec: str) -> None:
     with Client(served.ws) as client:

@@ -13,7 +13,7 @@ import pytest
 from conftest import Serve, Served
 from obs_offer import AV1, HEVC, OBS
 from rtc_client import SDP, send
-from shell_client import Client, ask
+from shell_client import Client, ask, soon
 
 from cuestream.players import find_player
 from server.settings import Settings
@@ -179,6 +179,16 @@ def test_a_client_secret_opens_its_session_and_no_other_and_works_again(guarded:
     with Client(guarded.ws, secret) as client:  # used up
         client.send("session.start", protocol_minor=0)
         assert client.until("error")["code"] == "unauthorized"
+
+
+def test_a_used_client_secret_opens_nothing_when_its_session_is_over(guarded: Served) -> None:
+    session_id, secret, _ = invite(guarded)
+    assert publish(guarded, key=secret)[0] == 201
+    assert ask("DELETE", f"{guarded.http}/v1/sessions/{session_id}", key=KEY)[0] == 204
+    soon(lambda: guarded.host.find(session_id) is None)
+    status, body, headers = publish(guarded, key=secret)
+    assert (status, code(body), headers["www-authenticate"]) == (401, "unauthorized", "Bearer")
+    assert guarded.host.find(session_id) is None
 
 
 def test_the_key_opens_a_session_that_somebody_was_invited_to(guarded: Served) -> None:
