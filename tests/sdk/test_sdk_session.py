@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ from cuestream_client.music import Chunk
 from cuestream_client.outbox import KEPT_MESSAGES, Outbox
 from cuestream_client.pictures import Form, Pictures
 from cuestream_client.session import Picture, Playout, Session
+from server.limiting import Bucket
 from server.protocol import messages as t
+from server.protocol.control import decode_client
 from server.protocol.control import encode as encode_theirs
 
 STEP_S = 0.02
@@ -282,10 +285,49 @@ def test_a_pause_that_the_server_asks_for_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "then"), [(400, "stop"), (401, "stop"), (404, "stop"), (429, "retry"), (503, "retry")]
+    ("status", "then"),
+    [(400, "stop"), (401, "stop"), (404, "stop"), (408, "retry"), (429, "retry"), (503, "retry")],
 )
 def test_a_refused_upgrade_is_followed_by_its_status(status: int, then: str) -> None:
     assert Session("ws://x").refused(status, "no").then == then
+
+
+def test_an_upgrade_that_came_too_late_is_tried_again_with_the_handle() -> None:
+    world = World(delay=0)
+    world.run(30)
+    world.session.lost()
+    assert world.session.refused(408, "too late").then == "resume"
+    assert not world.session.begins
+
+
+def test_a_greeting_that_is_refused_ends_its_connection_and_says_why() -> None:
+    session = Session("ws://x")
+    session.opened()
+    session.take()
+    session.receive(encode_theirs(t.ErrorMessage("bad_request", "no room for that", False)))
+    assert session.wants_to_leave
+    following = session.lost(1001)
+    assert (following.then, following.code, following.why) == ("stop", 4400, "bad_request: no room for that")
+
+
+def test_a_resume_that_is_refused_is_followed_by_a_new_session() -> None:
+    world = World(delay=0)
+    world.run(30)
+    world.session.lost()
+    world.session.opened()
+    world.session.take()
+    world.session.receive(encode_theirs(t.ErrorMessage("bad_request", "never sent", False)))
+    assert world.session.wants_to_leave
+    assert world.session.lost(1001).then == "retry"
+    assert world.session.begins
+
+
+def test_an_error_within_a_session_does_not_end_it() -> None:
+    world = World(delay=0)
+    world.run(30)
+    world.session.receive(encode_theirs(t.ErrorMessage("bad_request", "no", False)))
+    assert not world.session.wants_to_leave
+    assert world.session.lost().why == "closed with 1006"
 
 
 def test_a_server_that_goes_away_is_left_in_time_for_the_one_it_names() -> None:
@@ -336,6 +378,39 @@ def test_the_clocks_are_compared() -> None:
     offset = world.session.sync.offset_us
     assert offset is not None
     assert abs(offset - 1_000_000) < 50_000
+
+
+def test_no_burst_is_faster_than_the_server_takes_messages_and_reports_pass_it() -> None:
+    world, took = World(delay=0), list[tuple[float, t.Message]]()
+    world.run(3)
+    for at in range(200):
+        world.session.send(m.SessionUpdate(m.patch({"seed": at})))
+    bucket = Bucket(50, 50)
+    for step in range(400):
+        world.now += STEP_S
+        world.session.report(Playout(1, 0, buffer_ms=step))
+        world.session.tick()
+        while (raw := world.session.take()) is not None:
+            assert bucket.allows(world.now)
+            message = decode_client(raw).message
+            assert isinstance(message, t.Message)
+            took.append((world.now, message))
+    seeds = [x.config.seed for _, x in took if isinstance(x, t.SessionUpdate)]
+    assert seeds == list(range(200))
+    reports = [(at, x.buffer_ms) for at, x in took if isinstance(x, t.PlayoutReport)]
+    pauses = [later - sooner for (sooner, _), (later, _) in pairwise(reports)]
+    assert max(pauses) < 0.2
+
+
+def test_what_waits_and_what_passes_take_turns() -> None:
+    outbox = Outbox()
+    outbox.add(m.SceneChange(1))
+    outbox.add(m.SceneChange(2))
+    for at in range(3):
+        outbox.add(m.Ping(at))
+    outbox.add(m.PlayoutReport(7, 0.0))
+    out = [outbox.take() for _ in range(5)]
+    assert out == [m.Ping(2), m.SceneChange(1), m.PlayoutReport(7, 0.0), m.SceneChange(2), None]
 
 
 def test_control_messages_wait_for_a_connection_up_to_their_bound() -> None:

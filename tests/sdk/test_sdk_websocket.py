@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from fake_server import CREDIT, RATE, Line, Take, ramp
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from cuestream_client import AsyncClient, Chunk, Client, Closed, Next, Playout, Refused, Unreachable
@@ -253,6 +255,79 @@ def test_a_refusal_followed_by_a_close_never_hangs() -> None:
                     await AsyncClient(url).connect()
 
     with_server(stage, work)
+
+
+def test_a_greeting_that_is_refused_is_said_at_once() -> None:
+    """The server goes on waiting for another greeting."""
+    codes: list[int | None] = []
+
+    async def refuse(line: ServerConnection) -> None:
+        await line.recv()
+        await line.send(encode(t.ErrorMessage("bad_request", "no room for that", False)))
+        await line.wait_closed()
+        codes.append(line.close_code)
+
+    async def run() -> None:
+        protocol = [Subprotocol(SUBPROTOCOL)]
+        async with asyncio.timeout(2), serve(refuse, "127.0.0.1", 0, subprotocols=protocol) as server:
+            with pytest.raises(Refused, match="bad_request: no room for that"):
+                await AsyncClient(url_of(server)).connect()
+
+    asyncio.run(run())
+    assert codes == [1001]
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_client_that_is_cancelled_while_it_connects_or_closes_is_gone(answers: bool) -> None:
+    """The server answers the greeting or not, and never the goodbye."""
+    waits, closed = asyncio.Event(), asyncio.Event()
+    codes: list[int | None] = []
+
+    async def slow(line: ServerConnection) -> None:
+        inner = Line({})
+        async for raw in line:
+            if answers and "session.end" not in str(raw):
+                inner.feed(raw)
+                for out in inner.due():
+                    await line.send(out)
+            else:
+                waits.set()
+        codes.append(line.close_code)
+        closed.set()
+
+    async def run() -> None:
+        protocol = [Subprotocol(SUBPROTOCOL)]
+        async with asyncio.timeout(2), serve(slow, "127.0.0.1", 0, subprotocols=protocol) as server:
+            client = AsyncClient(url_of(server))
+            if answers:
+                await client.connect()
+            work = asyncio.create_task(client.aclose() if answers else client.connect())
+            await waits.wait()
+            work.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await work
+            assert client.session.state == "over"
+            await closed.wait()
+
+    asyncio.run(run())
+    assert codes == [1000]
+
+
+@pytest.mark.parametrize("scheme", ["ws", "https"])
+def test_the_token_is_not_taken_to_another_place_by_the_websocket(scheme: str) -> None:
+    stage = Stage()
+
+    async def work(url: str) -> None:
+        def lead_away(line: ServerConnection, request: Request) -> Response:
+            away = Headers({"Location": url.replace("ws", scheme), "Content-Length": "0"})
+            return Response(302, "Found", away)
+
+        async with serve(stage, "127.0.0.1", 0, process_request=lead_away) as server:
+            with pytest.raises(Refused, match=f"leads to {scheme}"):
+                await AsyncClient(url_of(server), token="secret").connect()
+
+    with_server(stage, work)
+    assert not stage.tokens
 
 
 def test_a_session_outlives_a_line_that_breaks_in_its_handshake() -> None:

@@ -20,7 +20,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
@@ -94,7 +94,11 @@ class AsyncClient:
         if self._task is not None:
             raise Closed("a client connects once; make another one")
         self._task = asyncio.create_task(self._run())
-        await self._first.wait()
+        try:
+            await self._first.wait()
+        except BaseException:
+            self._leave()
+            raise
         created = self.session.created
         if created is None:
             raise self._failure or Closed("the session ended before it began")
@@ -104,14 +108,14 @@ class AsyncClient:
         """End the session at once and the connection with it; what was received can still be read."""
         if self._task is None:
             return
-        if not self._task.done() and self.session.state == "open":
-            with contextlib.suppress(ClientError, TimeoutError):
-                await self.end(fade_ms=0)
-                await asyncio.wait_for(asyncio.shield(self._task), END_S)
-        self.session.close()
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        try:
+            if not self._task.done() and self.session.state == "open":
+                with contextlib.suppress(ClientError):
+                    await self.end(fade_ms=0)
+                    await asyncio.wait((self._task,), timeout=END_S)
+        finally:
+            self._leave()
+        await asyncio.wait((self._task,))
 
     # --- up
 
@@ -228,6 +232,11 @@ class AsyncClient:
 
     # --- the connection
 
+    def _leave(self) -> None:
+        self.session.close()
+        if self._task:
+            self._task.cancel()
+
     def _check(self) -> None:
         if self.session.state == "over":
             raise self._failure or Closed("the session is over")
@@ -251,7 +260,7 @@ class AsyncClient:
         """One connection from its beginning to what follows it."""
         try:
             token = await self._bearer()
-            async with connect(
+            async with _Connecting(
                 self.session.url,
                 subprotocols=[Subprotocol(m.SUBPROTOCOL)],
                 additional_headers={"Authorization": f"Bearer {token}"} if token else None,
@@ -298,6 +307,9 @@ class AsyncClient:
                 self._take(raw)
         except ConnectionClosed:
             pass  # the code says what follows
+        except asyncio.CancelledError:
+            await line.close()  # with 1000: we left for good
+            raise
         finally:
             writer.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionClosed):
@@ -328,6 +340,17 @@ class AsyncClient:
             self._wake.set()
             if isinstance(seen, m.SessionCreated):
                 self._first.set()
+
+
+class _Connecting(connect):
+    """It follows a redirect within one place, and no other."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        if isinstance(exc, InvalidStatus) and 300 <= (status := exc.response.status_code) < 400:
+            to = urljoin(self.uri, exc.response.headers.get("Location", ""))
+            if away := rest.led_away(self.uri, to, status):
+                return away
+        return super().process_redirect(exc)
 
 
 def address(url: str) -> str:

@@ -17,6 +17,8 @@ BROKEN = 1006
 """Never sent: what a client sees when a connection breaks."""
 FULL = 1013
 """No place now; a session that was to be resumed still waits."""
+BAD_HANDSHAKE = 4400
+"""The connection did not begin as it must."""
 UNKNOWN = 4404
 """The session is gone."""
 CLOSES: dict[int, Then] = {
@@ -41,7 +43,7 @@ CLOSES: dict[int, Then] = {
     4503: "retry",
 }
 """Close codes; one that is not here resumes."""
-STATUSES: dict[int, Then] = {429: "retry"}
+STATUSES: dict[int, Then] = {408: "resume", 429: "retry"}
 """HTTP statuses that refuse an upgrade. Others of 4xx stop, those of 5xx retry."""
 
 

@@ -58,9 +58,12 @@ class Comeback:
         self._ever, self._stands_s = True, self._clock()
 
     def error(self, error: ErrorMessage) -> None:
-        """What the server said before it closes, and how long it wants to be left alone."""
-        if error.fatal:
+        """What the server said before it closes, and how long it wants to be left alone. One that refused the greeting need not
+        close; there is nothing to wait for."""
+        if error.fatal or self._stands_s is None:
             self._error = error
+        if self.is_refused:
+            self._leave_at_s = self._clock()
         if error.retry_after_ms is not UNSET:
             self._retry_after_s = error.retry_after_ms / 1000
 
@@ -75,6 +78,11 @@ class Comeback:
     def answered(self) -> None:
         """The server is there again, only without the session: a new one need not wait long."""
         self._failures = 0
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the greeting was, on a connection that lives on."""
+        return self._error is not None and not self._error.fatal
 
     @property
     def wants_to_leave(self) -> bool:

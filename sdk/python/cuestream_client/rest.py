@@ -8,7 +8,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from email.message import Message
-from typing import Any
+from http.client import HTTPMessage
+from typing import IO, Any
 from urllib.parse import quote, urlsplit
 
 from cuestream_client.errors import Refused, Unreachable
@@ -38,8 +39,9 @@ def ask(
     headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(base(url) + path, data, headers, method=method)
+    opener = urllib.request.build_opener(_Redirects, urllib.request.HTTPSHandler(context=tls))
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_S, context=tls) as answer:
+        with opener.open(request, timeout=ANSWER_S) as answer:
             return dict(json.loads(answer.read(MOST_BYTES)))
     except urllib.error.HTTPError as error:
         raise Refused(error.code, _said(error), retry_s(error.headers)) from error
@@ -61,6 +63,31 @@ def retry_s(headers: Mapping[str, str] | Message) -> float | None:
     """When an answer says to come again."""
     after = headers.get("Retry-After", "")
     return float(after) if after.isdigit() else None
+
+
+def led_away(url: str, to: str, status: int) -> Refused | None:
+    """What is said of a redirect to another scheme or host, where a key does not go."""
+    if urlsplit(to)[:2] == urlsplit(url)[:2]:
+        return None
+    return Refused(status, f"{url} leads to {to}; name that address if it is meant, no key is taken there")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Within one place. Raises Refused."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if away := led_away(req.full_url, newurl, code):
+            fp.close()
+            raise away
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _said(error: urllib.error.HTTPError) -> str:

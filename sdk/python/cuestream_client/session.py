@@ -25,8 +25,18 @@ import msgspec
 from msgspec import UNSET
 
 from cuestream_client import messages as m
+from cuestream_client.bucket import Bucket
 from cuestream_client.clocksync import ClockSync
-from cuestream_client.closes import BROKEN, FULL, UNKNOWN, Patience, Then, after_close, after_status
+from cuestream_client.closes import (
+    BAD_HANDSHAKE,
+    BROKEN,
+    FULL,
+    UNKNOWN,
+    Patience,
+    Then,
+    after_close,
+    after_status,
+)
 from cuestream_client.comeback import Comeback, Next
 from cuestream_client.control import decode_server, encode
 from cuestream_client.errors import Closed, ProtocolError
@@ -101,6 +111,7 @@ class Session:
         self.sessions = 0
         self.sync = ClockSync()
         self.outbox = Outbox()
+        self._bucket: Bucket | None = None
         self.counts: Counter[str] = Counter()
         self._greeted = False
         self._handle: str | None = None
@@ -194,7 +205,7 @@ class Session:
             return encode(self._greeting())
         if self.state != "open":
             return None
-        message = self.outbox.take()
+        message = self._take_message()
         return encode(message) if message is not None else self._take_picture()
 
     def receive(self, raw: str | bytes) -> Seen | None:
@@ -225,13 +236,15 @@ class Session:
 
     @property
     def wants_to_leave(self) -> bool:
-        """The server goes away and it is time to close this connection with 1001 and to connect to the next one."""
+        """The server goes away, or refused the greeting: it is time to close this connection with 1001."""
         return self._comeback.wants_to_leave
 
     def lost(self, code: int = BROKEN, reason: str = "") -> Next:
         """The connection closed."""
         is_over = self.state == "over" or self.has_ended
         then = "resume" if code == FULL and self._resumes else after_close(code)
+        if self._comeback.is_refused:
+            code, then = BAD_HANDSHAKE, "retry" if self._resumes else "stop"
         return self._after("stop" if is_over else then, code, self._comeback.why(code, reason))
 
     def refused(self, status: int | None, why: str, retry_after_s: float | None = None) -> Next:
@@ -288,6 +301,12 @@ class Session:
         plays = [m.Playback("play")] if self._wants_play else []
         for again in (*filter(None, [self._credit]), *plays, *ends):
             self.outbox.add(again)
+
+    def _take_message(self) -> m.Message | None:
+        """The next one, as soon as the server takes one more."""
+        if self.outbox.waits and self._bucket and self._bucket.allows(self._clock()):
+            return self.outbox.take()
+        return None
 
     def _take_picture(self) -> bytes | None:
         picture, self._picture = self._picture, None
@@ -348,6 +367,7 @@ class Session:
         self.state = "open"
         self._comeback.stands()
         self.config, self.video, self.limits = message.config, message.video, message.limits
+        self._bucket = Bucket(message.limits.messages_per_s, self._clock())
         self._reported_s = self._pinged_s = float("-inf")
         self._told = None
 
