@@ -58,7 +58,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._certificate = certificate
         self._host, self._drain_s, self._on_ready = host, drain_s, on_ready
-        self._leaves = False
+        self._signals = 0
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -87,13 +87,14 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         loop = asyncio.get_running_loop()
-        if self._leaves or not self.started:
-            self.force_exit, self.should_exit = self.should_exit, True
-            self.config.timeout_graceful_shutdown = AT_ONCE_S
-            loop.call_soon_threadsafe(self._host.end_all)
+        self._signals += 1
+        if self._signals == 1 and self.started:
+            loop.call_soon_threadsafe(self.leave)
             return
-        self._leaves = True
-        loop.call_soon_threadsafe(self.leave)
+        self.should_exit, self.force_exit = True, self._signals > 2
+        logger.disabled |= self.force_exit  # of everything that is cancelled then a traceback would be told
+        self.config.timeout_graceful_shutdown = AT_ONCE_S
+        loop.call_soon_threadsafe(self._host.end_all)
 
     def reload_certificate(self) -> None:
         """Read its files again; when they are no good, the one that holds stays."""
