@@ -150,12 +150,14 @@ var Unsupported = class extends ClientError {
 // src/closes.ts
 var BROKEN = 1006;
 var FULL = 1013;
+var BAD_HANDSHAKE = 4400;
 var UNKNOWN = 4404;
 var LEAVING = 4e3;
 function afterClose(code) {
   return CLOSES[code]?.action ?? "resume";
 }
 function afterStatus(status) {
+  if (status === 408) return "resume";
   return status === 429 || status >= 500 ? "retry" : "stop";
 }
 var PATIENCE = { firstMs: 250, mostMs: 1e4, attempts: 12, firstAttempts: 3, stableMs: 2e3 };
@@ -226,6 +228,28 @@ function withSlash(server) {
   return url.href.endsWith("/") ? url.href : `${url.href}/`;
 }
 
+// src/bucket.ts
+var SHARE = 0.9;
+var BURST_S = 0.5;
+var Bucket = class {
+  constructor(messagesPerS, seenMs) {
+    this.messagesPerS = messagesPerS;
+    this.seenMs = seenMs;
+    this.most = this.level = Math.max(1, BURST_S * messagesPerS);
+  }
+  most;
+  level;
+  /** Whether one may go now; counted as gone when it may. */
+  allows(nowMs) {
+    const grown = (nowMs - this.seenMs) / 1e3 * SHARE * this.messagesPerS;
+    this.level = Math.min(this.most, this.level + grown);
+    this.seenMs = nowMs;
+    if (this.level < 1) return false;
+    this.level -= 1;
+    return true;
+  }
+};
+
 // src/clocksync.ts
 var REMEMBERED_US = 6e7;
 var KEPT = 60;
@@ -258,13 +282,13 @@ var Comeback = class {
   failures = 0;
   ever = false;
   stoodMs = null;
-  fatal = null;
+  said = null;
   retryAfterMs = 0;
   leaveAtMs = null;
   leaveTo = null;
   /** A connection stands, the session not yet. */
   opened() {
-    this.fatal = this.leaveAtMs = this.stoodMs = null;
+    this.said = this.leaveAtMs = this.stoodMs = null;
     this.retryAfterMs = 0;
   }
   /** The session stands on it. */
@@ -272,9 +296,11 @@ var Comeback = class {
     this.ever = true;
     this.stoodMs = this.clock();
   }
-  /** What the server said before it closes, and how long it wants to be left alone. */
+  /** What the server said before it closes, and how long it wants to be left alone. One that refused the greeting need not close;
+   * there is nothing to wait for. */
   error(error) {
-    if (error.fatal) this.fatal = error;
+    if (error.fatal || this.stoodMs === null) this.said = error;
+    if (this.isRefused) this.leaveAtMs = this.clock();
     if (error.retry_after_ms !== void 0) this.retryAfterMs = error.retry_after_ms;
   }
   /** Prepare to leave before the end; a session at its limit would only be refused elsewhere. */
@@ -287,16 +313,20 @@ var Comeback = class {
   answered() {
     this.failures = 0;
   }
+  /** Whether the greeting was, on a connection that lives on. */
+  get isRefused() {
+    return this.said?.fatal === false;
+  }
   get wantsToLeave() {
     return this.leaveAtMs !== null && this.clock() >= this.leaveAtMs;
   }
   /** The code of a close, or what the last error said where the line itself says nothing. */
   codeOf(code) {
     const errors = ERRORS;
-    return code === BROKEN && this.fatal && errors[this.fatal.code]?.close || code;
+    return code === BROKEN && this.said && errors[this.said.code]?.close || code;
   }
   why(code, reason) {
-    return this.fatal ? `${this.fatal.code}: ${this.fatal.text}` : reason || `closed with ${code}`;
+    return this.said ? `${this.said.code}: ${this.said.text}` : reason || `closed with ${code}`;
   }
   /** The connection is gone, or did not come about: when to try again, or that it was tried often enough. */
   after(then, code, why, retryAfterMs) {
@@ -612,6 +642,8 @@ var Outbox = class {
   lost = 0;
   messages = [];
   // bound: KEPT_MESSAGES, see the class
+  passing = /* @__PURE__ */ new Map();
+  // bound: 1 of each kind, a newer one replaces it
   sent = 0;
   // of these, from the left
   before = 1;
@@ -620,17 +652,21 @@ var Outbox = class {
     return this.messages;
   }
   add(message) {
-    if (this.messages.length >= KEPT_MESSAGES) {
-      if (!this.sent) {
-        if (isPassing(message)) return;
-        throw new TooMuch(`${KEPT_MESSAGES} control messages wait for the connection`);
-      }
-      this.drop();
-    }
-    this.messages.push(message);
+    if (isPassing(message)) this.passing.set(message.type, message);
+    else if (this.hasRoom()) this.messages.push(message);
+    else throw new TooMuch(`${KEPT_MESSAGES} control messages wait for the connection`);
+  }
+  /** Whether there is anything to send. */
+  get waits() {
+    return this.passing.size > 0 || this.sent < this.messages.length;
   }
   /** The next one to send. */
   take() {
+    const [passes] = this.passing.values();
+    if (passes && this.mayPass() && this.hasRoom()) {
+      this.passing.delete(passes.type);
+      this.messages.splice(this.sent, 0, passes);
+    }
     return this.sent < this.messages.length ? this.messages[this.sent++] : null;
   }
   /** The server has seen `count` messages of this session. */
@@ -641,17 +677,32 @@ var Outbox = class {
   rewind(count) {
     this.consumed(count);
     this.lost += Math.max(0, this.before - count);
-    this.messages = this.messages.filter((message) => !isPassing(message));
+    this.messages = this.kept();
+    this.passing.clear();
     this.sent = 0;
     this.before = count;
   }
   /** A new session: nothing counts. Returns what had not been seen. */
   restart() {
-    const left = this.messages.filter((message) => !isPassing(message));
+    const left = this.kept();
     this.messages = [];
+    this.passing.clear();
     this.sent = 0;
     this.before = 1;
     return left;
+  }
+  /** Not two in a row while others wait. */
+  mayPass() {
+    const last = this.messages[this.sent - 1];
+    return this.sent === this.messages.length || !last || !isPassing(last);
+  }
+  /** Room for one more; the oldest one that was sent makes it. */
+  hasRoom() {
+    if (this.messages.length >= KEPT_MESSAGES && this.sent) this.drop();
+    return this.messages.length < KEPT_MESSAGES;
+  }
+  kept() {
+    return this.messages.filter((message) => !isPassing(message));
   }
   drop() {
     this.messages.shift();
@@ -692,6 +743,7 @@ var Session = class {
   zeroMs;
   clock;
   comeback;
+  bucket = null;
   wish;
   greeted = false;
   handleUntilMs = 0;
@@ -791,7 +843,7 @@ var Session = class {
       return encode(this.greeting());
     }
     if (this.state !== "open") return null;
-    const message = this.outbox.take();
+    const message = this.takeMessage();
     if (message) return encode(message);
     return pictures ? this.takePicture() : null;
   }
@@ -821,7 +873,7 @@ var Session = class {
       this.tell(this.playout);
     }
   }
-  /** The server goes away and it is time to leave this connection for the next one. */
+  /** The server goes away, or refused the greeting: it is time to leave this connection. */
   get wantsToLeave() {
     return this.comeback.wantsToLeave;
   }
@@ -833,7 +885,11 @@ var Session = class {
   lost(code = BROKEN, reason = "") {
     code = this.comeback.codeOf(code);
     const resumes = this.state === "greeting" && this.handle !== null;
-    const then = code === FULL && resumes ? "resume" : afterClose(code);
+    let then = code === FULL && resumes ? "resume" : afterClose(code);
+    if (this.comeback.isRefused) {
+      code = BAD_HANDSHAKE;
+      then = resumes ? "retry" : "stop";
+    }
     return this.after(this.hasEnded ? "stop" : then, code, this.comeback.why(code, reason));
   }
   /** A connection did not come about: the server answered with an HTTP status, or nobody did. */
@@ -888,6 +944,10 @@ var Session = class {
     if (this.creditWish) this.outbox.add(this.creditWish);
     if (this.wantsPlay) this.outbox.add({ type: "playback", action: "play" });
     for (const message of left) if (message.type === "session.end") this.outbox.add(message);
+  }
+  /** The next one, as soon as the server takes one more. */
+  takeMessage() {
+    return this.outbox.waits && this.bucket?.allows(this.clock()) ? this.outbox.take() : null;
   }
   takePicture() {
     const picture = this.picture;
@@ -972,6 +1032,7 @@ var Session = class {
     this.config = message.config;
     this.video = message.video;
     this.limits = message.limits;
+    this.bucket = new Bucket(message.limits.messages_per_s, this.clock());
     this.reportedMs = this.pingedMs = -Infinity;
     this.told = "";
   }
@@ -1001,6 +1062,10 @@ function merged(config, change) {
 var CONNECT_MS = 1e4;
 var WsTransport = class {
   carriesMedia = true;
+  /** Throws Unsupported. */
+  constructor() {
+    if (!globalThis.WebSocket) throw new Unsupported("there is no WebSocket here; Node has one from Node 22 on");
+  }
   open(where, receiver) {
     return new WsLine(where, receiver);
   }
@@ -1058,7 +1123,7 @@ var Client = class extends Emitter {
   gate = new Gate();
   line = null;
   running = null;
-  resting = null;
+  leaving = null;
   full = 0;
   constructor(options = {}) {
     super();
@@ -1205,7 +1270,7 @@ var Client = class extends Emitter {
   leave(code) {
     this.session.close();
     this.line?.close(code);
-    this.resting?.();
+    this.leaving?.();
   }
   async run() {
     const ticking = setInterval(() => this.tick(), TICK_MS);
@@ -1221,18 +1286,23 @@ var Client = class extends Emitter {
     this.failure ??= failure(next, this.session);
     this.emit("line", { state: "closed", next });
   }
-  rest(ms) {
-    return new Promise((done) => {
-      const timer = setTimeout(done, ms);
-      this.resting = () => (clearTimeout(timer), done());
-    });
+  async rest(ms) {
+    let timer;
+    await Promise.race([new Promise((done) => timer = setTimeout(done, ms)), this.left()]);
+    clearTimeout(timer);
+  }
+  /** What is waited for besides is not waited for any more once the client is left. */
+  left() {
+    return new Promise((done) => this.leaving = () => done(null));
   }
   /** One connection from its beginning to what follows it. */
   async connection() {
     const { session } = this;
-    if (!session.begins) return this.talk(null);
+    if (!session.begins || session.state === "over") return this.talk(null);
     try {
-      const { client_secret, urls } = await this.invite();
+      const invited = await Promise.race([this.invite(), this.left()]);
+      if (!invited) return session.lost(1e3);
+      const { client_secret, urls } = invited;
       this.urls = urls;
       session.url = urls.ws;
       return await this.talk(client_secret.value);

@@ -94,7 +94,7 @@ export class Client extends Emitter<Events> {
   private readonly gate = new Gate();
   private line: Line | null = null;
   private running: Promise<void> | null = null;
-  private resting: (() => void) | null = null;
+  private leaving: (() => void) | null = null;
   private full = 0;
 
   constructor(options: ClientOptions = {}) {
@@ -271,7 +271,7 @@ export class Client extends Emitter<Events> {
   private leave(code: number): void {
     this.session.close();
     this.line?.close(code);
-    this.resting?.();
+    this.leaving?.();
   }
 
   private async run(): Promise<void> {
@@ -289,19 +289,25 @@ export class Client extends Emitter<Events> {
     this.emit("line", { state: "closed", next });
   }
 
-  private rest(ms: number): Promise<void> {
-    return new Promise((done) => {
-      const timer = setTimeout(done, ms);
-      this.resting = () => (clearTimeout(timer), done());
-    });
+  private async rest(ms: number): Promise<void> {
+    let timer;
+    await Promise.race([new Promise((done) => (timer = setTimeout(done, ms))), this.left()]);
+    clearTimeout(timer);
+  }
+
+  /** What is waited for besides is not waited for any more once the client is left. */
+  private left(): Promise<null> {
+    return new Promise((done) => (this.leaving = () => done(null)));
   }
 
   /** One connection from its beginning to what follows it. */
   private async connection(): Promise<Next> {
     const { session } = this;
-    if (!session.begins) return this.talk(null);
+    if (!session.begins || session.state === "over") return this.talk(null);
     try {
-      const { client_secret, urls } = await this.invite();
+      const invited = await Promise.race([this.invite(), this.left()]);
+      if (!invited) return session.lost(1000);
+      const { client_secret, urls } = invited;
       this.urls = urls;
       session.url = urls.ws;
       return await this.talk(client_secret.value);

@@ -10,6 +10,8 @@ import { CLOSES, type CloseAction } from "./protocol.js";
 export const BROKEN = 1006;
 /** No place now; a session that was to be resumed still waits. */
 export const FULL = 1013;
+/** The connection did not begin as it must. */
+export const BAD_HANDSHAKE = 4400;
 /** The session is gone. */
 export const UNKNOWN = 4404;
 /** Said to a server that we leave for another one: our session waits for us. */
@@ -22,6 +24,7 @@ export function afterClose(code: number): CloseAction {
 
 /** After an HTTP status that refused a session. */
 export function afterStatus(status: number): CloseAction {
+  if (status === 408) return "resume";
   return status === 429 || status >= 500 ? "retry" : "stop";
 }
 

@@ -23,7 +23,7 @@ export class Comeback {
   private failures = 0;
   private ever = false;
   private stoodMs: number | null = null;
-  private fatal: ErrorMessage | null = null;
+  private said: ErrorMessage | null = null;
   private retryAfterMs = 0;
   private leaveAtMs: number | null = null;
   private leaveTo: string | null = null;
@@ -38,7 +38,7 @@ export class Comeback {
 
   /** A connection stands, the session not yet. */
   opened(): void {
-    this.fatal = this.leaveAtMs = this.stoodMs = null;
+    this.said = this.leaveAtMs = this.stoodMs = null;
     this.retryAfterMs = 0;
   }
 
@@ -48,9 +48,11 @@ export class Comeback {
     this.stoodMs = this.clock();
   }
 
-  /** What the server said before it closes, and how long it wants to be left alone. */
+  /** What the server said before it closes, and how long it wants to be left alone. One that refused the greeting need not close;
+   * there is nothing to wait for. */
   error(error: ErrorMessage): void {
-    if (error.fatal) this.fatal = error;
+    if (error.fatal || this.stoodMs === null) this.said = error;
+    if (this.isRefused) this.leaveAtMs = this.clock();
     if (error.retry_after_ms !== undefined) this.retryAfterMs = error.retry_after_ms;
   }
 
@@ -66,6 +68,11 @@ export class Comeback {
     this.failures = 0;
   }
 
+  /** Whether the greeting was, on a connection that lives on. */
+  get isRefused(): boolean {
+    return this.said?.fatal === false;
+  }
+
   get wantsToLeave(): boolean {
     return this.leaveAtMs !== null && this.clock() >= this.leaveAtMs;
   }
@@ -73,11 +80,11 @@ export class Comeback {
   /** The code of a close, or what the last error said where the line itself says nothing. */
   codeOf(code: number): number {
     const errors: Record<string, { close: number | null }> = ERRORS;
-    return (code === BROKEN && this.fatal && errors[this.fatal.code]?.close) || code;
+    return (code === BROKEN && this.said && errors[this.said.code]?.close) || code;
   }
 
   why(code: number, reason: string): string {
-    return this.fatal ? `${this.fatal.code}: ${this.fatal.text}` : reason || `closed with ${code}`;
+    return this.said ? `${this.said.code}: ${this.said.text}` : reason || `closed with ${code}`;
   }
 
   /** The connection is gone, or did not come about: when to try again, or that it was tried often enough. */

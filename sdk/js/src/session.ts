@@ -11,8 +11,9 @@
 //
 // It reads the time from the clock that it was given and never waits.
 
+import { Bucket } from "./bucket.js";
 import { ClockSync } from "./clocksync.js";
-import { afterClose, afterStatus, BROKEN, FULL, PATIENCE, UNKNOWN, type Patience } from "./closes.js";
+import { afterClose, afterStatus, BAD_HANDSHAKE, BROKEN, FULL, PATIENCE, UNKNOWN, type Patience } from "./closes.js";
 import { Comeback, type Next } from "./comeback.js";
 import { decodeServer, encode } from "./control.js";
 import { Closed, ProtocolError } from "./errors.js";
@@ -110,6 +111,7 @@ export class Session {
   readonly zeroMs: number;
   private readonly clock: () => number;
   private readonly comeback: Comeback;
+  private bucket: Bucket | null = null;
   private wish: Wish;
   private greeted = false;
   private handleUntilMs = 0;
@@ -224,7 +226,7 @@ export class Session {
       return encode(this.greeting());
     }
     if (this.state !== "open") return null;
-    const message = this.outbox.take();
+    const message = this.takeMessage();
     if (message) return encode(message);
     return pictures ? this.takePicture() : null;
   }
@@ -257,7 +259,7 @@ export class Session {
     }
   }
 
-  /** The server goes away and it is time to leave this connection for the next one. */
+  /** The server goes away, or refused the greeting: it is time to leave this connection. */
   get wantsToLeave(): boolean {
     return this.comeback.wantsToLeave;
   }
@@ -271,7 +273,11 @@ export class Session {
   lost(code: number = BROKEN, reason = ""): Next {
     code = this.comeback.codeOf(code);
     const resumes = this.state === "greeting" && this.handle !== null; // it asked for its session and was not answered
-    const then = code === FULL && resumes ? "resume" : afterClose(code);
+    let then = code === FULL && resumes ? "resume" : afterClose(code);
+    if (this.comeback.isRefused) {
+      code = BAD_HANDSHAKE;
+      then = resumes ? "retry" : "stop";
+    }
     return this.after(this.hasEnded ? "stop" : then, code, this.comeback.why(code, reason));
   }
 
@@ -332,6 +338,11 @@ export class Session {
     if (this.creditWish) this.outbox.add(this.creditWish);
     if (this.wantsPlay) this.outbox.add({ type: "playback", action: "play" });
     for (const message of left) if (message.type === "session.end") this.outbox.add(message);
+  }
+
+  /** The next one, as soon as the server takes one more. */
+  private takeMessage(): ClientMessage | null {
+    return this.outbox.waits && this.bucket?.allows(this.clock()) ? this.outbox.take() : null;
   }
 
   private takePicture(): Uint8Array<ArrayBuffer> | null {
@@ -421,6 +432,7 @@ export class Session {
     this.config = message.config;
     this.video = message.video;
     this.limits = message.limits;
+    this.bucket = new Bucket(message.limits.messages_per_s, this.clock());
     this.reportedMs = this.pingedMs = -Infinity;
     this.told = "";
   }

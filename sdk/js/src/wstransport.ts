@@ -1,6 +1,7 @@
 // Everything over one websocket: JSON as text, media as binary messages.
 
 import { BROKEN } from "./closes.js";
+import { Unsupported } from "./errors.js";
 import { SUBPROTOCOL } from "./protocol.js";
 import type { Line, Receiver, Transport, Where } from "./transport.js";
 
@@ -8,6 +9,11 @@ const CONNECT_MS = 10_000;
 
 export class WsTransport implements Transport {
   readonly carriesMedia = true;
+
+  /** Throws Unsupported. */
+  constructor() {
+    if (!globalThis.WebSocket) throw new Unsupported("there is no WebSocket here; Node has one from Node 22 on");
+  }
 
   open(where: Where, receiver: Receiver): Line {
     return new WsLine(where, receiver);

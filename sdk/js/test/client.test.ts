@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Client, type ClientOptions } from "../src/client.js";
 import { Refused, Unreachable } from "../src/errors.js";
-import { KIND } from "../src/protocol.js";
+import { KIND, type ServerMessage } from "../src/protocol.js";
 import type { Invitation } from "../src/rest.js";
 import type { Line as ClientLine, Receiver, Transport, Where } from "../src/transport.js";
 import { Line, Take } from "./fakeserver.js";
@@ -15,6 +15,8 @@ class FakeTransport implements Transport {
   bufferedBytes = 0;
   /** Nobody is there. */
   down = false;
+  /** All that the server has to say. */
+  refusal: ServerMessage | null = null;
   private server: Line | null = null;
   private receiver: Receiver | null = null;
 
@@ -41,7 +43,8 @@ class FakeTransport implements Transport {
   /** 20 ms pass at the server. */
   step(): void {
     for (const take of this.takes.values()) take.advance();
-    const { server, receiver } = this;
+    const { server, receiver, refusal } = this;
+    if (refusal) return receiver?.received(JSON.stringify(refusal));
     for (const raw of server?.due() ?? []) receiver?.received(raw);
     if (server && server.close !== null) this.cut(server.close);
   }
@@ -156,6 +159,15 @@ describe("a client", () => {
     expect(client.failure).toBeInstanceOf(Refused);
   });
 
+  test("says at once why the server refused to begin", async () => {
+    transport.refusal = { type: "error", code: "bad_request", text: "no room for that", fatal: false };
+    const client = make();
+    const refused = expect(client.connect()).rejects.toThrow("bad_request: no room for that");
+    await run(100);
+    await refused;
+    expect(client.failure).toMatchObject({ name: "Refused", code: 4400 });
+  });
+
   test("gives up where nobody ever answered", async () => {
     transport.down = true;
     const client = make();
@@ -171,6 +183,28 @@ describe("a client", () => {
     await vi.advanceTimersByTimeAsync(10_200); // nothing comes
     await run(1000);
     expect(client.stats).toMatchObject({ resumed: 1, state: "open" });
+  });
+
+  test("that is closed while it is invited does not wait for that", async () => {
+    const client = make({ invite: () => new Promise(() => {}) });
+    const ended = expect(client.connect()).rejects.toThrow("before it began");
+    await client.close();
+    await ended;
+  });
+
+  test("that is closed before it is to be invited again asks for no session", async () => {
+    const client = make({ invite: () => (invited++, Promise.reject(new Refused(503, "full"))) });
+    const ended = expect(client.connect()).rejects.toThrow("before it began");
+    await run(20);
+    await client.close();
+    await ended;
+    expect(invited).toBe(1);
+  });
+
+  test("says at once where there is no WebSocket", () => {
+    vi.stubGlobal("WebSocket", undefined);
+    expect(() => new Client()).toThrow("Node 22");
+    vi.unstubAllGlobals();
   });
 
   test("that is closed while it waits comes back no more", async () => {

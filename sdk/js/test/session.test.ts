@@ -138,6 +138,36 @@ describe("breaks", () => {
     expect(session.refused(401, "asks for its key")).toMatchObject({ then: "stop", code: 401 });
   });
 
+  test("an answer that came too late is asked for again, with the handle where there is one", () => {
+    expect(new Session("ws://x").refused(408, "too late").then).toBe("retry");
+    const world = new World();
+    world.run(60);
+    world.session.lost(1006);
+    expect(world.session.refused(408, "too late").then).toBe("resume");
+    expect(world.session.begins).toBe(false);
+  });
+
+  test("a greeting that is refused ends its connection and says why; a session that was is begun anew", () => {
+    const refusal = JSON.stringify({ type: "error", code: "bad_request", text: "no room for that", fatal: false });
+    const session = new Session("ws://x");
+    session.opened();
+    session.take();
+    session.receive(refusal);
+    expect(session.wantsToLeave).toBe(true);
+    expect(session.lost(4000)).toMatchObject({ then: "stop", code: 4400, why: "bad_request: no room for that" });
+    const world = new World();
+    world.run(60);
+    world.session.receive(refusal);
+    expect(world.session.wantsToLeave).toBe(false);
+    world.session.lost(1006);
+    world.session.opened();
+    world.session.take();
+    world.session.receive(refusal);
+    expect(world.session.wantsToLeave).toBe(true);
+    expect(world.session.lost(4000).then).toBe("retry");
+    expect(world.session.begins).toBe(true);
+  });
+
   test("a server that says nothing for ten seconds is gone", () => {
     const world = new World();
     world.run(60);
@@ -208,6 +238,37 @@ describe("bounds", () => {
     expect(world.session.replacedPictures).toBe(2);
     const huge = { kind: KIND.JPEG, payload: new Uint8Array(1 << 20), atUs: 4 };
     expect(() => world.session.push(huge)).toThrow("the server takes 1048576");
+  });
+
+  test("no burst is faster than the server takes messages, and reports pass it", () => {
+    const world = new World(1, Infinity, 0);
+    world.run(3);
+    for (let seed = 0; seed < 200; seed++) world.session.send({ type: "session.update", config: { seed } });
+    const seeds: unknown[] = [];
+    const reports: number[] = [];
+    let level = 50; // the server's bucket: 50 messages, and 50 a second
+    for (let step = 0; step < 400; step++) {
+      world.now += 20;
+      level = Math.min(50, level + 1);
+      world.session.report({ session: 1, playedThrough: 0, bufferMs: step, underruns: 0, clockPpm: 0 });
+      world.session.tick();
+      for (let raw = world.session.take(); raw !== null; raw = world.session.take()) {
+        expect(--level).toBeGreaterThanOrEqual(0);
+        const message = JSON.parse(raw as string) as ClientMessage;
+        if (message.type === "session.update") seeds.push(message.config.seed);
+        if (message.type === "playout.report") reports.push(world.now);
+      }
+    }
+    expect(seeds).toEqual(Array.from({ length: 200 }, (_, seed) => seed));
+    expect(Math.max(...reports.slice(1).map((at, i) => at - reports[i]!))).toBeLessThan(200);
+  });
+
+  test("what waits and what passes take turns", () => {
+    const outbox = new Outbox();
+    const change = (at_us: number) => ({ type: "scene.change", at_us }) as const;
+    const ping = (t_us: number) => ({ type: "ping", t_us }) as const;
+    for (const message of [change(1), change(2), ping(1), ping(2)]) outbox.add(message);
+    expect(Array.from({ length: 4 }, () => outbox.take())).toEqual([ping(2), change(1), change(2), null]);
   });
 
   test("pictures wait while the line is full; messages do not", () => {
