@@ -390,7 +390,12 @@ def serve(
         typer.Option(help="an address, or file:NAME, that the server reads and plays for by itself"),
     ] = None,
     ingest_files: Annotated[
-        Path | None, typer.Option(help="folder whose files may be read as file:NAME; without it none is")
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="folder whose files may be read as file:NAME; without it none is",
+        ),
     ] = None,
     ingest_port: Annotated[
         list[int] | None,
@@ -428,7 +433,7 @@ def serve(
     from server.protocol.limits import Limits
     from server.recording.shelf import RecordingLimits
     from server.room import GB
-    from server.serving import check_address, is_loopback, make_server
+    from server.serving import check_address, is_loopback, listen, make_server
     from server.settings import Settings
     from server.tls import Certificate, TlsError
     from server.webrtc.routes import missing
@@ -472,6 +477,7 @@ def serve(
     def say(text: str) -> None:
         err.print(f"ingest: {text}", markup=False, highlight=False, soft_wrap=True)
 
+    lines = listen(host, port)
     with err.status("loading the model"):
         player = at_effort(
             find_player(model, threads or threads_beside(model), provider.value, max_sessions), effort.value
@@ -493,7 +499,7 @@ def serve(
         err.print(without, style="yellow", highlight=False, markup=False)
     if player.label:
         err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
-    make_server(application, host, port, drain, ready, certificate).run()
+    make_server(application, host, port, drain, ready, certificate).run(lines)
 
 
 @app.command()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import sys
@@ -38,7 +40,7 @@ SWITCH_S = 0.0005
 
 
 class RefusedAddress(CuestreamError):
-    """It would be open to everybody."""
+    """It would be open to everybody, or cannot be listened to."""
 
 
 class Server(uvicorn.Server):
@@ -128,6 +130,29 @@ def check_address(host: str, api_key: str | None, insecure: bool) -> None:
         raise RefusedAddress(
             f"{host} can be reached by others: choose a key with --api-key, or say --insecure to let everybody in"
         )
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """At every address of the host that this machine has; port: 0 takes a free one. Raises RefusedAddress."""
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise RefusedAddress(f"{host} is no host that is known here") from error
+    lines = [line for family, _, _, _, address in dict.fromkeys(found) if (line := _line(family, address))]
+    if not lines:
+        raise RefusedAddress(f"{host} is no address of this machine")
+    return lines
+
+
+def _line(family: int, address: tuple[Any, ...]) -> socket.socket | None:
+    """None where this machine has no such address."""
+    try:
+        return socket.create_server(address, family=family)
+    except OSError as error:
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            return None
+        why = os.strerror(error.errno or 0)
+        raise RefusedAddress(f"{address[0]} port {address[1]} cannot be listened to: {why}") from error
 
 
 def make_server(

@@ -1,0 +1,38 @@
+"""`cuestream serve`: what keeps it from serving is said before the model loads."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cuestream.cli import app
+from server.serving import RefusedAddress
+
+
+def test_a_port_that_is_taken_is_said_before_the_model_is_looked_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = CliRunner().invoke(app, ["serve", "--model", "nonesuch", "--port", port])
+    assert isinstance(done.exception, RefusedAddress)
+    assert str(done.exception) == f"127.0.0.1 port {port} cannot be listened to: Address already in use"
+
+
+@pytest.mark.parametrize(
+    ("host", "said"), [("no..such", "no host that is known"), ("192.0.2.1", "no address of this machine")]
+)
+def test_a_host_that_is_not_here_is_said(host: str, said: str) -> None:
+    done = CliRunner().invoke(app, ["serve", "--model", "nonesuch", "--host", host, "--insecure"])
+    assert isinstance(done.exception, RefusedAddress)
+    assert said in str(done.exception)
+
+
+def test_files_are_read_of_a_folder(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["serve", "--model", "nonesuch", "--ingest-files", str(tmp_path / "nodir")]
+    )
+    assert done.exit_code == 2
+    assert "--ingest-files" in done.output
+    assert "does not exist" in done.output
