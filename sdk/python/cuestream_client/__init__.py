@@ -2,6 +2,7 @@
 
 messages, control, media            the wire protocol `cuestream.v1`
 session, comeback, outbox, music    a session without I/O: credits, resume, what follows a close
+bucket                              how fast it may talk
 aio, client                         the same on websockets, for asyncio and for threads
 pictures                            frames to JPEG at the server's rate
 player, drift, resample, speaker    drift-corrected playback
