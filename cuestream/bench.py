@@ -8,6 +8,7 @@ memory reads in a second over what the step reads: every weight, and as much of 
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
 from collections import Counter
@@ -25,6 +26,7 @@ from engine.backends.base import U8, Backend
 from engine.backends.native import NativeBackend, on_cpu
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.timed import VERBS, Timed
+from engine.errors import CuestreamError
 from engine.keys import Keys
 from engine.library import recommended
 from engine.spec import Effort, StreamPolicy
@@ -107,12 +109,13 @@ def bench(
     effort: Effort = "full",
 ) -> Bench:
     """Play so many seconds, as fast as it goes or, `paced`, each step when it is due; by default as the model's makers recommend.
-    Raises ValueError when they are too few to say anything."""
+    Raises CuestreamError when they are too few to say anything."""
     backend = on_cpu(folder, threads)
     spec = backend.spec
+    least_s = 2 * WARM_UP_STEPS / spec.code_rate
+    if not least_s <= music_s < math.inf:
+        raise CuestreamError(f"expected at least {least_s:g} s of music, found {music_s:g} s")
     steps = round(music_s * spec.code_rate)
-    if steps <= 2 * WARM_UP_STEPS:
-        raise ValueError(f"at least {2 * WARM_UP_STEPS / spec.code_rate:g} s of music are needed")
     policy = (policy or recommended(folder, spec)).at_effort(effort)
     timed = Timed(backend)
     keys = Keys.load(folder, spec.decoder.codebooks, spec.decoder.card)

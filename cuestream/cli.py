@@ -543,9 +543,10 @@ def export(
     """Write a package as ONNX graphs that the engine runs without PyTorch."""
     _need_export()
     from engine.library import carry
-    from export.checkpoint import load_package
+    from export.checkpoint import check_folder, load_package
     from export.onnx import export as write
 
+    check_folder(output)
     loaded = load_package(package, codec)
     with err.status("loading") as status:
         write(
@@ -615,9 +616,11 @@ def random(
 ) -> None:
     """Export a model with random weights, for tests and benchmarks; it plays noise."""
     _need_export()
+    from export.checkpoint import check_folder
     from export.onnx import export as write
     from export.random_model import random_package, spec_of
 
+    check_folder(output)
     with err.status("drawing weights") as status:
         package = random_package(spec_of(size.value), seed)
         write(
@@ -669,7 +672,10 @@ def bench(
     from cuestream.bench import tables
     from cuestream.flame import svg
     from engine.library import find_model
+    from engine.media.output import check_place
 
+    if profile:
+        check_place(profile)
     folder = find_model(model)
     with err.status(f"playing {seconds:g} s"):
         found = measure(folder, seconds, threads, effort=effort.value)
@@ -728,8 +734,9 @@ def convert(
 ) -> None:
     """Write a published package as safetensors and a spec, without pickles."""
     _need_export()
-    from export.checkpoint import load_package, save_package
+    from export.checkpoint import check_folder, load_package, save_package
 
+    check_folder(output)
     loaded = load_package(package, codec)
     save_package(loaded, output)
     out.print(f"{output}: {loaded.spec.name}, spec {loaded.spec.digest}", highlight=False, soft_wrap=True)

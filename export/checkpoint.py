@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,14 @@ def load_model(package: Package) -> VidMuse:
     model.load_state_dict(package.weights, strict=True, assign=True)
     model.settle_null()
     return model.eval().requires_grad_(False)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises PackageError where no such folder can be made, or nothing be written to it. Nothing is made yet."""
+    try:
+        tempfile.TemporaryFile(dir=next(each for each in (folder, *folder.parents) if each.exists())).close()
+    except OSError as error:
+        raise PackageError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
 def save_package(package: Package, folder: Path) -> None:

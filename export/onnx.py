@@ -70,11 +70,8 @@ def export(
     precision is made of others. names: of the graphs that are written; none is all. rounding: see `rounding_of`.
     """
     rounding = rounding_of(precision, rounding)
-    if operators == "standard" and precision in FEW_BITS:
-        raise PackageError(
-            f"{precision} is made of ONNX Runtime's own operators for the CPU; with --operators standard, expected "
-            "--precision fp32 or fp16"
-        )
+    if precision in FEW_BITS:
+        _check_few_bits(package, precision, operators)
     model = in_precision(load_model(package), precision)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
@@ -109,6 +106,19 @@ def export(
             indent=1,
         )
     )
+
+
+def _check_few_bits(package: Package, precision: Precision, operators: Operators) -> None:
+    if operators == "standard":
+        raise PackageError(
+            f"{precision} is made of ONNX Runtime's own operators for the CPU; with --operators standard, expected "
+            "--precision fp32 or fp16"
+        )
+    if package.spec.codec is None:
+        raise PackageError(
+            f"{precision} is measured on music that the model plays, which takes its codec; without one, expected "
+            "--precision fp32 or fp16"
+        )
 
 
 def opset_of(name: str, operators: Operators) -> int:

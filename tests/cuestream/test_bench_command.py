@@ -18,6 +18,7 @@ from cuestream.measuring import Bandwidth
 from engine.backends.manifest import Manifest
 from engine.backends.native import GRAPHS, VARIABLE, obstacle
 from engine.backends.timed import Timed
+from engine.errors import CuestreamError
 from engine.spec import StreamPolicy
 from engine.synthetic import CODE_RATE
 
@@ -108,8 +109,9 @@ def test_the_command_says_it_in_json_and_draws(tiny_folder: Path, tmp_path: Path
 
 
 def test_too_little_music_says_nothing(tiny_folder: Path) -> None:
-    with pytest.raises(ValueError, match="at least 2 s"):
-        bench(tiny_folder, 1.0)
+    with pytest.raises(CuestreamError, match="at least 2 s of music, found 1.9 s"):
+        bench(tiny_folder, 1.9)
+    assert bench(tiny_folder, 2.0, threads=1).music_s == 1.0
 
 
 def test_only_verbs_are_timed() -> None:
