@@ -19,6 +19,7 @@ from cuestream import __version__
 from cuestream.gpu.command import run as bench_gpu
 from engine.errors import CuestreamError, MediaError, MissingRuntime, PackageError
 from engine.library import DEFAULT_MODEL
+from engine.media.output import TARGETS, check_place
 from engine.media.video import VIDEO_ENDINGS
 
 app = typer.Typer(
@@ -27,6 +28,8 @@ app = typer.Typer(
 out, err = Console(), Console(stderr=True)
 
 INTERRUPTED = 130
+CUT_OFF_S = 1.0
+"""What a video has to lack of its declared length to be worth a word."""
 MOST_THREADS = max(8, os.cpu_count() or 1)
 
 
@@ -97,13 +100,15 @@ def main() -> NoReturn:
         signal.signal(sent, signal.default_int_handler)
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except CuestreamError as error:
         _fail(str(error))
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        err.print("cuestream: interrupted before there was anything to keep", highlight=False)
+        _say("interrupted before there was anything to keep")
         sys.exit(INTERRUPTED)
     except Exception as error:  # click's own usage errors bring their text and code
         show = getattr(error, "show", None)
@@ -114,8 +119,12 @@ def main() -> NoReturn:
 
 
 def _fail(message: str) -> NoReturn:
-    err.print(f"cuestream: {' '.join(message.split())}", markup=False, highlight=False, soft_wrap=True)
+    _say(message)
     sys.exit(2)
+
+
+def _say(message: str) -> None:
+    err.print(f"cuestream: {' '.join(message.split())}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -230,7 +239,14 @@ def _pairs(source: Path, output: Path | None, audio_only: bool) -> list[tuple[Pa
     folder = output or source
     if folder.exists() and not folder.is_dir():
         raise MediaError(f"{folder}: expected a folder for the results of a folder, found a file")
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.exists() and folder.suffix.lower() in TARGETS:
+        raise MediaError(
+            f"{folder}: the results of a folder need a folder, whose name has no {folder.suffix}"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"{folder}: cannot be written: {error.strerror}") from error
     return [(video, folder / _scored_name(video, audio_only)) for video in videos]
 
 
@@ -253,7 +269,7 @@ def _run(jobs: list[Any], player: Any) -> int:
             if len(jobs) == 1:
                 raise
             failed += 1
-            err.print(f"cuestream: {error}", markup=False, highlight=False, soft_wrap=True)
+            _say(str(error))
             continue
         done = report.finished
         out.print(
@@ -264,11 +280,12 @@ def _run(jobs: list[Any], player: Any) -> int:
             soft_wrap=True,
         )
         if report.interrupted:
-            err.print(
-                f"cuestream: interrupted; {done.output} holds the music up to {report.music_s:.2f} s",
-                highlight=False,
+            _say(f"interrupted; {done.output} holds the music up to {report.music_s:.2f} s")
+            sys.exit(INTERRUPTED)
+        if report.missing_s > CUT_OFF_S:
+            _say(
+                f"{job.video}: its pictures end {report.missing_s:.1f} s before the length that the file declares"
             )
-            return INTERRUPTED
     if failed:
         _fail(f"{failed} of {len(jobs)} videos could not be scored")
     return 0
@@ -672,7 +689,6 @@ def bench(
     from cuestream.bench import tables
     from cuestream.flame import svg
     from engine.library import find_model
-    from engine.media.output import check_place
 
     if profile:
         check_place(profile)

@@ -48,6 +48,13 @@ def plot(output: Path, video: Path, music: Path, records: Records, info: VideoIn
     save(figure, output)
 
 
+def check_plot(output: Path) -> None:
+    """Raises MissingRuntime without matplotlib, and MediaError where the ending is none of a picture."""
+    if output.suffix.lower().removeprefix(".") not in new_figure(1, 1).canvas.get_supported_filetypes():
+        found = output.suffix or "none"
+        raise MediaError(f"{output}: expected the ending of a picture, .png .svg or .pdf, found {found}")
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Inches. Raises MissingRuntime without matplotlib."""
     try:

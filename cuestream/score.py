@@ -1,11 +1,13 @@
 """One video to its scored result: make the music into a WAV beside the output, then finish (mix, loudness, mux) in one go.
 
-The WAV is valid at every moment. An interrupted run is finished with what was made up to there; a killed one leaves the WAV.
+The WAV is valid at every moment, and the timeline grows beside it. An interrupted run is finished with what was made up to there;
+a killed one leaves these two.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -15,6 +17,7 @@ from typing import Any, TextIO
 
 from cuestream import __version__, music
 from cuestream.players import needs_whole_file
+from cuestream.plot import check_plot, plot
 from engine.errors import MediaError
 from engine.media.finish import FinishReport, FinishSettings, finish
 from engine.media.output import check_output, check_place
@@ -52,6 +55,8 @@ class ScoreReport:
     music_s: float
     compute_s: float
     interrupted: bool
+    missing_s: float
+    """What the file declares beyond the end of its pictures: it was cut off. 0 where somebody interrupted."""
 
     @property
     def real_time_factor(self) -> float:
@@ -67,19 +72,25 @@ def score(job: ScoreJob, player: Player[Any], progress: Progress) -> ScoreReport
         if path is not None:
             _check_side_output(path, taken)
             taken.append(path)
-    wav = job.output.with_name(f".{job.output.stem}.music.wav")
+    if job.plot is not None:
+        check_plot(job.plot)
+    wav, lines = (
+        job.output.with_name(f".{job.output.stem}.{kind}") for kind in ("music.wav", "timeline.jsonl")
+    )
     began, records = time.monotonic(), list[dict[str, Any]]()
     try:
-        made_s, interrupted = _make_music(job, info, player, wav, records, progress)
+        made_s, interrupted = _make_music(job, info, player, wav, lines, records, progress)
         finished = finish(job.video, wav, job.output, job.settings)
         compute_s = time.monotonic() - began
+        if job.timeline is not None:
+            _put(lines, job.timeline)
         if job.plot is not None:
-            from cuestream.plot import plot
-
             plot(job.plot, job.video, wav, records, info, player.label)
     finally:
-        wav.unlink(missing_ok=True)
-    return ScoreReport(player.name, player.label, finished, made_s, compute_s, interrupted)
+        for path in (wav, lines):
+            path.unlink(missing_ok=True)
+    missing_s = 0.0 if interrupted else max(0.0, info.declared_s - made_s)
+    return ScoreReport(player.name, player.label, finished, made_s, compute_s, interrupted, missing_s)
 
 
 def _make_music(
@@ -87,6 +98,7 @@ def _make_music(
     info: VideoInfo,
     player: Player[Any],
     wav: Path,
+    lines: Path,
     records: list[dict[str, Any]],
     progress: Progress,
 ) -> tuple[float, bool]:
@@ -95,7 +107,7 @@ def _make_music(
     sample_rate = player.sample_rate
     with ExitStack() as stack:
         writer = stack.enter_context(WavWriter(wav, sample_rate))
-        timeline = stack.enter_context(_open_timeline(job.timeline)) if job.timeline else None
+        timeline = stack.enter_context(lines.open("w")) if job.timeline else None
         _write_line(timeline, _header(job, player))
         try:
             for piece in _pieces(job, info, player):
@@ -130,20 +142,22 @@ def _header(job: ScoreJob, player: Player[Any]) -> dict[str, Any]:
     }
 
 
-def _open_timeline(path: Path) -> TextIO:
-    try:
-        return path.open("w")
-    except OSError as error:
-        raise MediaError(f"{path}: cannot be written: {error.strerror}") from error
-
-
 def _write_line(file: TextIO | None, record: dict[str, Any]) -> None:
     if file is not None:
         file.write(json.dumps(record) + "\n")
 
 
+def _put(lines: Path, timeline: Path) -> None:
+    try:
+        timeline.write_bytes(lines.read_bytes())
+    except OSError as error:
+        raise MediaError(f"{timeline}: cannot be written: {error.strerror}") from error
+
+
 def _check_side_output(path: Path, taken: Sequence[Path]) -> None:
     check_place(path)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise MediaError(f"{path}: cannot be written: Permission denied")
     if path.resolve() in [each.resolve() for each in taken]:
         raise MediaError(
             f"{path}: is the video, the result or another file of it; expected a name of its own"

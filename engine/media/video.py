@@ -59,6 +59,9 @@ LIVE_FRAMES_PER_S = 10
 # A file whose frames stop this much before the end that it declares has been cut off.
 _MISSING_S = 0.5
 
+# FFmpeg's names for what reads one picture of a file: image2, png_pipe, webp_pipe.
+_PICTURES = ("image2", "_pipe")
+
 
 @dataclass(slots=True)
 class EveryNth:
@@ -83,6 +86,7 @@ class VideoInfo:
     height: int
     start_s: float  # the first frame's time on the file's own clock
     duration_s: float
+    declared_s: float  # what the file says that it lasts, 0 where it does not; one that was cut off has less
     frame_rate: float  # frames per second, on average
     frame_count: int
     has_audio: bool
@@ -104,9 +108,11 @@ def probe(path: Path) -> VideoInfo:
 
     What the container states is taken as it is: a file that was cut off may have less.
 
-    MediaError if the file cannot be read, has no video track, or not one frame of it can be decoded.
+    MediaError if the file cannot be read, is a picture, has no video track, or not one frame of it can be decoded.
     """
     with open_input(path) as container:
+        if container.format.name.endswith(_PICTURES):
+            raise MediaError(f"{path}: is a picture, not a video")
         stream = video_stream(container, path)
         first = _first_frame(container, stream, path)
         start_s, stated_s = first.time or 0.0, declared_s(container, stream)
@@ -119,6 +125,7 @@ def probe(path: Path) -> VideoInfo:
             height=first.width if sideways else first.height,
             start_s=start_s,
             duration_s=extent.end_s - start_s,
+            declared_s=stated_s,
             frame_rate=float(frame_rate(stream)),
             frame_count=extent.packets,
             has_audio=audio_stream(container) is not None,

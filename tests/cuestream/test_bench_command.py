@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from typer.testing import CliRunner
 from cuestream.bench import REST, Bench, bench, profile
 from cuestream.cli import app
 from cuestream.flame import Node, svg
-from cuestream.measuring import Bandwidth
 from engine.backends.manifest import Manifest
 from engine.backends.native import GRAPHS, VARIABLE, obstacle
 from engine.backends.timed import Timed
@@ -23,14 +21,6 @@ from engine.spec import StreamPolicy
 from engine.synthetic import CODE_RATE
 
 MUSIC_S = 5.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _memory() -> Iterator[None]:
-    """The probe of the memory waits for a quiet machine and reads a GiB; which machine this is does not matter here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cuestream.bench.read_bandwidth", lambda threads: Bandwidth(20.0, 19.0, threads))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +99,7 @@ def test_the_command_says_it_in_json_and_draws(tiny_folder: Path, tmp_path: Path
 
 
 def test_too_little_music_says_nothing(tiny_folder: Path) -> None:
-    with pytest.raises(CuestreamError, match="at least 2 s of music, found 1.9 s"):
+    with pytest.raises(CuestreamError, match="at least 2 s of music, found"):
         bench(tiny_folder, 1.9)
     assert bench(tiny_folder, 2.0, threads=1).music_s == 1.0
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import av
 import numpy as np
@@ -149,13 +150,18 @@ def test_a_truncated_video_is_scored_up_to_the_damage(run: Run, tmp_path: Path) 
     video = cut_off(make(tmp_path / "clip.mkv", Clip(frames=40, codec="ffv1")), 0.6)
     code, _, said = run("score", video, "-o", tmp_path / "out.mkv")
     assert code == 0, said
-    assert 1.0 < probe(tmp_path / "out.mkv").duration_s < 3.5
+    lasts_s = probe(tmp_path / "out.mkv").duration_s
+    assert 1.0 < lasts_s < 3.0
+    assert f"{4 - lasts_s:.1f} s before the length that the file declares" in complaint(said)
 
 
 def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("a text file named mp4")
     (tmp_path / "empty.mp4").touch()
     make_sound(tmp_path / "sound.m4a", Sound(noise(0.5, 0.1), codec="aac"))
+    make(tmp_path / "picture.png", Clip(frames=1, codec="png", pixel_format="rgb24"))
+    (tmp_path / "videos").mkdir()
+    make(tmp_path / "videos" / "a.mp4", Clip(frames=1))
     video = make(tmp_path / "clip.mp4", Clip())
     output, whole = tmp_path / "out.mp4", video.read_bytes()
     cases: list[tuple[list[object], str]] = [
@@ -175,6 +181,10 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None
         (["score", video, "-o", output, "--timeline", tmp_path / "nowhere" / "t.jsonl"], "nowhere"),
         (["score", video, "-o", output, "--timeline", video], "name of its own"),
         (["score", video, "-o", output, "--plot", output], "name of its own"),
+        (["score", video, "-o", output, "--plot", tmp_path / "t.docx"], ".png .svg or .pdf, found .docx"),
+        (["score", tmp_path / "picture.png", "-o", output], "is a picture, not a video"),
+        (["score", tmp_path / "videos", "-o", output], "need a folder, whose name has no .mp4"),
+        (["score", tmp_path / "videos", "-o", video / "below"], "Not a directory"),
         (["info", "nonesuch"], "random-tiny, starter"),
         (["score", tmp_path / "nofolder" / "x.mp4"], "x.mp4"),
     ]
@@ -291,16 +301,31 @@ def test_wrong_usage_is_exit_code_2(run: Run) -> None:
     assert run("--version")[0] == 0
 
 
+def test_an_interrupted_run_that_keeps_nothing_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cuestream.score.finish", finish)
+    video, output = make(tmp_path / "clip.mp4", Clip()), tmp_path / "out.mp4"
+    to = ("-o", output, "--timeline", tmp_path / "t.jsonl", "--model", "synthetic")
+    code, _, said = run("score", video, *to)
+    assert code == 130
+    assert complaint(said) == "cuestream: interrupted before there was anything to keep"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4"]
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_a_valid_file_up_to_there(tmp_path: Path, sent: signal.Signals) -> None:
     video = make(tmp_path / "long.mp4", Clip(frames=6000))
-    output, timeline = tmp_path / "out.mp4", tmp_path / "t.jsonl"
+    output, timeline, growing = (tmp_path / name for name in ("out.mp4", "t.jsonl", ".out.timeline.jsonl"))
     command = [sys.executable, "-m", "cuestream", "score", video, "-o", output, "--timeline", timeline]
     with subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and (not timeline.exists() or timeline.stat().st_size < 20_000):
+        while time.monotonic() < deadline and (not growing.exists() or growing.stat().st_size < 20_000):
             time.sleep(0.05)  # until music has been made; the run itself takes far longer
         process.send_signal(sent)
         _, said = process.communicate(timeout=60)
