@@ -22,10 +22,11 @@ COMPUTING := $(wildcard tests/server/test_session_*.py tests/server/test_protoco
     tests/sdk/test_sdk_player.py tests/sdk/test_sdk_js.py
 WAITING := $(filter-out $(CLOCK) $(COMPUTING),$(wildcard tests/server/test_*.py tests/sdk/test_*.py))
 OTHERS := $(filter-out $(CLOCK) $(WAITING),$(wildcard tests/*/test_*.py))
+PYTEST := $(BIN)/python -m pytest --durations 25 --durations-min 4
 test: $(VENV)/.dev sound-font
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(OTHERS)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(WAITING)
-	$(BIN)/python -m pytest $(CLOCK)
+	$(PYTEST) -n auto --maxprocesses 4 --dist loadfile $(OTHERS)
+	$(PYTEST) -n 2 --dist loadfile $(WAITING)
+	$(PYTEST) $(CLOCK)
 
 # Everything that CI checks: format, lint, types, tests.
 check: lint test

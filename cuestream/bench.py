@@ -107,6 +107,7 @@ def bench(
     policy: StreamPolicy | None = None,
     paced: bool = False,
     effort: Effort = "full",
+    patience_s: float = 30.0,
 ) -> Bench:
     """Play so many seconds, as fast as it goes or, `paced`, each step when it is due; by default as the model's makers recommend.
     Raises CuestreamError when they are too few to say anything."""
@@ -120,7 +121,7 @@ def bench(
     timed = Timed(backend)
     keys = Keys.load(folder, spec.decoder.codebooks, spec.decoder.card)
     stream = ScoreStream(cast("Backend[Any, Any]", timed), policy, keys=keys)
-    bandwidth = read_bandwidth(backend.threads)
+    bandwidth = read_bandwidth(backend.threads, patience_s=patience_s)
     held, usage, began, aside = list[Held](), Usage.now(), time.perf_counter(), 0.0
 
     def drawn(*of: int) -> U8:

@@ -183,9 +183,12 @@ class Bandwidth:
     threads: int
 
 
-def read_bandwidth(threads: int, repeats: int = 8) -> Bandwidth:
-    """The roof of what reads each weight once. numpy asks for huge pages; not all programs do."""
-    wait_for_quiet(patience_s=30)
+def read_bandwidth(threads: int, repeats: int = 8, patience_s: float = 30.0) -> Bandwidth:
+    """The roof of what reads each weight once. numpy asks for huge pages; not all programs do.
+
+    patience_s: how long others may keep it waiting for a quiet moment.
+    """
+    wait_for_quiet(patience_s)
     parts = np.array_split(np.ones(PROBE_BYTES // 4, np.float32), threads)
     reads: tuple[Callable[[Any], Any], ...] = (np.max, lambda part: np.dot(part, part))
     with ThreadPoolExecutor(threads) as pool:

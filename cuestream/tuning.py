@@ -1,6 +1,7 @@
 """`cuestream tune`: which number of threads plays a model fastest on this machine, by playing it.
 
 Every way is tried in turn, some times over, in rotating order: a machine that others use changes its speed meanwhile.
+Nobody waits for a quiet moment: each way would.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def try_all(
         first = turn % len(order)
         for threads in order[first:] + order[:first]:
             say(f"round {turn + 1} of {rounds}, threads: {threads}")
-            one = bench(folder, seconds, threads)
+            one = bench(folder, seconds, threads, patience_s=0.0)
             found[threads].append((one.real_time_factor, one.p99_over_p50))
     return ranked([Tried(threads, *map(median, zip(*rows, strict=True))) for threads, rows in found.items()])
 
