@@ -157,8 +157,7 @@ function afterClose(code) {
   return CLOSES[code]?.action ?? "resume";
 }
 function afterStatus(status) {
-  if (status === 408) return "resume";
-  return status === 429 || status >= 500 ? "retry" : "stop";
+  return status === 408 || status === 429 || status >= 500 ? "resume" : "stop";
 }
 var PATIENCE = { firstMs: 250, mostMs: 1e4, attempts: 12, firstAttempts: 3, stableMs: 2e3 };
 function pauseMs(patience, failures, random) {

@@ -292,11 +292,12 @@ def test_a_refused_upgrade_is_followed_by_its_status(status: int, then: str) -> 
     assert Session("ws://x").refused(status, "no").then == then
 
 
-def test_an_upgrade_that_came_too_late_is_tried_again_with_the_handle() -> None:
+@pytest.mark.parametrize("status", [408, 429, 502])
+def test_an_upgrade_that_is_refused_for_now_is_tried_again_with_the_handle(status: int) -> None:
     world = World(delay=0)
     world.run(30)
     world.session.lost()
-    assert world.session.refused(408, "too late").then == "resume"
+    assert world.session.refused(status, "not now").then == "resume"
     assert not world.session.begins
 
 

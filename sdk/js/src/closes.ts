@@ -22,10 +22,9 @@ export function afterClose(code: number): CloseAction {
   return (CLOSES as Record<number, { action: CloseAction }>)[code]?.action ?? "resume";
 }
 
-/** After an HTTP status that refused a session. */
+/** After an HTTP status that refused a session: for now, and one that was still waits, or for good. */
 export function afterStatus(status: number): CloseAction {
-  if (status === 408) return "resume";
-  return status === 429 || status >= 500 ? "retry" : "stop";
+  return status === 408 || status === 429 || status >= 500 ? "resume" : "stop";
 }
 
 /** How a client waits before it connects again: `firstMs`, doubled each time up to `mostMs`, of which a random half is left out so

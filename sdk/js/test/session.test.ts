@@ -138,12 +138,12 @@ describe("breaks", () => {
     expect(session.refused(401, "asks for its key")).toMatchObject({ then: "stop", code: 401 });
   });
 
-  test("an answer that came too late is asked for again, with the handle where there is one", () => {
-    expect(new Session("ws://x").refused(408, "too late").then).toBe("retry");
+  test.each([408, 429, 502])("what is refused for now with %i is asked for again, with the handle where there is one", (status) => {
+    expect(new Session("ws://x").refused(status, "not now").then).toBe("retry");
     const world = new World();
     world.run(60);
     world.session.lost(1006);
-    expect(world.session.refused(408, "too late").then).toBe("resume");
+    expect(world.session.refused(status, "not now").then).toBe("resume");
     expect(world.session.begins).toBe(false);
   });
 

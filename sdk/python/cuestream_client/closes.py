@@ -43,8 +43,8 @@ CLOSES: dict[int, Then] = {
     4503: "retry",
 }
 """Close codes; one that is not here resumes."""
-STATUSES: dict[int, Then] = {408: "resume", 429: "retry"}
-"""HTTP statuses that refuse an upgrade. Others of 4xx stop, those of 5xx retry."""
+FOR_NOW = (408, 429)
+"""HTTP statuses of 4xx that refuse an upgrade for a while, as those of 5xx do: a session that was still waits."""
 
 
 def after_close(code: int) -> Then:
@@ -52,7 +52,7 @@ def after_close(code: int) -> Then:
 
 
 def after_status(status: int) -> Then:
-    return STATUSES.get(status, "retry" if status >= 500 else "stop")
+    return "resume" if status in FOR_NOW or status >= 500 else "stop"
 
 
 @dataclass(frozen=True, slots=True)
