@@ -164,8 +164,13 @@ async def change(request: Request) -> Response:
 
 
 async def end(request: Request) -> Response:
+    """One that was made and not opened yet gives its place back."""
     check_key(request)
-    find(request).end(host_of(request).monotonic())
+    host, session_id = host_of(request), request.path_params["session_id"]
+    if host.find(session_id) is None and session_id in host.door.invited_ids(host.monotonic()):
+        host.door.withdraw(session_id)
+    else:
+        find(request).end(host.monotonic())
     return Response(status_code=204)
 
 

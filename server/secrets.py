@@ -109,7 +109,7 @@ class Door:
         return Operator() if same else Anybody("wrong_token")
 
     def withdraw(self, session_id: str) -> None:
-        """It is open; its secret opens nothing any more."""
+        """It is open, or is not to be; its secret opens nothing any more."""
         self._unused = {s: held for s, held in self._unused.items() if held[0] != session_id}
 
     def stream_of(self, bearer: str) -> str:

@@ -57,7 +57,8 @@ main()
     ids=lambda value: value if isinstance(value, str) else "-".join(each.name for each in value),
 )
 def test_a_signal_ends_it_whoever_listens(drain: str, signals: list[signal.Signals]) -> None:
-    """A client that stays, and endless sounds that never end by themselves; the second signal waits for nobody, a third one for nothing."""
+    """A client that stays, and endless sounds that never end by themselves; the second signal waits for nobody, a third one for
+    nothing."""
     with serve_tiny("--port", "0", "--drain", drain) as process, ExitStack() as held:
         assert process.stderr is not None
         port = plays_at(process)

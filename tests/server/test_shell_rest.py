@@ -69,6 +69,15 @@ def test_a_start_that_is_refused_leaves_its_secret_as_it_was(serve: Serve) -> No
             assert client.start()["session_id"] == made["session_id"]
 
 
+def test_a_session_that_is_not_wanted_any_more_gives_its_place_back(serve: Serve) -> None:
+    with serve(max_sessions=1) as served:
+        made = ask("POST", f"{served.http}/v1/sessions")[1]
+        assert ask("POST", f"{served.http}/v1/sessions")[0] == 503
+        for status in (204, 404):
+            assert ask("DELETE", f"{served.http}/v1/sessions/{made['session_id']}")[0] == status
+        assert ask("POST", f"{served.http}/v1/sessions")[0] == 201
+
+
 def test_a_client_that_leaves_within_its_body_is_no_fault_of_ours(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
