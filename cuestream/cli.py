@@ -359,6 +359,14 @@ def serve(
     video_fps: Annotated[
         float, typer.Option(help="pictures a second that clients are asked for, at most 60")
     ] = 8.0,
+    video_edge: Annotated[
+        int,
+        typer.Option(
+            min=32,
+            max=1920,
+            help="pixels of their longer edge; the music needs no more, films and outputs may",
+        ),
+    ] = 320,
     drain: Annotated[
         float, typer.Option(min=0, help="seconds that clients have to leave after Ctrl-C; again: at once")
     ] = 10.0,
@@ -476,6 +484,7 @@ def serve(
             chunk_ms=chunk_ms,
             playout=PlayoutLimits().led_by(lead_ms),
             video_fps=video_fps,
+            video_edge=video_edge,
             checkpoints=checkpoints,
             limits=Limits(raw_video=raw_video),
             recordings=recordings,

@@ -231,7 +231,7 @@ class Hosted:
 
     def _show(self, came_s: float, pixels: U8, at_us: int) -> None:
         playout = self.core.playout
-        looks = not self.core.intake.holds
+        looks = self.core.intake.looks
         if looks:
             step = playout.sounding(came_s) // self.core.config.hop
             self._stamps.add(playout.take, step, at_us)

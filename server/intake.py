@@ -17,13 +17,20 @@ class Intake:
     def __init__(self, side: int, in_order: bool, counts: Counter[str]) -> None:
         self.side, self.in_order, self.counts = side, in_order, counts
         self.holds = False
-        """The scene is held: nothing is looked at."""
+        """The scene is held: nothing is looked at but a first picture."""
+        self.begun = False
+        """Whether a picture was looked at."""
         self.now = 0
         """Steps of all takes that the engine has made."""
         self._steps: deque[int] = deque(
             maxlen=FRAMES_AHEAD
         )  # of frames that wait; full: the new frame is dropped
         self._last = (0, 0)  # take and step of the newest frame
+
+    @property
+    def looks(self) -> bool:
+        """Whether the next picture is looked at."""
+        return not (self.holds and self.begun)
 
     def frame(self, pixels: U8, step: int | None, take: int, sounding: int) -> Shown | None:
         """The frame with its step, None when nobody is to see it. sounding: the step of the take that sounds now.
@@ -32,9 +39,10 @@ class Intake:
         """
         self._check(pixels, step)
         self.counts["frames"] += 1
-        if self.holds:
+        if not self.looks:
             self.counts["frames_held_out"] += 1
             return None
+        self.begun = True
         return Shown(pixels, self._captured(take, sounding)) if step is None else self._waiting(pixels, step)
 
     def _check(self, pixels: U8, step: int | None) -> None:

@@ -28,6 +28,11 @@ def make_writable(root: Path, what: str) -> None:
         raise NoFolder(f"{what} cannot be written to {root}: {error.strerror}") from None
 
 
+def in_words(error: Exception) -> str:
+    """What may be told to others: no path of ours."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def bytes_in(root: Path) -> int:
     """Of all files under it; one that goes away meanwhile counts nothing."""
     total = 0
@@ -39,7 +44,9 @@ def bytes_in(root: Path) -> int:
 
 
 def lack(root: Path, used: int, folder_bytes: int, free_bytes: int) -> Lack | None:
-    """used: bytes that lie in it, of `folder_bytes` that may; `free_bytes` are to stay free on the disk."""
+    """used: bytes that lie in it, of `folder_bytes` that may; `free_bytes` are to stay free on the disk. A folder that went away
+    is made again. Raises OSError."""
+    root.mkdir(parents=True, exist_ok=True)
     if used >= folder_bytes:
         return "quota"
     return "disk" if shutil.disk_usage(root).free < free_bytes else None

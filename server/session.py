@@ -311,6 +311,7 @@ class Session:
         session.playout.played = checkpoint.played
         session.playout.mix, session.playout.mix_revision = checkpoint.mix, checkpoint.mix_revision
         session.playout.waiting.extend(checkpoint.music)
+        session.intake.begun = checkpoint.taken > 0
         return session
 
     def metrics(self, now_s: float) -> dict[str, float]:

@@ -52,6 +52,7 @@ class Settings:
     video_fps: float = 8.0
     """What a client is asked for: the newest slot is looked at five times a second, a cut at once."""
     video_edge: int = 320
+    """Pixels of their longer edge, and of those that are looked at of WebRTC and of what the server reads itself."""
     recordings: Path | None = None
     """The folder that sessions may be recorded into; None: none is."""
     ingest: IngestLimits = field(default_factory=IngestLimits)

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, VideoReformatter
 
 from engine.frames import F32
 from server.hearing import Sound, Source
@@ -26,7 +25,7 @@ from server.output.original import Original, limited
 from server.output.wire import Job
 from server.protocol.limits import Limits
 from server.protocol.media import Flag, Kind, Media
-from server.recording.film import BROKEN, KEYFRAME_S, PRESET, Copied, encoded_size
+from server.recording.film import BROKEN, KEYFRAME_S, PRESET, Canvas, Copied
 from server.recording.sound import block
 from server.resampling import WIRE_RATE
 
@@ -208,8 +207,7 @@ class Painted:
         frame = Eyes(1, limits).frame(first)
         if frame is None:
             raise ValueError("no picture in it")
-        self._eyes, self._reformatter = Eyes(1, limits), VideoReformatter()
-        self._size = encoded_size(frame)
+        self._eyes, self._canvas = Eyes(1, limits), Canvas(frame)
         self._fps, self._kbps = job.fps, job.video_kbps
         self._next_seq: int | None = None  # of video; None until a keyframe
         self._shown: av.VideoFrame | None = None
@@ -219,7 +217,7 @@ class Painted:
     def join(self, container: Any) -> None:
         cap = {"maxrate": f"{self._kbps}k", "bufsize": f"{2 * self._kbps}k", "g": str(KEYFRAME_S * self._fps)}
         stream = container.add_stream("libx264", rate=self._fps, options=PRESET | cap)
-        stream.width, stream.height = self._size
+        stream.width, stream.height = self._canvas.width, self._canvas.height
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, self._fps)
         stream.codec_context.thread_count = 1  # the other cores are the engine's
@@ -238,9 +236,7 @@ class Painted:
     def packets(self, media: Media, at: int) -> list[Any]:
         frame = self._eyes.frame(media)
         if frame is not None:
-            self._shown = self._reformatter.reformat(
-                frame, *self._size, "yuv420p", dst_color_range=ColorRange.MPEG, threads=1
-            )
+            self._shown = self._canvas.painted(frame)
         return []
 
     def until(self, at: int) -> list[Any]:

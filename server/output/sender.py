@@ -18,6 +18,7 @@ from server.output.folder import Folder
 from server.output.limits import OutputLimits
 from server.output.wire import Heard, Job, Pictured, Report, Sounded
 from server.resampling import WIRE_RATE
+from server.room import in_words
 
 Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
 State: TypeAlias = Literal["connecting", "sending", "waiting", "finished", "failed"]
@@ -127,15 +128,15 @@ class Sender:
     def _work(self) -> tuple[Reason, str]:
         """Connect until it is to end: why, and what went wrong."""
         pause_s, well_s = self._limits.retry_s, time.monotonic()
-        if self._folder and (full := self._folder.full()):
-            return full, FULL[full]
         while True:
             child: Child | None = None
             try:
+                if self._folder and (full := self._folder.full()):
+                    return full, FULL[full]
                 child = Child(self._job, self._limits, lambda: self._due_s)
                 return self._feed(child), ""
             except (Broken, OSError) as broken:
-                error = str(broken)
+                error = in_words(broken)
             finally:
                 if child:
                     child.end()
@@ -209,7 +210,9 @@ class Sender:
     def _count(self, item: Item | None, child: Child) -> None:
         samples = len(item.samples) // BYTES if isinstance(item, Heard) else 0
         state: State = "sending" if child.opened else "connecting"
-        self._note(state=state, samples=self._told.samples + samples, **_counts(_sum(self._past, child.told)))
+        error = "" if child.opened else self._told.error
+        counts = _counts(_sum(self._past, child.told))
+        self._note(state=state, error=error, samples=self._told.samples + samples, **counts)
 
     def _lose(self, items: Iterable[Item]) -> None:
         """They are sent to nobody. Called with the lock."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import av
+import numpy as np
 from av.error import InvalidDataError
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, VideoReformatter
@@ -37,6 +38,8 @@ BROKEN = (ProtocolError, InvalidDataError, ValueError, struct.error)
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}
 MOST_SIDE = 16_384
 """Of x264."""
+BLACK = (16, 128, 128)
+"""The planes of 4:2:0."""
 PRESET = {"preset": "ultrafast", "tune": "zerolatency", "crf": "27"}
 """Of x264: about a millisecond for a picture of 320 x 180."""
 VP8_START = b"\x9d\x01\x2a"
@@ -154,11 +157,43 @@ class Copied:
         return []
 
 
-def encoded_size(frame: Any) -> tuple[int, int]:
-    """Even, as 4:2:0 wants it. Raises ValueError for a picture that x264 does not take."""
-    if max(frame.width, frame.height) > MOST_SIDE:
-        raise ValueError(f"a film takes sides of {MOST_SIDE} at most, not {frame.width} x {frame.height}")
-    return max(2, frame.width & ~1), max(2, frame.height & ~1)
+class Canvas:
+    """Pictures of any shape and form as 4:2:0, as large as the first one; those of another shape stand between black bars."""
+
+    def __init__(self, first: av.VideoFrame) -> None:
+        """Raises ValueError for a picture that x264 does not take."""
+        if max(first.width, first.height) > MOST_SIDE:
+            raise ValueError(f"a film takes sides of {MOST_SIDE} at most, not {first.width} x {first.height}")
+        self.width, self.height = _even(first.width), _even(first.height)
+        self._reformatter = VideoReformatter()
+
+    def painted(self, frame: av.VideoFrame) -> av.VideoFrame:
+        share = min(self.width / frame.width, self.height / frame.height)
+        width, height = (_even(round(side * share) + 1) for side in (frame.width, frame.height))
+        width, height = min(width, self.width), min(height, self.height)
+        fitted = self._reformatter.reformat(
+            frame, width, height, "yuv420p", dst_color_range=ColorRange.MPEG, threads=1
+        )
+        return fitted if (width, height) == (self.width, self.height) else self._between_bars(fitted)
+
+    def _between_bars(self, fitted: av.VideoFrame) -> av.VideoFrame:
+        whole = av.VideoFrame(self.width, self.height, "yuv420p")
+        whole.color_range = fitted.color_range
+        left, top = (self.width - fitted.width) // 4 * 2, (self.height - fitted.height) // 4 * 2
+        for plane, part, black in zip(whole.planes, fitted.planes, BLACK, strict=True):
+            x, y = left * plane.width // self.width, top * plane.height // self.height
+            pixels = np.full((plane.height, plane.line_size), black, np.uint8)
+            shown = np.frombuffer(memoryview(part), np.uint8).reshape(part.height, part.line_size)[
+                :, : part.width
+            ]
+            pixels[y : y + part.height, x : x + part.width] = shown
+            plane.update(pixels.tobytes())
+        return whole
+
+
+def _even(side: int) -> int:
+    """As 4:2:0 wants it."""
+    return max(2, side & ~1)
 
 
 class Encoded:
@@ -166,16 +201,15 @@ class Encoded:
 
     def __init__(self, first: Media, limits: Limits) -> None:
         self._eyes = Eyes(1, limits)
-        self._reformatter = VideoReformatter()
         frame = self._eyes.frame(first)
         assert frame is not None
-        self._size = encoded_size(frame)
+        self._canvas = Canvas(frame)
         self._stream: Any = None
         self._key = 0  # when the next keyframe is due
 
     def join(self, container: Any) -> None:
         stream = container.add_stream("libx264", options=PRESET)
-        stream.width, stream.height = self._size
+        stream.width, stream.height = self._canvas.width, self._canvas.height
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = stream.time_base = TIME_BASE
         self._stream = stream
@@ -186,9 +220,7 @@ class Encoded:
     def packets(self, media: Media, at: int) -> list[Any]:
         frame = self._eyes.frame(media)
         assert frame is not None
-        frame = self._reformatter.reformat(
-            frame, *self._size, "yuv420p", dst_color_range=ColorRange.MPEG, threads=1
-        )
+        frame = self._canvas.painted(frame)
         frame.pts, frame.time_base = at, TIME_BASE
         frame.pict_type = PictureType.I if at >= self._key else PictureType.NONE
         if at >= self._key:

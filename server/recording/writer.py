@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -24,7 +26,9 @@ from server.recording.film import Film
 from server.recording.shelf import ABOUT, Full, Shelf, files_of
 from server.recording.sound import Sound
 from server.resampling import WIRE_RATE
+from server.room import in_words
 
+logger = logging.getLogger("uvicorn.error")
 Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
 LOOK_EVERY = WIRE_RATE
 """Samples between two looks at the room that is left: a second."""
@@ -122,10 +126,13 @@ class Writer:
             self._shelf.check_room()
             folder.mkdir()
             told = self._write(folder)
+            if not folder.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "its folder went away", str(folder))
         except Full as full:
             told = Told("failed", full.reason, error=str(full))
         except (OSError, FFmpegError, ValueError) as error:
-            told = Told("failed", "failed", self.samples, error=f"{type(error).__name__}: {error}")
+            logger.error("the recording %s failed: %s", self._id, error)
+            told = Told("failed", "failed", self.samples, error=in_words(error))
         with self._change:
             self._reason = self._reason or told.reason
             self._waiting.clear()

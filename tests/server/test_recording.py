@@ -18,11 +18,11 @@ import av
 import numpy as np
 import pytest
 from conftest import Serve, Served
-from shell_client import PATIENCE_S, Client, ask, jpeg
+from shell_client import PATIENCE_S, Client, ask, jpeg, soon
 
 from server.protocol.limits import Limits
 from server.protocol.media import NO_FLAGS, Flag, Kind, Media, StreamId
-from server.recording.film import Film
+from server.recording.film import Canvas, Film
 from server.recording.shelf import RecordingLimits, Shelf, new_id
 from server.recording.sound import Sound
 from server.recording.tape import MOST_NOTES
@@ -85,6 +85,28 @@ def ended(served: Served, recording_id: str, key: str | None = None) -> dict[str
         if status == 200 and about["state"] != "recording":
             return dict(about)
     raise TimeoutError("the recording did not end")
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((64, 48), (0, 0, 64, 48)),
+        ((33, 25), (0, 0, 64, 48)),
+        ((30, 60), (20, 0, 24, 48)),
+        ((100, 20), (0, 16, 64, 14)),
+    ],
+)
+def test_a_picture_of_another_shape_stands_between_black_bars(
+    size: tuple[int, int], box: tuple[int, int, int, int]
+) -> None:
+    canvas = Canvas(av.VideoFrame(64, 49, "yuv420p"))
+    white = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), 255, np.uint8), format="rgb24")
+    painted = canvas.painted(white).to_ndarray(format="yuv420p")
+    x, y, width, height = box
+    wanted = np.full((48, 64), 16, np.uint8)
+    wanted[y : y + height, x : x + width] = 235
+    assert np.array_equal(painted[:48], wanted)
+    assert np.all(painted[48:] == 128)
 
 
 @pytest.mark.parametrize("form", ["flac", "wav"])
@@ -482,10 +504,26 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     told: list[Told] = []
     gone = writer(tmp_path / "gone", RecordingLimits(), told)
     (tmp_path / "gone").rmdir()
+    (tmp_path / "gone").touch()
     gone.start()
     assert gone.join(PATIENCE_S)
-    assert told[0].state == "failed"
-    assert told[0].error
+    assert (told[0].state, told[0].error) == ("failed", "File exists")
+
+
+def test_a_folder_that_went_away_is_made_again_and_what_goes_with_it_has_failed(tmp_path: Path) -> None:
+    told: list[Told] = []
+    for _ in range(2):
+        taken = writer(tmp_path / "gone", RecordingLimits(), told)
+        shutil.rmtree(tmp_path / "gone")
+        taken.start()
+        soon(lambda: told and told[-1].state == "recording")
+        if len(told) > 1:
+            shutil.rmtree(tmp_path / "gone")
+        taken.finish("asked")
+        assert taken.join(PATIENCE_S)
+    assert [each.state for each in told] == ["recording", "finished", "recording", "failed"]
+    assert told[-1].error
+    assert str(tmp_path) not in told[-1].error
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

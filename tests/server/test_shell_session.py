@@ -226,6 +226,16 @@ def test_a_change_before_any_picture_comes_with_the_first_and_answers_to_nobody_
         assert "event_id" not in client.until("scene.cut")
 
 
+def test_a_scene_that_is_held_from_the_beginning_is_the_first_picture(served: Served) -> None:
+    with Client(served.ws) as client:
+        session_id = client.start(config={"hold_scene": True})["session_id"]
+        client.play()
+        client.show()
+        client.hear(client.at + 960)
+        counts = served.on_loop(lambda: dict(served.host.sessions[session_id].core.counts))
+        assert (counts["frames"], counts["frames_held_out"]) == (2, 1)
+
+
 def test_a_session_can_be_resumed_from_its_first_moment_on(serve: Serve) -> None:
     with serve(idle_s=0.3) as served, Client(served.ws) as client:
         client.start()
