@@ -74,6 +74,44 @@ def test_enough_music_is_enough(clip: Path, tmp_path: Path) -> None:
     assert 1.0 <= run.board.music_s < 1.6
 
 
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    path = tmp_path_factory.mktemp("picture") / "red.png"
+    with av.open(str(path), "w", format="image2") as container:
+        stream = container.add_stream("png")
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
+        container.mux(stream.encode(av.VideoFrame(64, 48, "rgb24")))
+    return Source("file", str(path))
+
+
+def test_a_picture_is_shown_for_the_seconds(picture: Source, tmp_path: Path) -> None:
+    output = tmp_path / "a.flac"
+    with serving(Stage()) as url:
+        run = Live(LiveJob(url, picture, output=output, seconds=0.5))
+        run.run()
+    assert run.board.pictures >= 1
+    assert 0.5 <= len(heard(output)) / 32_000 < 1.1
+
+
+def test_a_picture_without_an_end_is_refused(picture: Source, tmp_path: Path) -> None:
+    with serving(Stage()) as url, pytest.raises(ClientError, match="say with --seconds"):
+        Live(LiveJob(url, picture, output=tmp_path / "a.flac")).run()
+
+
+def test_without_music_there_is_no_file(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "a.flac", MONO):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_why_it_waits_is_said_once(picture: Source, tmp_path: Path) -> None:
+    said: list[str] = []
+    with serving(Stage(refuse=dict.fromkeys(range(2), ("capacity", 1013)))) as url:
+        job = LiveJob(url, picture, output=tmp_path / "a.wav", seconds=0.1)
+        Live(job, say=said.append).run()
+    assert said == ["connecting again: capacity: no"]
+
+
 def test_a_source_that_is_not_there_is_said(tmp_path: Path) -> None:
     with serving(Stage()) as url, pytest.raises(ClientError, match="nowhere"):
         Live(LiveJob(url, Source("file", str(tmp_path / "nowhere.mp4")), output=tmp_path / "a.wav")).run()
@@ -171,6 +209,7 @@ def test_levels_are_decibels_and_bars() -> None:
         (["--file", "nowhere.mp4"], "no such file"),
         (["--screen", "ftp://x"], "an address such as"),
         (["--fast"], "No such option"),
+        (["--screen", "--key", "H"], "--key H: expected one of seed free C Db"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_exits_with_2(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args
 
 from cuestream_client.errors import ClientError, MissingExtra
 from cuestream_client.live import Live, LiveJob
+from cuestream_client.messages import Key
 from cuestream_client.obs.places import Place, find_place
 from cuestream_client.sources import Source
 
@@ -61,6 +62,8 @@ def live(
 ) -> None:
     """Send a camera, the screen, a file, an address or OBS to a server, and play its music. Ctrl-C ends it."""
     wanted = {"seed": seed, "guidance": guidance, "key": key, "gain_db": gain}
+    if key not in (None, *get_args(Key)):
+        raise ValueError(f"--key {key}: expected one of {' '.join(get_args(Key))}")
     config: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     source = _source(camera, screen, file, url, find_place(obs_url, obs_password) if obs else None)
     show(Live(LiveJob(server, source, token, session, silent, output, device, config, seconds)))
@@ -74,6 +77,7 @@ def show(run: Live) -> None:
             with meters.shown(err):
                 run.run()
         else:
+            run.say = lambda text: err.print(text, markup=False, highlight=False, soft_wrap=True)
             run.run()
     except KeyboardInterrupt:
         run.stop.set()

@@ -122,20 +122,23 @@ class Live:
     board: Board = field(default_factory=Board)
     stop: threading.Event = field(default_factory=threading.Event)
     pace: Pace | None = None
+    say: Callable[[str], object] = lambda _: None
+    """Hears once of each reason why the line is not there."""
     _failure: ClientError | None = None
+    _heard_by: Sink | None = None
 
     def run(self) -> None:
-        """Raises ClientError; the board is as far as it came."""
+        """Raises ClientError, also where no music came; the board is as far as it came."""
         job = self.job
-        with (
-            Client(job.url, token=job.token, name=job.name, config=job.config) as client,
-            self._sink(client) as sink,
-        ):
+        client = Client(job.url, token=job.token, name=job.name, config=job.config)
+        with _thread(lambda: self._watch(client)), client, self._sink(client) as sink:
             client.follow(lambda: sink.playout)
             client.credit(CREDIT_MS)
             self._play(client, sink)
         if self._failure:
             raise self._failure
+        if not self.board.music_s:
+            raise ClientError("it ended before there was any music")
 
     def _sink(self, client: Client) -> Recorder | Speaker | Silence:
         job, audio = self.job, client.session.audio
@@ -144,7 +147,8 @@ class Live:
         return Silence() if job.silent else Speaker(audio, job.device)
 
     def _play(self, client: Client, sink: Sink) -> None:
-        with _thread(lambda: self._watch(client, sink)), _thread(lambda: self._look(client)):
+        self._heard_by = sink
+        with _thread(lambda: self._look(client)):
             try:
                 client.play()
                 self._listen(client, sink)
@@ -176,7 +180,7 @@ class Live:
             client.end()
 
     def _show(self, client: Client, source: Source) -> None:
-        for frame in frames(source, self.stop, self.pace):
+        for frame in frames(source, self.stop, self.pace, held=self.job.seconds is not None):
             at_us = client.now_us
             if client.wants(at_us):
                 client.show(frame.to_ndarray(format="rgb24"), at_us)
@@ -188,12 +192,18 @@ class Live:
     def _lost(self, why: str) -> None:
         self.board.said = why
 
-    def _watch(self, client: Client, sink: Sink) -> None:
+    def _watch(self, client: Client) -> None:
+        """From the first attempt to connect on; there is somebody to hear the music as soon as some is played."""
+        told = set[str]()
         for event in client.events():
             self.board.saw(event)
-            if isinstance(event, m.State):
-                sink.expect(event.playback == "playing")
-        sink.expect(False)
+            if isinstance(event, m.State) and self._heard_by:
+                self._heard_by.expect(event.playback == "playing")
+            if isinstance(event, Next) and event.then != "stop" and event.why not in told:
+                told.add(event.why)
+                self.say(f"connecting again: {event.why}")
+        if self._heard_by:
+            self._heard_by.expect(False)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,10 @@ MOST_SILENCE_S = 60
 
 
 class Recorder:
-    """`with Recorder(path, audio) as recorder: recorder.put(chunk)`. What is written counts as heard."""
+    """`with Recorder(path, audio) as recorder: recorder.put(chunk)`. What is written counts as heard.
+
+    Without any music no file stays: FLAC of no samples cannot be read.
+    """
 
     def __init__(self, path: Path, audio: AudioFormat) -> None:
         """Raises ClientError for other endings."""
@@ -50,6 +53,8 @@ class Recorder:
     ) -> None:
         self._file.mux(self._stream.encode(None))
         self._file.close()
+        if not self.samples:
+            self.path.unlink(missing_ok=True)
 
     def put(self, chunk: Chunk) -> None:
         gap = chunk.first_sample - self._next if chunk.session == self._session else 0

@@ -26,6 +26,10 @@ FIRST = {"linux": ":0.0"}
 """The screen when none is named; elsewhere 0."""
 JUMP_S = 5.0
 """Times further ahead are another clock, and not a reason to wait."""
+PICTURES = ("image2", "_pipe")
+"""How FFmpeg's names of what reads one picture of a file end."""
+HELD_S = 0.1
+"""So often a picture is shown that lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,13 @@ class Pace:
             self.wait(ahead)
 
 
-def frames(source: Source, stop: threading.Event, pace: Pace | None = None) -> Iterator[Any]:
-    """Decoded frames (`av.VideoFrame`) when they are to be seen, until the source ends or `stop` is set. Raises ClientError."""
+def frames(
+    source: Source, stop: threading.Event, pace: Pace | None = None, held: bool = False
+) -> Iterator[Any]:
+    """Decoded frames (`av.VideoFrame`) when they are to be seen, until the source ends or `stop` is set. Raises ClientError.
+
+    held: a source that is a picture lasts until `stop`; otherwise it is refused, for it has no end.
+    """
     av = _av()
     name, form = source.opens_with
     pace = pace or Pace(stop.wait)
@@ -73,6 +82,11 @@ def frames(source: Source, stop: threading.Event, pace: Pace | None = None) -> I
         with av.open(name, format=form) as container:
             if not container.streams.video:
                 raise ClientError(f"{name}: there is no video in it")
+            picture = container.format.name.endswith(PICTURES)
+            if picture and not held:
+                raise ClientError(
+                    f"{name} is a picture, not a video: say with --seconds how long it is shown"
+                )
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for frame in container.decode(stream):
@@ -80,6 +94,9 @@ def frames(source: Source, stop: threading.Event, pace: Pace | None = None) -> I
                     pace.until(frame.time)
                 if stop.is_set():
                     return
+                yield frame
+            while picture and not stop.is_set():
+                pace.wait(HELD_S)
                 yield frame
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ClientError(f"{source.place} {name}: {error}") from error
