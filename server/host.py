@@ -235,7 +235,7 @@ class Host:
 
     def invite(self, session_id: str | None = None) -> tuple[str, str]:
         """A session's id and the secret that opens it. Raises what `admit` raises."""
-        self.admit()
+        self.admit(session_id)
         session_id = session_id or new_session_id()
         return session_id, self.door.invite(session_id, self.monotonic())
 

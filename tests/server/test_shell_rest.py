@@ -69,9 +69,13 @@ def test_a_start_that_is_refused_leaves_its_secret_as_it_was(serve: Serve) -> No
             assert client.start()["session_id"] == made["session_id"]
 
 
-def test_a_session_that_is_not_wanted_any_more_gives_its_place_back(serve: Serve) -> None:
+def test_a_session_that_is_not_opened_keeps_its_place_from_others_until_it_is_not_wanted(
+    serve: Serve,
+) -> None:
     with serve(max_sessions=1) as served:
-        made = ask("POST", f"{served.http}/v1/sessions")[1]
+        for _ in range(2):
+            status, made = ask("POST", f"{served.http}/v1/sessions", {"session_id": "show"})
+            assert status == 201
         assert ask("POST", f"{served.http}/v1/sessions")[0] == 503
         for status in (204, 404):
             assert ask("DELETE", f"{served.http}/v1/sessions/{made['session_id']}")[0] == status
