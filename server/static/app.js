@@ -1,6 +1,6 @@
 // The page: a source, a client, a loudspeaker and the drawing of it, wired to the elements of index.html.
 
-import { Client, MusicPlayer, Shutter, camera, hide, keepTicket, savedTicket, screen, show } from "./cuestream.js";
+import { Client, MusicPlayer, Shutter, camera, createSession, hide, keepTicket, savedTicket, screen, show } from "./cuestream.js";
 import { Measure } from "./measure.js";
 import { Memory } from "./memory.js";
 import { Recording } from "./recording.js";
@@ -14,6 +14,12 @@ const SLIDERS = {
   short_term_s: (v) => `${v.toFixed(1)} s`,
 };
 const SAY = { on_time: "on time", degraded: "degraded", concealing: "looping", waiting: "waiting for a picture" };
+const REFUSED = {
+  NotAllowedError: "The browser did not allow it. Allow the camera or screen for this page, or choose a file.",
+  NotFoundError: "There is no such camera or screen here. Choose another source.",
+};
+const GONE = { camera: "The camera is gone. Choose a source.", screen: "The screen is no longer shared. Choose a source." };
+const WRONG_KEY = 401, NO_ANSWER = 1006;
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 const FRAME_MS = 40, CALM_FRAME_MS = 500;
 const GAUGE_MS = 400;
@@ -22,6 +28,7 @@ const DESCRIBE_MS = 500; // words that count seconds
 const WAIT_MS = 120; // a slider is sent so long after its last move
 const HINT_MS = 400; // before somebody is asked for a click
 const FAREWELL_MS = 1500; // for the last fade
+const WARNED_MS = 10_000; // until a warning goes away
 const COMFORT = { targetS: 0.18, leastS: 0.15 }; // a page that draws hands music on 0.1 s late now and then
 
 const scope = new Scope({ strip: $("strip"), wave: $("wave"), spectrum: $("spectrum") });
@@ -30,12 +37,16 @@ const recording = new Recording(
   { button: $("record"), list: $("recorded"), forms: () => [...document.getElementsByName("form")], film: $("film") },
   (message) => client?.send(message),
   () => (key ? { authorization: `Bearer ${key}` } : {}),
+  (text) => (text ? trouble(text, "recording") : calm("recording")),
 );
 const measure = new Measure();
-let client = null, player = null, shutter = null, config = null, playback = "stopped", waiting = {}, timer = null;
+let client = null, player = null, shutter = null, config = null, waiting = {}, timer = null;
+let playback = "stopped", health = "waiting";
 let forget = () => {}; // of the session, by this tab
 let cuts = []; // {atMs, sample}: capture time, and the first sample that may know of it
-let file = null, key = sessionStorage.getItem("key") || "";
+let key = sessionStorage.getItem("key") || "";
+const named = new URLSearchParams(location.search).get("session"); // of an address with ?session=NAME: it is always the same
+const unaddressed = $("addresses").firstElementChild;
 
 // --- what the server is
 
@@ -53,30 +64,19 @@ showConfig();
 // --- start and end
 
 $("start").onclick = () => (client ? finish() : begin());
-$("sources").onchange = () => source() === "file" && $("file").click();
-$("file").onchange = () => {
-  file = $("file").files[0] ?? null;
-  if (client && file) attachSource();
-};
-for (const input of document.getElementsByName("source")) {
-  input.onchange = () => client && source() !== "file" && attachSource();
-}
-
-function source() {
-  return document.querySelector("input[name=source]:checked").value;
-}
 
 /** ticket: of the session that this tab had before it was reloaded; null begins another one. */
 async function begin(ticket = null) {
-  trouble("");
-  if (!ticket && source() === "file" && !file) return $("file").click();
-  if (!ticket && about.asks_for_a_key && !key) key = await askKey();
-  $("start").disabled = true;
+  calm();
+  if (!ticket && source() === "file" && !file) return chooseFile(true);
+  if (!ticket && about.asks_for_a_key && !(key ||= await askKey())) return;
+  $("start").disabled = $("sources").disabled = true;
   try {
     player = await MusicPlayer.open({ comfort: COMFORT });
     if (!ticket || source() === "camera") await openSource(); // a page cannot open the others by itself
     await unlocked();
-    client = new Client({ key, config: changes(), client: "page", ticket });
+    const invite = () => createSession(".", key, named);
+    client = new Client({ invite, config: changes(), client: "page", ticket });
     player.connect(client); // before whoever draws
     for (const [type, answer] of Object.entries(answers)) client.on(type, answer);
     client.on("music", heard);
@@ -88,10 +88,10 @@ async function begin(ticket = null) {
     watchSource();
   } catch (error) {
     client?.detach();
-    trouble(error.name === "NotAllowedError" ? "The browser did not allow it. Allow the camera or screen for this page, or choose a file." : error.message);
+    trouble(REFUSED[error.name] ?? error.message, "source");
     cleanUp();
   }
-  $("start").disabled = false;
+  $("start").disabled = $("sources").disabled = false;
   enable();
 }
 
@@ -100,36 +100,6 @@ async function unlocked() {
   const hint = setTimeout(() => pill("off", "click to hear the music"), HINT_MS);
   await player.unlocked();
   clearTimeout(hint);
-}
-
-async function openSource() {
-  sessionStorage.setItem("source", source());
-  await show($("preview"), source() === "file" ? file : await (source() === "camera" ? camera() : screen()));
-  $("empty").hidden = true;
-}
-
-function watchSource() {
-  const [track] = $("preview").srcObject?.getVideoTracks() ?? [];
-  if (!track && !$("preview").src) return;
-  shutter = new Shutter(client, track ?? $("preview"), {
-    onPicture: (atUs, picture) => {
-      scope.show(picture);
-      memory.keep(atUs, picture);
-    },
-    onError: (error) => trouble(error.message),
-  });
-}
-
-async function attachSource() {
-  shutter?.stop();
-  hide($("preview"));
-  try {
-    await openSource();
-    watchSource();
-    trouble("");
-  } catch (error) {
-    trouble(error.message);
-  }
 }
 
 function finish() {
@@ -142,13 +112,12 @@ function finish() {
 
 function cleanUp() {
   forget();
-  shutter?.stop();
-  hide($("preview"));
   const done = player;
-  client = player = shutter = null;
-  recording.finished();
+  client = player = null;
+  void recording.finished();
   playback = "stopped";
-  $("empty").hidden = false;
+  if (!named) $("addresses").replaceChildren(unaddressed);
+  void rest();
   enable();
   setTimeout(() => done?.close(), 300);
 }
@@ -168,18 +137,157 @@ function line({ state, next }) {
   if (!client) return;
   if (state === "connecting") pill("off", "connecting");
   if (state === "lost") pill("lost", next.then === "resume" ? "line lost, resuming" : "trying again");
-  if (state === "lost" && next.then === "retry") trouble(next.why);
-  if (state === "open") trouble("");
+  if (state === "lost" && next.then === "retry") trouble(saying(next), "line");
+  if (state === "open") calm("line");
   if (state === "closed") {
     pill("off", "not connected");
-    if (client.failure) trouble(client.failure.message);
-    if (next.code === 401) {
+    if (client.failure) trouble(saying({ ...next, why: client.failure.message }), "line");
+    if (next.code === WRONG_KEY) {
       key = "";
       sessionStorage.removeItem("key");
     }
     cleanUp();
   }
   enable();
+}
+
+/** In words for who sits before the page. */
+function saying({ code, then, why }) {
+  if (code === WRONG_KEY) return "That key is not right.";
+  if (code === NO_ANSWER) return `The server does not answer${then === "stop" ? "" : "; trying again"}.`;
+  return why;
+}
+
+// --- the source: camera, screen or file
+
+const SOURCES = [...document.getElementsByName("source")];
+let shown = null; // the one that is shown
+let asked = 0; // how often for one: what comes after another was asked for is not shown
+let file = null; // that has a picture
+let begins = false; // as soon as a file is chosen
+
+for (const input of SOURCES) {
+  input.onclick = () => {
+    if (input.value === "file") chooseFile();
+    else if (!client) void rest();
+    else if (input.value === "screen" || input.value !== shown) void attachSource(); // another screen may be wanted
+  };
+}
+$("file").oncancel = putBack;
+$("file").onchange = async () => {
+  const [chosen] = $("file").files;
+  try {
+    await checkPicture(chosen);
+  } catch (error) {
+    putBack();
+    return trouble(error.message, "source");
+  }
+  file = chosen;
+  if (client) return attachSource();
+  calm("source");
+  await (begins ? begin() : rest());
+};
+
+function source() {
+  return SOURCES.find((input) => input.checked).value;
+}
+
+function select(source) {
+  for (const input of SOURCES) input.checked = input.value === source;
+}
+
+function chooseFile(thenBegin = false) {
+  begins = thenBegin;
+  $("file").value = ""; // or the same one again is no change
+  $("file").click();
+}
+
+/** Nothing was chosen: what is shown goes on. */
+function putBack() {
+  if (!client) void rest();
+  else if (shown) select(shown);
+}
+
+/** Throws what is wrong with a file. */
+async function checkPicture(file) {
+  const probe = Object.assign(document.createElement("video"), { muted: true, src: URL.createObjectURL(file) });
+  const readable = await new Promise((done) => {
+    probe.onloadedmetadata = () => done(true);
+    probe.onerror = () => done(false);
+  });
+  const { videoWidth } = probe;
+  URL.revokeObjectURL(probe.src);
+  probe.removeAttribute("src");
+  if (!readable) throw new Error("This file cannot be played here.");
+  if (!videoWidth) throw new Error("This file has no picture that can be shown here.");
+}
+
+/** Show what is chosen; what was shown goes on until it is there. False where something else was asked for meanwhile. Throws. */
+async function openSource() {
+  const chosen = source(), turn = ++asked;
+  const what = chosen === "file" ? file : await (chosen === "camera" ? camera() : screen());
+  const tracks = chosen === "file" ? [] : what.getVideoTracks();
+  if (turn !== asked) {
+    for (const track of tracks) track.stop();
+    return false;
+  }
+  closeSource();
+  $("empty").hidden = true;
+  await show($("preview"), what);
+  shown = chosen;
+  for (const track of tracks) track.onended = sourceLost;
+  $("filename").textContent = chosen === "file" ? file.name : "";
+  sessionStorage.setItem("source", chosen);
+  return true;
+}
+
+function closeSource() {
+  shutter?.stop();
+  hide($("preview"));
+  shutter = shown = null;
+  $("empty").hidden = false;
+  $("filename").textContent = "";
+}
+
+function watchSource() {
+  if (!shown) return;
+  const [track] = $("preview").srcObject?.getVideoTracks() ?? [];
+  shutter = new Shutter(client, track ?? $("preview"), {
+    onPicture: (atUs, picture) => {
+      scope.show(picture);
+      memory.keep(atUs, picture);
+    },
+    onError: (error) => trouble(error.message, "source"),
+  });
+}
+
+/** While the music plays. */
+async function attachSource() {
+  try {
+    if (!(await openSource())) return;
+    watchSource();
+    calm("source");
+  } catch (error) {
+    if (shown) select(shown);
+    else closeSource();
+    trouble(REFUSED[error.name] ?? error.message, "source");
+  }
+  showState();
+}
+
+/** The camera was pulled out, the sharing stopped. */
+function sourceLost() {
+  trouble(GONE[shown], "source");
+  closeSource();
+  showState();
+}
+
+/** Without a session: the file that was chosen, standing still. */
+async function rest() {
+  asked += 1;
+  closeSource();
+  if (source() !== "file" || !file) return;
+  await openSource().then(() => $("preview").pause(), () => {}); // whatever was wrong is said when it is to play
 }
 
 // --- what the server says
@@ -190,19 +298,22 @@ const answers = {
     memory.clear();
     measure.clear();
     cuts = [];
+    recording.lost();
     stands(message);
   },
   "session.resumed": (message) => {
     stands(message);
-    if (!shutter) trouble("The music goes on. Choose the screen or the file again, for its picture.");
+    recording.doubt();
+    if (!shutter) trouble("The music goes on. Choose the screen or the file again, for its picture.", "source");
   },
   "session.updated": (message) => {
     config = message.config;
+    calm("refusal");
     if (!timer) showConfig();
   },
   state: (message) => {
-    playback = message.playback;
-    pill(message.health, playback === "playing" ? SAY[message.health] : playback);
+    ({ playback, health } = message);
+    showState();
     enable();
   },
   "scene.cut": (message) => {
@@ -224,10 +335,15 @@ const answers = {
     $("rtf").textContent = Math.round(100 * message.real_time_factor);
   },
   error: (message) => {
-    if (!message.fatal) trouble(message.text);
+    recording.refused(message.event_id);
+    if (!message.fatal) trouble(message.text, "refusal");
     showConfig();
   },
-  warning: (message) => trouble(message.text),
+  warning: (message) => {
+    trouble(message.text, "warning");
+    fading = setTimeout(calm, WARNED_MS, "warning");
+  },
+  message: ({ type }) => type !== "session.resumed" && recording.settle(),
 };
 
 function stands(message) {
@@ -265,7 +381,11 @@ for (const name of Object.keys(SLIDERS)) {
 }
 for (const name of ["mute", "hold_scene"]) $(name).onchange = () => change({ [name]: $(name).checked });
 $("cuts").onchange = ({ target }) => change({ cut_response: target.value });
-$("seed").onchange = () => change({ seed: Math.max(0, Math.floor(Number($("seed").value))) });
+$("seed").onchange = () => {
+  const seed = Math.min(Number.MAX_SAFE_INTEGER, Math.max(0, Math.floor(Number($("seed").value))));
+  $("seed").value = seed;
+  change({ seed });
+};
 $("tonality").onchange = () => change({ key: $("tonality").value });
 $("dice").onclick = () => {
   $("seed").value = Math.floor(Math.random() * 1e6);
@@ -323,9 +443,24 @@ function pill(state, text) {
   $("health").textContent = text;
 }
 
-function trouble(text) {
+function showState() {
+  if (!client?.live) return;
+  const blind = playback === "playing" && !shutter;
+  pill(blind ? "waiting" : health, blind ? "no picture" : playback === "playing" ? SAY[health] : playback);
+}
+
+let told = null, fading = null; // what the message that is shown is about
+
+function trouble(text, about) {
+  clearTimeout(fading);
+  told = about;
   $("trouble").textContent = text;
-  $("trouble").hidden = !text;
+  $("trouble").hidden = false;
+}
+
+/** What was said about this holds no longer. */
+function calm(about = told) {
+  if (about === told) $("trouble").hidden = true;
 }
 
 function showAddresses() {
@@ -354,6 +489,7 @@ function address(name, text) {
 // --- keys
 
 const KEYS = {
+  enter: () => $("start").click(),
   " ": () => $("pause").click(),
   c: () => $("change").click(),
   n: () => $("reset").click(),
@@ -364,11 +500,12 @@ const KEYS = {
   "-": () => nudge(-1),
 };
 addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input[type=number], input[type=password], select");
-  const pressing = event.key === " " && event.target.matches("button, input");
-  if (event.ctrlKey || event.metaKey || event.altKey || typing || pressing || !(event.key.toLowerCase() in KEYS)) return;
+  const { target } = event, key = event.key.toLowerCase();
+  const typing = $("keydialog").open || target.matches("input[type=number], input[type=password], select");
+  const pressing = (key === " " && target.matches("button, input")) || (key === "enter" && target !== document.body);
+  if (event.ctrlKey || event.metaKey || event.altKey || typing || pressing || !(key in KEYS)) return;
   event.preventDefault();
-  KEYS[event.key.toLowerCase()]();
+  if (!event.repeat || key === "+" || key === "-") KEYS[key]();
 });
 
 function nudge(by) {
@@ -412,7 +549,7 @@ window.cuestream = {
 // --- a reload goes on with the session
 
 const left = savedTicket();
-if (left) {
-  for (const input of document.getElementsByName("source")) input.checked = input.value === sessionStorage.getItem("source");
+if (left && (!named || left.id === named)) {
+  select(sessionStorage.getItem("source"));
   begin(left);
 }

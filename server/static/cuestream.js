@@ -196,8 +196,9 @@ var Gate = class {
 };
 
 // src/rest.ts
-async function createSession(server, key) {
-  const answer = await ask(new URL("v1/sessions", withSlash(server)), { method: "POST", headers: bearing(key) });
+async function createSession(server, key, name) {
+  const body = name ? JSON.stringify({ session_id: name }) : null;
+  const answer = await ask(new URL("v1/sessions", withSlash(server)), { method: "POST", headers: bearing(key), body });
   return await answer.json();
 }
 function bearing(token) {

@@ -2,45 +2,82 @@
 
 const WAIT_MS = 500; // between looks at a recording whose session is over
 const MOST_LOOKS = 40;
+const GONE = "The recording ended with the server.";
+/** Of a recording that ended by itself. */
+const WHY = {
+  length: "The recording is as long as one may be, and was finished.",
+  quota: "The folder of recordings is full; the recording was finished.",
+  disk: "Too little is free on the server's disk; the recording was finished.",
+};
 
 export class Recording {
-  /** button, list, forms (radio inputs), film (a checkbox). send: takes a control message. */
-  constructor({ button, list, forms, film }, send, headers) {
-    Object.assign(this, { button, list, forms, film, send, headers });
+  /** button, list, forms (radio inputs), film (a checkbox). send: takes a control message. say: shows words, none: no more. */
+  constructor({ button, list, forms, film }, send, headers, say) {
+    Object.assign(this, { button, list, forms, film, send, headers, say });
     this.id = null; // of the recording that runs
     this.began = 0;
+    this.doubted = false; // whether it still does
+    this.listed = new Set();
     button.onclick = () => this.toggle();
     this.describe();
   }
 
   toggle() {
-    if (this.id) return this.send({ type: "recording", action: "stop" });
+    if (this.id) return this.send({ type: "recording", action: "stop", event_id: this.id });
     const audio = this.forms().find((input) => input.checked).value;
     this.send({ type: "recording", action: "start", audio, video: this.film.checked });
   }
 
   /** A recording.state, or the same by REST. */
-  told({ recording_id, state, samples, paths, text }) {
+  told({ recording_id, state, samples, paths, text, reason }) {
+    this.doubted = false;
     if (state === "recording") {
       if (this.id !== recording_id) this.began = performance.now() - samples / 48;
       this.id = recording_id;
+      this.say("");
     } else {
       if (this.id === recording_id) this.id = null;
-      this.list.prepend(row(recording_id, samples, paths, text));
+      if (!this.listed.has(recording_id)) this.list.prepend(row(recording_id, samples, paths, text));
+      this.listed.add(recording_id);
+      if (state === "failed") this.say(`The recording failed: ${text}.`);
+      else if (reason in WHY) this.say(WHY[reason]);
     }
     this.describe();
   }
 
-  /** The session is over: what ran is being finished by the server. */
+  /** The session goes on after a break: what runs is told next. */
+  doubt() {
+    this.doubted = true;
+  }
+
+  /** Something else was told. */
+  settle() {
+    if (this.doubted) this.lost();
+  }
+
+  /** A message of that id was refused: a stop, where nothing runs any more. */
+  refused(eventId) {
+    if (eventId && eventId === this.id) void this.finished();
+  }
+
+  /** Another session, or the same without it: the server was away. */
+  lost() {
+    this.doubted = false;
+    if (!this.id) return;
+    this.say(GONE);
+    void this.finished();
+  }
+
+  /** What ran is over, or is being finished by the server: it is listed then. */
   async finished() {
-    const id = this.id;
+    const { id } = this;
     this.id = null;
     this.describe();
     for (let look = 0; id && look < MOST_LOOKS; look++) {
-      const answer = await fetch(`v1/recordings/${id}`, { headers: this.headers() });
-      if (!answer.ok) return;
-      const state = await answer.json();
-      if (state.state !== "recording") return this.told({ text: state.error, ...state });
+      const answer = await fetch(`v1/recordings/${id}`, { headers: this.headers() }).catch(() => null); // the server may be away
+      if (answer?.ok === false) return;
+      const state = await answer?.json();
+      if (state && state.state !== "recording") return this.told({ text: state.error ?? "cut off", ...state });
       await new Promise((done) => setTimeout(done, WAIT_MS));
     }
   }
@@ -56,7 +93,8 @@ export class Recording {
 
 function row(id, samples, paths, text) {
   const made = document.createElement("li");
-  const title = Object.assign(document.createElement("span"), { textContent: `${id.slice(0, 15)} · ${clock(samples / 48000)}` });
+  const length = samples === undefined ? "" : ` · ${clock(samples / 48000)}`; // of one that was cut off nobody counted it
+  const title = Object.assign(document.createElement("span"), { textContent: id.slice(0, 15) + length });
   made.append(title);
   for (const path of paths) {
     const name = path.split("?")[0].split("/").at(-1);

@@ -1,7 +1,8 @@
-"""The page of a server that asks for its key: the dialog asks, what was typed is what is shown to the server."""
+"""What the page says: of a key, of a picture that cannot be had, of a recording that is over; and its keys."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,8 +12,20 @@ from conftest import Serve
 from benchmarks.reaction.chromium import Chromium
 from engine.synthetic import SyntheticPlayer
 
-STATIC = Path(__file__).parents[2] / "server" / "static"
+ROOT = Path(__file__).parents[2]
+STATIC = ROOT / "server" / "static"
 KEY = "a key for tests"
+CHOOSER = """window.choosers = 0;
+document.getElementById("file").addEventListener("click", (event) => (choosers++, event.preventDefault()));"""
+"""Counts the choosers that would open."""
+DENIED = """navigator.mediaDevices.getDisplayMedia = async () => {
+  throw new DOMException("Permission denied", "NotAllowedError");
+}"""
+UNPLUG = """(() => {
+  const [track] = document.getElementById("preview").srcObject.getTracks();
+  track.stop();
+  track.dispatchEvent(new Event("ended"));
+})()"""
 
 pytestmark = pytest.mark.browser
 
@@ -21,8 +34,28 @@ def element(name: str) -> str:
     return f"document.getElementById({name!r})"
 
 
+def press(browser: Chromium, name: str) -> None:
+    browser.run(f"{element(name)}.click()")
+
+
+def choose(browser: Chromium, source: str) -> None:
+    browser.run(f"document.querySelector('[name=source][value={source}]').click()")
+
+
+def hand(browser: Chromium, path: Path) -> None:
+    """As if it was chosen in the file chooser."""
+    root = browser.call("DOM.getDocument")["root"]["nodeId"]
+    found = browser.call("DOM.querySelector", nodeId=root, selector="#file")
+    browser.call("DOM.setFileInputFiles", files=[str(path)], **found)
+
+
+def until_said(browser: Chromium, words: str) -> None:
+    said = f"!{element('trouble')}.hidden && {element('trouble')}.textContent.includes"
+    browser.until(f"{said}({json.dumps(words)})")
+
+
 def log_in(browser: Chromium, key: str) -> None:
-    browser.run(f"{element('start')}.click()")
+    press(browser, "start")
     browser.until(f"{element('keydialog')}.open")
     browser.type(key)
     browser.run("document.querySelector('#keydialog button').click()")
@@ -33,19 +66,21 @@ def test_the_key_is_asked_for_a_wrong_one_is_refused_and_the_right_one_plays(
     browser: Chromium, serve: Serve
 ) -> None:
     with serve(player=SyntheticPlayer(), api_key=KEY) as served:
-        browser.open(served.http)
+        browser.open(f"{served.http}/?session=show")
         browser.until("window.cuestream !== undefined")
         log_in(browser, "another key")
-        browser.until(f"!{element('trouble')}.hidden && {element('start')}.textContent === 'Start'")
+        until_said(browser, "That key is not right.")
+        browser.until(f"{element('start')}.textContent === 'Start'")
         assert not served.host.sessions
         log_in(browser, KEY)
         browser.until("window.cuestream.statistics.playback === 'playing'")
         browser.until("window.cuestream.statistics.played > 0")
-        assert list(served.host.sessions) == [browser.run("window.cuestream.statistics.session")]
+        assert list(served.host.sessions) == [browser.run("window.cuestream.statistics.session")] == ["show"]
         assert browser.run(f"{element('trouble')}.hidden")
         assert browser.run(f"{element('tonality')}.value") == "seed"  # no music's key was taken for it
-        browser.run(f"{element('start')}.click()")
+        press(browser, "start")
         browser.until(f"{element('start')}.textContent === 'Start'")
+        assert "session=show" in browser.run(f"{element('addresses')}.textContent")  # good the next time, too
 
 
 def test_every_name_on_the_page_is_there_once_and_those_that_are_asked_for_are_there() -> None:
@@ -56,13 +91,75 @@ def test_every_name_on_the_page_is_there_once_and_those_that_are_asked_for_are_t
     assert set(re.findall(r'\$\("([^"]+)"\)', script)) <= set(names)
 
 
-def test_letters_typed_at_a_select_are_no_commands(browser: Chromium, serve: Serve) -> None:
-    with serve(player=SyntheticPlayer()) as served:
+def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
+    browser: Chromium, serve: Serve, tmp_path: Path
+) -> None:
+    sent = "window.cuestream.statistics.sent"
+    junk = tmp_path / "junk.mp4"
+    junk.write_bytes(b"no film")
+    browser.events.clear()  # of the test before
+    with serve(player=SyntheticPlayer(), recordings=tmp_path / "recordings") as served:
         browser.open(served.http)
         browser.until("window.cuestream !== undefined")
-        browser.run(f"{element('tonality')}.focus()")
+        the_keys(browser)
+        browser.run(CHOOSER)
+        browser.run(DENIED)
+
+        choose(browser, "file")
+        choose(browser, "file")  # nothing was chosen in the first one
+        press(browser, "start")
+        assert browser.run("choosers") == 3
+        hand(browser, junk)
+        until_said(browser, "cannot be played here")
+        hand(browser, ROOT / "examples" / "big-buck-bunny.mp4")  # and it begins, as was asked for
+        browser.until("window.cuestream.statistics.playback === 'playing'")
+        assert browser.run(f"{element('filename')}.textContent") == "big-buck-bunny.mp4"
+        choose(browser, "screen")
+        until_said(browser, "The browser did not allow it.")
+        assert browser.run("document.querySelector('[name=source]:checked').value") == "file"
+        before = browser.run(sent)
+        browser.until(f"{sent} > {before}")
+        choose(browser, "camera")
+        browser.until(f"{element('trouble')}.hidden && {element('preview')}.srcObject !== null")
+        browser.until(f"{element('health')}.textContent === 'on time'")
+        browser.run(UNPLUG)
+        until_said(browser, "The camera is gone.")
+        assert browser.run(f"{element('health')}.textContent") == "no picture"
+        assert not browser.run(f"{element('empty')}.hidden")
+
+        (hosted,) = served.host.sessions.values()
+        press(browser, "record")
+        browser.until(f"{element('record')}.textContent.startsWith('0:')")
+        served.on_loop(lambda: hosted.tape.end("quota"))
+        until_said(browser, "The folder of recordings is full")
+        press(browser, "record")
+        browser.until(f"{element('record')}.textContent.startsWith('0:') && {element('trouble')}.hidden")
+        browser.run(f"{element('record')}.click(); {element('record')}.click()")
+        until_said(browser, "not being recorded")
+        browser.until("document.querySelectorAll('#recorded li').length === 2")
         browser.key("m")
-        assert not browser.run(f"{element('mute')}.checked")
-        browser.run(f"{element('tonality')}.blur()")
-        browser.key("m")
-        assert browser.run(f"{element('mute')}.checked")
+        browser.until(f"{element('trouble')}.hidden")  # what was refused is forgotten when something was not
+        press(browser, "record")
+        browser.until(f"{element('record')}.textContent.startsWith('0:')")
+        served.on_loop(lambda: (hosted.line.hang_up(1012), hosted.tape.end("asked")))  # as a restart does
+        until_said(browser, "The recording ended with the server.")
+        assert browser.run(f"{element('record')}.textContent") == "Record"
+        browser.until("document.querySelectorAll('#recorded li').length === 3")
+
+        browser.run("document.activeElement.blur()")
+        browser.key("Enter")
+        browser.until(f"{element('start')}.textContent === 'Start'")
+        assert "Start a session" in browser.run(f"{element('addresses')}.textContent")
+    assert not browser.events
+
+
+def the_keys(browser: Chromium) -> None:
+    """Letters typed at a list are no commands, and one that is held down is one."""
+    browser.run(f"{element('tonality')}.focus()")
+    browser.key("m")
+    assert not browser.run(f"{element('mute')}.checked")
+    browser.run(f"{element('tonality')}.blur()")
+    browser.key("m")
+    browser.call("Input.dispatchKeyEvent", type="rawKeyDown", key="m", autoRepeat=True)
+    assert browser.run(f"{element('mute')}.checked")
+    browser.key("m")

@@ -21,9 +21,11 @@ export interface Invitation {
 }
 
 /** POST /v1/sessions at a server. key: its API key, which belongs on a backend, or in a page that only its owner opens.
+ * name: of the session; the server names it when left out.
  * Throws Refused with the server's own words, Unreachable when nobody answers. */
-export async function createSession(server: string, key?: string): Promise<Invitation> {
-  const answer = await ask(new URL("v1/sessions", withSlash(server)), { method: "POST", headers: bearing(key) });
+export async function createSession(server: string, key?: string, name?: string | null): Promise<Invitation> {
+  const body = name ? JSON.stringify({ session_id: name }) : null;
+  const answer = await ask(new URL("v1/sessions", withSlash(server)), { method: "POST", headers: bearing(key), body });
   return (await answer.json()) as Invitation;
 }
 
