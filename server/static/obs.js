@@ -18,10 +18,12 @@ const quiet = new Set((asked.get("quiet") ?? "").split(",").map((name) => name.t
 const headers = token ? { authorization: `Bearer ${token}` } : {};
 const AGAIN_MS = 1000, AGAIN_MOST_MS = 8000; // somebody may open the session later
 const LOOK_MS = 1000; // how often the overlay asks what plays
+const DENIED_MS = 30_000; // more wrong tokens a minute, and the server hears none
 const HINT_MS = 400; // before somebody is asked for a click
 const FRAMES = 1024; // that the meter looks at
 const SAY = { on_time: "playing", degraded: "playing", concealing: "catching up", waiting: "waiting for a picture" };
 const DENIED = [401, 403];
+const NO_TOKEN = `This address has no valid token; take it from the page, “Use it elsewhere”, or from …/${one}/urls`;
 
 const seen = { connections: 0, cuts: 0, scene: null, via: null, lost: "", power }; // for tests and for the console
 window.cuestream = seen;
@@ -63,15 +65,17 @@ async function hear(webrtc) {
   const once = seen.via === "whep" ? byWhep : byHttp;
   for (let pause = AGAIN_MS; ; pause = Math.min(2 * pause, AGAIN_MOST_MS)) {
     const connections = seen.connections;
+    let denied = false;
     try {
       await once();
       seen.lost = "the session ended";
     } catch (error) {
       seen.lost = error.message;
-      trouble(error instanceof Refused && DENIED.includes(error.code) ? error.message : "");
+      denied = error instanceof Refused && DENIED.includes(error.code);
+      trouble(denied ? NO_TOKEN : "");
     }
     if (seen.connections > connections) pause = AGAIN_MS;
-    await new Promise((done) => setTimeout(done, pause));
+    await new Promise((done) => setTimeout(done, denied ? DENIED_MS : pause));
   }
 }
 
@@ -144,9 +148,10 @@ function draw() {
 
 async function look() {
   const answer = await fetch(one, { headers }).catch(() => null);
-  const shown = answer?.ok ? await answer.json() : null;
-  $("state").textContent = !shown ? "waiting for a session" : shown.playback === "playing" ? SAY[shown.health] : shown.playback;
-  setTimeout(look, LOOK_MS);
+  const shown = answer?.ok ? await answer.json() : null, denied = DENIED.includes(answer?.status);
+  const absent = denied ? "not allowed" : "waiting for a session";
+  $("state").textContent = !shown ? absent : shown.playback === "playing" ? SAY[shown.health] : shown.playback;
+  setTimeout(look, denied ? DENIED_MS : LOOK_MS);
 }
 
 function overlay(about) {
@@ -158,6 +163,7 @@ function overlay(about) {
 
 // --- begin
 
+addEventListener("hashchange", () => location.reload()); // another token
 if (session) {
   scenes();
   const about = await (await fetch("v1/version")).json();

@@ -112,8 +112,12 @@ def test_a_session_that_begins_in_a_quiet_scene_pauses(keyed: Served, browser: C
 def test_what_is_wrong_with_the_address_is_shown(keyed: Served, browser: Chromium) -> None:
     for address, said in (
         ("/obs", "session=NAME"),
-        ("/obs?session=show#token=show.wrong", "session's token is needed"),
+        ("/obs?session=show&overlay=1#token=show.wrong", "no valid token"),
     ):
         browser.open("about:blank")
         browser.open(keyed.http + address)
         browser.until(f"document.getElementById('trouble').textContent.includes({json.dumps(said)})")
+    browser.until("document.getElementById('state').textContent === 'not allowed'")
+    browser.open(show(keyed, browser, "&overlay=1"))  # only another fragment
+    browser.until("document.getElementById('state').textContent === 'waiting for a session'")
+    assert browser.run("document.getElementById('trouble').hidden")
