@@ -80,7 +80,7 @@ class Feeding:
     # --- attempts
 
     async def _run(self) -> None:
-        limits, metrics = self._host.settings.ingest, self._host.metrics
+        metrics = self._host.metrics
         metrics.ingests.inc()
         try:
             while not self.over:
@@ -88,11 +88,15 @@ class Feeding:
                 metrics.ingest_attempts.labels(note.what).inc()
                 self._take(note)
                 if not self.over:
-                    await asyncio.sleep(
-                        min(limits.most_backoff_s, limits.backoff_s * 2 ** max(0, self._failures - 1))
-                    )
+                    await asyncio.sleep(self._pause_s())
         finally:
             metrics.ingests.dec()
+
+    def _pause_s(self) -> float:
+        """The longer, the more attempts failed; but whoever publishes next may be the right one."""
+        limits = self._host.settings.ingest
+        doublings = 0 if self._listen else max(0, self._failures - 1)
+        return min(limits.most_backoff_s, limits.backoff_s * 2**doublings)
 
     def _take(self, note: Note) -> None:
         """How an attempt ended, and what follows from it."""
@@ -105,13 +109,17 @@ class Feeding:
         if note.what == "forbidden":
             self.state = "failed"
             self._tell(ErrorCode.INGEST_FORBIDDEN_URL, text)
+        elif note.over:
+            self.state = "failed"
+            self._tell(ErrorCode.INGEST_FAILED, text)
         elif not self._listen and self._failures >= self._host.settings.ingest.attempts:
             self.state = "failed"
             self._tell(ErrorCode.INGEST_FAILED, f"given up after {self._failures} attempts: {text}")
         else:
             self.state = "listening" if self._listen else "waiting"
             if self._failures == 1:
-                self._tell(ErrorCode.INGEST_FAILED, f"{text}; it is tried again")
+                then = "the next one is waited for" if self._listen else "it is tried again"
+                self._tell(ErrorCode.INGEST_FAILED, f"{text}; {then}")
 
     def _tell(self, code: ErrorCode, text: str) -> None:
         self.text = quotable(text)

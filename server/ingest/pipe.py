@@ -49,7 +49,7 @@ class Job(Struct, frozen=True):
 
 
 class Note(Struct, frozen=True):
-    """That a video was found, and how it ended, once each. over: it was shown to its end, and is not begun again."""
+    """That a video was found, and how it ended, once each. over: it is not begun again, for it would end so again."""
 
     what: Literal["opened", "ended", "failed", "forbidden"]
     text: str = ""

@@ -28,11 +28,13 @@ from engine.errors import MediaError
 from engine.media.pixels import orientation, upright
 from engine.media.source import audio_stream, reason, video_stream
 from server.ingest.address import Forbidden
+from server.ingest.checking import FILE
 from server.ingest.outlet import Outlet
 from server.ingest.pacing import Pace, Thin
 from server.ingest.pipe import Job, Kind, Note, Record, note
 from server.ingest.sounding import Sounding
 from server.ingest.sources import Source, open_source
+from server.ingest.words import PUBLISHER_LEFT, words
 
 OUT = 1
 FILES = 64
@@ -55,16 +57,17 @@ def main() -> None:
         outlet.tell(note(Note("forbidden", str(error))))
         os._exit(0)
 
+    final = job.url.startswith(FILE)  # a file is the same the next time
     try:
         source = open_source(job, refuse)
         Showing(source, job, outlet).run()
-        end = Note("ended", over=source.ends)
+        end = Note("ended", PUBLISHER_LEFT if job.listen else "", source.ends)
     except Forbidden as error:
         refuse(error)
     except MemoryError:
-        end = Note("failed", f"it needs more than {job.memory_bytes >> 20} MiB")
+        end = Note("failed", f"it needs more than {job.memory_bytes >> 20} MiB", final)
     except (FFmpegError, MediaError, OSError, ValueError) as error:
-        end = Note("failed", reason(error))
+        end = Note("failed", words(error, job), final)
     outlet.tell(note(end))
     os._exit(0)  # whatever FFmpeg still does
 
@@ -168,8 +171,9 @@ class Showing:
 
     def _picture(self, frame: av.VideoFrame, time_us: int) -> Record:
         """As it is displayed, with even sides of `edge` at most."""
-        share = min(1.0, self._job.edge / max(frame.width, frame.height))
-        width, height = (max(2, int(side * share) // 2 * 2) for side in (frame.width, frame.height))
+        sides = (frame.width * float(self._video.sample_aspect_ratio or 1), frame.height)
+        share = min(1.0, self._job.edge / max(sides))
+        width, height = (max(2, int(side * share) // 2 * 2) for side in sides)
         small = self._scaler.reformat(
             frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
         )
@@ -184,7 +188,9 @@ class Showing:
 
     def _check(self, width: int, height: int) -> None:
         if width * height > self._job.image_pixels:
-            raise ValueError(f"a picture has at most {self._job.image_pixels} pixels, not {width} x {height}")
+            raise ValueError(
+                f"its pictures, {width} x {height}, are larger than {self._job.image_pixels} pixels"
+            )
 
 
 if __name__ == "__main__":

@@ -10,22 +10,29 @@ import struct
 import time
 from asyncio.subprocess import Process
 from contextlib import suppress
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.error import FFmpegError, err_check, tag_to_code
 from conftest import Serve, Served
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, says, state_of, web
 from process import run
-from shell_client import Client, ask, soon
+from shell_client import Client, ask, jpeg, soon
 
 from server.ingest import feeding
+from server.ingest.outlet import Outlet
 from server.ingest.pacing import Pace, Thin
-from server.ingest.pipe import HEAD, Broken, Kind, Note, Record, note, pack, read, read_note
+from server.ingest.pipe import HEAD, Broken, Job, Kind, Note, Record, note, pack, read, read_note
 from server.ingest.rest import Feed
+from server.ingest.sources import Source
 from server.ingest.standing import SESSION, stand
+from server.ingest.words import words
+from server.ingest.worker import Showing
 
 
 @pytest.fixture(scope="module")
@@ -136,10 +143,87 @@ def test_what_cannot_be_read_is_given_up(serve: Serve, name: str) -> None:
         assert 2 <= len(asked) <= 6
 
 
-def test_too_large_pictures_are_not_decoded(serve: Serve, films: Path) -> None:
-    with serve(SYNTHETIC, ingest=limits(files=films, attempts=1), image_pixels=3000) as served:
-        about = state_of(feed(served, "file:long.mp4")[1], "failed")
-        assert "at most 3000 pixels, not 64 x 48" in about["text"]
+def test_a_file_that_cannot_be_played_is_tried_once_and_told_plainly(
+    serve: Serve, films: Path, tmp_path: Path
+) -> None:
+    write_sound(tmp_path / "sound.mp4")
+    film, no_video = (films / "long.mp4").read_bytes(), "this is no video that can be read"
+    said = {
+        "junk.mkv": (NOISE, no_video),
+        "empty.mp4": (b"", no_video),
+        "cut.mp4": (film[: len(film) // 2], no_video),
+        "a.png": (jpeg(0, "png"), "this is a still picture or a GIF, not a video"),
+        "sound.mp4": ((tmp_path / "sound.mp4").read_bytes(), "it has no moving picture that can be read"),
+        "large.mp4": (film, "its pictures, 64 x 48, are larger than 3000 pixels"),
+    }
+    for name, (data, _) in said.items():
+        (tmp_path / name).write_bytes(data)
+    with serve(SYNTHETIC, ingest=limits(files=tmp_path, at_once=9), image_pixels=3000) as served:
+        ones = {name: feed(served, f"file:{name}")[1] for name in said}
+        for name, (_, text) in said.items():
+            about = state_of(ones[name], "failed")
+            assert (about["text"], about["failures"], about["pictures"]) == (text, 1, 0)
+
+
+def write_sound(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48_000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+
+
+def test_errors_of_a_line_are_told_plainly() -> None:
+    def told(code: int, listen: bool = False, url: str = "rtmp://host/live/key") -> str:
+        with pytest.raises(FFmpegError) as raised:
+            err_check(-code)
+        return words(raised.value, job_of(url, listen))
+
+    assert told(errno.EIO) == "it broke off"
+    assert told(errno.EIO, listen=True) == "the publisher left"
+    assert told(tag_to_code(b"INDA")) == "this is no video that can be read"
+    assert told(tag_to_code(b"EXIT")) == "nothing came for too long"
+    assert told(errno.EINVAL, url="https://host/a.JPG?b=c") == "this is a still picture or a GIF, not a video"
+    assert told(errno.ECONNREFUSED) == "Connection refused"
+
+
+def test_a_listener_is_there_again_soon_however_many_attempts_fail(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = list[int]()
+
+    async def lacking() -> Process:
+        tried.append(1)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(feeding, "_start", lacking)
+    waits = limits(ports=frozenset({1935}), backoff_s=0.02, most_backoff_s=60)
+    with serve(SYNTHETIC, ingest=waits) as served:
+        feed(served, "rtmp://127.0.0.1:1935/live/key", listen=True)
+        soon(lambda: len(tried) == 12)  # twice as long after each would take 41 s
+
+
+def test_pictures_have_the_shape_in_which_they_are_displayed(tmp_path: Path) -> None:
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
+        container.mux([*stream.encode(av.VideoFrame(320, 180)), *stream.encode(None)])
+    with av.open(str(path)) as container, (tmp_path / "records").open("wb") as records:
+        outlet = Outlet(records.fileno(), lambda: None)
+        Showing(Source(container, lives=True, ends=True), job_of("file:wide.mp4"), outlet).run()
+        outlet.tell(Record(Kind.ALIVE, 0, 0, 0, b""))
+    data = (tmp_path / "records").read_bytes()
+    opened = received(data)
+    assert opened is not None
+    shown = received(data[len(pack(opened)) :])
+    assert shown is not None
+    assert (shown.kind, shown.width, shown.height) == (Kind.PICTURE, 320, 90)
+
+
+def job_of(url: str, listen: bool = False) -> Job:
+    return Job(url, listen, 320, 8.0, False, None, 10**6, 10**6, 10.0, 10.0, 2**30, 60)
 
 
 @pytest.mark.parametrize("bound", [{"memory_bytes": 96 * 1024**2}, {"packet_bytes": 10}])

@@ -55,7 +55,7 @@ def test_a_publisher_is_waited_for_and_waited_for_again(serve: Serve) -> None:
             with publisher(url, 4 * FPS) as pushing:
                 assert hears_both_tones(one)
                 pushing.kill()
-            state_of(one, "listening")
+            assert state_of(one, "listening")["text"] == "the publisher left; the next one is waited for"
 
 
 def test_rtmp_is_pulled(serve: Serve) -> None:
@@ -119,5 +119,5 @@ def test_a_publisher_with_another_key_is_not_shown(serve: Serve) -> None:
             while not (about := state_of(one, "listening"))["failures"]:
                 assert pushing.poll() is None
             pushing.kill()
-        assert about["text"] == "a publisher came with another key; it is tried again"
+        assert about["text"] == "a publisher came with another key; the next one is waited for"
         assert about["pictures"] == 0

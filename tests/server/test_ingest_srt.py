@@ -121,16 +121,17 @@ def test_a_publisher_is_waited_for_and_waited_for_again(serve: Serve, film: Path
     with serve(SYNTHETIC, ingest=limits(ports=frozenset({port}), silence_s=3.0)) as served:
         status, one, about = feed(served, url, listen=True)
         assert (status, about["state"]) == (201, "listening")
-        for _ in range(2):
+        for leaves, said in ((signal.SIGTERM, "the publisher left; the next"), (signal.SIGKILL, "")):
             shown = ask("GET", f"{one}/ingest")[1]["pictures"]
             for wrong in ("?passphrase=another-passphrase", ""):
                 assert sends_once(film, f"srt://127.0.0.1:{port}{wrong}") != 0
                 about = ask("GET", f"{one}/ingest")[1]
                 assert (about["state"], about["pictures"]) == ("listening", shown)
-            with sender(film, f"srt://127.0.0.1:{port}?passphrase={SECRET}"):
+            with sender(film, f"srt://127.0.0.1:{port}?passphrase={SECRET}") as publishing:
                 state_of(one, "playing")
                 assert hears_both_tones(one)
-            state_of(one, "listening")
+                os.killpg(publishing.pid, leaves)
+                assert said in state_of(one, "listening")["text"]
 
 
 @needs_srt
