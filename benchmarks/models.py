@@ -11,8 +11,6 @@ import argparse
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 
 from engine.backends.manifest import MANIFEST_FILE
 from engine.library import find_model
@@ -76,18 +74,9 @@ def random_export(size: str, precision: Precision, cache: Path, rounding: Roundi
     folder = cache / f"random-{size}-{precision}{'-nearest' if rounding == 'nearest' else ''}"
     if not _is_fresh(folder):
         print(f"exporting random weights to {folder}", flush=True)
-        _export_beside(folder, spec_of(size), precision, rounding)
+        package = random_package(spec_of(size))
+        export(package, folder, precision, lambda graph: print(f"  {graph}", flush=True), rounding=rounding)
     return folder
-
-
-def _export_beside(folder: Path, spec: ModelSpec, precision: Precision, rounding: Rounding | None) -> None:
-    """Another benchmark may have the old weights mapped: they must stay whole until it lets go of them."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(mkdtemp(prefix=folder.name, dir=folder.parent))
-    package = random_package(spec)
-    export(package, fresh, precision, lambda graph: print(f"  {graph}", flush=True), rounding=rounding)
-    rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
 
 
 def _is_fresh(folder: Path) -> bool:

@@ -105,6 +105,10 @@ def main() -> NoReturn:
         sys.exit(code if isinstance(code, int) else 0)
     except CuestreamError as error:
         _fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}")
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -759,11 +763,13 @@ def convert(
 ) -> None:
     """Write a published package as safetensors and a spec, without pickles."""
     _need_export()
+    from engine.library import carry
     from export.checkpoint import check_folder, load_package, save_package
 
     check_folder(output)
     loaded = load_package(package, codec)
     save_package(loaded, output)
+    carry(Path(package), output)
     out.print(f"{output}: {loaded.spec.name}, spec {loaded.spec.digest}", highlight=False, soft_wrap=True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,9 +53,9 @@ class Keys:
         if not path.is_file():
             return None
         try:
-            with np.load(path) as file:
+            with path.open("rb") as raw, np.load(raw) as file:
                 keys = cls(file["pitches"].astype(np.uint16), tuple(file["taught"].tolist()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise PackageError(f"{path}: expected the pitches of tokens: {error}") from error
         if keys.pitches.shape != (codebooks, card) or not keys.taught:
             raise PackageError(f"{path}: expected pitches [{codebooks}, {card}] and keys that were taught")

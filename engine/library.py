@@ -66,9 +66,13 @@ def recommended(folder: Path, spec: ModelSpec) -> StreamPolicy:
 
 
 def carry(package: Path, folder: Path) -> None:
-    """What a package says of how it is played goes with an export of it: the policy, and the pitches of its tokens."""
+    """What a package says of how it is played goes with what is made of it: the policy, and the pitches of its tokens. Those of
+    another model that lay there are removed."""
+    if package.resolve() == folder.resolve():
+        return
     for name in (POLICY_FILE, KEYS_FILE):
-        if (package / name).is_file() and package.resolve() != folder.resolve():
+        (folder / name).unlink(missing_ok=True)
+        if (package / name).is_file():
             shutil.copyfile(package / name, folder / name)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -26,6 +28,7 @@ from engine.spec import ModelSpec
 from export.codec_weights import Codec, read_package_codec
 from export.derive import derive
 from export.files import MISFITS, check_finite, fetch, read_pickle, read_safetensors, reason
+from export.folder import whole
 
 STATE_FILE = "state_dict.bin"
 SPEC_FILE = "spec.json"
@@ -112,9 +115,22 @@ def check_folder(folder: Path) -> None:
 
 def save_package(package: Package, folder: Path) -> None:
     """Write `spec.json` and `model.safetensors`. What is the same in fp16 is written in fp16."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: halved(v).contiguous() for k, v in package.weights.items()}, folder / WEIGHTS_FILE)
-    (folder / SPEC_FILE).write_text(package.spec.to_json())
+    with whole(folder, SPEC_FILE) as fresh:
+        save_file({k: halved(v).contiguous() for k, v in package.weights.items()}, fresh / WEIGHTS_FILE)
+        (fresh / SPEC_FILE).write_text(package.spec.to_json())
+        shutil.copymode(fresh / SPEC_FILE, fresh / WEIGHTS_FILE)  # safetensors lets its owner alone read it
+
+
+def holds(folder: Path, package: Package) -> bool:
+    """Whether `model.safetensors` in a folder has the weights of this package."""
+    try:
+        with safe_open(folder / WEIGHTS_FILE, "pt") as file:
+            return set(file.keys()) == set(package.weights) and all(
+                torch.equal(file.get_tensor(name).float(), tensor.float())
+                for name, tensor in package.weights.items()
+            )
+    except (OSError, SafetensorError, RuntimeError):
+        return False
 
 
 def halved(tensor: Tensor) -> Tensor:

@@ -31,8 +31,7 @@ def derive(
 
     vision: keys of CLIP's configuration that override what shapes suggest.
     """
-    lm = config["transformer_lm"]
-    _refuse_other_kinds(lm)
+    _refuse_other_kinds(config)
     decoder = _derive_decoder(state, config)
     return ModelSpec(
         name=name,
@@ -44,29 +43,46 @@ def derive(
     )
 
 
-def _refuse_other_kinds(lm: Mapping[str, Any]) -> None:
-    expected = {
-        "activation": ("gelu",),
-        "norm": ("layer_norm",),
-        "norm_first": (True,),
-        "positional_embedding": ("sin",),
-        "xpos": (False,),
-        "layer_scale": (None,),
-        "qk_layer_norm": (False,),
-        "qk_layer_norm_cross": (False,),
-        "kv_repeat": (1,),
-        "past_context": (None,),
-    }
-    for key, allowed in expected.items():
-        if key in lm and lm[key] not in allowed:
-            raise ValueError(f"expected transformer_lm.{key} = {allowed[0]}, found {lm[key]!r}")
+PUBLISHED: dict[str, Any] = {
+    "transformer_lm.activation": "gelu",
+    "transformer_lm.causal": True,
+    "transformer_lm.norm": "layer_norm",
+    "transformer_lm.norm_first": True,
+    "transformer_lm.positional_embedding": "sin",
+    "transformer_lm.xpos": False,
+    "transformer_lm.layer_scale": None,
+    "transformer_lm.qk_layer_norm": False,
+    "transformer_lm.qk_layer_norm_cross": False,
+    "transformer_lm.kv_repeat": 1,
+    "transformer_lm.past_context": None,
+    "codebooks_pattern.modeling": "delay",
+    "codebooks_pattern.delay.flatten_first": 0,
+    "codebooks_pattern.delay.empty_initial": 0,
+    "interleave_stereo_codebooks.use": False,
+    "video.visual_encoder": "clip",
+    "video.add_global.if_add_gobal": True,
+}
+"""What a model of this kind is configured as, where its configuration says anything of it. The last name is spelt so."""
+
+
+def _refuse_other_kinds(config: Mapping[str, Any]) -> None:
+    for key, expected in PUBLISHED.items():
+        if (found := _at(config, key, expected)) != expected:
+            raise ValueError(f"expected {key} = {expected}, found {found!r}")
+
+
+def _at(config: Any, key: str, default: Any) -> Any:
+    """What lies under names with dots between; the default where a part of it says nothing."""
+    for name in key.split("."):
+        if not isinstance(config, Mapping) or name not in config:
+            return default
+        config = config[name]
+    return config
 
 
 def _derive_decoder(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> DecoderSpec:
     codebooks = sum(bool(re.match(r"emb\.\d+\.weight$", k)) for k in state)
     pattern = config.get("codebooks_pattern") or {}
-    if pattern.get("modeling", "delay") != "delay":
-        raise ValueError(f"expected codebooks_pattern.modeling = delay, found {pattern['modeling']!r}")
     guidance = config.get("classifier_free_guidance") or {}
     return DecoderSpec(
         width=state["emb.0.weight"].shape[1],

@@ -95,11 +95,14 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def check_finite(state: Mapping[str, Tensor], name: str) -> None:
-    """Refuse weights that carry NaN or infinity; they would come out as silence or noise hours later."""
+    """Refuse weights that carry NaN or infinity, by the time they are float32; they would come out as silence or noise hours
+    later. And numbers that are no weights."""
     for key, tensor in state.items():
+        if tensor.is_complex() or tensor.is_quantized:
+            raise PackageError(f"{name}: expected weights, found {tensor.dtype} in {key!r}")
         if tensor.is_meta or not tensor.is_floating_point():
             continue
-        if bad := int((~torch.isfinite(tensor)).sum()):
+        if bad := int((~torch.isfinite(tensor.float())).sum()):
             raise PackageError(f"{name}: expected finite weights, found {bad} NaN or infinite in {key!r}")
 
 

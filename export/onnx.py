@@ -26,7 +26,8 @@ from engine.errors import PackageError
 from engine.model.vidmuse import VidMuse
 from export.calibrate import QUICK_STEPS, STEPS, Calibration, calibrate, matrices_of_a_step
 from export.checkpoint import WEIGHTS_FILE as PACKAGE_FILE
-from export.checkpoint import Package, load_model, save_package
+from export.checkpoint import Package, holds, load_model, save_package
+from export.folder import whole
 from export.gptq import SENSITIVE, output_error, solved
 from export.graphs import CodecRecurrent, Graph, graphs, padded_head
 from export.nearest import nearest
@@ -63,7 +64,8 @@ def export(
     names: Container[str] | None = None,
     rounding: Rounding | None = None,
 ) -> None:
-    """Write graphs, weights, `spec.json` and `manifest.json`; the manifest comes last, so a broken export has none.
+    """Write graphs, weights, `spec.json` and `manifest.json`. They take the place of an older export when all of them are there;
+    graphs of it that this one has not, and weights beside it that are not the package's, are removed.
 
     compact: little disk for a small model: weights in fp16 where nothing is lost by it, and a copy in memory for every graph.
     operators: `standard` for other runtimes than ONNX Runtime on a CPU; see `export.standard`. Raises PackageError where the
@@ -72,9 +74,27 @@ def export(
     rounding = rounding_of(precision, rounding)
     if precision in FEW_BITS:
         _check_few_bits(package, precision, operators)
+    with whole(folder, MANIFEST_FILE) as fresh:
+        _write(package, fresh, precision, report, compact, operators, names, rounding)
+        (folder / MANIFEST_FILE).unlink(missing_ok=True)
+        for old in folder.glob("*.onnx"):
+            if not (fresh / old.name).exists():
+                old.unlink()
+        if not holds(folder, package):
+            (folder / PACKAGE_FILE).unlink(missing_ok=True)
+
+
+def _write(
+    package: Package,
+    folder: Path,
+    precision: Precision,
+    report: Callable[[str], None],
+    compact: bool,
+    operators: Operators,
+    names: Container[str] | None,
+    rounding: Rounding | None,
+) -> None:
     model = in_precision(load_model(package), precision)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST_FILE).unlink(missing_ok=True)
     packaged = _packaged(package, folder) if compact else {}
     described, quantised, step = dict[str, Any](), dict[str, Any](), dict[str, Any]()
     if precision in FEW_BITS:

@@ -6,7 +6,7 @@ What the second answers is kept beside what the first did and used for nothing, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -58,8 +58,9 @@ class Beside(OneByOne, OnHost):
     """A `Backend` of two. Raises ValueError when they are not of one model."""
 
     def __init__(self, first: Backend[Any, Any], second: Backend[Any, Any]) -> None:
-        if first.spec.digest != second.spec.digest:
-            raise ValueError(f"these are two models: {first.spec.digest} and {second.spec.digest}")
+        one, other = (replace(each.spec, name="").digest for each in (first, second))
+        if one != other:
+            raise ValueError(f"these are two models: {one} and {other}")
         self.first, self.second = first, second
         self.seen = Seen()
         self._last: dict[tuple[int, int], tuple[F32, F32]] = {}  # bound: two segments

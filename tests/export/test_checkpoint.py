@@ -395,6 +395,23 @@ def test_weights_that_are_not_finite_are_refused(folder: Path, bad: float) -> No
     refused(lambda: load(folder), "found 2 NaN or infinite in 'transformer.layers.0.linear1.weight'")
 
 
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (torch.tensor(1j), "found torch.complex64"),
+        (torch.tensor(1e300, dtype=torch.float64), "found 1 NaN or infinite"),
+    ],
+)
+def test_numbers_that_float32_does_not_hold_are_refused(
+    folder: Path, number: torch.Tensor, said: str
+) -> None:
+    state = weights(SMALL)
+    state["out_norm.bias"] = state["out_norm.bias"].to(number.dtype)
+    state["out_norm.bias"][0] = number
+    write_state(folder, state, yaml.safe_dump(config(SMALL)))
+    refused(lambda: load(folder), f"{said} in 'out_norm.bias'")
+
+
 def test_weights_of_a_converted_package_that_are_not_finite_are_refused(good: Path, tmp_path: Path) -> None:
     save_package(load(good), tmp_path)
     state = load_file(tmp_path / "model.safetensors")
@@ -506,6 +523,11 @@ def test_a_decoder_of_another_kind_is_refused_by_name(folder: Path, key: str, va
         ({"dataset": [30]}, "does not describe a VidMuse model"),
         ({"video": {"video_fps": 3}}, "a frame slot is a whole number of steps"),
         ({"video": {"video_fps": 0}}, "does not describe a VidMuse model"),
+        ({"video": {"visual_encoder": "videomae"}}, "expected video.visual_encoder = clip, found 'videomae'"),
+        ({"video": {"add_global": {"if_add_gobal": False}}}, "if_add_gobal = True, found False"),
+        ({"interleave_stereo_codebooks": {"use": True}}, "interleave_stereo_codebooks.use = False"),
+        ({"codebooks_pattern": {"delay": {"flatten_first": 3}}}, "codebooks_pattern.delay.flatten_first = 0"),
+        ({"transformer_lm": {"num_heads": 6, "causal": False}}, "transformer_lm.causal = True"),
         ({"dataset": {"segment_duration": float("inf")}}, "does not describe a VidMuse model"),
         ({"dataset": {"segment_duration": -30}}, "does not describe a VidMuse model"),
     ],

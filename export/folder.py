@@ -1,0 +1,22 @@
+"""Files that take the place of others when all of them are there.
+
+Who plays a model has its weights mapped: files that were written over would take them away from under it. And what breaks off
+leaves what was there before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+
+@contextmanager
+def whole(folder: Path, last: str) -> Iterator[Path]:
+    """A folder to write to, whose files go to `folder` at the end, `last` the very last of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".new-", dir=folder) as fresh:
+        yield Path(fresh)
+        for path in sorted(Path(fresh).iterdir(), key=lambda path: path.name == last):
+            path.replace(folder / path.name)
