@@ -1300,7 +1300,7 @@ var Client = class extends Emitter {
     const { session } = this;
     if (!session.begins || session.state === "over") return this.talk(null);
     try {
-      const invited = await Promise.race([this.invite(), this.left()]);
+      const invited = await Promise.race([this.invited(), this.left()]);
       if (!invited) return session.lost(1e3);
       const { client_secret, urls } = invited;
       this.urls = urls;
@@ -1310,6 +1310,12 @@ var Client = class extends Emitter {
       if (error instanceof Refused) return session.refused(error.code, error.message, error.retryAfterMs);
       return session.refused(null, error.message);
     }
+  }
+  /** A backend of someone else's answers what it likes, also nothing, or why it does not. */
+  async invited() {
+    const answer = await this.invite();
+    if (typeof answer?.client_secret?.value === "string" && typeof answer.urls?.ws === "string") return answer;
+    throw new TypeError("invite() must give the answer of POST /v1/sessions");
   }
   talk(token) {
     const { session } = this;

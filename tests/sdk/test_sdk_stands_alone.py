@@ -1,8 +1,10 @@
-"""The client is published on its own: it knows nothing of the server, and optional libraries only when they are used."""
+"""The client is published on its own: it knows nothing of the server, and optional libraries only when they are used; what its
+README shows has types."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +35,21 @@ def test_importing_brings_only_what_it_says(module: str, foreign: tuple[str, ...
         check=True,
     )
     assert done.stdout.split() == []
+
+
+def test_the_examples_of_the_readme_have_types(tmp_path: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", (SDK / "README.md").read_text(), re.DOTALL)
+    files = [tmp_path / f"example{at}.py" for at in range(len(examples))]
+    for file, text in zip(files, examples, strict=True):
+        file.write_text(text)
+    strict = ("mypy", "--strict", "--config-file=", "--follow-imports=silent")
+    done = subprocess.run(
+        [sys.executable, "-m", *strict, *map(str, files)],
+        cwd=tmp_path,  # its cache, too
+        env=os.environ | {"MYPYPATH": str(SDK)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(examples)} source files" in done.stdout
+    assert len(examples) >= 3

@@ -468,5 +468,10 @@ def test_pictures_fit_into_their_edge(shape: tuple[int, int], fits: tuple[int, i
 
 def test_what_is_no_frame_is_said() -> None:
     with pytest.raises(ValueError, match="float64"):
-        encode_jpeg(np.zeros((4, 4, 3)))  # type: ignore[arg-type]
+        encode_jpeg(np.zeros((4, 4, 3)))
     assert aio_module.QUEUED_EVENTS > 0
+
+
+def test_a_form_of_pictures_that_there_is_not_is_said_at_once() -> None:
+    with pytest.raises(ValueError, match=r"jpeg, rgb24, i420; this one is 'bad'"):
+        Client("http://127.0.0.1:1", pictures="bad")  # type: ignore[arg-type]

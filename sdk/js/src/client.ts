@@ -56,7 +56,7 @@ export interface ClientOptions extends Omit<SessionOptions, "wish" | "ticket"> {
 
 /** "lost" and "closed" say why, and what comes next. */
 export type LineState =
-  | { readonly state: "connecting" | "open" }
+  | { readonly state: "connecting" | "open"; readonly next?: undefined }
   | { readonly state: "lost" | "closed"; readonly next: Next };
 
 /** Every message of the server by its type, and besides: `message`, all of them; `music`; `line`, how the connection is. */
@@ -305,7 +305,7 @@ export class Client extends Emitter<Events> {
     const { session } = this;
     if (!session.begins || session.state === "over") return this.talk(null);
     try {
-      const invited = await Promise.race([this.invite(), this.left()]);
+      const invited = await Promise.race([this.invited(), this.left()]);
       if (!invited) return session.lost(1000);
       const { client_secret, urls } = invited;
       this.urls = urls;
@@ -315,6 +315,13 @@ export class Client extends Emitter<Events> {
       if (error instanceof Refused) return session.refused(error.code, error.message, error.retryAfterMs);
       return session.refused(null, (error as Error).message);
     }
+  }
+
+  /** A backend of someone else's answers what it likes, also nothing, or why it does not. */
+  private async invited(): Promise<Invitation> {
+    const answer: Partial<Invitation> | null | undefined = await this.invite();
+    if (typeof answer?.client_secret?.value === "string" && typeof answer.urls?.ws === "string") return answer as Invitation;
+    throw new TypeError("invite() must give the answer of POST /v1/sessions");
   }
 
   private talk(token: string | null): Promise<Next> {

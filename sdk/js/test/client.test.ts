@@ -96,6 +96,16 @@ describe("a client", () => {
     await standing;
   }
 
+  test("says with its line what comes next, where something does", async () => {
+    const client = make();
+    const said: unknown[] = [];
+    client.on("line", ({ state, next }) => said.push(state === "lost" ? next.why : next));
+    await live(client);
+    transport.cut();
+    await run(20);
+    expect(said.slice(0, 3)).toEqual([undefined, undefined, "closed with 1006"]);
+  });
+
   test("is invited once for a session, and goes on with it by its handle", async () => {
     const client = make();
     const lines: string[] = [];
@@ -158,6 +168,17 @@ describe("a client", () => {
     await refused;
     expect(client.failure).toBeInstanceOf(Refused);
   });
+
+  test.each([undefined, null, "s0", {}, { error: { text: "who are you?" } }, { client_secret: {}, urls: {} }])(
+    "says that %j is no invitation",
+    async (answer) => {
+      const client = make({ invite: () => Promise.resolve(answer as unknown as Invitation) });
+      const said = expect(client.connect()).rejects.toThrow("invite() must give the answer of POST /v1/sessions");
+      await run(5000);
+      await said;
+      expect(transport.wheres).toEqual([]);
+    },
+  );
 
   test("says at once why the server refused to begin", async () => {
     transport.refusal = { type: "error", code: "bad_request", text: "no room for that", fatal: false };

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from fractions import Fraction
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,10 @@ from cuestream_client.media import Kind, Size
 from cuestream_client.messages import VideoFormat
 from cuestream_client.session import Picture
 
-Frame: TypeAlias = npt.NDArray[np.uint8] | bytes
-"""uint8 [H, W, 3], red first; or a file's content: JPEG, WebP or PNG."""
+Pixels: TypeAlias = npt.NDArray[Any]
+"""uint8 [H, W, 3], red first. Looked at when it is encoded: what makes frames seldom has a type that says so much."""
+Frame: TypeAlias = Pixels | bytes
+"""Pixels; or a file's content: JPEG, WebP or PNG."""
 
 Form: TypeAlias = Literal["jpeg", "rgb24", "i420"]
 FORMATS = {"rgb24": "rgb24", "i420": "yuv420p"}
@@ -49,9 +51,12 @@ class Gate:
 
 
 class Pictures:
-    """The gate and the encoder of one client; threads may share it. form: how frames travel; bytes stay what they are."""
+    """The gate and the encoder of one client; threads may share it. form: how frames travel; bytes stay what they are.
+    Raises ValueError for a form that there is not."""
 
     def __init__(self, form: Form = "jpeg") -> None:
+        if form not in get_args(Form):
+            raise ValueError(f"pictures is one of {', '.join(get_args(Form))}; this one is {form!r}")
         self.gate, self._form = Gate(), form
         self._lock = threading.Lock()
 
@@ -79,7 +84,7 @@ def edge_of(video: VideoFormat | None) -> int:
     return min(MAX_EDGE, (video or BEFORE_SESSION).max_edge)
 
 
-def encode_raw(frame: npt.NDArray[np.uint8], form: Form, max_edge: int = MAX_EDGE) -> tuple[bytes, Size]:
+def encode_raw(frame: Pixels, form: Form, max_edge: int = MAX_EDGE) -> tuple[bytes, Size]:
     """The same as planes or pixels, and their size. RGB24 that is small enough is sent as it is, without PyAV."""
     _check(frame)
     width, height = fitted(frame.shape[1], frame.shape[0], max_edge)
@@ -92,7 +97,7 @@ def encode_raw(frame: npt.NDArray[np.uint8], form: Form, max_edge: int = MAX_EDG
     return made.tobytes(), Size(width, height)
 
 
-def encode_jpeg(frame: npt.NDArray[np.uint8], max_edge: int = MAX_EDGE) -> bytes:
+def encode_jpeg(frame: Pixels, max_edge: int = MAX_EDGE) -> bytes:
     """frame: uint8 [H, W, 3], red first. The longer edge becomes at most max_edge pixels, and the shape stays."""
     _check(frame)
     av = _av()
@@ -106,7 +111,7 @@ def encode_jpeg(frame: npt.NDArray[np.uint8], max_edge: int = MAX_EDGE) -> bytes
     return b"".join(bytes(packet) for packet in [*codec.encode(picture), *codec.encode(None)])
 
 
-def _check(frame: npt.NDArray[np.uint8]) -> None:
+def _check(frame: Pixels) -> None:
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
         raise ValueError(f"a frame is uint8 [H, W, 3]; this one is {frame.dtype} {list(frame.shape)}")
 
