@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from engine.errors import MissingRuntime
+from engine.errors import CuestreamError, MissingRuntime
 
 RANDOM = ("nano", "tiny", "small", "medium")
 """Sizes of random weights; every other name is a package's."""
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",") if part]
+    try:
+        return [int(part) for part in text.split(",") if part]
+    except ValueError:
+        raise CuestreamError(f"expected whole numbers with commas between, found {text!r}") from None
 
 
 def run(
@@ -24,11 +27,13 @@ def run(
         list[str],
         typer.Option(help=f"{', '.join(RANDOM)}: random weights; else a model that ships or a package"),
     ] = ["small", "medium"],  # noqa: B006  # typer reads it as the default
-    dtype: Annotated[str, typer.Option(help="fp16, bf16 or fp32")] = "fp16",
+    dtype: Annotated[
+        Literal["fp16", "bf16", "fp32"], typer.Option(help="of weights and arithmetic")
+    ] = "fp16",
     bits: Annotated[
         str, typer.Option(help="of the decoder's weights: 16, 8 or 4, or several of them")
     ] = "16",
-    kept: Annotated[str, typer.Option(help="caches: half, int8 or fp8")] = "int8",
+    kept: Annotated[Literal["half", "int8", "fp8"], typer.Option(help="caches")] = "int8",
     counts: Annotated[str, typer.Option(help="numbers of streams whose steps are timed")] = "1,8,32,64",
     listeners: Annotated[str, typer.Option(help="numbers of paced streams, tried in this order")] = "64",
     seconds: Annotated[float, typer.Option(help="of each paced run")] = 20.0,
@@ -80,10 +85,13 @@ def run(
         raise MissingRuntime(
             "no CUDA device is here, or this PyTorch was built without CUDA; --device cpu shows only that it works"
         )
-    found = describe(torch.device(device))
+    heard, timed, widths = (_numbers(text) for text in (listeners, counts, bits))
+    try:
+        found = describe(torch.device(device))
+    except RuntimeError as error:
+        raise CuestreamError(f"--device {device}: {str(error).splitlines()[0]}") from None
     typer.echo(f"{found}")
-    heard = _numbers(listeners)
-    plan = Plan(device, _numbers(counts), heard, seconds, steps, profile, compared, processes, context_s)
+    plan = Plan(device, timed, heard, seconds, steps, profile, compared, processes, context_s)
     reports = list[Report]()
     about = {"commit": commit, "date": time.strftime("%Y-%m-%d")}
 
@@ -93,8 +101,8 @@ def run(
             json_path.write_text(as_json(found, reports, about))
 
     for name in size:
-        for at, width in enumerate(_numbers(bits)):
-            setting = Setting(name, dtype, width, cast(Any, kept))
+        for at, width in enumerate(widths):
+            setting = Setting(name, dtype, width, kept)
             keep(measure(setting, plan, found.copy_gb_s, peer and not at))
     if export:
         rows = provider_rows(export, [name for name in providers.split(",") if name], steps)

@@ -21,7 +21,7 @@ from cuestream.gpu.streams import CHUNK_S, CHUNK_STEPS, LEAD_S, Heard, Listener,
 from engine.backends.base import StepCall
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.torch import TorchBackend
-from engine.errors import MissingRuntime
+from engine.errors import CuestreamError, MissingRuntime
 from engine.library import find_model
 from engine.spec import StreamPolicy
 from export.checkpoint import Package, load_model
@@ -126,3 +126,16 @@ def test_providers_of_an_export_stand_beside_each_other_and_one_that_cannot_says
     assert (there.provider, there.model, there.failed) == ("cpu", "starter", "")
     assert there.step_p99_ms >= there.step_p50_ms > 0
     assert "cuda" in missing.failed
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--counts", "a,b"), "whole numbers"),
+        (("--device", "banana"), "--device banana: Expected one of cpu"),
+    ],
+)
+def test_an_option_that_cannot_be_is_one_line(options: tuple[str, str], said: str) -> None:
+    done = CliRunner().invoke(app, ["bench", "gpu", "--device", "cpu", "--size", "nano", *options])
+    assert isinstance(done.exception, CuestreamError)
+    assert said in str(done.exception)
