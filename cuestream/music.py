@@ -99,12 +99,14 @@ def whole(
 
 
 def _published_duration(video: Path, info: VideoInfo) -> float:
-    """The published reader drops the fraction of the last second."""
-    if info.duration_s < 1:
+    """Of the file, its sound included: the published reader drops the fraction of the last second, and repeats the last frame
+    where there is more sound than video."""
+    whole_s = info.file_s or info.duration_s
+    if whole_s < 1:
         raise MediaError(
-            f"{video}: the published protocol needs at least 1 s of video, found {info.duration_s:.2f} s"
+            f"{video}: the published protocol needs at least 1 s of video, found {whole_s:.2f} s"
         )
-    return float(math.floor(info.duration_s))
+    return float(math.floor(whole_s))
 
 
 @dataclass(frozen=True, slots=True)

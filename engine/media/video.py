@@ -87,6 +87,7 @@ class VideoInfo:
     start_s: float  # the first frame's time on the file's own clock
     duration_s: float
     declared_s: float  # what the file says that it lasts, 0 where it does not; one that was cut off has less
+    file_s: float  # the same of the whole file, its sound included
     frame_rate: float  # frames per second, on average
     frame_count: int
     has_audio: bool
@@ -126,6 +127,7 @@ def probe(path: Path) -> VideoInfo:
             start_s=start_s,
             duration_s=extent.end_s - start_s,
             declared_s=stated_s,
+            file_s=(container.duration or 0) / av.time_base,
             frame_rate=float(frame_rate(stream)),
             frame_count=extent.packets,
             has_audio=audio_stream(container) is not None,

@@ -31,6 +31,14 @@ def one_line(error: pytest.ExceptionInfo[MediaError], path: Path) -> str:
     return message
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_file_lasts_as_long_as_its_sound(tmp_path: Path, name: str) -> None:
+    sound = Sound(noise(2.5, 0.1), codec="aac" if name == "a.mp4" else "pcm_s16le")
+    info = probe(make(tmp_path / name, Clip(frames=16, sound=sound)))
+    assert info.duration_s == pytest.approx(1.6, abs=0.01)
+    assert info.file_s == pytest.approx(2.5, abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("name", "clip"),
     [
