@@ -55,7 +55,7 @@ def _download(repository: str, name: str) -> Path | None:
 
 def read_pickle(path: Path) -> dict[str, Any]:
     """A dict of tensors, texts, numbers and dicts of them. A pickle that asks for anything else is refused unexecuted."""
-    _nonempty(path)
+    _check_fetched(path)
     try:
         with warnings.catch_warnings():  # torch warns of pickles that it then refuses
             warnings.simplefilter("ignore")
@@ -85,7 +85,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    _nonempty(path)
+    _check_fetched(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
@@ -112,11 +112,20 @@ def reason(error: Exception) -> str:
     return f"no {text}" if isinstance(error, KeyError) else text
 
 
-def _nonempty(path: Path) -> None:
+def _check_fetched(path: Path) -> None:
+    """Refuse what downloads leave instead of a file."""
     if not path.is_file():
         raise PackageError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
         raise PackageError(f"{path.name}: the file is empty")
+    if head.startswith(b"version https://git-lfs"):
+        raise PackageError(
+            f"{path.name}: is Git LFS's pointer to a file; fetch the file itself: git lfs pull"
+        )
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise PackageError(f"{path.name}: is a web page, not the file that was asked for")
 
 
 def _is_zip(path: Path) -> bool:

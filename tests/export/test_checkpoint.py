@@ -561,6 +561,19 @@ def test_a_damaged_vision_json_is_refused(folder: Path, text: str, expected: str
     refused(lambda: load(folder), expected)
 
 
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        ("<!DOCTYPE html>\n<html><body>404", "is a web page"),
+        ("", "the file is empty"),
+    ],
+)
+def test_what_a_download_leaves_instead_of_a_file_is_named(folder: Path, head: str, said: str) -> None:
+    (folder / "state_dict.bin").write_text(head)
+    refused(lambda: load(folder), said)
+
+
 @pytest.mark.parametrize("share", [0.0, 1e-5, 0.01, 0.5, 0.999])
 def test_truncated_safetensors_are_refused(good: Path, tmp_path: Path, share: float) -> None:
     save_package(load(good), tmp_path)
