@@ -36,6 +36,7 @@ from engine.segments import context_steps
 from engine.sight import window_slots
 from engine.spec import CodecSpec, ModelSpec, StreamPolicy
 from engine.stream import ScoreStream
+from training.shell import in_one_line
 
 MUSICGEN_PIECE_S = 10
 """MusicGen decodes a whole piece at once; EnCodec's time grows with its length."""
@@ -246,6 +247,7 @@ def _encodec(spec: CodecSpec, codebooks: int, frames: int) -> Callable[[int], ob
     return decode
 
 
+@in_one_line()
 def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)

@@ -33,12 +33,14 @@ from engine.backends.manifest import Manifest
 from engine.backends.native import NativeBackend
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.torch import TorchBackend
+from engine.errors import CuestreamError
 from engine.model.decoder import Decoder
 from engine.model.vidmuse import VidMuse
 from engine.spec import ModelSpec
 from export.checkpoint import load_model
 from export.random_model import random_package
 from kernels.native import Unavailable
+from training.shell import in_one_line
 
 PROBE_STEPS = 4
 """Steps that each of a contender's ways is given before its best one is measured."""
@@ -307,19 +309,21 @@ def plot(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+@in_one_line()
 def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     folder = model_folder(options)
-    makers = contenders(folder, options.threads)
-    if options.only:
-        makers = {name: make for name, make in makers.items() if any(part in name for part in options.only)}
+    known, only = contenders(folder, options.threads), options.only or [""]
+    makers = {name: make for name, make in known.items() if any(part in name for part in only)}
     spec = Manifest.read(folder).spec
     name = options.name or f"step-{options.size}"
     measured: list[dict[str, Any]] = []
     for row in rows(makers, options, spec.code_rate):  # written row by row: a long run may be stopped
         measured.append(row)
         title, table = publish(name, spec, options.threads, measured)
+    if not measured:
+        raise CuestreamError(f"nothing was measured; --only takes parts of the names {', '.join(known)}")
     report.print_table(title, COLUMNS, table)
     with suppress(ImportError):  # the picture needs the extra `plot`
         plot(table, title, report.RESULTS / f"{name}.png")

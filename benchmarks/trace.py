@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks import report
 from benchmarks.models import add_effort_option, add_model_options, model_folder
 from cuestream.bench import Bench, bench
+from training.shell import in_one_line
 
 STRETCH = 500
 """Steps, ten seconds of music: a shared machine changes its speed from minute to minute, which is not the program's doing."""
@@ -35,6 +36,7 @@ COLUMNS = {
 }
 
 
+@in_one_line()
 def main() -> None:
     options = arguments()
     floors = [floor()]

@@ -10,12 +10,13 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from training.loop import LOG_FILE
+from training.loop import HELD, LOG_FILE
+from training.shell import in_one_line
 
 SMOOTHED_OVER = 15
 """Lines of the log; what is learned from is noisy, what is held out is drawn as it is."""
 
-HELD, SHARES = "held_", ("accuracy",)
+SHARES = ("accuracy",)
 """Held-out terms are drawn in the colour of the term that is learned; shares are no losses and are left out."""
 
 Lines = dict[str, list[tuple[int, float]]]
@@ -60,6 +61,7 @@ def _term(name: str) -> str:
     return name.removeprefix(HELD)
 
 
+@in_one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of runs")

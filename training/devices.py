@@ -21,7 +21,10 @@ def begin_on(args: argparse.Namespace) -> torch.device:
     keep_freed_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
+    try:
+        device = torch.device(args.device)
+    except RuntimeError as error:
+        raise MissingRuntime(f"--device {args.device}: expected cpu, cuda, cuda:1, ...") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise MissingRuntime("--device cuda needs an NVIDIA GPU and a CUDA build of PyTorch; none was found")
     if device.type == "cuda":

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 
 CHECKPOINT_FILE, LOG_FILE = "checkpoint.pt", "log.jsonl"
+HELD = "held_"
+"""Before the names of held-out figures in the log."""
 MEASURED_STEPS = 20
 """Steps whose speed turns a budget into a number of steps; the first one does not count."""
 
@@ -70,15 +72,23 @@ def train(learner: Learner, plan: Plan, report: Callable[[str], None] = print) -
     optimiser = torch.optim.AdamW(
         _groups(learner.model, plan.weight_decay), lr=plan.learning_rate, betas=plan.betas
     )
-    done, total = _resume(learner, optimiser, plan)
+    done, total, evaluated = _resume(learner, optimiser, plan)
+    if 0 < total <= done:
+        report(f"{plan.folder}: finished at {done} steps; a larger --steps goes on")
     with (plan.folder / LOG_FILE).open("a") as log:
-        return _go_on(learner, optimiser, plan, done, total, _Log(log, report))
+        return _go_on(learner, optimiser, plan, done, total, _Log(log, report, evaluated))
 
 
 def _go_on(
     learner: Learner, optimiser: torch.optim.Optimizer, plan: Plan, done: int, total: int, log: _Log
 ) -> int:
-    while total == 0 or done < total:
+    while True:
+        ends = 0 < total <= done
+        if done > log.evaluated and (done % plan.evaluate_every == 0 or ends):
+            log.write(done, total, {f"{HELD}{k}": v for k, v in _evaluated(learner).items()})
+            log.evaluated = done
+        if ends:
+            return done
         terms = _step(learner, optimiser, plan, done, total)
         done += 1
         learner.after(done)
@@ -88,14 +98,11 @@ def _go_on(
             each = (time.monotonic() - log.began) / (done - 1)
             total = done + max(0, round(plan.budget_minutes * 60 / each))
             log.report(f"{each * 1000:.0f} ms a step: {total} steps")
-        ends = total > 0 and done >= total
+        ends = 0 < total <= done
         if done % plan.log_every == 0 or ends:
             log.write(done, total, terms)
-        if done % plan.evaluate_every == 0 or ends:
-            log.write(done, total, {f"held_{k}": v for k, v in _evaluated(learner).items()})
         if total > 0 and (done % plan.checkpoint_every == 0 or ends):
-            _save(learner, optimiser, plan, done, total)
-    return done
+            _save(learner, optimiser, plan, done, total)  # before it is evaluated, which may fail
 
 
 @dataclass(slots=True)
@@ -104,12 +111,14 @@ class _Log:
 
     file: TextIO
     report: Callable[[str], None]
+    evaluated: int
+    """The last step with held-out figures."""
     began: float = field(default_factory=time.monotonic)
 
     def write(self, done: int, total: int, terms: dict[str, float]) -> None:
-        """Raises ArithmeticError when a term is no number, before a checkpoint is made of it."""
+        """Raises ArithmeticError when a term is no number; what is learned is written before a checkpoint is made of it."""
         if not all(math.isfinite(v) for v in terms.values()):
-            raise ArithmeticError(f"step {done}: {terms}; the last checkpoint is from before it")
+            raise ArithmeticError(f"step {done}: expected numbers, found {terms}")
         self.file.write(json.dumps({"step": done, **{k: round(v, 5) for k, v in terms.items()}}) + "\n")
         self.file.flush()
         shown = "  ".join(f"{k} {v:.4f}" for k, v in terms.items())
@@ -174,15 +183,19 @@ def _save(learner: Learner, optimiser: torch.optim.Optimizer, plan: Plan, done: 
     os.replace(path.with_suffix(".new"), path)
 
 
-def _resume(learner: Learner, optimiser: torch.optim.Optimizer, plan: Plan) -> tuple[int, int]:
-    """Steps done and steps in all (0: to be measured). Log lines after the checkpoint are dropped: they come again."""
+def _resume(learner: Learner, optimiser: torch.optim.Optimizer, plan: Plan) -> tuple[int, int, int]:
+    """Steps done, steps in all (0: to be measured) and the last one with held-out figures.
+
+    Log lines after the checkpoint are dropped: they come again.
+    """
     path, log = plan.folder / CHECKPOINT_FILE, plan.folder / LOG_FILE
     if not path.is_file():
         log.unlink(missing_ok=True)
-        return 0, plan.steps
+        return 0, plan.steps, 0
     state = torch.load(path, map_location="cpu", weights_only=True)
     learner.model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= state["done"]]
     log.write_text("".join(line + "\n" for line in kept))
-    return int(state["done"]), plan.steps or int(state["total"])
+    evaluated = max((json.loads(line)["step"] for line in kept if HELD in line), default=0)
+    return int(state["done"]), plan.steps or int(state["total"]), evaluated

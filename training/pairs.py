@@ -6,7 +6,7 @@ transformers layout. A codec of parts, as the starter's, cannot take a mixture a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +62,38 @@ class MusicEncoder:
         return codes
 
 
-def own_clips(folder: Path, model: VidMuse, music: MusicEncoder) -> Iterator[Clip]:
-    """A clip for each video of a folder that has sound. Raises MediaError when there is none."""
+def own_videos(folder: Path) -> list[Path]:
+    """Raises MediaError when there are none."""
     videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_ENDINGS)
     if not videos:
         raise MediaError(f"{folder}: no videos in this folder; known endings are {' '.join(VIDEO_ENDINGS)}")
-    for video in videos:
-        yield own_clip(video, model, music)
+    return videos
 
 
-def own_clip(video: Path, model: VidMuse, music: MusicEncoder) -> Clip:
-    """One video with its own sound as the music to learn."""
+def own_clips(folder: Path, model: VidMuse, music: MusicEncoder, least_steps: int = 1) -> list[Clip]:
+    """A clip for each video of a folder; one that cannot be learned from is told and left out.
+
+    least_steps: how long music has to be. Raises MediaError when nothing is left.
+    """
+    clips = list[Clip]()
+    for video in own_videos(folder):
+        try:
+            clips.append(own_clip(video, model, music, least_steps))
+        except MediaError as error:
+            print(f"left out: {error}", file=sys.stderr, flush=True)
+    if not clips:
+        raise MediaError(f"{folder}: none of its videos can be learned from")
+    return clips
+
+
+def own_clip(video: Path, model: VidMuse, music: MusicEncoder, least_steps: int) -> Clip:
+    """One video with its own sound as the music to learn. Raises MediaError when it has none, or too little."""
     spec = model.spec
-    codes = music.codes(mono(video, music.sample_rate))
+    samples = mono(video, music.sample_rate)
+    seconds, least_s = len(samples) / music.sample_rate, least_steps / spec.code_rate
+    if seconds < least_s:
+        raise MediaError(f"{video}: expected at least {least_s:.2f} s of music, found {seconds:.2f} s")
+    codes = music.codes(samples)
     frames = [frame for frame in shown(video, spec) if frame.step < codes.shape[1]]
     with torch.no_grad():
         batches = torch.from_numpy(pictures(frames, spec)).split(ENCODE_AT_ONCE)
@@ -120,4 +139,4 @@ def mono(video: Path, sample_rate: int) -> NDArray[np.float32]:
         if heard > LONGEST_S * SAMPLE_RATE_OUT:
             break
     blocks += [out.to_ndarray()[0] for out in resampler.resample(None)]
-    return np.concatenate(blocks)
+    return np.concatenate([np.zeros(0, np.float32), *blocks])

@@ -47,6 +47,16 @@ def codec_of(folder: Path) -> CodecModel:
     return model.eval()
 
 
+def encoder(codec: CodecModel) -> dict[str, Tensor]:
+    """Encoders and codebooks of the codec's parts."""
+    state = codec.state_dict()
+    return {k: t.half() if t.is_floating_point() else t for k, t in state.items() if _encodes(k)}
+
+
+def _encodes(name: str) -> bool:
+    return ".encoder." in name or name.endswith("quantiser.codes")
+
+
 def _shipped(folder: Path) -> dict[str, Tensor]:
     """The parts' decoders are in the engine's codec; both names mean the same tensors."""
     path = folder / ENCODER_FILE

@@ -18,7 +18,8 @@ from training.codec.learner import CodecModel
 from training.codec.pitches import keys_of
 from training.codec.sounds import SOUNDS_FILE, Sounds
 from training.loop import CHECKPOINT_FILE
-from training.parts import ENCODER_FILE, codec_of
+from training.parts import ENCODER_FILE, codec_of, encoder
+from training.shell import in_one_line
 
 
 def package(decoder: Path, codec: CodecModel) -> Package:
@@ -31,16 +32,7 @@ def package(decoder: Path, codec: CodecModel) -> Package:
     return Package(starter.spec(), {name: tensor.half().float() for name, tensor in weights.items()})
 
 
-def encoder(codec: CodecModel) -> dict[str, Tensor]:
-    """Encoders and codebooks of the codec's parts."""
-    state = codec.state_dict()
-    return {k: t.half() if t.is_floating_point() else t for k, t in state.items() if _encodes(k)}
-
-
-def _encodes(name: str) -> bool:
-    return ".encoder." in name or name.endswith("quantiser.codes")
-
-
+@in_one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--decoder", type=Path, default=Path("training/runs/decoder"), help="its run")

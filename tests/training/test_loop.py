@@ -116,9 +116,10 @@ def test_a_killed_process_goes_on_bit_for_bit(whole: Path, tmp_path: Path) -> No
 
 
 def test_a_finished_run_is_left_alone(whole: Path) -> None:
-    before = (whole / CHECKPOINT_FILE).read_bytes()
-    assert train(learner(), plan(whole), lambda _: None) == STEPS
+    before, said = (whole / CHECKPOINT_FILE).read_bytes(), list[str]()
+    assert train(learner(), plan(whole), said.append) == STEPS
     assert (whole / CHECKPOINT_FILE).read_bytes() == before
+    assert said == [f"{whole}: finished at {STEPS} steps; a larger --steps goes on"]
 
 
 def test_the_seed_decides(whole: Path, tmp_path: Path) -> None:
@@ -144,6 +145,19 @@ def test_a_loss_that_is_no_number_stops_the_run_before_it_is_kept(tmp_path: Path
     with pytest.raises(ArithmeticError, match="step 8"):
         train(broken, plan(tmp_path), lambda _: None)
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path).values())
+
+
+def test_an_evaluation_that_failed_costs_no_step_and_comes_again(whole: Path, tmp_path: Path) -> None:
+    def fail() -> dict[str, float]:
+        raise Stopped
+
+    broken = learner()
+    broken.evaluate = fail  # type: ignore[method-assign]
+    with pytest.raises(Stopped):
+        train(broken, plan(tmp_path, checkpoint_every=12), lambda _: None)
+    assert torch.load(tmp_path / CHECKPOINT_FILE, weights_only=True)["done"] == 12
+    assert train(learner(), plan(tmp_path, checkpoint_every=12), lambda _: None) == STEPS
+    assert_same(whole, tmp_path)
 
 
 class Slow:

@@ -13,9 +13,11 @@ from training.codec.amplitudes import amplitudes
 from training.codec.learner import CodecLearner, CodecModel
 from training.codec.sounds import SOUNDS_FILE, Sounds
 from training.devices import add_device_options, begin_on
-from training.loop import Plan, train
+from training.loop import CHECKPOINT_FILE, Plan, train
+from training.origin import claim
 from training.parts import CODEC_FILE
 from training.pieces import compose, imagine
+from training.shell import in_one_line
 
 
 def clips(count: int, spec: OscillatorSpec, sounds: Sounds, first_seed: int = 0) -> torch.Tensor:
@@ -28,6 +30,7 @@ def clips(count: int, spec: OscillatorSpec, sounds: Sounds, first_seed: int = 0)
     )
 
 
+@in_one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("training/runs/codec"))
@@ -38,6 +41,7 @@ def main() -> None:
     add_device_options(parser)
     args = parser.parse_args()
     device = begin_on(args)
+    claim(args.out, CHECKPOINT_FILE, {"--clips": args.clips, "--seed": args.seed})
     spec = OscillatorSpec()
     torch.manual_seed(args.seed)
     sounds = Sounds.load(spec, args.out / SOUNDS_FILE)

@@ -23,6 +23,7 @@ from training.composer.arrangement import PARTS, PERCUSSION
 from training.composer.composer import Note
 from training.parts import codec_of
 from training.pieces import compose, imagine
+from training.shell import in_one_line
 
 TAUGHT = (0, 2, 4, 5, 7, 9)
 """Signatures that the seed chooses among: those of the keys that the starter's decoder was taught in."""
@@ -61,6 +62,7 @@ def pitch_classes(notes: Iterable[list[Note]]) -> Iterable[list[set[int]]]:
         yield last
 
 
+@in_one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from engine.errors import PackageError
+from engine.errors import CuestreamError
+from engine.library import carry
 from engine.model.vidmuse import VidMuse
 from engine.patterns import DelayPattern
 from engine.spec import ModelSpec
@@ -20,24 +21,28 @@ from export.checkpoint import Package, load_package, save_package
 from training import starter
 from training.codec.sounds import SOUNDS_FILE
 from training.decoder import clips
-from training.decoder.dataset import Clip, Stretches
-from training.decoder.learner import DecoderLearner
+from training.decoder.dataset import Clip, Stretches, shortest
+from training.decoder.learner import DecoderLearner, check_columns
 from training.devices import add_device_options, begin_on
-from training.loop import Plan, train
+from training.loop import CHECKPOINT_FILE, Plan, train
+from training.origin import Origin, claim, digest
 from training.parts import eyes_of
-from training.pieces import SIGNATURES
+from training.pieces import PIECE_STEPS, SIGNATURES
+from training.shell import in_one_line
 
 HELD_OUT = 20
 """Videos that are not learned from: the first ones, a tenth at most."""
 
 
+@in_one_line()
 def main() -> None:
     args = _arguments()
     device = begin_on(args)
     torch.manual_seed(args.seed)
     package = load_package(args.package, args.codec) if args.package else None
     model = _model(package, args.runs)
-    made = _own_clips(model, args) if args.pairs else _drawn_clips(args)
+    origin: Origin = {"--seed": args.seed} | ({"--package": digest(package.weights)} if package else {})
+    made = _own_clips(model, args, origin) if args.pairs else _drawn_clips(args, origin)
     spec = model.spec
     settings = (
         DelayPattern(spec.decoder.codebooks, spec.decoder.special),
@@ -64,6 +69,7 @@ def main() -> None:
     if package is not None:
         codec = {name: tensor for name, tensor in package.weights.items() if name.startswith("codec.")}
         save_package(Package(package.spec, codec | dict(model.state_dict())), args.out / "package")
+        carry(Path(args.package), args.out / "package")
         print(f"{args.out / 'package'}: cuestream export turns it into graphs")
 
 
@@ -92,7 +98,21 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="processes that make clips")
     parser.add_argument("--compile", action="store_true", help="the decoder through torch.compile")
     add_device_options(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    _check(args)
+    return args
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises CuestreamError where options do not go together, before any work."""
+    if args.pairs and (args.package is None or args.codec is None):
+        raise CuestreamError("--pairs needs --package, the model to go on with, and --codec, its EnCodec")
+    try:
+        check_columns(args.columns)
+    except ValueError as error:
+        raise CuestreamError(f"--columns: {error}") from error
+    if not args.pairs and shortest(args.columns, starter.DECODER.codebooks) > PIECE_STEPS:
+        raise CuestreamError(f"--columns {args.columns}: drawn videos have {PIECE_STEPS} steps")
 
 
 def _model(package: Package | None, runs: Path) -> VidMuse:
@@ -110,19 +130,22 @@ def _silent(spec: ModelSpec) -> ModelSpec:
     return replace(spec, codec=None)
 
 
-def _drawn_clips(args: argparse.Namespace) -> list[Clip]:
+def _drawn_clips(args: argparse.Namespace, origin: Origin) -> list[Clip]:
     source, sounds = Path(args.package or args.runs), args.runs / "codec" / SOUNDS_FILE
     recipe = clips.Recipe(source, sounds, args.pieces, tuple(args.signatures))
+    claim(args.out, CHECKPOINT_FILE, origin | recipe.origin() | {"--videos": args.videos})
     return clips.make_all(recipe, args.out / "clips", args.videos, args.workers)
 
 
-def _own_clips(model: VidMuse, args: argparse.Namespace) -> list[Clip]:
-    from training.pairs import MusicEncoder, own_clips
+def _own_clips(model: VidMuse, args: argparse.Namespace, origin: Origin) -> list[Clip]:
+    from training.pairs import MusicEncoder, own_clips, own_videos
 
-    if args.package is None or args.codec is None:
-        raise PackageError("--pairs needs --package, the model to go on with, and --codec, its EnCodec")
-    music = MusicEncoder(args.codec, model.spec.decoder.codebooks)
-    return [*own_clips(args.pairs, model, music)]
+    videos = [(video.name, video.stat().st_size) for video in own_videos(args.pairs)]
+    codebooks = model.spec.decoder.codebooks
+    music = MusicEncoder(args.codec, codebooks)
+    own = {"--codec": digest(music.model.state_dict()), "--pairs": videos}
+    claim(args.out, CHECKPOINT_FILE, origin | own)
+    return own_clips(args.pairs, model, music, shortest(args.columns, codebooks))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from training.codec.tokens import tokens
 from training.decoder.dataset import Clip
 from training.decoder.views import Views, watch
 from training.eyes.__main__ import seen
-from training.parts import codec_of, eyes_of
+from training.origin import Origin, claim, digest
+from training.parts import codec_of, encoder, eyes_of
 from training.pieces import PIECE_STEPS, SIGNATURES, by_step, compose, draw
 
 WINDOWS_S = (2.0, 4.0, 6.0, 10.0)
@@ -42,6 +43,15 @@ class Recipe:
     sounds: Path
     pieces: int
     signatures: tuple[int, ...] = SIGNATURES
+
+    def origin(self) -> Origin:
+        """What decides a clip beside its seed. Raises PackageError or OSError when eyes or codec are not there."""
+        return {
+            "eyes": digest(eyes_of(self.source).state_dict()),
+            "codec": digest(encoder(codec_of(self.source))),
+            "--pieces": self.pieces,
+            "--signatures": self.signatures,
+        }
 
 
 def make(
@@ -97,8 +107,11 @@ def _ragged(rows: list[list[int]]) -> np.ndarray:
 
 
 def make_all(recipe: Recipe, folder: Path, videos: int, workers: int) -> list[Clip]:
-    """All clips; those that are not on the disk yet are made, one process a core."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """All clips; those that are not on the disk yet are made, one process a core.
+
+    Raises PackageError when those that are there were made from something else.
+    """
+    claim(folder, "*.npz", recipe.origin())
     missing = [seed for seed in range(videos) if not (folder / f"{seed}.npz").is_file()]
     if missing:
         tasks = [(recipe, folder, seed) for seed in missing]

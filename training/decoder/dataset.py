@@ -62,8 +62,13 @@ class Stretch:
     origin: int
 
 
+def shortest(columns: int, codebooks: int) -> int:
+    """Steps of the shortest clip that rows can be drawn from."""
+    return columns + codebooks + 1
+
+
 class Stretches:
-    """Batches drawn from clips."""
+    """Batches drawn from clips, each of the shortest length at least."""
 
     def __init__(
         self, clips: list[Clip], pattern: DelayPattern, ages: int, recalled: int, steps_per_slot: int
@@ -77,8 +82,8 @@ class Stretches:
         for _ in range(rows):
             clip = int(torch.randint(len(self.clips), ()))
             held = self.clips[clip]
-            last = held.pieces.shape[2] - columns - self.pattern.codebooks
-            origin = 0 if torch.rand(()) < BEGINNINGS else int(torch.randint(last, ()))
+            origins = held.pieces.shape[2] - shortest(columns, self.pattern.codebooks) + 1
+            origin = 0 if torch.rand(()) < BEGINNINGS else int(torch.randint(origins, ()))
             view, piece = int(torch.randint(len(held.views), ())), int(torch.randint(len(held.pieces), ()))
             answer.append(Stretch(clip, view, piece, origin))
         return answer

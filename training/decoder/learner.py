@@ -16,11 +16,17 @@ UNSURE_COLUMNS = 50
 """A stretch that begins inside a piece is not asked for its first second: the live engine never samples there."""
 
 
+def check_columns(columns: int) -> None:
+    """Raises ValueError when a row's columns are too few to learn from, or no whole blocks."""
+    if columns <= UNSURE_COLUMNS or columns % BLOCK_STEPS:
+        limit = f"above {UNSURE_COLUMNS} and a multiple of {BLOCK_STEPS}"
+        raise ValueError(f"the columns of a row must be {limit}, not {columns}")
+
+
 class DecoderLearner:
     """Trains short and long branch, fusion and decoder on stretches of clips, on the device that the model is on.
 
-    compiled: the decoder through torch.compile; worth its first minutes on a GPU. Raises ValueError when a row's columns are
-    too few to learn from, or no whole blocks.
+    compiled: the decoder through torch.compile; worth its first minutes on a GPU. columns: see `check_columns`.
     """
 
     def __init__(
@@ -32,9 +38,7 @@ class DecoderLearner:
         columns: int = 1000,
         compiled: bool = False,
     ) -> None:
-        if columns <= UNSURE_COLUMNS or columns % BLOCK_STEPS:
-            limit = f"above {UNSURE_COLUMNS} and a multiple of {BLOCK_STEPS}"
-            raise ValueError(f"the columns of a row must be {limit}, not {columns}")
+        check_columns(columns)
         self.model, self.learned, self.held = model, learned, held
         self.rows, self.columns = rows, columns
         self.device = model.decoder.embedding.weight.device

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from engine.model.vision import VisionTower
 from engine.motion import MotionPicture
 from training.devices import add_device_options, begin_on
-from training.loop import Plan, train
+from training.loop import CHECKPOINT_FILE, Plan, train
+from training.origin import claim
 from training.pieces import Video, draw
+from training.shell import in_one_line
 from training.starter import VISION
 
 FIRST_SEED = 1_000_000
@@ -71,6 +73,7 @@ class EyesLearner:
         }
 
 
+@in_one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("training/runs/eyes"))
@@ -81,6 +84,7 @@ def main() -> None:
     add_device_options(parser)
     args = parser.parse_args()
     device = begin_on(args)
+    claim(args.out, CHECKPOINT_FILE, {"--videos": args.videos, "--seed": args.seed})
     parts = [seen(draw(FIRST_SEED + args.seed + i, steps=1500)) for i in range(args.videos)]
     pictures, attributes = (torch.from_numpy(np.concatenate(each)) for each in zip(*parts, strict=True))
     print(f"{len(pictures)} pictures", flush=True)
