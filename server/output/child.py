@@ -34,8 +34,8 @@ class Child:
     def __init__(self, job: Job, limits: OutputLimits, due_s: Callable[[], float]) -> None:
         self._limits, self._due_s = limits, due_s
         self.told = Report("starting")
-        self.opened = False
-        """Whether the target has answered, once."""
+        self.began = self.opened = False
+        """Whether there was something to send, and whether the target has answered, once."""
         self._heard = b""
         self._opening_s = float("inf")
         self._process = subprocess.Popen(
@@ -81,6 +81,7 @@ class Child:
         for line in lines:
             self.told = msgspec.json.decode(line, type=Report)
             self.opened = self.opened or self.told.state == "open"
+            self.began = self.began or self.told.state == "opening"
             self._opening_s = time.monotonic() if self.told.state == "opening" else float("inf")
         if self.told.error:
             raise Broken(self.told.error)

@@ -28,6 +28,7 @@ FULL = {
     "quota": "the folder of outputs is full",
     "disk": "too little is free on the disk of the outputs",
 }
+NOTHING = "there was nothing to send"
 Item: TypeAlias = Heard | Pictured | Sounded
 FETCH_S = 0.2
 """How often the process is heard when there is nothing to say to it."""
@@ -134,7 +135,8 @@ class Sender:
                 if self._folder and (full := self._folder.full()):
                     return full, FULL[full]
                 child = Child(self._job, self._limits, lambda: self._due_s)
-                return self._feed(child), ""
+                ended = self._feed(child)
+                return ended, "" if child.began else NOTHING
             except (Broken, OSError) as broken:
                 error = in_words(broken)
             finally:

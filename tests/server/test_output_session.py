@@ -117,6 +117,10 @@ def test_a_pause_is_silence_and_a_mixed_output_waits_for_a_picture(serve: Serve,
         assert not music_of(tmp_path / "show.wav")[1][-RATE // 2 :].any()
         ask("POST", f"{one}/output", {"url": "file:show.mp4", "what": "mixed", "delay_ms": 0})
         look_until(f"{one}/output", state="connecting")
+        state = ask("DELETE", f"{one}/output")[1]
+        assert (state["state"], state["error"]) == ("failed", "there was nothing to send")
+        ask("POST", f"{one}/output", {"url": "file:show.mp4", "what": "mixed", "delay_ms": 0})
+        look_until(f"{one}/output", state="connecting")
         client.show(jpeg(1))
         look_until(f"{one}/output", state="sending")
 
