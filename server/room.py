@@ -28,11 +28,6 @@ def make_writable(root: Path, what: str) -> None:
         raise NoFolder(f"{what} cannot be written to {root}: {error.strerror}") from None
 
 
-def in_words(error: Exception) -> str:
-    """What may be told to others: no path of ours."""
-    return getattr(error, "strerror", None) or str(error)
-
-
 def bytes_in(root: Path) -> int:
     """Of all files under it; one that goes away meanwhile counts nothing."""
     total = 0

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from threading import Condition, Thread
 from typing import Any, Literal, TypeAlias
 
+from engine.media import source
 from server.output.child import Broken, Child
 from server.output.folder import Folder
 from server.output.limits import OutputLimits
 from server.output.wire import Heard, Job, Pictured, Report, Sounded
 from server.resampling import WIRE_RATE
-from server.room import in_words
 
 Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
 State: TypeAlias = Literal["connecting", "sending", "waiting", "finished", "failed"]
@@ -138,7 +138,7 @@ class Sender:
                 ended = self._feed(child)
                 return ended, "" if child.began else NOTHING
             except (Broken, OSError) as broken:
-                error = in_words(broken)
+                error = source.reason(broken)
             finally:
                 if child:
                     child.end()

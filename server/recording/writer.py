@@ -19,6 +19,7 @@ from typing import Any, Literal, TextIO, TypeAlias
 from av.error import FFmpegError
 
 from engine.frames import F32
+from engine.media import source
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
@@ -26,7 +27,6 @@ from server.recording.film import Film
 from server.recording.shelf import ABOUT, Full, Shelf, files_of
 from server.recording.sound import Sound
 from server.resampling import WIRE_RATE
-from server.room import in_words
 
 logger = logging.getLogger("uvicorn.error")
 Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
@@ -132,7 +132,7 @@ class Writer:
             told = Told("failed", full.reason, error=str(full))
         except (OSError, FFmpegError, ValueError) as error:
             logger.error("the recording %s failed: %s", self._id, error)
-            told = Told("failed", "failed", self.samples, error=in_words(error))
+            told = Told("failed", "failed", self.samples, error=source.reason(error))
         with self._change:
             self._reason = self._reason or told.reason
             self._waiting.clear()
