@@ -352,7 +352,7 @@ def serve(
         typer.Option(min=0, max=1, help="share of the event loop's time from which on nobody more is let in"),
     ] = 0.45,
     chunk_ms: Annotated[
-        int, typer.Option(help="music sent at once, 20 to 100 ms; long chunks let many sessions play")
+        int, typer.Option(help="music sent at once, 20 to 500 ms; long chunks let many sessions play")
     ] = 20,
     lead_ms: Annotated[
         int,
@@ -371,6 +371,10 @@ def serve(
             help="pixels of their longer edge; the music needs no more, films and outputs may",
         ),
     ] = 320,
+    decoders: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="processes that decode pictures; one is enough for a few cameras"),
+    ] = 1,
     drain: Annotated[
         float, typer.Option(min=0, help="seconds that clients have to leave after Ctrl-C; again: at once")
     ] = 10.0,
@@ -458,6 +462,7 @@ def serve(
     from server.ingest.limits import IngestLimits
     from server.ingest.standing import feed_of, sound_path
     from server.output.limits import OutputLimits
+    from server.pictures.decoders import DecoderLimits
     from server.playout import Limits as PlayoutLimits
     from server.protocol.limits import Limits
     from server.recording.shelf import RecordingLimits
@@ -489,6 +494,7 @@ def serve(
             playout=PlayoutLimits().led_by(lead_ms),
             video_fps=video_fps,
             video_edge=video_edge,
+            decoders=DecoderLimits(count=decoders),
             checkpoints=checkpoints,
             limits=Limits(raw_video=raw_video),
             recordings=recordings,

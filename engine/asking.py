@@ -55,8 +55,8 @@ def together(backend: Answering, askings: Sequence[Asking[T]]) -> list[T | Excep
     Of the kinds that somebody waits for, the lowest stage is answered first, for all who ask for it: who has less to ask waits
     for the others where their ways meet, so that each kind is asked for as seldom as can be.
     """
-    ended = dict[int, T | Exception]()
-    waiting = dict[int, Request]()
+    ended: dict[int, T | Exception] = {}
+    waiting: dict[int, Request] = {}
 
     def go_on(at: int, answer: Any) -> None:
         try:
@@ -101,7 +101,7 @@ def in_groups(
     groups = defaultdict[Hashable, list[int]](list)
     for at, request in enumerate(asked):
         groups[like(request)].append(at)
-    answers = dict[int, A]()
+    answers: dict[int, A] = {}
     for places in groups.values():
         answers |= zip(places, answer([asked[at] for at in places]), strict=True)
     return [answers[at] for at in range(len(asked))]

@@ -136,7 +136,7 @@ def advance_all(turns: Sequence[tuple[Stream, int]]) -> list[Exception | None]:
     while due := [turn for turn in all_turns if turn.left and turn.raised is None]:
         for turn, error in zip(due, look_all([turn.stream for turn in due]), strict=True):
             turn.raised = error
-        asking = dict[int, list[tuple[_Turn, ScoreStream, DrawCall[Any, Any]]]]()
+        asking: dict[int, list[tuple[_Turn, ScoreStream, DrawCall[Any, Any]]]] = {}
         for turn in due:
             if turn.raised is not None:
                 continue

@@ -63,7 +63,7 @@ def sample_all(draws: Sequence[Draw]) -> list[I64]:
     kinds = defaultdict[Hashable, list[int]](list)
     for at, draw in enumerate(draws):
         kinds[draw.kind].append(at)
-    found = dict[int, I64]()
+    found: dict[int, I64] = {}
     for alike in kinds.values():
         found |= zip(alike, _sample_alike([draws[at] for at in alike]), strict=True)
     return [found[at] for at in range(len(draws))]

@@ -28,7 +28,7 @@ def look_all(streams: Sequence[Stream]) -> list[Exception | None]:
 def take_all(streams: Sequence[Stream]) -> list[AudioChunk | Exception | None]:
     """The next chunk of each stream that has one, as its `take` would give it, or what that raised."""
     taken: list[AudioChunk | Exception | None] = [None] * len(streams)
-    those = list[tuple[int, ScoreStream]]()
+    those: list[tuple[int, ScoreStream]] = []
     for at, stream in enumerate(streams):
         if isinstance(stream, ScoreStream) and _shares(stream):
             those.append((at, stream))
@@ -47,8 +47,8 @@ def _all(
     streams: Iterable[tuple[int, ScoreStream]], ask: Callable[[ScoreStream], Asking[T] | None]
 ) -> list[tuple[int, T | Exception | None]]:
     """Do what each of the numbered streams has to do, if anything, with the others of its backend."""
-    ended = list[tuple[int, T | Exception | None]]()
-    askings = dict[int, list[tuple[int, Backend[Any, Any], Asking[T]]]]()
+    ended: list[tuple[int, T | Exception | None]] = []
+    askings: dict[int, list[tuple[int, Backend[Any, Any], Asking[T]]]] = {}
     for at, stream in streams:
         asking = _tried(ask, stream)
         if isinstance(asking, Exception):

@@ -26,6 +26,7 @@ from server.metrics import Metrics
 from server.orders import Orders, Report
 from server.output.folder import Folder
 from server.output.outputs import Outputs
+from server.pictures.decoders import Decoders
 from server.policies import check_window
 from server.protocol import messages as m
 from server.protocol.config import Config, ConfigPatch, merge
@@ -45,6 +46,7 @@ from server.voices import Voice
 logger = logging.getLogger("uvicorn.error")
 IDLE_S = 1.0
 LOOK_ROUND_S = 0.05
+SCALERS = 2
 """Ticks come more often with many sessions; what goes through all of them does not."""
 RETRY_S = 5.0
 VACATE_S = 2.0
@@ -74,7 +76,10 @@ class Host:
         self.shelf, signing = self._open_shelf()
         self.door = Door(settings.api_key, settings.limits.resume_window_s, signing, epoch_s)
         self.gate = Gate(self.door, settings.limits, self.metrics, monotonic)
-        self.pool = ThreadPoolExecutor(settings.decoders, "pictures")
+        self.pool = ThreadPoolExecutor(SCALERS, "pictures")
+        """Makes WebRTC's pictures smaller."""
+        pixels, broke = settings.limits.image_pixels, self.metrics.decoders_broken.inc
+        self.decoders = Decoders(player.side, pixels, settings.decoders, monotonic, broke)
         recordings = Recordings(settings.recordings, settings.recording) if settings.recordings else None
         about = {"cuestream": __version__, "model": player.name, "label": player.label}
         self.recorder = Recorder(recordings, settings.limits, self.metrics, self.door.downloading, about)
@@ -83,7 +88,7 @@ class Host:
         self._house = House(
             player,
             settings,
-            self.pool,
+            self.decoders,
             self.metrics,
             self.door,
             self.recorder,
@@ -122,6 +127,7 @@ class Host:
             logger.error("%s; it is left behind", error)
         if self.shelf:
             await asyncio.to_thread(self.shelf.close)
+        await self.decoders.stop()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -307,7 +313,8 @@ class Host:
     def _tick(self) -> float:
         """Poll who is due; returns when the next one is."""
         assert self._runner is not None
-        now_s, batch = self.monotonic(), dict[str, Orders]()
+        now_s = self.monotonic()
+        batch: dict[str, Orders] = {}
         for hosted in self._known(self._agenda.take(now_s)):
             if orders := self._poll(hosted, now_s):
                 batch[hosted.id] = orders
@@ -349,6 +356,7 @@ class Host:
         self._step_share = self.step_share
         self._evict()
         self._watch()
+        self.decoders.look()
         if self.shelf:
             self.shelf.sweep()
 

@@ -75,9 +75,7 @@ class Hosted:
         self.original_rate = WIRE_RATE
         """Samples a second of the original sound that its client sends."""
         self.revisions = Revisions()
-        self.watching = Watching(
-            core.config.side, house.settings.limits, house.pool, self._show, self._refuse
-        )
+        self.watching = Watching(session_id, house.settings.limits, house.decoders, self._show, self._refuse)
         self.taps: list[Listener] = []  # bound: http_audio.MOST_LISTENERS
         self.tape: Tape | None = None
         """What records it."""

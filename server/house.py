@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine.player import Player
 from server.metrics import Metrics
+from server.pictures.decoders import Decoders
 from server.recording.tape import Recorder
 from server.secrets import Door
 from server.settings import Settings
@@ -33,7 +33,7 @@ class Feeder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all sessions of a server share. pool: threads that decode pictures. shelf: where checkpoints are kept, if they are.
+    """What all sessions of a server share. decoders: of pictures. shelf: where checkpoints are kept, if they are.
 
     epoch_s: when the clock that gives `now_s` was 0, in seconds since the epoch. wake: look after a session now. hurry: let its
     orders not wait for that. monotonic: seconds of that clock.
@@ -41,7 +41,7 @@ class House:
 
     player: Player[Any]
     settings: Settings
-    pool: ThreadPoolExecutor
+    decoders: Decoders
     metrics: Metrics
     door: Door
     recorder: Recorder

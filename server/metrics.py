@@ -38,6 +38,11 @@ class Metrics:
         self.frames = Counter(
             "cuestream_inbound_frames", "Pictures that came in", ["result"], registry=registry
         )
+        self.decoders_broken = Counter(
+            "cuestream_decoders_broken",
+            "Processes that decoded pictures and ended on their own, or hung",
+            registry=registry,
+        )
         self.sent = Counter(
             "cuestream_audio_sent_samples", "Samples given to clients, at 48 kHz", registry=registry
         )

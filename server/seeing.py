@@ -1,47 +1,43 @@
-"""A session's incoming pictures: counted, thinned, decoded by the pool, shown to the core; and which step each belongs to."""
+"""A session's incoming pictures: counted, thinned, decoded, shown to the core; and which step each belongs to."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from engine.frames import U8
-from server.imaging import Eyes
 from server.limiting import Bucket
 from server.mailbox import Mailbox
-from server.protocol.errors import ErrorCode, ProtocolError
+from server.pictures.decoders import Decoders
+from server.protocol.errors import ProtocolError
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 
-logger = logging.getLogger("uvicorn.error")
 MOST_STAMPS = 2048
 
 
 class Watching:
     """show: takes (when it came, pixels, capture time); refuse: takes (when it came, why not). Both are called on the loop.
 
-    Bound: a mailbox and one picture in the pool for each session.
+    Bound: a mailbox and one picture of each session at the decoders.
     """
 
     def __init__(
         self,
-        side: int,
+        session_id: str,
         limits: Limits,
-        pool: ThreadPoolExecutor,
+        decoders: Decoders,
         show: Callable[[float, U8, int], None],
         refuse: Callable[[float, ProtocolError], None],
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self._eyes, self._mailbox, self._pool = Eyes(side, limits), Mailbox(), pool
+        self._session_id, self._mailbox, self._decoders = session_id, Mailbox(), decoders
         self._rate = Bucket(limits.fps, limits.fps)
         self._show, self._refuse = show, refuse
         self._stopped = False
-        self._busy = False  # one is in the pool
+        self._busy = False  # one is being decoded
 
     def picture(self, now_s: float, media: Media) -> None:
         """To be decoded when its turn comes, if no newer one comes before."""
@@ -51,35 +47,21 @@ class Watching:
         self._mailbox.put(now_s, media)
         self.counts["dropped"] = self._mailbox.dropped
         if not self._busy:
-            self._next(asyncio.get_running_loop())
+            self._next()
 
     def stop(self) -> None:
-        """What is in the pool is shown to nobody."""
+        """What is being decoded is shown to nobody."""
         self._stopped = True
+        self._decoders.forget(self._session_id)
 
-    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The next one into the pool; its answer comes back by a plain call, since futures cost more than small pictures do."""
+    def _next(self) -> None:
         item = None if self._stopped else self._mailbox.take()
         self._busy = item is not None
         if item:
-            self._pool.submit(self._decode, loop, *item)
+            came_s, media = item
+            self._decoders.see(self._session_id, media, partial(self._decoded, came_s, media.ts))
 
-    def _decode(self, loop: asyncio.AbstractEventLoop, came_s: float, media: Media) -> None:
-        """On a thread of the pool."""
-        seen: U8 | ProtocolError | None
-        try:
-            seen = self._eyes.see(media)
-        except ProtocolError as error:
-            seen = error
-        except Exception as error:
-            logger.exception("a picture broke its decoder")
-            seen = ProtocolError(ErrorCode.DECODE_FAILED, f"{media.kind.name}: {type(error).__name__}")
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(self._decoded, loop, came_s, media.ts, seen)
-
-    def _decoded(
-        self, loop: asyncio.AbstractEventLoop, came_s: float, at_us: int, seen: U8 | ProtocolError | None
-    ) -> None:
+    def _decoded(self, came_s: float, at_us: int, seen: U8 | ProtocolError | None) -> None:
         try:
             if isinstance(seen, ProtocolError):
                 self._mailbox.broken()
@@ -89,7 +71,7 @@ class Watching:
                 self.counts["shown"] += 1
                 self._show(came_s, seen, at_us)
         finally:
-            self._next(loop)
+            self._next()
 
 
 class Stamps:

@@ -73,6 +73,7 @@ class Server(uvicorn.Server):
                 loop.add_signal_handler(signal.SIGHUP, self.reload_certificate)
         await super().startup(sockets)
         if self.started:
+            self._host.decoders.begin()
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
 from server.config import SessionConfig
 from server.delivery import Patience
 from server.doorstep import DoorLimits
 from server.ingest.limits import IngestLimits
 from server.output.limits import OutputLimits
+from server.pictures.decoders import DecoderLimits
 from server.playout import Limits as PlayoutLimits
 from server.protocol.limits import Limits
 from server.protocol.messages import SessionLimits, VideoFormat
@@ -22,7 +25,9 @@ from server.webrtc.limits import PeerLimits
 SNAPSHOT_EVERY_S = 1.0
 """So much music is lost at most when the server is killed; it is made again. A checkpoint costs the engine 1 to 2 ms."""
 
-CHUNKS_MS = (20, 40, 60, 80, 100)
+CHUNKS_MS = (20, 40, 60, 80, 100, 200, 500)
+CREDIT_CHUNKS = 3
+"""Credit is for so many chunks at least: one that is played, the next one, and what a client says of them too late."""
 MOST_LEAD_MS = 2000
 
 
@@ -47,8 +52,7 @@ class Settings:
     chunk_ms: int = 20
     """Music that is sent at once. Longer chunks cost a server of many sessions less, and controls are heard as much later."""
     room_s: float = 30.0
-    decoders: int = 2
-    """Threads that decode pictures."""
+    decoders: DecoderLimits = field(default_factory=DecoderLimits)
     video_fps: float = 8.0
     """What a client is asked for: the newest slot is looked at five times a second, a cut at once."""
     video_edge: int = 320
@@ -100,16 +104,22 @@ class Settings:
         return 0.5 / self.video_fps
 
     @property
+    def credit_ms(self) -> int:
+        """What a client may be sent beyond what it said it played."""
+        return max(self.limits.credit_ms, CREDIT_CHUNKS * self.chunk_ms)
+
+    @property
     def told(self) -> SessionLimits:
         """The limits that a client has to know."""
         names = SessionLimits.__struct_fields__
-        return SessionLimits(**{name: getattr(self.limits, name) for name in names})
+        told = SessionLimits(**{name: getattr(self.limits, name) for name in names})
+        return msgspec.structs.replace(told, credit_ms=self.credit_ms)
 
     def session(self, config: SessionConfig) -> SessionConfig:
         """The core's configuration with our limits in it."""
         limits, rate = self.limits, self.playout.rate
         patience = Patience(
-            credit=limits.credit_ms * rate // 1000,
+            credit=self.credit_ms * rate // 1000,
             skip_behind=limits.skip_behind_ms * rate // 1000,
             give_up_behind=limits.slow_consumer_ms * rate // 1000,
         )

@@ -8,8 +8,9 @@ from math import ceil, exp
 
 APART_S, MOST_APART_S = 0.002, 0.006
 """Ticks are at least so far apart: what is due in between is done together, and the engine's thread is woken once for it."""
-CHUNK_SHARE = 0.1
-"""Long chunks are for many sessions: ticks are further apart then, by so much of a chunk, which may come as much later."""
+CHUNK_SHARE, LATER_S = 0.1, 0.01
+"""Long chunks are for many sessions: ticks are further apart then, by so much of a chunk, which may come as much later; by
+`LATER_S` at most."""
 TIMES_LONGER = 2
 """The busier the loop, the further apart: from one tick's beginning to the next at least so many times as long as it took."""
 LOOP_HZ = 1000
@@ -38,7 +39,7 @@ class Ticker:
         self._monotonic, self._tick, self._late = monotonic, tick, late
         self._loop = loop
         self._ran_s = self._due_s = monotonic()
-        self._apart_s = self._least_apart_s = max(APART_S, CHUNK_SHARE * chunk_s)
+        self._apart_s = self._least_apart_s = max(APART_S, min(LATER_S, CHUNK_SHARE * chunk_s))
         self.busy = self._took_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._again(self._due_s)

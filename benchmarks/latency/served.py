@@ -28,7 +28,9 @@ OVERHEAD, ENCODE, LAG = (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """buckets: of each histogram, how many were at most so long, in seconds. rss_mb: the most it ever had."""
+    """Of the server and the processes that it started. buckets: of each histogram, how many were at most so long, in seconds.
+
+    rss_mb: the most that each ever had, together."""
 
     at_s: float
     cpu_s: float
@@ -67,7 +69,8 @@ class Served:
             if family.name in (OVERHEAD, ENCODE, LAG):
                 rows = (s for s in family.samples if s.name.endswith("_bucket"))
                 buckets[family.name] = {float(sample.labels["le"]): sample.value for sample in rows}
-        return Seen(time.monotonic(), cpu_s(self.process.pid), peak_mb(self.process.pid), buckets)
+        pids = [self.process.pid, *children(self.process.pid)]
+        return Seen(time.monotonic(), sum(map(cpu_s, pids)), sum(map(peak_mb, pids)), buckets)
 
 
 @contextlib.contextmanager
@@ -111,6 +114,12 @@ def _read_on(pipe: IO[str]) -> None:
     with contextlib.suppress(ValueError):  # closed
         for line in pipe:
             print(line, end="", file=sys.stderr)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it started; none where there is no /proc."""
+    said = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    return [int(child) for children in said for child in children.split()]
 
 
 def cpu_s(pid: int) -> float:

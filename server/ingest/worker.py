@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-import resource
 import signal
 import sys
 import time
@@ -27,6 +26,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from engine.errors import MediaError
 from engine.media.pixels import orientation, upright
 from engine.media.source import audio_stream, reason, video_stream
+from server.confinement import confine
 from server.ingest.address import Forbidden
 from server.ingest.checking import FILE
 from server.ingest.outlet import Outlet
@@ -37,7 +37,6 @@ from server.ingest.sources import Source, open_source
 from server.ingest.words import PUBLISHER_LEFT, words
 
 OUT = 1
-FILES = 64
 MOST_BROKEN = 256
 """Packets in a row that cannot be decoded; then it is given up."""
 SLICE_S = 1.0
@@ -48,7 +47,8 @@ BEHIND_S, CAUGHT_UP_S = 1.0, 0.3
 
 def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    confine(job)
+    os.nice(5)  # the music goes first
+    confine(job.memory_bytes, job.cpu_s)
     load_all_of_pyav()
     outlet = Outlet(OUT, leave)
     Thread(target=_leave_with_the_server, daemon=True).start()
@@ -70,18 +70,6 @@ def main() -> None:
         end = Note("failed", words(error, job), final)
     outlet.tell(note(end))
     os._exit(0)  # whatever FFmpeg still does
-
-
-def confine(job: Job) -> None:
-    os.nice(5)  # the music goes first
-    for what, most in (
-        (resource.RLIMIT_AS, job.memory_bytes),
-        (resource.RLIMIT_CPU, job.cpu_s),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, FILES),
-    ):
-        resource.setrlimit(what, (most, most))
 
 
 def load_all_of_pyav() -> None:

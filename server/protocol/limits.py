@@ -36,8 +36,8 @@ class Limits:
     """Whether I420 and RGB24 pictures are taken."""
     fps: int = 60
     """Pictures a second; above it they are dropped and counted."""
-    audio_bytes: int = 64 * 1024
-    """An audio message, in either direction; 100 ms of 48 kHz stereo PCM16 are 19 KiB."""
+    audio_bytes: int = 256 * 1024
+    """An audio message, in either direction; 500 ms of 48 kHz stereo in 32-bit floats are 188 KiB."""
     ext_bytes: int = 1024
     """All extensions of one binary message."""
 

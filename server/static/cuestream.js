@@ -418,7 +418,7 @@ function refuse(text) {
 }
 
 // src/media.ts
-var MEDIA_LIMITS = { imageBytes: 1 << 20, audioBytes: 1 << 16, extBytes: 1024, rawVideo: false };
+var MEDIA_LIMITS = { imageBytes: 1 << 20, audioBytes: 1 << 18, extBytes: 1024, rawVideo: false };
 var KINDS = new Set(Object.values(KIND));
 var STREAMS = new Set(Object.values(STREAM));
 var RAW = /* @__PURE__ */ new Set([KIND.I420, KIND.RGB24]);

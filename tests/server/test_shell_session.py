@@ -13,8 +13,10 @@ from shell_client import PCM16, Client, jpeg
 
 from cuestream.players import find_player
 from cuestream_client import Client as PythonClient
+from cuestream_client.messages import AudioFormat
 from cuestream_client.pictures import Form
 from server.imaging import Eyes
+from server.playout import Limits as PlayoutLimits
 from server.protocol.media import Flag, Kind, Media, Size, StreamId, encode_media, raw_bytes
 from server.resampling import Resampler, pcm16
 
@@ -374,12 +376,24 @@ def test_end_says_the_length_and_closes(served: Served) -> None:
 
 def test_longer_chunks_are_fewer_messages_of_the_same_music(serve: Serve) -> None:
     heard = []
-    for chunk_ms in (20, 100):
-        with serve(chunk_ms=chunk_ms) as server, Client(server.ws) as client:
-            client.start(config={"seed": 3})
+    for chunk_ms in (20, 100, 500):
+        playout = PlayoutLimits().led_by(max(340, 2 * chunk_ms))
+        with serve(chunk_ms=chunk_ms, playout=playout) as server, Client(server.ws) as client:
+            created = client.start(config={"seed": 3})
+            assert created["limits"]["credit_ms"] == max(500, 3 * chunk_ms)
             client.send("flow.credit", credit_ms=5000)
             client.play()
             client.hear(48_000)
             heard.append(client.pcm[:40_000])
             assert {media.dur for media in client.media[1:]} == {48 * chunk_ms}
-    assert np.array_equal(*heard)
+    assert np.array_equal(heard[0], heard[1])
+    assert np.array_equal(heard[0], heard[2])
+
+
+def test_the_longest_messages_are_taken(serve: Serve) -> None:
+    playout, form = PlayoutLimits().led_by(1000), AudioFormat("pcm_f32", 48_000, 2)
+    with serve(chunk_ms=500, playout=playout) as server, PythonClient(server.http, audio=form) as client:
+        client.push(np.full((64, 96, 3), 200, np.uint8))
+        client.play()
+        chunks = client.audio()
+        assert [len(next(chunks).samples) for _ in range(3)][1:] == [24_000, 24_000]

@@ -54,7 +54,7 @@ export interface MediaLimits {
   readonly rawVideo: boolean;
 }
 
-export const MEDIA_LIMITS: MediaLimits = { imageBytes: 1 << 20, audioBytes: 1 << 16, extBytes: 1024, rawVideo: false };
+export const MEDIA_LIMITS: MediaLimits = { imageBytes: 1 << 20, audioBytes: 1 << 18, extBytes: 1024, rawVideo: false };
 
 const KINDS = new Set<number>(Object.values(KIND));
 const STREAMS = new Set<number>(Object.values(STREAM));

@@ -21,7 +21,7 @@ const HOW = {
   audio: AUDIO,
   video: { codecs: ["jpeg"], fps: 4, max_edge: 448 },
   limits: {
-    text_bytes: 65536, image_bytes: 1048576, audio_bytes: 65536, messages_per_s: 50, credit_ms: 500, resume_window_s: 30,
+    text_bytes: 65536, image_bytes: 1048576, audio_bytes: 262144, messages_per_s: 50, credit_ms: 500, resume_window_s: 30,
     session_s: 3600,
   }, // prettier-ignore
 } as const;

@@ -65,7 +65,7 @@ class MediaLimits:
     """Bytes of one binary message."""
 
     image_bytes: int = 1024 * 1024
-    audio_bytes: int = 64 * 1024
+    audio_bytes: int = 256 * 1024
     ext_bytes: int = 1024
     raw_video: bool = False
 

@@ -1,0 +1,94 @@
+"""What goes over the two pipes of a process that decodes pictures: msgpack, each record behind its length.
+
+Pictures go in, each is answered, in order.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, TypeAlias
+
+import msgspec
+
+from server.protocol.errors import ErrorCode, ProtocolError
+from server.protocol.media import Kind, Media, Size, StreamId
+
+LENGTH = struct.Struct("<I")
+
+
+class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """What a worker is for; the first record that it reads. side: S."""
+
+    side: int
+    image_pixels: int
+    memory_bytes: int
+
+
+class Picture(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """One of a session. size: width and height, of a raw one."""
+
+    session: str
+    kind: int
+    payload: bytes
+    size: tuple[int, int] | None = None
+
+    def media(self) -> Media:
+        size = None if self.size is None else Size(*self.size)
+        return Media(Kind(self.kind), StreamId.VIDEO, 0, 0, self.payload, size=size)
+
+
+class Forget(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A session has ended."""
+
+    session: str
+
+
+class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """pixels: [S, S, 3] of 8 bits; None when the codec needs more first, or for the reason that `code` and `text` give."""
+
+    pixels: bytearray | None
+    code: str = ""
+    text: str = ""
+
+    @property
+    def error(self) -> ProtocolError | None:
+        return ProtocolError(ErrorCode(self.code), self.text) if self.code else None
+
+
+Asked: TypeAlias = Job | Picture | Forget
+_asked = msgspec.msgpack.Decoder(Asked)
+_seen = msgspec.msgpack.Decoder(Seen)
+
+
+def packed(record: Asked | Seen) -> bytes:
+    body = msgspec.msgpack.encode(record)
+    return LENGTH.pack(len(body)) + body
+
+
+def asked(stream: BinaryIO) -> Iterator[Asked]:
+    """What the server sends, to its end."""
+    while head := stream.read(LENGTH.size):
+        yield _asked.decode(stream.read(*LENGTH.unpack(head)))
+
+
+class Answers:
+    """What a worker says, as it comes. Bound: one record, which is as long as a square of pixels."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Seen]:
+        """The records that are complete with it. Raises ValueError or msgspec.MsgspecError when it is none."""
+        self._held += data
+        while len(self._held) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._held)
+            if length > self._most_bytes:
+                raise ValueError(f"a record of {length} bytes")
+            end = LENGTH.size + length
+            if len(self._held) < end:
+                return
+            record = bytes(self._held[LENGTH.size : end])
+            del self._held[:end]
+            yield _seen.decode(record)

@@ -1,0 +1,45 @@
+"""`python -m server.pictures.worker`: decodes pictures for the server, which started it, and is gone when its input ends.
+
+The operating system bounds its memory; it writes no file.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from server.confinement import confine
+from server.imaging import Eyes
+from server.pictures.wire import Forget, Job, Picture, Seen, asked, packed
+from server.protocol.errors import ErrorCode, ProtocolError
+from server.protocol.limits import Limits
+
+
+def main() -> None:
+    records = asked(sys.stdin.buffer)
+    job = next(records)
+    assert isinstance(job, Job)
+    confine(job.memory_bytes)
+    limits, eyes = Limits(image_pixels=job.image_pixels), dict[str, Eyes]()  # bound: one for each session
+    for record in records:
+        if isinstance(record, Forget):
+            eyes.pop(record.session, None)
+        elif isinstance(record, Picture):
+            those = eyes.setdefault(record.session, Eyes(job.side, limits))
+            sys.stdout.buffer.write(packed(see(those, record)))
+            sys.stdout.buffer.flush()
+
+
+def see(eyes: Eyes, picture: Picture) -> Seen:
+    """Whatever happens is an answer."""
+    try:
+        pixels = eyes.see(picture.media())
+    except ProtocolError as error:
+        return Seen(None, str(error.code), error.text)
+    except Exception as error:
+        kind = picture.media().kind.name
+        return Seen(None, str(ErrorCode.DECODE_FAILED), f"{kind}: {type(error).__name__}")
+    return Seen(None if pixels is None else bytearray(pixels.data))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""Pictures are decoded in another process, and it makes no difference to what is seen, whatever becomes of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import uvloop
+from shell_client import jpeg
+
+from engine.frames import U8
+from server.environment import of_a_process
+from server.imaging import Eyes
+from server.pictures import decoders as under_test
+from server.pictures.decoders import COMMAND, DecoderLimits, Decoders
+from server.pictures.wire import Answers, Job, Seen, packed
+from server.protocol.errors import ErrorCode, ProtocolError
+from server.protocol.limits import DEFAULTS
+from server.protocol.media import Kind, Media, Size, StreamId
+
+SIDE = 56
+Answer = U8 | ProtocolError | None
+PICTURE = jpeg(3)
+STILLS = [
+    (Kind.JPEG, PICTURE),
+    (Kind.PNG, jpeg(4, "png", (320, 180))),
+    (Kind.WEBP, jpeg(5, "libwebp")),
+    (Kind.JPEG, jpeg(6, "mjpeg", (640, 360))),
+]
+
+
+def media(kind: Kind, payload: bytes, size: Size | None = None) -> Media:
+    return Media(kind, StreamId.VIDEO, 0, 0, payload, size=size)
+
+
+def video(codec: str, count: int) -> list[bytes]:
+    """Packets, each of which needs the ones before it."""
+    encoder = av.CodecContext.create(codec, "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.time_base, encoder.pix_fmt = 96, 64, Fraction(1, 25), "yuv420p"
+    encoder.options = {"tune": "zerolatency"} if codec == "libx264" else {"lag-in-frames": "0"}
+    pixels = np.random.default_rng(7).integers(0, 255, (count, 64, 96, 3), dtype=np.uint8)
+    frames = [av.VideoFrame.from_ndarray(each, format="rgb24").reformat(format="yuv420p") for each in pixels]
+    return [bytes(packet) for frame in frames for packet in encoder.encode(frame)]
+
+
+class Counted:
+    def __init__(self) -> None:
+        self.broke = 0
+
+    def __call__(self) -> None:
+        self.broke += 1
+
+
+@contextlib.asynccontextmanager
+async def decoders(counted: Callable[[], object] = int, **limits: float) -> AsyncIterator[Decoders]:
+    made = Decoders(SIDE, DEFAULTS.image_pixels, DecoderLimits(**limits), time.monotonic, counted)  # type: ignore[arg-type]
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+def asked(decoders: Decoders, session: str, picture: Media) -> asyncio.Future[Answer]:
+    answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    decoders.see(session, picture, answer.set_result)
+    return answer
+
+
+def run(work: Callable[[], Awaitable[None]], loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def patient() -> None:
+        async with asyncio.timeout(60):
+            await work()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(patient())
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
+    made: Callable[[], asyncio.AbstractEventLoop] = request.param
+    return made
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+async def worker_of(decoders: Decoders) -> int:
+    """When it answers."""
+    assert isinstance(await asked(decoders, "first", media(Kind.JPEG, PICTURE)), np.ndarray)
+    (pid,) = decoders.pids
+    return pid
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_another_process_sees_is_what_would_be_seen_here(
+    loop: Callable[[], asyncio.AbstractEventLoop], count: int
+) -> None:
+    async def work() -> None:
+        async with decoders(count=count) as made:
+            pictures = [media(*still) for still in STILLS]
+            pixels = np.random.default_rng(1).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+            pictures.append(media(Kind.RGB24, pixels.tobytes(), Size(64, 48)))
+            answers = [asked(made, f"s{at}", picture) for at, picture in enumerate(pictures)]
+            for picture, answer in zip(pictures, answers, strict=True):
+                seen = await answer
+                assert isinstance(seen, np.ndarray)
+                assert seen.flags.writeable
+                np.testing.assert_array_equal(seen, Eyes(SIDE).see(picture))
+
+    run(work, loop)
+
+
+@pytest.mark.parametrize(("kind", "codec"), [(Kind.H264, "libx264"), (Kind.VP8, "libvpx")])
+def test_the_videos_of_two_sessions_do_not_meet(kind: Kind, codec: str) -> None:
+    packets = [video(codec, 5), video(codec, 5)[::-1][-1:] * 5]
+
+    async def work() -> None:
+        async with decoders() as made:
+            eyes = [Eyes(SIDE), Eyes(SIDE)]
+            for step in range(5):
+                for session in range(2):
+                    picture = media(kind, packets[session][step])
+                    seen, here = await asked(made, f"s{session}", picture), eyes[session].see(picture)
+                    assert isinstance(seen, np.ndarray)
+                    np.testing.assert_array_equal(seen, here)
+            made.forget("s0")
+            again = await asked(made, "s0", media(kind, packets[0][4]))
+            assert not isinstance(again, np.ndarray)  # another decoder, that lacks the pictures before it
+
+    run(work, uvloop.new_event_loop)
+
+
+def test_a_refusal_says_what_it_would_say_here(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def work() -> None:
+        async with decoders() as made:
+            for picture in (media(Kind.JPEG, b"nonsense"), media(Kind.PNG, PICTURE)):
+                refusal = await asked(made, "s", picture)
+                with pytest.raises(ProtocolError) as here:
+                    Eyes(SIDE).see(picture)
+                assert isinstance(refusal, ProtocolError)
+                assert (refusal.code, refusal.text) == (here.value.code, here.value.text)
+            assert isinstance(await asked(made, "s", media(Kind.JPEG, PICTURE)), np.ndarray)
+
+    run(work, loop)
+
+
+def test_what_breaks_a_process_is_refused_and_what_was_behind_it_is_seen_by_the_next_one(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    counted = Counted()
+
+    async def work() -> None:
+        async with decoders(counted) as made:
+            pid = await worker_of(made)
+            os.kill(pid, signal.SIGSTOP)  # so that nothing is answered before it dies
+            answers = [asked(made, f"s{at}", media(*still)) for at, still in enumerate(STILLS)]
+            os.kill(pid, signal.SIGKILL)
+            refusal, *others = [await answer for answer in answers]
+            assert isinstance(refusal, ProtocolError)
+            assert refusal.code is ErrorCode.DECODE_FAILED
+            for still, seen in zip(STILLS[1:], others, strict=True):
+                assert isinstance(seen, np.ndarray)
+                np.testing.assert_array_equal(seen, Eyes(SIDE).see(media(*still)))
+            assert await worker_of(made) != pid
+
+    run(work, loop)
+    assert counted.broke == 1
+
+
+def test_one_that_hangs_is_killed_and_the_others_are_seen() -> None:
+    counted = Counted()
+
+    async def work() -> None:
+        async with decoders(counted, picture_s=0.5) as made:
+            pid = await worker_of(made)
+            os.kill(pid, signal.SIGSTOP)
+            answers = [asked(made, f"s{at}", media(*still)) for at, still in enumerate(STILLS[:2])]
+            while not answers[0].done():
+                made.look()
+                await asyncio.sleep(0.05)
+            assert isinstance(await answers[0], ProtocolError)
+            async with asyncio.timeout(10):
+                while not isinstance(
+                    await answers[1], np.ndarray
+                ):  # on a busy machine Python's start may take too long
+                    answers[1] = asked(made, "s1", media(*STILLS[1]))
+            assert made.pids != [pid]
+
+    run(work, uvloop.new_event_loop)
+    assert counted.broke >= 1
+
+
+def test_one_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "COMMAND", ("/nowhere/python",))
+
+    async def work() -> None:
+        async with decoders() as made:
+            refusals = [asked(made, f"s{at}", media(Kind.JPEG, PICTURE)) for at in range(3)]
+            for refusal in [await answer for answer in refusals]:
+                assert isinstance(refusal, ProtocolError)
+                assert refusal.text == "no decoder can be started: No such file or directory"
+
+    run(work, asyncio.new_event_loop)
+
+
+def test_a_picture_that_takes_too_much_memory_is_refused_and_others_are_seen() -> None:
+    large = jpeg(8, "png", (4000, 2300))
+
+    async def work() -> None:
+        async with decoders(memory_bytes=1) as made:  # no more than it has when it begins
+            refusal = await asked(made, "s", media(Kind.PNG, large))
+            assert isinstance(refusal, ProtocolError)
+            assert refusal.code is ErrorCode.DECODE_FAILED
+        async with decoders() as made:
+            assert isinstance(await asked(made, "s", media(Kind.PNG, large)), np.ndarray)
+
+    run(work, uvloop.new_event_loop)
+
+
+def test_there_is_no_process_before_the_first_picture_nor_after_the_end() -> None:
+    async def work() -> None:
+        async with decoders() as made:
+            made.forget("nobody")
+            await asyncio.sleep(0)
+            assert made.pids == []
+            pid = await worker_of(made)
+        assert is_gone(pid)
+        async with decoders() as made:
+            waiting = asked(made, "s", media(Kind.JPEG, PICTURE))  # stopped while it starts
+        assert not waiting.done()
+        assert made.pids == []
+
+    run(work, uvloop.new_event_loop)
+
+
+def test_it_ends_with_the_server() -> None:
+    with subprocess.Popen(
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=of_a_process()
+    ) as process:
+        out, _ = process.communicate(packed(Job(SIDE, 1000, 1 << 31)), timeout=60)
+        assert (process.returncode, out) == (0, b"")
+
+
+def test_what_a_worker_says_is_believed_only_when_it_is_an_answer() -> None:
+    said = packed(Seen(bytearray(b"abc"))) + packed(Seen(None, "decode_failed", "why"))
+    for piece in (1, 2, 7, len(said)):
+        answers = Answers(100)
+        heard = [seen for at in range(0, len(said), piece) for seen in answers.feed(said[at : at + piece])]
+        assert [(seen.pixels, seen.text) for seen in heard] == [(b"abc", ""), (None, "why")]
+    with pytest.raises(ValueError, match="a record of 101 bytes"):
+        list(Answers(100).feed((101).to_bytes(4, "little")))
