@@ -65,10 +65,11 @@ def threads_beside(name: str) -> int:
     return min(found.count, most) if found else most
 
 
-def in_pieces(player: Player[Any], most_steps: int) -> Player[Any]:
-    """The same player; it makes music in pieces of so many steps, or of fewer where it did so by itself."""
+def in_pieces(player: Player[Any], most_steps: int, fewest_steps: int = 1) -> Player[Any]:
+    """The same player; it makes music in pieces of as many steps as by itself, or of the nearest number that is allowed."""
     policy = player.defaults
-    return _by(player, replace(policy, chunk_steps=min(policy.chunk_steps, most_steps)))
+    steps = min(most_steps, max(fewest_steps, policy.chunk_steps))
+    return _by(player, replace(policy, chunk_steps=steps))
 
 
 def at_effort(player: Player[Any], effort: Effort) -> Player[Any]:

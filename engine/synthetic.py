@@ -11,8 +11,8 @@ import hashlib
 import json
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ LOWEST_HZ, APART_HZ, BRIGHTER_HZ = 200, 50, 1000
 """Multiples of the code rate: a tone has whole periods in a step, so that steps join without a seam."""
 LEVEL, CLICK_LEVEL = 0.2, 0.6
 CLICK_SAMPLES = 64
+MOST_LONG_SOUNDS = 64
 STATE_FORMAT = 1
 
 
@@ -59,8 +60,15 @@ def sound(tone: int, click: bool) -> F32:
     return samples.astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+@lru_cache(MOST_LONG_SOUNDS)
+def long_sound(tone: int, steps: int) -> F32:
+    """Some steps of one tone, [steps * HOP], which are one for everybody: not to be written to."""
+    samples = np.tile(sound(tone, False), steps)
+    samples.flags.writeable = False
+    return samples
+
+
+class Step(NamedTuple):
     """What sounds in a step, and the capture step of the newest frame known then."""
 
     tone: int
@@ -128,8 +136,11 @@ class SyntheticStream(WrittenStream):
     def _play(self, end: int) -> AudioChunk:
         first, self._taken = self._taken, end
         steps = [self._steps.popleft() for _ in range(end - first)]
-        samples = np.concatenate([sound(step.tone, step.click) for step in steps])
         newest = steps[-1].newest
+        if len({(step.tone, step.click) for step in steps}) == 1 and not steps[0].click:
+            samples = long_sound(steps[0].tone, len(steps))
+        else:
+            samples = np.concatenate([sound(step.tone, step.click) for step in steps])
         return AudioChunk(samples, first * HOP, newest, end - newest, 0, steps[-1].seed)
 
     def snapshot(self, caches: bool = True) -> bytes:
@@ -143,7 +154,7 @@ class SyntheticStream(WrittenStream):
             "brightness": self._brightness,
             "clicks": self._clicks,
             "taken": self._taken,
-            "steps": [asdict(step) for step in self._steps],
+            "steps": [step._asdict() for step in self._steps],
             "closed": self._closed,
         }
         text = json.dumps({"format": STATE_FORMAT, "player": SyntheticPlayer().digest, "state": state})

@@ -270,8 +270,8 @@ class Host:
 
     def _config(self, policy: StreamPolicy) -> SessionConfig:
         player = self.player
-        plain = SessionConfig(policy, player.side, player.sample_rate // player.code_rate)
-        return self.settings.session(plain)
+        hop, limits = player.sample_rate // player.code_rate, self.settings.playout
+        return self.settings.session(SessionConfig(policy, player.side, hop, limits))
 
     def _open_shelf(self) -> tuple[Shelf | None, bytes | None]:
         """And the key of its handles."""

@@ -53,6 +53,7 @@ def main() -> None:
         options.model == SYNTHETIC and options.format == "pcm_s16",
     )
     more = ("--provider", options.provider, "--lead-ms", str(options.lead_ms))
+    more += ("--most-busy", str(options.most_busy))
     with serving(options.model, options.sessions + 1, options.threads, options.chunk_ms, *more) as served:
         plan = replace(plan, url=served.url)
         fresh = play_one_after_another(plan, options.starts)
@@ -135,6 +136,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--provider", default="cpu", help="as for cuestream serve")
     parser.add_argument("--lead-ms", type=int, default=340, help="as for cuestream serve")
     parser.add_argument("--chunk-ms", type=int, default=20, help="as for cuestream serve")
+    parser.add_argument("--most-busy", type=float, default=0.45, help="as for cuestream serve")
     parser.add_argument("--name", help="name of the result file")
     return parser.parse_args()
 
