@@ -350,7 +350,7 @@ def serve(
     most_busy: Annotated[
         float,
         typer.Option(min=0, max=1, help="share of the event loop's time from which on nobody more is let in"),
-    ] = 0.45,
+    ] = 0.6,
     chunk_ms: Annotated[
         int, typer.Option(help="music sent at once, 20 to 500 ms; long chunks let many sessions play")
     ] = 20,

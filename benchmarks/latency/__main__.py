@@ -136,7 +136,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--provider", default="cpu", help="as for cuestream serve")
     parser.add_argument("--lead-ms", type=int, default=340, help="as for cuestream serve")
     parser.add_argument("--chunk-ms", type=int, default=20, help="as for cuestream serve")
-    parser.add_argument("--most-busy", type=float, default=0.45, help="as for cuestream serve")
+    parser.add_argument("--most-busy", type=float, default=0.6, help="as for cuestream serve")
     parser.add_argument("--name", help="name of the result file")
     return parser.parse_args()
 
