@@ -97,7 +97,7 @@ main()
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--chunk-ms", "30"), "20, 40, 60, 80, 100, 200, 500 ms, not 30"),
+        (("--chunk-ms", "30"), "20, 40, 60, 80, 100, 200, 300, 400, 500 ms, not 30"),
         (("--lead-ms", "39"), "two chunks, 40 ms, to 2000 ms, not by 39 ms"),
         (("--lead-ms", "100", "--chunk-ms", "60"), "two chunks, 120 ms, to 2000 ms, not by 100 ms"),
         (("--video-fps", "61"), "at most 60 pictures a second, not 61"),
