@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 
 FILES = 64
 
 
 def confine(memory_bytes: int, cpu_s: int | None = None) -> None:
-    """From now on: so much memory, no file written, no core dump, few files open; and so much time in all, if it is given."""
-    limits = {
-        resource.RLIMIT_AS: memory_bytes,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: FILES,
-    }
+    """From now on: so much memory, no file written, no core dump, few files open; and so much time in all, if it is given.
+
+    macOS does not hold a process to its memory, Windows to nothing of this.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    limits = {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: FILES}
+    if sys.platform != "darwin":
+        limits[resource.RLIMIT_AS] = memory_bytes
     if cpu_s is not None:
         limits[resource.RLIMIT_CPU] = cpu_s
     for what, most in limits.items():

@@ -106,8 +106,9 @@ class Delivery:
         return playout.spans[(self.cursor - playout.spans[0].first) // chunk]
 
     def _has_no_credit(self, chunk: int) -> bool:
+        """With less credit than for a chunk there is still one at a time."""
         credit = self.patience.credit
-        return credit is not None and self.cursor + chunk - self.acknowledged > credit
+        return credit is not None and self.cursor + chunk - self.acknowledged > max(credit, chunk)
 
     def _chunk(self, playout: Playout, span: Placed) -> AudioOut:
         first, about = self.cursor, span.about

@@ -1,4 +1,4 @@
-"""From a picture as it travelled to the square that the player's eyes want. Called in a worker thread, never on the loop.
+"""From a picture as it travelled to the square that the player's eyes want. Called beside the event loop: it takes a while.
 
 A still picture's size is read from its header before anything is decoded; a decoder refuses what is larger, too. H.264 and VP8
 need what came before: after a loss they wait for a keyframe.

@@ -41,7 +41,7 @@ class Settings:
     max_parked: int = 8
     """Sessions beside these whose clients are away; one more, and the one that waits longest ends."""
     most_busy: float = 0.6
-    """Share of its time that the event loop may spend on sessions when one more is let in; at 0.75 a quiet machine was in time."""
+    """Share of its time that the event loop may spend on sessions when one more is let in; at 0.75 a quiet machine is in time."""
     checkpoints: Path | None = None
     """A folder; without one a session dies with the server."""
     checkpoint_bytes: int = 512 * 1024 * 1024

@@ -116,7 +116,7 @@ def results(
         "others_cores": round(others, 2),
         "load_1min": round(os.getloadavg()[0], 2),
         "fresh_errors": sorted({each.error for each in fresh.heard if each.error}),
-        "limits": physical_limits(options.model, options.lead_ms),
+        "limits": physical_limits(options.model, options.lead_ms, options.chunk_ms),
     }
     return [alone, *figures.summary(paced.heard, options.warm_up), *server, lag], facts
 

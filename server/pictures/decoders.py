@@ -12,6 +12,7 @@ import zlib
 from asyncio.subprocess import DEVNULL, PIPE
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -125,13 +126,12 @@ class _Worker(asyncio.SubprocessProtocol):
         self._send(Forget(session_id))
 
     def look(self) -> None:
-        if self._process and self._asked and self._monotonic() - self._since_s > self._picture_s:
-            self._process.kill()
+        if self._asked and self._monotonic() - self._since_s > self._picture_s:
+            self._kill()
 
     async def stop(self) -> None:
         self._stopping = True
-        if self._process:
-            self._process.kill()
+        self._kill()
         if self._life:
             await self._life
 
@@ -151,10 +151,10 @@ class _Worker(asyncio.SubprocessProtocol):
                 env=of_a_process(),
                 start_new_session=True,  # Ctrl-C is for the server
             )
-            if self._stopping and self._process:
-                self._process.kill()
+            if self._stopping:
+                self._kill()
             await self._ended.wait()
-            said = "the picture broke its decoder"
+            said = "the picture broke its decoder, or took too long"
         except OSError as error:
             said = f"no decoder can be started: {error.strerror}"
         if self._process:
@@ -179,11 +179,15 @@ class _Worker(asyncio.SubprocessProtocol):
             for seen in self._answers.feed(data):
                 self._answer(seen.error or self._pixels(seen))
         except (ValueError, IndexError, msgspec.MsgspecError):  # what it says is no answer
-            if self._process:
-                self._process.kill()
+            self._kill()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended.set()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            if self._process:
+                self._process.kill()
 
     def _send(self, record: Asked) -> None:
         pipe = self._process.get_pipe_transport(0) if self._process else None
@@ -193,7 +197,7 @@ class _Worker(asyncio.SubprocessProtocol):
     def _answer(self, answer: U8 | ProtocolError | None) -> None:
         _, done = self._asked.popleft()
         self._since_s = self._monotonic()
-        done(answer)
+        asyncio.get_running_loop().call_soon(done, answer)  # what it raises is no affair of the process
 
     def _pixels(self, seen: Seen) -> U8 | None:
         side = self._job.side

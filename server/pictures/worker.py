@@ -24,8 +24,9 @@ def main() -> None:
         if isinstance(record, Forget):
             eyes.pop(record.session, None)
         elif isinstance(record, Picture):
-            those = eyes.setdefault(record.session, Eyes(job.side, limits))
-            sys.stdout.buffer.write(packed(see(those, record)))
+            if record.session not in eyes:
+                eyes[record.session] = Eyes(job.side, limits)
+            sys.stdout.buffer.write(packed(see(eyes[record.session], record)))
             sys.stdout.buffer.flush()
 
 

@@ -119,7 +119,9 @@ def test_percentiles_of_the_server_are_bounds_of_buckets_since_it_was_looked_at(
 def test_the_limits_are_those_of_the_lead_and_the_chunk() -> None:
     limits = physical_limits("synthetic", 340)
     low_ms, high_ms = limits["lead_ms"]
-    assert (limits["chunk_ms"], limits["structural_delay_ms"]) == (100, 0)
+    assert (limits["piece_ms"], limits["structural_delay_ms"]) == (100, 0)
+    assert physical_limits("synthetic", 900, 300)["piece_ms"] == 300
+    assert physical_limits("synthetic", 40)["piece_ms"] == 20
     assert low_ms < limits["answer_mean_ms"] < limits["answer_worst_ms"] == high_ms
 
 

@@ -222,6 +222,16 @@ def test_a_client_that_comes_back_is_caught_up_in_bursts_of_its_credit() -> None
     assert len(played.run(0.02)) == 10
 
 
+def test_a_client_with_less_credit_than_a_chunk_gets_one_at_a_time() -> None:
+    played = rig(patience=Patience(credit=Limits().chunk - 1))
+    played.acknowledges = False
+    (first,) = played.run(1)
+    assert played.run(1) == []
+    played.session.report(first.first_sample + len(first.samples))
+    (second,) = played.run(1)
+    assert second.first_sample == first.first_sample + len(first.samples)
+
+
 @pytest.mark.parametrize("seconds", [29.5, 31.0])
 def test_a_session_waits_thirty_seconds_for_its_client(seconds: float) -> None:
     played = rig()
