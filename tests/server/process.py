@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -40,3 +42,15 @@ def free_port() -> int:
     """Nobody listens there now."""
     with socket.create_server(("127.0.0.1", 0)) as line:
         return int(line.getsockname()[1])
+
+
+def is_gone(pid: int) -> bool:
+    """Within ten seconds, and somebody asked for how it ended."""
+    end_s = time.monotonic() + 10
+    while time.monotonic() < end_s:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False

@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import uvloop
+from process import is_gone
 from shell_client import jpeg
 
 from engine.frames import U8
@@ -89,14 +90,6 @@ def run(work: Callable[[], Awaitable[None]], loop: Callable[[], asyncio.Abstract
 def loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
     made: Callable[[], asyncio.AbstractEventLoop] = request.param
     return made
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 async def worker_of(decoders: Decoders) -> int:

@@ -7,7 +7,6 @@ import errno
 import os
 import signal
 import struct
-import time
 from asyncio.subprocess import Process
 from contextlib import suppress
 from fractions import Fraction
@@ -21,7 +20,7 @@ from av.error import FFmpegError, err_check, tag_to_code
 from conftest import Serve, Served
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, says, state_of, web
-from process import run
+from process import is_gone, run
 from shell_client import Client, ask, jpeg, soon
 
 from server.ingest import feeding
@@ -46,17 +45,6 @@ def worker_of(served: Served) -> int:
     (feeding,) = (each for each in served.app.state.feedings.running.values())
     assert feeding.pid is not None
     return int(feeding.pid)
-
-
-def is_gone(pid: int) -> bool:
-    end_s = time.monotonic() + 10
-    while time.monotonic() < end_s:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_a_worker_that_cannot_be_started_is_told_and_tried_again(
