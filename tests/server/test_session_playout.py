@@ -18,6 +18,7 @@ from server.mixing import Ducking
 from server.orders import Orders
 from server.playout import Limits, Music
 from server.session import Session
+from server.settings import Settings
 from server.voices import Voice
 
 LOW, HIGH = Limits().low, Limits().high
@@ -64,6 +65,28 @@ def test_a_lead_that_was_chosen_is_kept_and_its_pieces_fit_in(lead_ms: int) -> N
     assert max(played.leads) <= limits.high
     assert min(played.leads[50:]) > 0
     assert steps * HOP <= limits.high - limits.low
+
+
+@pytest.mark.parametrize(("chunk_ms", "lead_ms"), [(200, 600), (300, 900), (500, 1000), (500, 2000)])
+def test_long_chunks_have_no_gap_and_are_resumed(chunk_ms: int, lead_ms: int) -> None:
+    settings = Settings(chunk_ms=chunk_ms, playout=Limits().led_by(lead_ms))
+    policy = StreamPolicy(chunk_steps=min(settings.playout.most_steps(HOP), chunk_ms // 20))
+    chosen = settings.session(config(policy=policy, limits=settings.playout))
+    played = rig(policy=policy, limits=chosen.limits, patience=chosen.patience)
+    chunks = played.run(20)
+    assert {len(chunk.samples) for chunk in chunks} == {chosen.limits.chunk}
+    assert not any(chunk.concealed for chunk in chunks)
+    assert max(played.leads) <= chosen.limits.high
+    assert min(played.leads[50:]) > 0
+    heard = chunks[-1].first_sample
+    played.session.detach(played.now)
+    played.run(1.5)
+    played.session.resume(played.now, heard)
+    check_in_order(played.run(5), heard)
+    at = {chunk.first_sample: chunk for chunk in played.chunks}
+    assert np.array_equal(
+        np.concatenate([at[first].samples for first in sorted(at)]), tone(0, len(at) * chosen.limits.chunk)
+    )
 
 
 def test_the_lead_that_is_kept_unless_one_is_chosen() -> None:
