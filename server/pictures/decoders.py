@@ -7,6 +7,7 @@ that it had not answered yet, and those behind it go to the process after it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import zlib
 from asyncio.subprocess import DEVNULL, PIPE
@@ -25,6 +26,7 @@ from server.pictures.wire import Answers, Asked, Forget, Job, Picture, Seen, pac
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
 
+logger = logging.getLogger("uvicorn.error")
 COMMAND = (sys.executable, "-m", "server.pictures.worker")
 OUT = 1
 MOST_TEXT_BYTES = 4096
@@ -154,7 +156,7 @@ class _Worker(asyncio.SubprocessProtocol):
             if self._stopping:
                 self._kill()
             await self._ended.wait()
-            said = "the picture broke its decoder, or took too long"
+            said = "a picture broke its decoder, or took too long"
         except OSError as error:
             said = f"no decoder can be started: {error.strerror}"
         if self._process:
@@ -163,6 +165,7 @@ class _Worker(asyncio.SubprocessProtocol):
         if self._stopping:
             return
         self._broke()
+        logger.error("%s; %d others wait for the next decoder", said, max(0, len(self._asked) - 1))
         if self._asked:
             self._answer(ProtocolError(ErrorCode.DECODE_FAILED, said))
         if self._asked:

@@ -153,7 +153,7 @@ def test_a_refusal_says_what_it_would_say_here(loop: Callable[[], asyncio.Abstra
 
 
 def test_what_breaks_a_process_is_refused_and_what_was_behind_it_is_seen_by_the_next_one(
-    loop: Callable[[], asyncio.AbstractEventLoop],
+    loop: Callable[[], asyncio.AbstractEventLoop], caplog: pytest.LogCaptureFixture
 ) -> None:
     counted = Counted()
 
@@ -173,6 +173,7 @@ def test_what_breaks_a_process_is_refused_and_what_was_behind_it_is_seen_by_the_
 
     run(work, loop)
     assert counted.broke == 1
+    assert "3 others wait for the next decoder" in caplog.text
 
 
 def test_one_that_hangs_is_killed_and_the_others_are_seen() -> None:
