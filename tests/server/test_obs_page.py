@@ -116,8 +116,8 @@ def test_what_is_wrong_with_the_address_is_shown(keyed: Served, browser: Chromiu
     ):
         browser.open("about:blank")
         browser.open(keyed.http + address)
-        browser.until(f"document.getElementById('trouble').textContent.includes({json.dumps(said)})")
-    browser.until("document.getElementById('state').textContent === 'not allowed'")
+        browser.until(f"document.getElementById('trouble')?.textContent.includes({json.dumps(said)})")
+    browser.until("document.getElementById('state')?.textContent === 'not allowed'")
     browser.open(show(keyed, browser, "&overlay=1"))  # only another fragment
-    browser.until("document.getElementById('state').textContent === 'waiting for a session'")
+    browser.until("document.getElementById('state')?.textContent === 'waiting for a session'")
     assert browser.run("document.getElementById('trouble').hidden")
