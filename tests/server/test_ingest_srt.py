@@ -176,7 +176,7 @@ def test_its_sound_is_with_its_pictures_in_an_output(serve: Serve, film: Path, t
     after_s = [min((beep - flash for beep in beeps), key=abs) for flash in flashes]
     print("the beeps are so much after their flashes, s:", np.round(after_s, 3))
     assert len(after_s) >= 3
-    assert abs(float(np.median(after_s))) <= 1 / 8 + 0.05  # a picture apart, and what a busy machine adds
+    assert abs(float(np.median(after_s))) <= 1 / 8 + 0.02
 
 
 @needs_srt
