@@ -118,12 +118,14 @@ def look_until(url: str, key: str | None = None, **fields: Any) -> dict[str, Any
     raise TimeoutError(f"waited for {fields}; it is {state}")
 
 
-def beeps_and_flashes(path: Path | str) -> tuple[list[float], list[float]]:
-    """When each begins, in seconds."""
+def beeps_after_flashes(path: Path | str) -> F32:
+    """How much later than each flash the beep nearest to it is, in seconds."""
     began_s, samples = music_of(path)
     blocks = np.abs(samples[: len(samples) // 480 * 480]).reshape(-1, 480).max(axis=1)
     levels = np.array([level for _, level in shown_in(path)], np.float32)
-    return [began_s + at_s for at_s in _beginnings(blocks, 0.01)], _beginnings(levels, 1 / 25)
+    beeps = [began_s + at_s for at_s in _beginnings(blocks, 0.01)]
+    nearest = [min((beep - flash for beep in beeps), key=abs) for flash in _beginnings(levels, 1 / 25)]
+    return np.array(nearest, np.float32)
 
 
 def _beginnings(levels: F32, each_s: float) -> list[float]:

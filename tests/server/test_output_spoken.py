@@ -18,7 +18,7 @@ from ingest_rig import feed, limits, state_of
 from output_rig import (
     F32,
     RATE,
-    beeps_and_flashes,
+    beeps_after_flashes,
     beeps_from,
     jump_of,
     look_until,
@@ -154,7 +154,7 @@ class Voice(AudioStreamTrack):
 
 @pytest.mark.usefixtures("loopback")
 def test_by_whip(serve: Serve, tmp_path: Path) -> None:
-    """Five times, and the middle of these: of several pictures one may be late."""
+    """Five times, and the middle of these: of several pictures one may be late, and a busy machine may break a beep in two."""
     lamp, voice = Bulb(), Voice()
 
     async def play() -> None:
@@ -175,11 +175,10 @@ def test_by_whip(serve: Serve, tmp_path: Path) -> None:
     with serve(outputs=tmp_path, ice_addresses=("127.0.0.1",), player=SyntheticPlayer()) as served:
         one = f"{served.http}/v1/sessions/show"
         asyncio.run(play())
-    beeps, flashes = beeps_and_flashes(tmp_path / "a.mkv")
-    sent = np.array(voice.loud_s) - np.array(lamp.lit_s)
-    after_s = np.array(beeps) - np.array(flashes) - sent
-    print("the beeps are so much after their flashes, s:", after_s.round(3))
+    after_s = beeps_after_flashes(tmp_path / "a.mkv")
     assert len(after_s) == 5
+    after_s -= np.array(voice.loud_s) - np.array(lamp.lit_s)  # as they were sent
+    print("the beeps are so much after their flashes, s:", after_s.round(3))
     assert abs(float(np.median(after_s))) <= 1 / 8 + 0.02
 
 
