@@ -518,8 +518,7 @@ def serve(
         player = at_effort(
             find_player(model, threads or threads_beside(model), provider.value, max_sessions), effort.value
         )
-        hop, chunk_steps = player.sample_rate // player.code_rate, chunk_ms * player.code_rate // 1000
-        player = in_pieces(player, settings.playout.most_steps(hop), chunk_steps)
+        player = in_pieces(player, settings.piece_steps(player.defaults.chunk_steps, player.code_rate))
         application = make_app(player, settings, is_loopback(host), fed, say)
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
 

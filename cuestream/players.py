@@ -65,11 +65,9 @@ def threads_beside(name: str) -> int:
     return min(found.count, most) if found else most
 
 
-def in_pieces(player: Player[Any], most_steps: int, fewest_steps: int = 1) -> Player[Any]:
-    """The same player; it makes music in pieces of as many steps as by itself, or of the nearest number that is allowed."""
-    policy = player.defaults
-    steps = min(most_steps, max(fewest_steps, policy.chunk_steps))
-    return _by(player, replace(policy, chunk_steps=steps))
+def in_pieces(player: Player[Any], steps: int) -> Player[Any]:
+    """The same player; by itself it makes so many steps of music at once."""
+    return _by(player, replace(player.defaults, chunk_steps=steps))
 
 
 def at_effort(player: Player[Any], effort: Effort) -> Player[Any]:

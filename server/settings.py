@@ -108,6 +108,11 @@ class Settings:
         """What a client may be sent beyond what it said it played."""
         return max(self.limits.credit_ms, CREDIT_CHUNKS * self.chunk_ms)
 
+    def piece_steps(self, own: int, code_rate: int) -> int:
+        """How many steps a player makes at once, `own` by itself: a chunk at least, and no more than the lead has room for."""
+        room = self.playout.most_steps(self.playout.rate // code_rate)
+        return min(room, max(own, self.chunk_ms * code_rate // 1000))
+
     @property
     def told(self) -> SessionLimits:
         """The limits that a client has to know."""

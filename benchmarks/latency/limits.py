@@ -7,6 +7,7 @@ from typing import Any
 from cuestream.players import PROCEDURAL, SYNTHETIC, find_player
 from engine import codec
 from engine.library import find_package, read_spec, recommended
+from server.playout import Limits as PlayoutLimits
 from server.settings import Settings
 
 
@@ -16,10 +17,12 @@ def physical_limits(model: str, lead_ms: int, chunk_ms: int = 20) -> dict[str, A
     Without any compute, a picture that comes just as a piece was begun is heard `answer_worst_ms` later, on average
     `answer_mean_ms`. lead_ms, chunk_ms: as for cuestream serve.
     """
-    playout = Settings().playout.led_by(lead_ms)
+    settings = Settings(chunk_ms=chunk_ms, playout=PlayoutLimits().led_by(lead_ms))
+    playout = settings.playout
     low_ms, high_ms = (samples * 1000 / playout.rate for samples in (playout.low, playout.high))
-    own_ms, step_ms, behind = _steps(model)
-    piece_ms = min(playout.most_steps(int(step_ms * playout.rate / 1000)) * step_ms, max(own_ms, chunk_ms))
+    own, code_rate, behind = _steps(model)
+    step_ms = 1000 / code_rate
+    piece_ms = settings.piece_steps(own, code_rate) * step_ms
     ahead_ms = high_ms - piece_ms + behind * step_ms
     return {
         "piece_ms": piece_ms,
@@ -31,14 +34,12 @@ def physical_limits(model: str, lead_ms: int, chunk_ms: int = 20) -> dict[str, A
     }
 
 
-def _steps(model: str) -> tuple[float, float, int]:
-    """Milliseconds of a piece that it makes by itself and of a step, and how many steps a code frame waits for others."""
+def _steps(model: str) -> tuple[int, int, int]:
+    """Steps of a piece that it makes by itself, of a second, and how many a code frame waits for others."""
     if model in (PROCEDURAL, SYNTHETIC):
         player = find_player(model)
-        step_ms = 1000 / player.code_rate
-        return player.defaults.chunk_steps * step_ms, step_ms, 0
+        return player.defaults.chunk_steps, player.code_rate, 0
     folder = find_package(model)
     spec = read_spec(folder)
-    step_ms = 1000 / spec.code_rate
     behind = max(spec.decoder.delays) + codec.look_ahead(codec.codec_of(spec))
-    return recommended(folder, spec).chunk_steps * step_ms, step_ms, behind
+    return recommended(folder, spec).chunk_steps, spec.code_rate, behind

@@ -33,9 +33,6 @@ def test_any_player_plays_lightly(name: str) -> None:
     assert at_effort(player, "full").defaults == player.defaults
     assert light.defaults == player.defaults.at_effort("light") != player.defaults
     assert in_pieces(light, 2).defaults.chunk_steps == 2  # a server's pieces are its own affair
-    assert in_pieces(player, 41).defaults.chunk_steps == player.defaults.chunk_steps
-    assert in_pieces(player, 41, 25).defaults.chunk_steps == 25  # as long as its chunks
-    assert in_pieces(player, 20, 25).defaults.chunk_steps == 20
 
 
 def test_a_score_is_light_and_keeps_what_was_chosen(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from benchmarks.reaction.__main__ import SETTINGS, about
 from benchmarks.reaction.chromium import Chromium
 from benchmarks.reaction.window import WAYS, begin, delays, leave, react
 from cuestream.players import in_pieces
-from engine.synthetic import HOP, SyntheticPlayer
+from engine.synthetic import SyntheticPlayer
 from server.playout import Limits as PlayoutLimits
 
 LEAST, MOST, TURNS = 27, 33, 10
@@ -41,7 +41,7 @@ def camera_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prompt(serve: Serve) -> Iterator[Served]:
     """A server as `cuestream serve --lead-ms 40 --video-fps 30` is one."""
     lead = PlayoutLimits().led_by(40)
-    player = in_pieces(SyntheticPlayer(), lead.most_steps(HOP))
+    player = in_pieces(SyntheticPlayer(), 1)
     with serve(player=player, playout=lead, video_fps=30.0, ice_addresses=("127.0.0.1",)) as served:
         yield served
 

@@ -57,7 +57,7 @@ def test_the_lead_stays_between_its_limits() -> None:
 @pytest.mark.parametrize("lead_ms", [40, 100, 200, 340, 2000])
 def test_a_lead_that_was_chosen_is_kept_and_its_pieces_fit_in(lead_ms: int) -> None:
     limits = Limits().led_by(lead_ms)
-    steps = min(5, limits.most_steps(HOP))
+    steps = Settings(playout=limits).piece_steps(5, 50)
     policy = StreamPolicy(chunk_steps=steps)
     played = rig(policy=policy, limits=limits)
     chunks = played.run(20)
@@ -67,10 +67,21 @@ def test_a_lead_that_was_chosen_is_kept_and_its_pieces_fit_in(lead_ms: int) -> N
     assert steps * HOP <= limits.high - limits.low
 
 
+@pytest.mark.parametrize(
+    ("own", "chunk_ms", "lead_ms", "steps"),
+    [(5, 20, 340, 5), (5, 100, 340, 5), (5, 200, 600, 10), (5, 20, 100, 2), (41, 20, 340, 9), (5, 20, 40, 1)],
+)
+def test_a_piece_is_a_chunk_at_least_and_fits_in_the_lead(
+    own: int, chunk_ms: int, lead_ms: int, steps: int
+) -> None:
+    settings = Settings(chunk_ms=chunk_ms, playout=Limits().led_by(lead_ms))
+    assert settings.piece_steps(own, 50) == steps
+
+
 @pytest.mark.parametrize(("chunk_ms", "lead_ms"), [(200, 600), (300, 900), (500, 1000), (500, 2000)])
 def test_long_chunks_have_no_gap_and_are_resumed(chunk_ms: int, lead_ms: int) -> None:
     settings = Settings(chunk_ms=chunk_ms, playout=Limits().led_by(lead_ms))
-    policy = StreamPolicy(chunk_steps=min(settings.playout.most_steps(HOP), chunk_ms // 20))
+    policy = StreamPolicy(chunk_steps=settings.piece_steps(5, 50))
     chosen = settings.session(config(policy=policy, limits=settings.playout))
     played = rig(policy=policy, limits=chosen.limits, patience=chosen.patience)
     chunks = played.run(20)
