@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from conftest import Serve
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, limits, state_of
 from output_rig import job_of
+from shell_client import PATIENCE_S
 
 from server.environment import PASSED_ON
 from server.output.child import Child
@@ -27,7 +29,11 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def names_of(pid: int) -> set[str]:
-    lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    """It has none for a moment after its program was put in place."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not (environ := Path(f"/proc/{pid}/environ").read_bytes()):
+        assert time.monotonic() < end_s
+    lines = environ.split(b"\0")
     return {line.partition(b"=")[0].decode() for line in lines if line}
 
 
