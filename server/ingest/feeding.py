@@ -225,6 +225,7 @@ def _start() -> Coroutine[Any, Any, Process]:
     """A worker. Its errors are what it says of them; FFmpeg would say more than anybody reads."""
     return asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",  # no module of the folder where the server was started is taken for one of ours
         "-m",
         "server.ingest.worker",
         stdin=PIPE,

@@ -21,7 +21,8 @@ from server.output.limits import OutputLimits
 from server.output.wire import End, Job, Report, Sent, pack
 
 LOOK_S = 0.1
-COMMAND = (sys.executable, "-m", "server.output.process")
+COMMAND = (sys.executable, "-P", "-m", "server.output.process")
+"""-P: no module of the folder where the server was started is taken for one of ours."""
 
 
 class Broken(Exception):
