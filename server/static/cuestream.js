@@ -1118,6 +1118,8 @@ var Client = class extends Emitter {
   urls;
   /** Why it is over; null while it is not, and after an end that was asked for. */
   failure = null;
+  /** Whether music counts as heard once its listeners had it. Off from the first `report` on, and while a MusicPlayer is connected. */
+  acknowledge = true;
   transport;
   invite;
   gate = new Gate();
@@ -1125,6 +1127,7 @@ var Client = class extends Emitter {
   running = null;
   leaving = null;
   full = 0;
+  handed = null;
   constructor(options = {}) {
     super();
     const { url = ".", key, invite, config, audio, client, transport } = options;
@@ -1244,8 +1247,10 @@ var Client = class extends Emitter {
     this.session.push(picture);
     this.flush();
   }
-  /** What was heard: without it the server sends no more than half a second. A MusicPlayer that is connected says it. */
+  /** What was heard, by whoever plays the music; from the first one on nothing else counts as heard, and the server sends half a second
+   * more than that. A MusicPlayer that is connected says it. */
   report(playout) {
+    this.acknowledge = false;
     this.session.report(playout);
     this.flush();
   }
@@ -1345,6 +1350,7 @@ var Client = class extends Emitter {
   flush() {
     const { line, session } = this;
     if (!line) return;
+    if (this.acknowledge && this.handed) session.report(this.handed);
     session.tick();
     for (; ; ) {
       const data = session.take(this.transport.carriesMedia && line.bufferedBytes <= FULL_BYTES);
@@ -1355,11 +1361,16 @@ var Client = class extends Emitter {
   received(data) {
     const seen = this.seen(data);
     if (seen === null) return;
-    if ("chunk" in seen) return this.emit("music", seen.chunk);
+    if ("chunk" in seen) return this.hand(seen.chunk);
     const { message } = seen;
     if (message.type === "session.created" || message.type === "session.resumed") this.emit("line", { state: "open" });
     this.emit(message.type, message);
     this.emit("message", message);
+    this.flush();
+  }
+  hand(chunk) {
+    this.emit("music", chunk);
+    this.handed = { session: chunk.session, playedThrough: chunk.end, bufferMs: 0, underruns: 0, clockPpm: 0 };
     this.flush();
   }
   /** A server that sends what was not agreed on is left. */
@@ -1697,6 +1708,7 @@ var MusicPlayer = class _MusicPlayer extends Emitter {
   /** Play what a client hears, and tell its server what was played. Returns a function that ends this. */
   connect(client) {
     client.credit(CREDIT_MS);
+    client.acknowledge = false;
     const ends = [
       client.on("music", (chunk) => this.play(chunk)),
       client.on("state", ({ playback }) => this.expect(playback === "playing")),
@@ -1708,6 +1720,7 @@ var MusicPlayer = class _MusicPlayer extends Emitter {
     return () => {
       this.expect(false);
       for (const end of ends) end();
+      client.acknowledge = true;
     };
   }
   play({ session, first, crossfade, samples, rate, channels }) {

@@ -89,6 +89,8 @@ export class Client extends Emitter<Events> {
   urls: Invitation["urls"] | null;
   /** Why it is over; null while it is not, and after an end that was asked for. */
   failure: Error | null = null;
+  /** Whether music counts as heard once its listeners had it. Off from the first `report` on, and while a MusicPlayer is connected. */
+  acknowledge = true;
   private readonly transport: Transport;
   private readonly invite: () => Promise<Invitation>;
   private readonly gate = new Gate();
@@ -96,6 +98,7 @@ export class Client extends Emitter<Events> {
   private running: Promise<void> | null = null;
   private leaving: (() => void) | null = null;
   private full = 0;
+  private handed: Playout | null = null;
 
   constructor(options: ClientOptions = {}) {
     super();
@@ -240,8 +243,10 @@ export class Client extends Emitter<Events> {
     this.flush();
   }
 
-  /** What was heard: without it the server sends no more than half a second. A MusicPlayer that is connected says it. */
+  /** What was heard, by whoever plays the music; from the first one on nothing else counts as heard, and the server sends half a second
+   * more than that. A MusicPlayer that is connected says it. */
   report(playout: Playout): void {
+    this.acknowledge = false;
     this.session.report(playout);
     this.flush();
   }
@@ -354,6 +359,7 @@ export class Client extends Emitter<Events> {
   private flush(): void {
     const { line, session } = this;
     if (!line) return;
+    if (this.acknowledge && this.handed) session.report(this.handed);
     session.tick();
     for (;;) {
       const data = session.take(this.transport.carriesMedia && line.bufferedBytes <= FULL_BYTES);
@@ -365,12 +371,18 @@ export class Client extends Emitter<Events> {
   private received(data: string | ArrayBuffer): void {
     const seen = this.seen(data);
     if (seen === null) return;
-    if ("chunk" in seen) return this.emit("music", seen.chunk);
+    if ("chunk" in seen) return this.hand(seen.chunk);
     const { message } = seen;
     if (message.type === "session.created" || message.type === "session.resumed") this.emit("line", { state: "open" });
     this.emit(message.type, message as never);
     this.emit("message", message);
     this.flush();
+  }
+
+  private hand(chunk: Chunk): void {
+    this.emit("music", chunk);
+    this.handed = { session: chunk.session, playedThrough: chunk.end, bufferMs: 0, underruns: 0, clockPpm: 0 };
+    this.flush(); // no timer of a hidden page is soon enough
   }
 
   /** A server that sends what was not agreed on is left. */

@@ -80,6 +80,7 @@ export class MusicPlayer extends Emitter<{ played: Played }> {
   /** Play what a client hears, and tell its server what was played. Returns a function that ends this. */
   connect(client: Client): () => void {
     client.credit(CREDIT_MS);
+    client.acknowledge = false;
     const ends = [
       client.on("music", (chunk) => this.play(chunk)),
       client.on("state", ({ playback }) => this.expect(playback === "playing")),
@@ -90,6 +91,7 @@ export class MusicPlayer extends Emitter<{ played: Played }> {
     return () => {
       this.expect(false);
       for (const end of ends) end();
+      client.acknowledge = true;
     };
   }
 

@@ -3,10 +3,13 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Client, type ClientOptions } from "../src/client.js";
 import { Refused, Unreachable } from "../src/errors.js";
+import type { Chunk } from "../src/music.js";
+import { MusicPlayer } from "../src/player.js";
 import { KIND, type ServerMessage } from "../src/protocol.js";
 import type { Invitation } from "../src/rest.js";
 import type { Line as ClientLine, Receiver, Transport, Where } from "../src/transport.js";
-import { Line, Take } from "./fakeserver.js";
+import type { Session } from "../src/session.js";
+import { Line, RATE, Take } from "./fakeserver.js";
 
 class FakeTransport implements Transport {
   readonly carriesMedia = true;
@@ -149,6 +152,79 @@ describe("a client", () => {
     await run(100);
     expect(transport.takes.get("s0")!.pictures.map(({ ts }) => ts)).toEqual([2]);
     expect(client.stats).toMatchObject({ sentPictures: 1, skippedPictures: 2 });
+  });
+
+  function hear(client: Client): Chunk[] {
+    const chunks: Chunk[] = [];
+    client.on("music", (chunk) => chunks.push(chunk));
+    client.play();
+    return chunks;
+  }
+
+  function playedBy(client: Client, playedThrough: number): Parameters<Session["report"]>[0] {
+    return { session: client.session.sessions, playedThrough, bufferMs: 0, underruns: 0, clockPpm: 0 };
+  }
+
+  test("says that its listeners heard the music, ten times a second, and hears on", async () => {
+    const client = make();
+    const chunks = hear(client);
+    await live(client);
+    await run(4000);
+    const { played, seen } = transport.takes.get("s0")!;
+    expect(chunks.at(-1)!.end).toBeGreaterThan(3 * RATE);
+    expect(played).toBeGreaterThan(3 * RATE);
+    const reports = seen.filter(({ type }) => type === "playout.report").length;
+    expect(reports).toBeGreaterThan(30);
+    expect(reports).toBeLessThan(50);
+  });
+
+  test("goes on after a break with the sample after the last one that its listeners had", async () => {
+    const client = make();
+    const chunks = hear(client);
+    await live(client);
+    await run(1000);
+    transport.cut();
+    const had = chunks.at(-1)!.end;
+    expect(client.session.playedThrough).toBe(had);
+    await run(2000);
+    expect(client.stats).toMatchObject({ resumed: 1, skippedSamples: 0, repeatedSamples: 0 });
+    expect(chunks.map(({ first }) => first)).toEqual([0, ...chunks.slice(0, -1).map(({ end }) => end)]);
+    expect(chunks.at(-1)!.end).toBeGreaterThan(had + RATE);
+  });
+
+  test("leaves it to its program to say what was heard, once that did", async () => {
+    const client = make();
+    const chunks = hear(client);
+    client.report(playedBy(client, 0));
+    await live(client);
+    await run(2000);
+    const take = transport.takes.get("s0")!;
+    expect([take.played, chunks.at(-1)!.end]).toEqual([0, RATE / 2]);
+    client.report(playedBy(client, 6400));
+    await run(1000);
+    expect([take.played, chunks.at(-1)!.end]).toEqual([6400, RATE / 2 + 6400]);
+  });
+
+  test("leaves it to a player, while one is connected", async () => {
+    const port = { postMessage: () => {}, onmessage: (_: unknown) => {} };
+    vi.stubGlobal("WORKLET", "");
+    vi.stubGlobal("AudioWorkletNode", class { readonly port = port; connect(): void {} }); // prettier-ignore
+    const player = await MusicPlayer.open({ context: { audioWorklet: { addModule: async () => {} } } as unknown as AudioContext });
+    vi.unstubAllGlobals();
+    const client = make();
+    const disconnect = player.connect(client);
+    hear(client);
+    await live(client);
+    await run(2000);
+    const take = transport.takes.get("s0")!;
+    expect(take.played).toBe(0);
+    port.onmessage({ data: { session: 1, playedThrough: 6400, levelS: 0.4, underruns: 0, clockPpm: 0 } });
+    await run(1000);
+    expect(take.played).toBe(6400);
+    disconnect();
+    port.onmessage({ data: { session: 1, playedThrough: 9600, levelS: 0.4, underruns: 0, clockPpm: 0 } });
+    await run(1000);
+    expect(take.played).toBeGreaterThan(RATE);
   });
 
   test("ends as it was asked, without a failure", async () => {

@@ -18,6 +18,7 @@ declare global {
   const video: MediaStreamTrack;
   const audio: HTMLAudioElement;
   const token: string;
+  const { session, playedThrough, bufferMs, underruns, clockPpm }: sdk.Playout;
   function onMusic(music: MediaStream): void;
   function show(config: sdk.Config): void;
 }`;
