@@ -23,6 +23,22 @@ NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 NUMBER = re.compile(r"(?:0[xX][0-9A-Fa-f]*|[0-9]+)\.?")
 TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 """NAT64: an IPv4 address in the last four bytes."""
+NEVER = tuple(
+    ipaddress.ip_network(each)
+    for each in (
+        "192.0.0.0/24",  # protocol assignments, among them a cloud's metadata
+        "192.88.99.0/24",  # relays of 6to4
+        "3fff::/20",  # documentation
+        "fec0::/10",  # site-local
+        "100.100.100.200/32",  # this and what follows: clouds' metadata
+        "168.63.129.16/32",
+        "fd00:42::42/128",
+        "fd00:c1::a9fe:a9fe/128",
+        "fd00:ec2::/32",
+        "fd20:ce::254/128",
+    )
+)
+"""Beside what `ipaddress` refuses; of the first four its versions think differently."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -111,10 +127,16 @@ def literal(host: str) -> IpAddress:
 def check(address: IpAddress, private: bool) -> None:
     """Raises Forbidden. private: whether private addresses and this machine are allowed."""
     address = _inner(address)
-    if address.is_multicast or address.is_unspecified or address.is_link_local or address.is_reserved:
+    if not address.is_loopback and _is_for_no_host(address):  # ::1 is in a reserved network too
         raise Forbidden(f"{address} is never read")
     if not address.is_global and not private:
         raise Forbidden(f"{address} is not a public address")
+
+
+def _is_for_no_host(address: IpAddress) -> bool:
+    if address.is_multicast or address.is_unspecified or address.is_link_local or address.is_reserved:
+        return True
+    return any(address in network for network in NEVER)
 
 
 def _inner(address: IpAddress) -> IpAddress:

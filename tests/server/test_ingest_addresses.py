@@ -44,6 +44,15 @@ FORGED = {
     "IPv6 unspecified": "http://[::]/x",
     "IPv6 local": "http://[fd00::1]/x",
     "IPv6 link-local": "http://[fe80::1]/x",
+    "IPv6 site-local": "http://[fec0::1]/x",
+    "IPv6 documentation": "http://[3fff::1]/x",
+    "an address of a protocol": "http://192.0.0.192/x",
+    "a relay of 6to4": "http://192.88.99.1/x",
+    "metadata by IPv6": "http://[fd00:ec2::254]/latest/meta-data/",
+    "another cloud's": "http://[fd20:ce::254]/x",
+    "a third one's": "http://100.100.100.200/x",
+    "a fourth one's": "http://168.63.129.16/x",
+    "one of these, mapped": "http://[::ffff:192.0.0.192]/x",
     "IPv6 with a zone": "http://[fe80::1%25eth0]/x",
     "IPv6 multicast": "http://[ff02::1]/x",
     "mapped": "http://[::ffff:127.0.0.1]/x",
@@ -85,6 +94,15 @@ FORGED = {
 EVEN_PRIVATE = (
     "metadata",
     "link-local",
+    "IPv6 site-local",
+    "IPv6 documentation",
+    "an address of a protocol",
+    "a relay of 6to4",
+    "metadata by IPv6",
+    "another cloud's",
+    "a third one's",
+    "a fourth one's",
+    "one of these, mapped",
     "multicast",
     "unspecified",
     "decimal",
@@ -106,6 +124,11 @@ def test_a_forged_address_is_refused(name: str) -> None:
 def test_these_are_refused_in_trusted_networks_too(name: str) -> None:
     with pytest.raises(Forbidden):
         check(FORGED[name], False, IngestLimits(private=True))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "[fd00::1]"])
+def test_this_machine_and_private_ones_are_read_in_trusted_networks(host: str) -> None:
+    check(f"http://{host}/x", False, IngestLimits(private=True))
 
 
 def test_public_addresses_are_not() -> None:
