@@ -10,7 +10,7 @@ FILES = 64
 def confine(memory_bytes: int, cpu_s: int | None = None) -> None:
     """From now on: so much memory, no file written, no core dump, few files open; and so much time in all, if it is given.
 
-    macOS does not hold a process to its memory, Windows to nothing of this.
+    Less of anything where that is all that we have. macOS does not hold a process to its memory, Windows to nothing of this.
     """
     if sys.platform == "win32":
         return
@@ -22,4 +22,6 @@ def confine(memory_bytes: int, cpu_s: int | None = None) -> None:
     if cpu_s is not None:
         limits[resource.RLIMIT_CPU] = cpu_s
     for what, most in limits.items():
-        resource.setrlimit(what, (most, most))
+        ours = resource.getrlimit(what)[1]
+        allowed = most if ours == resource.RLIM_INFINITY else min(most, ours)
+        resource.setrlimit(what, (allowed, allowed))

@@ -24,6 +24,12 @@ from server.protocol.media import RAW, Kind, Media
 
 T = TypeVar("T")
 MOST_HALVINGS = 3
+MOST_SCANS = 64
+"""Of a JPEG, which has ten or so when it is a progressive one; each costs as much as a picture."""
+KEPT_PIXELS = 1 << 20
+"""A still picture's decoder is kept for the next one of the session when the picture is no larger: its buffers stay as large."""
+PASSED_OVER = frozenset({b"iCCP", b"zTXt", b"iTXt"})
+"""PNG's chunks that are no part of the picture as we see it, and may be a thousand times as large as they look."""
 
 DECODERS = {
     Kind.JPEG: "mjpeg",
@@ -74,7 +80,7 @@ class Eyes:
             self._check(width, height)
             halvings = halvings_of(media.kind, width, height, side)
         decoder = self._decoder(media.kind, halvings)
-        frames = decoder.decode(av.Packet(media.payload))
+        frames = decoder.decode(av.Packet(harmless(media.kind, media.payload)))
         if not frames and media.kind in CHAINED:
             return None
         if not frames:  # it is told that nothing follows, and must be opened again then
@@ -82,6 +88,8 @@ class Eyes:
             frames = decoder.decode(None)
         if not frames:
             raise ValueError("no picture in it")
+        if media.kind not in CHAINED and frames[-1].width * frames[-1].height > KEPT_PIXELS:
+            self._open = None
         self._check(frames[-1].width, frames[-1].height)
         return frames[-1]
 
@@ -117,6 +125,24 @@ def halvings_of(kind: Kind, width: int, height: int, side: int | None) -> int:
     if kind is not Kind.JPEG or side is None:
         return 0
     return min(MOST_HALVINGS, max(0, (min(width, height) // side).bit_length() - 1))
+
+
+def harmless(kind: Kind, data: bytes) -> bytes:
+    """The same picture without what a decoder would only spend time and memory on. Raises ValueError when that is the picture."""
+    if kind is Kind.JPEG and (scans := data.count(b"\xff\xda")) > MOST_SCANS:
+        raise ValueError(f"it has {scans} scans, of {MOST_SCANS} at most")
+    return _plain_png(data) if kind is Kind.PNG else data
+
+
+def _plain_png(data: bytes) -> bytes:
+    kept, at, begin = bytearray(), 8, 0
+    while at + 8 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] in PASSED_OVER:
+            kept += data[begin:at]
+            begin = end
+        at = end
+    return bytes(kept + data[begin:]) if begin else data
 
 
 def still_size(kind: Kind, data: bytes) -> tuple[int, int]:

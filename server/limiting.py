@@ -36,14 +36,15 @@ class Tally:
     """most: in a minute."""
 
     most: int
-    _times_s: deque[float] = field(default_factory=deque)  # bound: most, and one
+    _times_s: deque[float] = field(default_factory=deque)  # bound: most
 
-    def is_full(self, now_s: float) -> bool:
-        """Count one more; whether these were more than there may be in the last minute."""
+    def is_full(self, now_s: float, weight: int = 1) -> bool:
+        """Count so many more; whether these were more than there may be in the last minute."""
         while self._times_s and self._times_s[0] < now_s - MINUTE_S:
             self._times_s.popleft()
-        self._times_s.append(now_s)
-        if len(self._times_s) <= self.most:
-            return False
-        self._times_s.popleft()
-        return True
+        for _ in range(min(weight, self.most + 1)):
+            self._times_s.append(now_s)
+        full = len(self._times_s) > self.most
+        while len(self._times_s) > self.most:
+            self._times_s.popleft()
+        return full

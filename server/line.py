@@ -60,7 +60,7 @@ class Line:
             return
         of_pictures = error.code in (ErrorCode.DECODE_FAILED, ErrorCode.FRAME_TOO_LARGE)
         tally = self._bad_pictures if of_pictures else self._errors
-        if tally.is_full(now_s):
+        if tally.is_full(now_s, error.weight):
             what = "bad pictures" if of_pictures else "refused messages"
             self.fail(ErrorCode.TOO_MANY_ERRORS, f"more than {tally.most} {what} in a minute")
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sys
 import zlib
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import PIPE
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,15 +22,26 @@ import numpy as np
 
 from engine.frames import U8
 from server.environment import of_a_process
-from server.pictures.wire import Answers, Asked, Forget, Job, Picture, Seen, packed
+from server.pictures.wire import Answers, Asked, Forget, Job, Picture, Ready, Seen, packed
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
 
 logger = logging.getLogger("uvicorn.error")
-COMMAND = (sys.executable, "-m", "server.pictures.worker")
-OUT = 1
+COMMAND = (
+    sys.executable,
+    "-P",
+    "-m",
+    "server.pictures.worker",
+)  # -P: the working folder holds no code of ours
+ERR = 2
 MOST_TEXT_BYTES = 4096
 """Of an answer, beside pixels."""
+MOST_SAID = 400
+"""Bytes, the last ones that a process said beside its answers."""
+BREAKING = 30
+"""As bad as so many pictures that cannot be decoded is one that ends its decoder: pictures of others wait meanwhile."""
+PAUSES_S = (0.1, 5.0)
+"""Before the next start after one that failed, at first and at most."""
 
 Done = Callable[[U8 | ProtocolError | None], None]
 """Takes pixels, [S, S, 3], or why there are none; None when the codec needs more first."""
@@ -41,7 +52,9 @@ class DecoderLimits:
     """Of the processes that decode pictures."""
 
     count: int = 1
-    picture_s: float = 10.0
+    picture_s: float = 2.0
+    """Of a processor, for one picture; the process ends then."""
+    silent_s: float = 10.0
     """A process that has not answered a picture for so long, or has not begun, is killed."""
     memory_bytes: int = 2 * 1024**3
     """Of each process; each session's video takes what its codec wants for the pictures that others refer to."""
@@ -58,8 +71,8 @@ class Decoders:
         monotonic: Callable[[], float],
         broke: Callable[[], object],
     ) -> None:
-        job = Job(side, image_pixels, limits.memory_bytes)
-        self._workers = [_Worker(job, limits.picture_s, monotonic, broke) for _ in range(limits.count)]
+        job = Job(side, image_pixels, limits.memory_bytes, limits.picture_s)
+        self._workers = [_Worker(job, limits.silent_s, monotonic, broke) for _ in range(limits.count)]
 
     @property
     def pids(self) -> list[int]:
@@ -93,17 +106,29 @@ class Decoders:
         return self._workers[zlib.crc32(session_id.encode()) % len(self._workers)]
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """A picture that is not answered yet. gone: its session has ended."""
+
+    picture: Picture
+    done: Done
+    gone: bool = False
+
+
 class _Worker(asyncio.SubprocessProtocol):
     """One process at a time."""
 
     def __init__(
-        self, job: Job, picture_s: float, monotonic: Callable[[], float], broke: Callable[[], object]
+        self, job: Job, silent_s: float, monotonic: Callable[[], float], broke: Callable[[], object]
     ) -> None:
-        self._job, self._picture_s, self._monotonic, self._broke = job, picture_s, monotonic, broke
-        self._asked: deque[tuple[Picture, Done]] = deque()  # not answered yet; bound: one of each session
+        self._job, self._silent_s, self._monotonic, self._broke = job, silent_s, monotonic, broke
+        self._asked: deque[_Waiting] = deque()  # bound: one of each session, and of each that ended meanwhile
         self._since_s = 0.0  # since when the first of them is the first
         self._answers = self._fresh()
         self._process: asyncio.SubprocessTransport | None = None
+        self._ready, self._said = False, b""
+        self._pause_s = 0.0  # before the next start
+        self._timer: asyncio.TimerHandle | None = None  # until it
         self._life: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
         self._stopping = False
@@ -113,74 +138,110 @@ class _Worker(asyncio.SubprocessProtocol):
         return self._process.get_pid() if self._process else None
 
     def begin(self) -> None:
-        if self._life is None and not self._stopping:
-            self._since_s = self._monotonic()
-            self._life = asyncio.get_running_loop().create_task(self._live())
+        if not (self._life or self._timer or self._stopping):
+            self._timer = asyncio.get_running_loop().call_later(self._pause_s, self._start)
 
     def ask(self, picture: Picture, done: Done) -> None:
         if not self._asked:
             self._since_s = self._monotonic()
-        self._asked.append((picture, done))
+        self._asked.append(_Waiting(picture, done))
         self.begin()
         self._send(picture)
 
     def forget(self, session_id: str) -> None:
+        for waiting in self._asked:
+            waiting.gone = waiting.gone or waiting.picture.session == session_id
         self._send(Forget(session_id))
 
     def look(self) -> None:
-        if self._asked and self._monotonic() - self._since_s > self._picture_s:
+        if self._asked and self._monotonic() - self._since_s > self._silent_s:
             self._kill()
 
     async def stop(self) -> None:
         self._stopping = True
         self._kill()
+        if self._timer:
+            self._timer.cancel()
         if self._life:
             await self._life
 
     # --- one process
 
+    def _start(self) -> None:
+        self._timer, self._life = None, asyncio.get_running_loop().create_task(self._live())
+
     async def _live(self) -> None:
         """From its start to its end, and the next one while somebody waits for an answer."""
-        loop = asyncio.get_running_loop()
         self._ended.clear()
-        try:
-            await loop.subprocess_exec(
-                lambda: self,
-                *COMMAND,
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=DEVNULL,
-                env=of_a_process(),
-                start_new_session=True,  # Ctrl-C is for the server
-            )
-            if self._stopping:
-                self._kill()
-            await self._ended.wait()
-            said = "a picture broke its decoder, or took too long"
-        except OSError as error:
-            said = f"no decoder can be started: {error.strerror}"
+        self._since_s = self._monotonic()
+        why = await self._run()
         if self._process:
             self._process.close()
+        ready, self._ready = self._ready, False
         self._process, self._answers, self._life = None, self._fresh(), None
         if self._stopping:
             return
         self._broke()
-        logger.error("%s; %d others wait for the next decoder", said, max(0, len(self._asked) - 1))
-        if self._asked:
-            self._answer(ProtocolError(ErrorCode.DECODE_FAILED, said))
+        if not ready:
+            self._not_begun(f"no decoder can be started: {why}")
+        elif not self._asked:
+            logger.error("the decoder of pictures ended, %s", why)
+        else:
+            said = "a picture broke its decoder, or took too long"
+            logger.error("%s, %s; %d others wait for the next one", said, why, len(self._asked) - 1)
+            self._answer(ProtocolError(ErrorCode.DECODE_FAILED, said, weight=BREAKING))
         if self._asked:
             self.begin()
+
+    async def _run(self) -> str:
+        """Start a process and wait for its end; why it ended."""
+        self._said = b""
+        try:
+            await asyncio.get_running_loop().subprocess_exec(
+                lambda: self,
+                *COMMAND,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                env=of_a_process(),
+                start_new_session=True,  # Ctrl-C is for the server
+            )
+        except OSError as error:
+            return error.strerror or str(error)
+        except Exception as error:  # the next one may begin
+            return f"{type(error).__name__}: {error}"
+        if self._stopping:
+            self._kill()
+        await self._ended.wait()
+        status = self._process.get_returncode() if self._process else None
+        said = self._said.decode(errors="replace").strip().rpartition("\n")[2]
+        return f"exit status {status}" + (f": {said}" if said else "")
+
+    def _not_begun(self, said: str) -> None:
+        """That is nobody's picture's fault. Who waited asks again with a newer one."""
+        logger.error(said)
+        first, most = PAUSES_S
+        self._pause_s = min(most, max(first, 2 * self._pause_s))
+        for _ in range(len(self._asked)):
+            self._answer(ProtocolError(ErrorCode.DECODE_FAILED, said, weight=0))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._process = cast(asyncio.SubprocessTransport, transport)
         self._send(self._job)
-        for picture, _ in self._asked:
-            self._send(picture)
+        self._asked = deque(waiting for waiting in self._asked if not waiting.gone)
+        for waiting in self._asked:
+            self._send(waiting.picture)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == ERR:
+            self._said = (self._said + data)[-MOST_SAID:]
+            return
         try:
-            for seen in self._answers.feed(data):
-                self._answer(seen.error or self._pixels(seen))
+            for answer in self._answers.feed(data):
+                if isinstance(answer, Ready):
+                    self._ready, self._pause_s = True, 0.0
+                else:
+                    self._answer(answer.error or self._pixels(answer))
         except (ValueError, IndexError, msgspec.MsgspecError):  # what it says is no answer
             self._kill()
 
@@ -198,7 +259,7 @@ class _Worker(asyncio.SubprocessProtocol):
             cast(asyncio.WriteTransport, pipe).write(packed(record))
 
     def _answer(self, answer: U8 | ProtocolError | None) -> None:
-        _, done = self._asked.popleft()
+        done = self._asked.popleft().done
         self._since_s = self._monotonic()
         asyncio.get_running_loop().call_soon(done, answer)  # what it raises is no affair of the process
 

@@ -23,6 +23,7 @@ class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
     side: int
     image_pixels: int
     memory_bytes: int
+    picture_s: float
 
 
 class Picture(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -44,7 +45,11 @@ class Forget(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     session: str
 
 
-class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A worker's first answer."""
+
+
+class Seen(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """pixels: [S, S, 3] of 8 bits; None when the codec needs more first, or for the reason that `code` and `text` give."""
 
     pixels: bytearray | None
@@ -57,11 +62,12 @@ class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 Asked: TypeAlias = Job | Picture | Forget
+Answer: TypeAlias = Ready | Seen
 _asked = msgspec.msgpack.Decoder(Asked)
-_seen = msgspec.msgpack.Decoder(Seen)
+_answer = msgspec.msgpack.Decoder(Answer)
 
 
-def packed(record: Asked | Seen) -> bytes:
+def packed(record: Asked | Answer) -> bytes:
     body = msgspec.msgpack.encode(record)
     return LENGTH.pack(len(body)) + body
 
@@ -79,7 +85,7 @@ class Answers:
         self._most_bytes = most_bytes
         self._held = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[Seen]:
+    def feed(self, data: bytes) -> Iterator[Answer]:
         """The records that are complete with it. Raises ValueError or msgspec.MsgspecError when it is none."""
         self._held += data
         while len(self._held) >= LENGTH.size:
@@ -91,4 +97,4 @@ class Answers:
                 return
             record = bytes(self._held[LENGTH.size : end])
             del self._held[:end]
-            yield _seen.decode(record)
+            yield _answer.decode(record)

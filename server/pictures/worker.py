@@ -1,15 +1,16 @@
 """`python -m server.pictures.worker`: decodes pictures for the server, which started it, and is gone when its input ends.
 
-The operating system bounds its memory; it writes no file.
+The operating system bounds its memory, and ends it when a picture takes too much of the processor; it writes no file.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from server.confinement import confine
 from server.imaging import Eyes
-from server.pictures.wire import Forget, Job, Picture, Seen, asked, packed
+from server.pictures.wire import Answer, Forget, Job, Picture, Ready, Seen, asked, packed
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import Limits
 
@@ -20,14 +21,28 @@ def main() -> None:
     assert isinstance(job, Job)
     confine(job.memory_bytes)
     limits, eyes = Limits(image_pixels=job.image_pixels), dict[str, Eyes]()  # bound: one for each session
+    say(Ready())
     for record in records:
         if isinstance(record, Forget):
             eyes.pop(record.session, None)
         elif isinstance(record, Picture):
             if record.session not in eyes:
                 eyes[record.session] = Eyes(job.side, limits)
-            sys.stdout.buffer.write(packed(see(eyes[record.session], record)))
-            sys.stdout.buffer.flush()
+            end_after(job.picture_s)
+            seen = see(eyes[record.session], record)
+            end_after(0)
+            say(seen)
+
+
+def say(answer: Answer) -> None:
+    sys.stdout.buffer.write(packed(answer))
+    sys.stdout.buffer.flush()
+
+
+def end_after(processor_s: float) -> None:
+    """The process ends when it used so much more of a processor, however busy the machine is. 0: it goes on."""
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_PROF, processor_s)  # the signal at its end ends us
 
 
 def see(eyes: Eyes, picture: Picture) -> Seen:

@@ -138,12 +138,20 @@ CLOSES: dict[int, Close] = {
 
 
 class ProtocolError(Exception):
-    """What was received breaks the protocol. `param` is the field, `event_id` the message, where they are known."""
+    """What was received breaks the protocol. `param` is the field, `event_id` the message, where they are known.
+
+    weight: how many times it counts against who sent it.
+    """
 
     def __init__(
-        self, code: ErrorCode, text: str, param: str | None = None, event_id: str | None = None
+        self,
+        code: ErrorCode,
+        text: str,
+        param: str | None = None,
+        event_id: str | None = None,
+        weight: int = 1,
     ) -> None:
-        self.code, self.param, self.event_id = code, param, event_id
+        self.code, self.param, self.event_id, self.weight = code, param, event_id, weight
         self.text = quotable(text)
         super().__init__(f"{code}: {self.text}")
 

@@ -7,9 +7,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -22,8 +25,8 @@ from engine.frames import U8
 from server.environment import of_a_process
 from server.imaging import Eyes
 from server.pictures import decoders as under_test
-from server.pictures.decoders import COMMAND, DecoderLimits, Decoders
-from server.pictures.wire import Answers, Job, Seen, packed
+from server.pictures.decoders import BREAKING, COMMAND, DecoderLimits, Decoders
+from server.pictures.wire import Answers, Job, Ready, Seen, packed
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS
 from server.protocol.media import Kind, Media, Size, StreamId
@@ -165,7 +168,7 @@ def test_what_breaks_a_process_is_refused_and_what_was_behind_it_is_seen_by_the_
             os.kill(pid, signal.SIGKILL)
             refusal, *others = [await answer for answer in answers]
             assert isinstance(refusal, ProtocolError)
-            assert refusal.code is ErrorCode.DECODE_FAILED
+            assert (refusal.code, refusal.weight) == (ErrorCode.DECODE_FAILED, BREAKING)
             for still, seen in zip(STILLS[1:], others, strict=True):
                 assert isinstance(seen, np.ndarray)
                 np.testing.assert_array_equal(seen, Eyes(SIDE).see(media(*still)))
@@ -173,14 +176,14 @@ def test_what_breaks_a_process_is_refused_and_what_was_behind_it_is_seen_by_the_
 
     run(work, loop)
     assert counted.broke == 1
-    assert "3 others wait for the next decoder" in caplog.text
+    assert "exit status -9; 3 others wait for the next one" in caplog.text
 
 
 def test_one_that_hangs_is_killed_and_the_others_are_seen() -> None:
     counted = Counted()
 
     async def work() -> None:
-        async with decoders(counted, picture_s=0.5) as made:
+        async with decoders(counted, silent_s=0.5) as made:
             pid = await worker_of(made)
             os.kill(pid, signal.SIGSTOP)
             answers = [asked(made, f"s{at}", media(*still)) for at, still in enumerate(STILLS[:2])]
@@ -199,17 +202,97 @@ def test_one_that_hangs_is_killed_and_the_others_are_seen() -> None:
     assert counted.broke >= 1
 
 
-def test_one_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "COMMAND", ("/nowhere/python",))
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (("/nowhere/python",), "No such file or directory"),
+        ((sys.executable, "-c", "import this_is_not_there"), "exit status 1: ModuleNotFoundError: "),
+    ],
+)
+def test_one_that_cannot_be_started_is_said_and_nobody_is_to_blame(
+    command: tuple[str, ...],
+    why: str,
+    loop: Callable[[], asyncio.AbstractEventLoop],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(under_test, "COMMAND", command)
+    counted = Counted()
+
+    async def work() -> None:
+        async with decoders(counted) as made:
+            for _ in range(3):
+                refusals = [asked(made, f"s{at}", media(Kind.JPEG, PICTURE)) for at in range(3)]
+                for refusal in [await answer for answer in refusals]:
+                    assert isinstance(refusal, ProtocolError)
+                    assert refusal.text.startswith(f"no decoder can be started: {why}")
+                    assert refusal.weight == 0
+            began_s = time.monotonic()
+            monkeypatch.setattr(under_test, "COMMAND", COMMAND)
+            await worker_of(made)
+            assert time.monotonic() - began_s > 0.3  # it is not tried all the time
+
+    run(work, loop)
+    assert counted.broke == 3  # not once for each picture
+    assert f"no decoder can be started: {why}" in caplog.text
+
+
+def test_one_that_dies_idle_is_nobodys_picture(caplog: pytest.LogCaptureFixture) -> None:
+    counted = Counted()
+
+    async def work() -> None:
+        async with decoders(counted) as made:
+            pid = await worker_of(made)
+            os.kill(pid, signal.SIGTERM)
+            while made.pids == [pid]:
+                await asyncio.sleep(0.01)
+            assert await worker_of(made) != pid
+
+    run(work, uvloop.new_event_loop)
+    assert counted.broke == 1
+    assert "the decoder of pictures ended, exit status -15" in caplog.text
+    assert "broke its decoder" not in caplog.text
+
+
+def test_what_takes_too_much_of_the_processor_is_refused_and_others_are_seen() -> None:
+    large = jpeg(8, "png", (4000, 2300))
+
+    async def work() -> None:
+        async with decoders(picture_s=0.02) as made:
+            refusal = await asked(made, "s", media(Kind.PNG, large))
+            assert isinstance(refusal, ProtocolError)
+            assert (refusal.code, refusal.weight) == (ErrorCode.DECODE_FAILED, BREAKING)
+
+    run(work, uvloop.new_event_loop)
+
+
+def test_the_working_folder_holds_no_code_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("server", "av", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
 
     async def work() -> None:
         async with decoders() as made:
-            refusals = [asked(made, f"s{at}", media(Kind.JPEG, PICTURE)) for at in range(3)]
-            for refusal in [await answer for answer in refusals]:
-                assert isinstance(refusal, ProtocolError)
-                assert refusal.text == "no decoder can be started: No such file or directory"
+            await worker_of(made)
 
-    run(work, asyncio.new_event_loop)
+    run(work, uvloop.new_event_loop)
+
+
+def test_a_session_that_ends_while_its_picture_waits_is_unknown_to_the_next_process() -> None:
+    packets = video("libx264", 2)
+
+    async def work() -> None:
+        async with decoders() as made:
+            pid = await worker_of(made)
+            os.kill(pid, signal.SIGSTOP)
+            asked(made, "other", media(Kind.JPEG, PICTURE))
+            asked(made, "s", media(Kind.H264, packets[0]))
+            made.forget("s")
+            os.kill(pid, signal.SIGKILL)
+            assert await worker_of(made) != pid
+            assert not isinstance(await asked(made, "s", media(Kind.H264, packets[1])), np.ndarray)
+
+    run(work, uvloop.new_event_loop)
 
 
 def test_a_picture_that_takes_too_much_memory_is_refused_and_others_are_seen() -> None:
@@ -246,15 +329,17 @@ def test_it_ends_with_the_server() -> None:
     with subprocess.Popen(
         COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=of_a_process()
     ) as process:
-        out, _ = process.communicate(packed(Job(SIDE, 1000, 1 << 31)), timeout=60)
-        assert (process.returncode, out) == (0, b"")
+        out, _ = process.communicate(packed(Job(SIDE, 1000, 1 << 31, 1.0)), timeout=60)
+        assert (process.returncode, out) == (0, packed(Ready()))
 
 
 def test_what_a_worker_says_is_believed_only_when_it_is_an_answer() -> None:
     said = packed(Seen(bytearray(b"abc"))) + packed(Seen(None, "decode_failed", "why"))
     for piece in (1, 2, 7, len(said)):
         answers = Answers(100)
-        heard = [seen for at in range(0, len(said), piece) for seen in answers.feed(said[at : at + piece])]
+        heard: list[Any] = [
+            seen for at in range(0, len(said), piece) for seen in answers.feed(said[at : at + piece])
+        ]
         assert [(seen.pixels, seen.text) for seen in heard] == [(b"abc", ""), (None, "why")]
     with pytest.raises(ValueError, match="a record of 101 bytes"):
         list(Answers(100).feed((101).to_bytes(4, "little")))
