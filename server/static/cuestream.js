@@ -198,8 +198,19 @@ var Gate = class {
 // src/rest.ts
 async function createSession(server, key, name) {
   const body = name ? JSON.stringify({ session_id: name }) : null;
-  const answer = await ask(new URL("v1/sessions", withSlash(server)), { method: "POST", headers: bearing(key), body });
+  const answer = await ask(new URL("v1/sessions", serverAt(server)), { method: "POST", headers: bearing(key), body });
   return await answer.json();
+}
+function serverAt(server) {
+  let url = null;
+  try {
+    url = new URL(server, globalThis.location?.href);
+  } catch {
+  }
+  if (!url || !/^https?:$/.test(url.protocol)) {
+    throw new ClientError(`an address such as http://host:8765 was expected, found "${server}"`);
+  }
+  return url.href.endsWith("/") ? url.href : `${url.href}/`;
 }
 function bearing(token) {
   return token ? { authorization: `Bearer ${token}` } : {};
@@ -222,10 +233,6 @@ async function said(answer) {
   } catch {
     return text.split("\n", 1)[0] || `the server answered HTTP ${answer.status}`;
   }
-}
-function withSlash(server) {
-  const url = new URL(server, globalThis.location?.href);
-  return url.href.endsWith("/") ? url.href : `${url.href}/`;
 }
 
 // src/bucket.ts
@@ -1118,7 +1125,7 @@ var Client = class extends Emitter {
   urls;
   /** Why it is over; null while it is not, and after an end that was asked for. */
   failure = null;
-  /** Whether music counts as heard once its listeners had it. Off from the first `report` on, and while a MusicPlayer is connected. */
+  /** Whether music counts as heard once its listeners had it. Off from the first `report` on, and while a player is connected. */
   acknowledge = true;
   transport;
   invite;
@@ -1128,6 +1135,7 @@ var Client = class extends Emitter {
   leaving = null;
   full = 0;
   handed = null;
+  /** Throws ClientError for a url that is none, Unsupported where there is no WebSocket. */
   constructor(options = {}) {
     super();
     const { url = ".", key, invite, config, audio, client, transport } = options;
@@ -1135,7 +1143,8 @@ var Client = class extends Emitter {
     this.session = new Session(options.ticket?.url ?? "", { ...options, wish });
     this.urls = options.ticket?.urls ?? null;
     this.transport = transport ?? new WsTransport();
-    this.invite = invite ?? (() => createSession(url, key));
+    const server = invite ? "" : serverAt(url);
+    this.invite = invite ?? (() => createSession(server, key));
   }
   /** Begin, or go on. Resolves when the session stands. Throws Refused or Unreachable. */
   connect() {
@@ -1247,7 +1256,7 @@ var Client = class extends Emitter {
     this.session.push(picture);
     this.flush();
   }
-  /** What was heard, by whoever plays the music; from the first one on nothing else counts as heard, and the server sends half a second
+  /** What was heard, by whoever plays the music; from the first one on nothing else counts, and the server sends half a second
    * more than that. A MusicPlayer that is connected says it. */
   report(playout) {
     this.acknowledge = false;

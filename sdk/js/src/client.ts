@@ -23,7 +23,7 @@ import type {
   SessionResumed,
   VideoFormat,
 } from "./protocol.js";
-import { createSession, type Invitation } from "./rest.js";
+import { createSession, serverAt, type Invitation } from "./rest.js";
 import { Session, type Picture, type Playout, type Seen, type SessionOptions } from "./session.js";
 import type { Ticket } from "./ticket.js";
 import type { Line, Transport } from "./transport.js";
@@ -36,7 +36,8 @@ const FULL_BYTES = 200_000;
 const END_MS = 3000;
 
 export interface ClientOptions extends Omit<SessionOptions, "wish" | "ticket"> {
-  /** The server, http or https; an address in a page may be relative. */
+  /** The server, http or https. In a page it may be relative, and is where the page is when left out; elsewhere it is needed, or
+   * `invite`. */
   readonly url?: string;
   /** Its API key. A page that others open has no key: it gives `invite`. */
   readonly key?: string | undefined;
@@ -89,7 +90,7 @@ export class Client extends Emitter<Events> {
   urls: Invitation["urls"] | null;
   /** Why it is over; null while it is not, and after an end that was asked for. */
   failure: Error | null = null;
-  /** Whether music counts as heard once its listeners had it. Off from the first `report` on, and while a MusicPlayer is connected. */
+  /** Whether music counts as heard once its listeners had it. Off from the first `report` on, and while a player is connected. */
   acknowledge = true;
   private readonly transport: Transport;
   private readonly invite: () => Promise<Invitation>;
@@ -100,6 +101,7 @@ export class Client extends Emitter<Events> {
   private full = 0;
   private handed: Playout | null = null;
 
+  /** Throws ClientError for a url that is none, Unsupported where there is no WebSocket. */
   constructor(options: ClientOptions = {}) {
     super();
     const { url = ".", key, invite, config, audio, client, transport } = options;
@@ -107,7 +109,8 @@ export class Client extends Emitter<Events> {
     this.session = new Session(options.ticket?.url ?? "", { ...options, wish });
     this.urls = options.ticket?.urls ?? null;
     this.transport = transport ?? new WsTransport();
-    this.invite = invite ?? (() => createSession(url, key));
+    const server = invite ? "" : serverAt(url);
+    this.invite = invite ?? (() => createSession(server, key));
   }
 
   /** Begin, or go on. Resolves when the session stands. Throws Refused or Unreachable. */
@@ -243,7 +246,7 @@ export class Client extends Emitter<Events> {
     this.flush();
   }
 
-  /** What was heard, by whoever plays the music; from the first one on nothing else counts as heard, and the server sends half a second
+  /** What was heard, by whoever plays the music; from the first one on nothing else counts, and the server sends half a second
    * more than that. A MusicPlayer that is connected says it. */
   report(playout: Playout): void {
     this.acknowledge = false;

@@ -1,6 +1,6 @@
 // A session is made by REST before it is talked to: the answer has a secret that opens it once, and where to go with it.
 
-import { Refused, Unreachable } from "./errors.js";
+import { ClientError, Refused, Unreachable } from "./errors.js";
 
 /** What POST /v1/sessions answers, as far as a client needs it. */
 export interface Invitation {
@@ -22,11 +22,23 @@ export interface Invitation {
 
 /** POST /v1/sessions at a server. key: its API key, which belongs on a backend, or in a page that only its owner opens.
  * name: of the session; the server names it when left out.
- * Throws Refused with the server's own words, Unreachable when nobody answers. */
+ * Throws Refused with the server's own words, Unreachable when nobody answers, ClientError for what is no address. */
 export async function createSession(server: string, key?: string, name?: string | null): Promise<Invitation> {
   const body = name ? JSON.stringify({ session_id: name }) : null;
-  const answer = await ask(new URL("v1/sessions", withSlash(server)), { method: "POST", headers: bearing(key), body });
+  const answer = await ask(new URL("v1/sessions", serverAt(server)), { method: "POST", headers: bearing(key), body });
   return (await answer.json()) as Invitation;
+}
+
+/** A server's address with a slash at its end; in a page it may be relative. Throws ClientError for what is none. */
+export function serverAt(server: string): string {
+  let url: URL | null = null;
+  try {
+    url = new URL(server, globalThis.location?.href);
+  } catch {} // said below
+  if (!url || !/^https?:$/.test(url.protocol)) {
+    throw new ClientError(`an address such as http://host:8765 was expected, found "${server}"`);
+  }
+  return url.href.endsWith("/") ? url.href : `${url.href}/`;
 }
 
 /** The headers of who has a token. */
@@ -54,9 +66,4 @@ async function said(answer: Response): Promise<string> {
   } catch {
     return text.split("\n", 1)[0] || `the server answered HTTP ${answer.status}`;
   }
-}
-
-function withSlash(server: string): string {
-  const url = new URL(server, globalThis.location?.href);
-  return url.href.endsWith("/") ? url.href : `${url.href}/`;
 }

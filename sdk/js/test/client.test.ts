@@ -2,11 +2,11 @@
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Client, type ClientOptions } from "../src/client.js";
-import { Refused, Unreachable } from "../src/errors.js";
+import { ClientError, Refused, Unreachable } from "../src/errors.js";
 import type { Chunk } from "../src/music.js";
 import { MusicPlayer } from "../src/player.js";
 import { KIND, type ServerMessage } from "../src/protocol.js";
-import type { Invitation } from "../src/rest.js";
+import { createSession, type Invitation } from "../src/rest.js";
 import type { Line as ClientLine, Receiver, Transport, Where } from "../src/transport.js";
 import type { Session } from "../src/session.js";
 import { Line, RATE, Take } from "./fakeserver.js";
@@ -302,6 +302,21 @@ describe("a client", () => {
     vi.stubGlobal("WebSocket", undefined);
     expect(() => new Client()).toThrow("Node 22");
     vi.unstubAllGlobals();
+  });
+
+  test.each(["nonsense", "ws://host:8765", "localhost:8765", "http://", ""])("says at once that %j is no address", async (url) => {
+    expect(() => new Client({ transport, url })).toThrow(ClientError);
+    expect(() => new Client({ transport, url })).toThrow(`an address such as http://host:8765 was expected, found "${url}"`);
+    await expect(createSession(url)).rejects.toThrow(ClientError);
+    make({ url }); // it is not asked
+  });
+
+  test("takes an address as it is seen from its page", () => {
+    vi.stubGlobal("location", { href: "https://here/music/page" });
+    for (const url of ["", ".", "/", "other", "http://host:8765"]) new Client({ transport, url });
+    new Client({ transport });
+    vi.unstubAllGlobals();
+    expect(() => new Client({ transport })).toThrow(ClientError);
   });
 
   test("that is closed while it waits comes back no more", async () => {
