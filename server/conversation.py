@@ -25,7 +25,7 @@ from server.protocol.control import decode_client
 from server.protocol.errors import FAULTS, ErrorCode, ProtocolError
 from server.protocol.media import UP, StreamId
 from server.protocol.reader import Reader
-from server.secrets import Anybody, Caller, Hearing, Invited, new_session_id
+from server.secrets import Anybody, Caller, Hearing, Identity, Invited, new_session_id
 from server.speaker import DEFAULT, Outlet, settled
 
 NAME = "cuestream"
@@ -164,9 +164,9 @@ class Conversation:
             raise ProtocolError(ErrorCode.BAD_REQUEST, str(error), "config", _id_of(message)) from None
         return None
 
-    def _find_again(self, session_id: str) -> Hosted | None:
+    def _find_again(self, session: Identity) -> Hosted | None:
         try:
-            return self._host.find_again(session_id)
+            return self._host.find_again(session.session_id, session.nonce)
         except (Draining, Hanging, NoRoom) as error:
             self._refuse(error)
         return None
@@ -192,11 +192,11 @@ class Conversation:
         self._line.fail(code, "the server is going away")
 
     def _resume(self, message: m.SessionResume) -> None:
-        session_id, fresh = self._host.door.session_of(message.handle, self._host.monotonic())
-        hosted = self._find_again(session_id or "") if fresh else None
+        session, fresh = self._host.door.session_of(message.handle, self._host.monotonic())
+        hosted = self._find_again(session) if session and fresh else None
         if self._line.closing is not None:
             return
-        code = ErrorCode.SESSION_NOT_FOUND if session_id is None else ErrorCode.SESSION_EXPIRED
+        code = ErrorCode.SESSION_NOT_FOUND if session is None else ErrorCode.SESSION_EXPIRED
         if hosted is None or not fresh:
             self._host.metrics.resumes.labels(str(code)).inc()
             raise ProtocolError(code, "no such session here, or it is over")

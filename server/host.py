@@ -186,21 +186,24 @@ class Host:
             raise NoRoom(f"{self.settings.max_sessions} sessions are open", RETRY_S)
         self._runner.voices.batcher.admit()
 
-    def find_again(self, session_id: str) -> Hosted | None:
+    def find_again(self, session_id: str, nonce: str | None = None) -> Hosted | None:
         """A session for the client that comes back to it: open here, or kept by a server before this one.
 
+        nonce: as in `Identity`, None where the name is all that the client goes by.
         Raises NoRoom when its place was taken meanwhile, Draining, Hanging; it still waits then.
         """
         hosted = self.find(session_id)
         if hosted is None:
-            return self._restore(session_id)
+            return self._restore(session_id, nonce)
+        if nonce not in (None, hosted.identity.nonce):
+            return None
         if hosted.core.parked:
             self._check_room(session_id)
         return hosted
 
-    def _restore(self, session_id: str) -> Hosted | None:
+    def _restore(self, session_id: str, nonce: str | None) -> Hosted | None:
         kept = self.shelf.waiting(session_id) if self.shelf else None
-        if kept is None:
+        if kept is None or nonce not in (None, kept.about.nonce):
             return None
         self.admit(session_id, known=True)
         assert self.shelf is not None

@@ -35,6 +35,7 @@ from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
 from server.recording.tape import Tape
 from server.resampling import WIRE_RATE, aligned, on_the_wire
+from server.secrets import Identity, new_identity
 from server.seeing import Stamps, Watching
 from server.session import Session
 from server.speaker import DEFAULT, Outlet, Speaker
@@ -64,6 +65,7 @@ class Hosted:
         now_s: float,
     ) -> None:
         self.id, self.core, self.config, self.settings = session_id, core, config, house.settings
+        self.identity = new_identity(session_id)
         self.gone = False
         self.line: Line | None = None
         self.speaker: Outlet | None = None
@@ -105,6 +107,7 @@ class Hosted:
         hosted.consumed = hosted.kept_consumed = about.consumed
         hosted.form, hosted.revisions = about.form, Revisions(about.revisions)
         hosted.original_rate = about.original_rate
+        hosted.identity = Identity(about.session, about.nonce)
         hosted._stamps = Stamps(kept.checkpoint.take, about.pictures)
         hosted._life.began_s -= about.lasted_s
         core.intake.holds = about.config.hold_scene
@@ -127,6 +130,7 @@ class Hosted:
             revisions=tuple(self.revisions.made),
             pictures=self._stamps.newest(KEPT_PICTURES),
             original_rate=self.original_rate,
+            nonce=self.identity.nonce,
         )
         shelf.put(Kept(about, checkpoint))
 
@@ -432,7 +436,7 @@ class Hosted:
             self._life.active_s = now_s
         window_ms = self.settings.limits.resume_window_s * 1000
         consumed = self.consumed if self._house.shelf is None else self.kept_consumed
-        self._say(m.ResumeHandle(self._house.door.handle(self.id, now_s), True, window_ms, consumed))
+        self._say(m.ResumeHandle(self._house.door.handle(self.identity, now_s), True, window_ms, consumed))
 
     def _end_in_time(self, now_s: float) -> None:
         if (left_ms := self._life.warning_ms(now_s)) is not None:

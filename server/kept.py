@@ -26,7 +26,8 @@ HEAD = struct.Struct("<4sII")
 class About(msgspec.Struct, frozen=True):
     """saved_s: since the epoch. lasted_s: the session's age then. consumed: control messages that the checkpoint knows.
 
-    revisions: as in `Revisions`. pictures: as in `Stamps`, the newest ones, step and capture time.
+    revisions: as in `Revisions`. pictures: as in `Stamps`, the newest ones, step and capture time. nonce: as in `Identity`; empty
+    where the server that kept it had none, and in that server's handles.
     """
 
     session: str
@@ -38,6 +39,7 @@ class About(msgspec.Struct, frozen=True):
     revisions: tuple[tuple[int, int, int], ...]
     pictures: tuple[tuple[int, int], ...]
     original_rate: int = WIRE_RATE
+    nonce: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,18 @@ class Hearing:
 Caller: TypeAlias = Anybody | Operator | Invited | Hearing
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A session: another one that gets the same name has another nonce."""
+
+    session_id: str
+    nonce: str
+
+
 class _Handle(msgspec.Struct, frozen=True):
     session: str
     made_s: float
+    nonce: str = ""
 
 
 class Door:
@@ -120,19 +129,19 @@ class Door:
         """Sessions that somebody may still open."""
         return {session_id for session_id, until_s in self._unused.values() if until_s > now_s}
 
-    def handle(self, session_id: str, now_s: float) -> str:
+    def handle(self, session: Identity, now_s: float) -> str:
         """What a client comes back with."""
-        body = _text(msgspec.json.encode(_Handle(session_id, self._epoch_s + now_s)))
+        body = _text(msgspec.json.encode(_Handle(session.session_id, self._epoch_s + now_s, session.nonce)))
         return f"{body}.{self._sign('resume', body)}"
 
-    def session_of(self, handle: str, now_s: float) -> tuple[str | None, bool]:
+    def session_of(self, handle: str, now_s: float) -> tuple[Identity | None, bool]:
         """The session of a handle that we made, None for another; and whether it is still good."""
         body, _, signature = handle.partition(".")
         if not hmac.compare_digest(signature.encode(), self._sign("resume", body).encode()):
             return None, False
         held = msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=_Handle)
         age_s = self._epoch_s + now_s - held.made_s
-        return held.session, age_s <= self._resume_window_s + HANDLE_SPARE_S
+        return Identity(held.session, held.nonce), age_s <= self._resume_window_s + HANDLE_SPARE_S
 
     def listening(self, session_id: str) -> str:
         """A token for an address: it lets its bearer hear this session, and nothing else."""
@@ -172,6 +181,10 @@ def bearer(headers: Mapping[str, str]) -> str | None:
 
 def new_session_id() -> str:
     return "s-" + secrets.token_urlsafe(12)
+
+
+def new_identity(session_id: str) -> Identity:
+    return Identity(session_id, secrets.token_urlsafe(12))
 
 
 def _text(data: bytes) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import TypeAlias
 
 from aiortc import MediaStreamTrack
 
 from server.host import RETRY_S, Host
 from server.rest import Refused
+from server.secrets import Identity
 from server.webrtc.music import Music
 from server.webrtc.offers import Offer, Unfit
 from server.webrtc.peer import Peer
@@ -17,6 +19,8 @@ from server.webrtc.reach import addresses
 from server.webrtc.receiving import know_profiles
 
 MOST_SPENT = 1024
+Spent: TypeAlias = tuple[Identity, float]
+"""The session that a client secret opened, and until when it may mean that one."""
 
 
 class Peers:
@@ -27,8 +31,7 @@ class Peers:
         logging.getLogger("aiortc").setLevel(logging.ERROR)  # it warns of every frame that cannot be decoded
         self.host = host
         self.publishing: dict[str, Peer] = {}  # bound: as `_open`
-        self.spent: dict[bytes, str] = {}  # bound: MOST_SPENT, then the oldest is forgotten
-        """Sessions by the digests of the client secrets that opened them, for publishers who come back."""
+        self._spent: dict[bytes, Spent] = {}  # bound: MOST_SPENT, then the oldest is forgotten
         self._limits = host.settings.peers
         self._open: dict[str, Peer] = {}  # bound: at_once, then Refused
         self._lives: set[asyncio.Task[None]] = set()  # bound: the same, and those that are closing
@@ -37,11 +40,18 @@ class Peers:
         peer = self._open.get(peer_id)
         return None if peer is None or peer.ended else peer
 
-    def spend(self, digest: bytes, session_id: str) -> None:
-        """A client secret was used."""
-        if len(self.spent) >= MOST_SPENT:
-            del self.spent[next(iter(self.spent))]
-        self.spent[digest] = session_id
+    def spend(self, digest: bytes, session: Identity) -> None:
+        """A client secret was used, and means this session until that is over: for a publisher who comes back."""
+        now_s, limits = self.host.monotonic(), self.host.settings.limits
+        self._spent = {secret: held for secret, held in self._spent.items() if held[1] > now_s}
+        if len(self._spent) >= MOST_SPENT:
+            del self._spent[next(iter(self._spent))]
+        self._spent[digest] = session, now_s + limits.session_s + limits.resume_window_s
+
+    def opened_by(self, digest: bytes) -> Identity | None:
+        """The session that a client secret opened, which may be over."""
+        session, until_s = self._spent.get(digest, (None, 0.0))
+        return session if self.host.monotonic() < until_s else None
 
     def music(self) -> Music:
         settings, metrics = self.host.settings, self.host.metrics

@@ -37,12 +37,12 @@ from server.webrtc.publisher import Publisher
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A session that may be published to. invited: by a client secret, which is used up when it is opened. spent: by one that
-    was, and opens no other session."""
+    """A session that may be published to. invited: by a client secret, which is used up when it is opened. nonce: of the one
+    that such a secret opened; it opens no other."""
 
     session_id: str
     invited: bool = False
-    spent: bool = False
+    nonce: str | None = None
 
 
 async def publish(request: Request) -> Response:
@@ -69,7 +69,7 @@ async def _publish(request: Request) -> Response:
         peer.end("refused")
         raise
     if wanted.invited and token:
-        peers.spend(_digest(token), hosted.id)
+        peers.spend(_digest(token), hosted.identity)
     publisher.hold(hosted, peer)
     return created(peers.host, peer, answer, hosted.id)
 
@@ -79,8 +79,8 @@ def _wanted(peers: Peers, token: str | None, request: Request) -> Wanted:
     name = request.path_params.get("session_id")
     if name is not None and not SESSION_NAME.fullmatch(name):
         raise Refused(404, "session_not_found", NAMES)
-    if token and (session_id := peers.spent.get(_digest(token))):
-        return Wanted(_the_same(session_id, name), spent=True)
+    if token and (opened := peers.opened_by(_digest(token))):
+        return Wanted(_the_same(opened.session_id, name), nonce=opened.nonce)
     match _caller(peers.host, token, request):
         case Invited(session_id):
             return Wanted(_the_same(session_id, name), invited=True)
@@ -112,9 +112,9 @@ def _the_same(session_id: str, name: str | None) -> str:
 async def _session(host: Host, wanted: Wanted, address: str | None) -> Hosted:
     """The one that waits, or a new one. Raises Refused."""
     try:
-        if hosted := host.find_again(wanted.session_id):
+        if hosted := host.find_again(wanted.session_id, wanted.nonce):
             return hosted
-        if wanted.spent:
+        if wanted.nonce is not None:
             raise Refused(401, "unauthorized", "this client secret was used, and its session is over")
         if not wanted.invited:  # else it was counted when it was invited
             host.gate.check_start(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import signal
 import threading
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from conftest import Serve
@@ -26,6 +28,7 @@ from server.host import Host
 from server.kept import About, Kept
 from server.metrics import Metrics
 from server.protocol.messages import AudioFormat
+from server.secrets import Door, Identity, new_identity
 from server.session import Session
 from server.settings import Settings
 from server.shelf import KEY_FILE, Shelf, ShelfError, ShelfLimits
@@ -325,6 +328,36 @@ def test_a_session_that_goes_on_is_looked_after_at_once(tmp_path: Path) -> None:
         assert soon_s < host.monotonic() < idle_s
 
     asyncio.run(comes_back())
+
+
+def test_a_handle_of_another_session_of_the_name_does_not_wake_the_one_that_is_kept(
+    serve: Serve, tmp_path: Path
+) -> None:
+    with serve(checkpoints=tmp_path) as served, Client(served.ws) as client:
+        name = client.start()["session_id"]
+        client.play()
+        handle = client.until("resume.handle")["handle"]
+        client.drop()
+    with serve(checkpoints=tmp_path) as served:
+        forged = served.host.door.handle(new_identity(name), served.host.monotonic())
+        with Client(served.ws) as other:
+            asked = {"received_through_sample": 0, "played_through_sample": 0}
+            other.send("session.resume", protocol_minor=0, handle=forged, **asked)
+            assert other.closed() == 4404
+        with Client(served.ws) as again:
+            again.resume(handle, client.at)
+
+
+def test_a_session_that_was_kept_without_a_nonce_is_read_with_none() -> None:
+    about = msgspec.json.decode(msgspec.json.encode(kept().about))
+    assert about.pop("nonce") == ""
+    assert msgspec.convert(about, About, strict=False) == kept().about
+    door = Door(None, 30, bytes(32))
+    body = (
+        base64.urlsafe_b64encode(msgspec.json.encode({"session": "s-1", "made_s": 1.0})).decode().rstrip("=")
+    )
+    before = f"{body}.{door._sign('resume', body)}"
+    assert door.session_of(before, 2.0) == (Identity("s-1", kept().about.nonce), True)
 
 
 def test_messages_that_no_checkpoint_knows_are_not_confirmed(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import Serve, Served
-from shell_client import Client, ask
+from shell_client import Client, ask, soon
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
@@ -178,6 +178,34 @@ def test_4404_a_handle_of_another_server_and_of_a_session_that_is_over(serve: Se
                 assert fatal(client) == (code, 4404)
 
 
+def test_4404_a_handle_of_a_session_whose_name_another_one_has_now(serve: Serve) -> None:
+    with serve(api_key=KEY) as served:
+
+        def invited() -> Client:
+            status, made = ask("POST", f"{served.http}/v1/sessions", {"session_id": "show"}, KEY)
+            assert status == 201
+            return Client(served.ws, made["client_secret"]["value"])
+
+        with invited() as first:
+            first.start()
+            handle = first.until("resume.handle")["handle"]
+            first.drop()
+        assert ask("DELETE", f"{served.http}/v1/sessions/show", key=KEY)[0] == 204
+        soon(lambda: served.host.find("show") is None)
+        with invited() as second:
+            second.start()
+            with Client(served.ws) as again:
+                again.send(
+                    "session.resume",
+                    protocol_minor=0,
+                    handle=handle,
+                    received_through_sample=0,
+                    played_through_sample=0,
+                )
+                assert fatal(again) == ("session_expired", 4404)
+            second.play()
+
+
 def test_4408_a_client_that_never_answers_pings(serve: Serve) -> None:
     with serve(heartbeat_s=0.2) as served, socket.create_connection(("127.0.0.1", served.port)) as line:
         key = base64.b64encode(os.urandom(16)).decode()
@@ -254,8 +282,10 @@ def test_what_is_refused_leaves_the_session_as_it_was(served: Served) -> None:
         client.send("session.update", config={"gain_db": 99}, event_id="e3")
         error = client.until("error", event_id="e3")
         assert (error["code"], error["param"]) == ("bad_request", "config.gain_db")
-        client.send("sparkle")
-        assert client.until("warning")["code"] == "unknown_type"
+        client.send("sparkle", event_id="e4")
+        assert client.until("warning", event_id="e4")["code"] == "unknown_type"
+        client.send("session.update", config={"loud": 1}, event_id="e5")
+        assert client.until("warning", event_id="e5")["param"] == "config.loud"
         client.ws.send(b"too short")
         client.until("error", code="invalid_media")
         client.ws.send(bytes([0x7F]) + bytes(30))  # a kind that nobody knows: counted

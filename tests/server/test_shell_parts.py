@@ -28,7 +28,7 @@ from server.protocol.messages import Pong
 from server.protocol.values import Key
 from server.resampling import Resampler, aligned, pcm16
 from server.ring import Ring
-from server.secrets import SECRET_S, Anybody, Door, Invited, Operator
+from server.secrets import SECRET_S, Anybody, Door, Invited, Operator, new_identity
 from server.telling import Ages
 from server.turning import check, config_of, controls, policy_of
 
@@ -90,9 +90,11 @@ def test_a_secret_opens_one_session_once_and_not_for_long() -> None:
 
 def test_a_handle_is_good_for_its_server_and_a_while() -> None:
     door = Door(None, 30)
-    handle = door.handle("s-1", 100)
-    assert door.session_of(handle, 101) == ("s-1", True)
-    assert door.session_of(handle, 200) == ("s-1", False)
+    session = new_identity("s-1")
+    handle = door.handle(session, 100)
+    assert session != new_identity("s-1")
+    assert door.session_of(handle, 101) == (session, True)
+    assert door.session_of(handle, 200) == (session, False)
     assert Door(None, 30).session_of(handle, 101) == (None, False)
     assert door.session_of("nonsense", 101) == (None, False)
     assert door.may_listen("s-1", door.listening("s-1"))
@@ -278,4 +280,4 @@ def test_an_age_is_told_in_the_steps_of_the_player() -> None:
 
 @pytest.mark.parametrize("headers", [{"host": "["}, {"host": "localhost", "origin": "http://[x"}])
 def test_what_is_no_address_is_a_foreign_one(headers: dict[str, str]) -> None:
-    assert Guard(lambda *_: None, local=True)._is_foreign(Headers(headers))  # type: ignore[arg-type, return-value]
+    assert Guard(lambda *_: None, local=True)._why_not(Headers(headers)) == "that is no address"  # type: ignore[arg-type, return-value]

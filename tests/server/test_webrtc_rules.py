@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ from rtc_client import SDP, send
 from shell_client import Client, ask, soon
 
 from cuestream.players import find_player
+from server.host import Host
+from server.protocol.limits import Limits
+from server.secrets import new_identity
 from server.settings import Settings
 from server.webrtc.limits import PeerLimits
+from server.webrtc.peers import Peers
 
 KEY = "a key for tests"
 HERE = {"ice_addresses": ("127.0.0.1",), "player": find_player("synthetic")}
@@ -189,6 +194,37 @@ def test_a_used_client_secret_opens_nothing_when_its_session_is_over(guarded: Se
     status, body, headers = publish(guarded, key=secret)
     assert (status, code(body), headers["www-authenticate"]) == (401, "unauthorized", "Bearer")
     assert guarded.host.find(session_id) is None
+
+
+def test_a_used_client_secret_is_no_way_into_the_next_session_of_the_name(guarded: Served) -> None:
+    def made() -> str:
+        status, answer = ask("POST", f"{guarded.http}/v1/sessions", {"session_id": "twice"}, KEY)
+        assert status == 201
+        return str(answer["client_secret"]["value"])
+
+    first = made()
+    assert publish(guarded, key=first)[0] == 201
+    assert ask("DELETE", f"{guarded.http}/v1/sessions/twice", key=KEY)[0] == 204
+    soon(lambda: guarded.host.find("twice") is None)
+    second = made()
+    _, _, of_second = publish(guarded, key=second)
+    assert of_second["cuestream-session"] == "twice"
+    assert publish(guarded, key=first)[0] == publish(guarded, key=first, path="/v1/whip/twice")[0] == 401
+    assert send("DELETE", guarded.http + of_second["location"], key=second)[0] == 200  # nobody took over
+    assert publish(guarded, key=second)[2]["cuestream-session"] == "twice"
+
+
+def test_a_used_client_secret_means_its_session_for_no_longer_than_one_lasts(tiny_player: Any) -> None:
+    now_s = 0.0
+    settings = replace(Settings(), limits=Limits(session_s=100, resume_window_s=10))
+    peers, session = Peers(Host(tiny_player, settings, lambda: now_s)), new_identity("show")
+    peers.spend(b"first", session)
+    now_s = 109.0
+    assert peers.opened_by(b"first") == session
+    now_s = 110.0
+    assert peers.opened_by(b"first") is None
+    peers.spend(b"second", session)
+    assert peers._spent.keys() == {b"second"}
 
 
 def test_the_key_opens_a_session_that_somebody_was_invited_to(guarded: Served) -> None:
