@@ -16,6 +16,7 @@ from engine.errors import NoRoom
 from server.host import Draining, Hanging, Host
 from server.hosted import Hosted
 from server.ingest.address import Forbidden
+from server.ingest.aside import Aside
 from server.ingest.checking import check
 from server.ingest.feeding import Feeding
 from server.rest import Refused, body, check_key, find, host_of, no_session
@@ -23,6 +24,8 @@ from server.visitors import address_of, is_own
 
 RESOLVE_S = 5.0
 """For the name of a host, when an ingest is asked for."""
+CHECKS = 2
+"""Of addresses at once; a name server that does not answer keeps a thread for longer than RESOLVE_S."""
 
 
 class Feed(Struct, frozen=True):
@@ -38,6 +41,7 @@ class Feedings:
 
     host: Host
     running: dict[str, Feeding] = field(default_factory=dict)  # bound: limits.at_once that are not over
+    checks: Aside = field(default_factory=lambda: Aside(CHECKS))
 
     def check_room(self, session_id: str) -> None:
         """Before the session is opened for it. Raises Refused."""
@@ -69,9 +73,10 @@ def feedings_of(request: Request) -> Feedings:
 async def begin(request: Request) -> Response:
     _may(request)
     wanted = await body(request, Feed)
-    await _check(host_of(request), wanted)
-    feedings = feedings_of(request)
-    feedings.check_room(request.path_params["session_id"])
+    feedings, session_id = feedings_of(request), request.path_params["session_id"]
+    feedings.check_room(session_id)
+    await _check(feedings, wanted)
+    feedings.check_room(session_id)  # others came meanwhile
     feeding = feedings.begin(_session(request), wanted)
     return JSONResponse(feeding.about(), 201)
 
@@ -103,11 +108,11 @@ def _may(request: Request) -> None:
         raise Refused(403, "forbidden", "without a key only this machine may have addresses read")
 
 
-async def _check(host: Host, wanted: Feed) -> None:
-    limits, refused = host.settings.ingest, host.metrics.ingests_refused
+async def _check(feedings: Feedings, wanted: Feed) -> None:
+    limits, refused = feedings.host.settings.ingest, feedings.host.metrics.ingests_refused
     try:
         async with asyncio.timeout(RESOLVE_S):
-            await asyncio.to_thread(check, wanted.url, wanted.listen, limits)
+            await feedings.checks.do(lambda: check(wanted.url, wanted.listen, limits))
     except Forbidden as error:
         refused.labels("forbidden").inc()
         raise Refused(403, "ingest_forbidden_url", str(error)) from None

@@ -6,12 +6,17 @@ import asyncio
 import errno
 import os
 import signal
+import socket
 import struct
+import urllib.request
 from asyncio.subprocess import Process
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import av
 import numpy as np
@@ -21,9 +26,9 @@ from conftest import Serve, Served
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, says, state_of, web
 from process import is_gone, run
-from shell_client import Client, ask, jpeg, soon
+from shell_client import PATIENCE_S, Client, ask, jpeg, soon
 
-from server.ingest import feeding
+from server.ingest import feeding, rest
 from server.ingest.outlet import Outlet
 from server.ingest.pacing import Pace, Thin
 from server.ingest.pipe import HEAD, Broken, Job, Kind, Note, Record, note, pack, read, read_note
@@ -227,7 +232,35 @@ def test_no_more_than_may_are_fed_at_once(serve: Serve, films: Path) -> None:
         status, _, answer = feed(served, "file:long.mp4")
         assert (status, answer["error"]["code"]) == (503, "capacity")
         assert len(served.host.sessions) == 1  # the other one was not opened
+        assert feed(served, "http://169.254.169.254/x")[0] == 503  # nor is its address looked at
         assert ask("DELETE", one)[0] == 204
+
+
+def test_a_name_server_that_does_not_answer_holds_up_nobody_else(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sound is encoded in the threads that all share, here a single one; the server ends while names are still asked for."""
+    look_up, answered = socket.getaddrinfo, Event()
+
+    def slow(host: Any, *about: Any, **more: Any) -> Any:
+        if host == "slow.example":
+            answered.wait()
+            raise socket.gaierror(socket.EAI_AGAIN)
+        return look_up(host, *about, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr(rest, "RESOLVE_S", 0.1)
+    try:
+        with serve(SYNTHETIC, ingest=limits()) as served, Client(served.ws) as client:
+            served.on_loop(lambda: asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1)))
+            session_id = client.start()["session_id"]
+            for _ in range(3):
+                status, one, answer = feed(served, "http://slow.example/x", session_id)
+                assert (status, answer["error"]["code"]) == (422, "ingest_failed")
+            with urllib.request.urlopen(f"{one}/audio.wav", timeout=PATIENCE_S) as sound:
+                assert len(sound.read(10_000)) == 10_000
+    finally:
+        answered.set()
 
 
 def test_a_worker_does_not_outlive_its_server(films: Path) -> None:
