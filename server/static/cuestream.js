@@ -1118,6 +1118,8 @@ var WsLine = class {
 // src/client.ts
 var TICK_MS = 50;
 var FULL_BYTES = 2e5;
+var INVITE_MS = 1e4;
+var LONGEST_MS = 2 ** 31 - 1;
 var END_MS = 3e3;
 var Client = class extends Emitter {
   session;
@@ -1129,6 +1131,7 @@ var Client = class extends Emitter {
   acknowledge = true;
   transport;
   invite;
+  inviteMs;
   gate = new Gate();
   line = null;
   running = null;
@@ -1138,13 +1141,14 @@ var Client = class extends Emitter {
   /** Throws ClientError for a url that is none, Unsupported where there is no WebSocket. */
   constructor(options = {}) {
     super();
-    const { url = ".", key, invite, config, audio, client, transport } = options;
+    const { url = ".", key, invite, inviteMs = INVITE_MS, config, audio, client, transport } = options;
     const wish = { ...config && { config }, ...audio && { audio }, ...client && { client } };
     this.session = new Session(options.ticket?.url ?? "", { ...options, wish });
     this.urls = options.ticket?.urls ?? null;
     this.transport = transport ?? new WsTransport();
     const server = invite ? "" : serverAt(url);
     this.invite = invite ?? (() => createSession(server, key));
+    this.inviteMs = Math.min(inviteMs, LONGEST_MS);
   }
   /** Begin, or go on. Resolves when the session stands. Throws Refused or Unreachable. */
   connect() {
@@ -1314,7 +1318,7 @@ var Client = class extends Emitter {
     const { session } = this;
     if (!session.begins || session.state === "over") return this.talk(null);
     try {
-      const invited = await Promise.race([this.invited(), this.left()]);
+      const invited = await this.inTime(this.invited());
       if (!invited) return session.lost(1e3);
       const { client_secret, urls } = invited;
       this.urls = urls;
@@ -1330,6 +1334,19 @@ var Client = class extends Emitter {
     const answer = await this.invite();
     if (typeof answer?.client_secret?.value === "string" && typeof answer.urls?.ws === "string") return answer;
     throw new TypeError("invite() must give the answer of POST /v1/sessions");
+  }
+  /** What comes of it; null when the client is left before. */
+  async inTime(invited) {
+    let timer;
+    const late = new Promise((_, fail) => {
+      const error = new ClientError(`no invitation came within ${this.inviteMs / 1e3} s`);
+      timer = setTimeout(() => fail(error), this.inviteMs);
+    });
+    try {
+      return await Promise.race([invited, late, this.left()]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
   talk(token) {
     const { session } = this;

@@ -9,7 +9,7 @@
 import { BROKEN, LEAVING } from "./closes.js";
 import type { Next } from "./comeback.js";
 import { Emitter } from "./emitter.js";
-import { Closed, Refused, Unreachable } from "./errors.js";
+import { ClientError, Closed, Refused, Unreachable } from "./errors.js";
 import { Gate } from "./gate.js";
 import type { Chunk } from "./music.js";
 import type {
@@ -32,6 +32,10 @@ import { WsTransport } from "./wstransport.js";
 const TICK_MS = 50;
 /** Above it pictures wait, and newer ones replace them. */
 const FULL_BYTES = 200_000;
+/** How long one attempt waits for its invitation. */
+const INVITE_MS = 10_000;
+/** Of a timer; a longer one rings at once. */
+const LONGEST_MS = 2 ** 31 - 1;
 /** How long `close` waits for the server's goodbye. */
 const END_MS = 3000;
 
@@ -43,6 +47,8 @@ export interface ClientOptions extends Omit<SessionOptions, "wish" | "ticket"> {
   readonly key?: string | undefined;
   /** Asks a backend of yours for what POST /v1/sessions answered there; called for each new session. */
   readonly invite?: () => Promise<Invitation>;
+  /** How long that may take, 10 s when left out; then it is asked again, as where nobody answers. */
+  readonly inviteMs?: number;
   /** What to turn from the start. */
   readonly config?: ConfigPatch;
   /** How the music should come; PCM. 48 kHz, 16 bits, stereo when left out. */
@@ -94,6 +100,7 @@ export class Client extends Emitter<Events> {
   acknowledge = true;
   private readonly transport: Transport;
   private readonly invite: () => Promise<Invitation>;
+  private readonly inviteMs: number;
   private readonly gate = new Gate();
   private line: Line | null = null;
   private running: Promise<void> | null = null;
@@ -104,13 +111,14 @@ export class Client extends Emitter<Events> {
   /** Throws ClientError for a url that is none, Unsupported where there is no WebSocket. */
   constructor(options: ClientOptions = {}) {
     super();
-    const { url = ".", key, invite, config, audio, client, transport } = options;
+    const { url = ".", key, invite, inviteMs = INVITE_MS, config, audio, client, transport } = options;
     const wish = { ...(config && { config }), ...(audio && { audio }), ...(client && { client }) };
     this.session = new Session(options.ticket?.url ?? "", { ...options, wish });
     this.urls = options.ticket?.urls ?? null;
     this.transport = transport ?? new WsTransport();
     const server = invite ? "" : serverAt(url);
     this.invite = invite ?? (() => createSession(server, key));
+    this.inviteMs = Math.min(inviteMs, LONGEST_MS);
   }
 
   /** Begin, or go on. Resolves when the session stands. Throws Refused or Unreachable. */
@@ -313,7 +321,7 @@ export class Client extends Emitter<Events> {
     const { session } = this;
     if (!session.begins || session.state === "over") return this.talk(null);
     try {
-      const invited = await Promise.race([this.invited(), this.left()]);
+      const invited = await this.inTime(this.invited());
       if (!invited) return session.lost(1000);
       const { client_secret, urls } = invited;
       this.urls = urls;
@@ -330,6 +338,20 @@ export class Client extends Emitter<Events> {
     const answer: Partial<Invitation> | null | undefined = await this.invite();
     if (typeof answer?.client_secret?.value === "string" && typeof answer.urls?.ws === "string") return answer as Invitation;
     throw new TypeError("invite() must give the answer of POST /v1/sessions");
+  }
+
+  /** What comes of it; null when the client is left before. */
+  private async inTime(invited: Promise<Invitation>): Promise<Invitation | null> {
+    let timer;
+    const late = new Promise<never>((_, fail) => {
+      const error = new ClientError(`no invitation came within ${this.inviteMs / 1000} s`);
+      timer = setTimeout(() => fail(error), this.inviteMs);
+    });
+    try {
+      return await Promise.race([invited, late, this.left()]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   private talk(token: string | null): Promise<Next> {

@@ -289,6 +289,38 @@ describe("a client", () => {
     await ended;
   });
 
+  test("asks again for an invitation that does not come, and gives up", async () => {
+    const client = make({ invite: () => (invited++, new Promise(() => {})), inviteMs: 500 });
+    const given = expect(client.connect()).rejects.toThrow("gave up after 3 attempts; no invitation came within 0.5 s");
+    await run(5000);
+    await given;
+    expect(invited).toBe(4);
+    expect(client.failure).toBeInstanceOf(Unreachable);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("waits for an invitation as long as it is to, and not for one of before", async () => {
+    const answers: ((invitation: Invitation) => void)[] = [];
+    const invite = () => new Promise<Invitation>((answer) => answers.push(answer));
+    const patient = make({ invite, inviteMs: Infinity });
+    const standing = patient.connect();
+    await run(60_000);
+    answers[0]!(invitation(0));
+    await run(400);
+    await standing;
+    const other = make({ invite });
+    void other.connect();
+    await run(9_980);
+    expect(answers.length).toBe(2);
+    await run(1000);
+    answers[1]!(invitation(1));
+    await run(400);
+    expect(transport.wheres.length).toBe(1);
+    answers[2]!(invitation(2));
+    await run(400);
+    expect(transport.wheres.map(({ token }) => token)).toEqual(["secret-0", "secret-2"]);
+  });
+
   test("that is closed before it is to be invited again asks for no session", async () => {
     const client = make({ invite: () => (invited++, Promise.reject(new Refused(503, "full"))) });
     const ended = expect(client.connect()).rejects.toThrow("before it began");
