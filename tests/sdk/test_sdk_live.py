@@ -219,6 +219,24 @@ def test_what_a_user_can_mend_is_one_line_and_exits_with_2(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["live", "--file", "nowhere.mp4"], "cuestream-client live: nowhere.mp4: no such file"),
+        (["--file", "nowhere.mp4"], "cuestream-client: nowhere.mp4: no such file"),
+        (["live", "live", "--screen"], "cuestream-client live: an address such as"),
+    ],
+)
+def test_live_is_a_word_of_the_clients_command_that_may_be_left_out(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cuestream-client", *arguments])
+    with pytest.raises(SystemExit) as exited:
+        command_module.main()
+    assert exited.value.code == 2
+    assert capsys.readouterr().err.startswith(said)
+
+
 def test_cuestream_live_is_this_command() -> None:
     result = CliRunner().invoke(cli.app, ["live", "--help"])
     assert result.exit_code == 0

@@ -1,4 +1,7 @@
-"""The command `live`: `cuestream live` where the server's package is installed too, `cuestream-client` where it is not."""
+"""The command `live`: `cuestream live` where the server's package is installed too, `cuestream-client live` where it is not.
+
+There the word may be left out.
+"""
 
 from __future__ import annotations
 
@@ -107,10 +110,10 @@ def run(arguments: list[str], name: str, app: typer.Typer = app) -> int:
 
 
 def main() -> NoReturn:
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["obs"]:
-        sys.exit(run(arguments[1:], "cuestream-client obs", obs_app))
-    sys.exit(run(arguments, "cuestream-client"))
+    word, *rest = sys.argv[1:] or [""]
+    if named := {"live": app, "obs": obs_app}.get(word):
+        sys.exit(run(rest, f"cuestream-client {word}", named))
+    sys.exit(run(sys.argv[1:], "cuestream-client"))
 
 
 def _source(
