@@ -344,6 +344,10 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="listen for others without a key all the same")
     ] = False,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="what a proxy in front of the server is called, such as music.example"),
+    ] = None,
     max_sessions: Annotated[
         int, typer.Option(min=1, help="sessions at once; fewer when the device is full")
     ] = 8,
@@ -472,7 +476,7 @@ def serve(
     from server.tls import Certificate, TlsError
     from server.webrtc.routes import missing
 
-    check_address(host, api_key, insecure)
+    check_address(host, api_key, insecure, name or ())
     if tls_key and not tls_cert:
         raise TlsError("--tls-key needs --tls-cert")
     certificate = Certificate(tls_cert, tls_key) if tls_cert else None
@@ -505,6 +509,7 @@ def serve(
             ingest=reads,
             ice_addresses=tuple(ice_address or ()),
             ice_servers=tuple(ice_server or ()),
+            names=tuple(name or ()),
             redirect=redirect,
         )
     except ValueError as error:

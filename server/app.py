@@ -54,7 +54,7 @@ def make_app(
     fed: ingest.Feed | None = None,
     tell: Callable[[str], object] = print,
 ) -> Starlette:
-    """local: whether it is reached by this machine's own names alone, which is then asked of every request.
+    """local: whether it is reached by this machine's own names alone, or by the settings', which is then asked of every request.
 
     fed: what the server reads for a session of its own, from the beginning; `tell` hears how that goes.
     """
@@ -104,7 +104,7 @@ def make_app(
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, local=local)],
+        middleware=[Middleware(Guard, local=local, names=settings.names)],
         exception_handlers={rest.Refused: rest.refused},
         lifespan=lifespan,
     )

@@ -6,6 +6,7 @@ name our address.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -16,26 +17,34 @@ OURSELVES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Guard:
-    """ASGI middleware. local: only this machine's own names are answered to."""
+    """ASGI middleware. local: only this machine's own names are answered to, and `names`, those that a proxy is called by.
 
-    def __init__(self, app: ASGIApp, local: bool) -> None:
-        self._app, self._local = app, local
+    A proxy may call us by our own name: its pages are no other site's.
+    """
+
+    def __init__(self, app: ASGIApp, local: bool, names: Iterable[str] = ()) -> None:
+        self._app, self._names = app, frozenset(name.lower() for name in names)
+        self._answered = OURSELVES | self._names if local or self._names else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if self._is_foreign(headers):
-            await PlainTextResponse("asked from another site\n", 403)(scope, receive, send)
+        if why := self._why_not(headers):
+            await PlainTextResponse(why + "\n", 403)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _is_foreign(self, headers: Headers) -> bool:
+    def _why_not(self, headers: Headers) -> str | None:
         called, origin = headers.get("host", ""), headers.get("origin")
         try:
-            if self._local and urlsplit(f"//{called}").hostname not in OURSELVES:
-                return True
-            return origin is not None and urlsplit(origin).netloc != called
-        except ValueError:  # no address at all
-            return True
+            host = urlsplit(f"//{called}").hostname
+            site = None if origin is None else urlsplit(origin)
+        except ValueError:
+            return "that is no address"
+        if self._answered is not None and host not in self._answered:
+            return f"this server is not called {host}; where a proxy is, see --name"
+        if site is None or site.netloc == called or site.hostname in self._names:
+            return None
+        return "asked from another site"

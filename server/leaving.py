@@ -14,6 +14,8 @@ from server.shelf import Shelf
 
 RESTART_S = 2.0
 """How long a restart may take to keep every session."""
+GOODBYE_S = 1.0
+"""How long a client may take to be told why its connection ends."""
 POLL_S = 0.01
 
 
@@ -21,6 +23,7 @@ async def leave(host: Host, drain_s: float) -> None:
     """Nothing plays after it."""
     host.draining = True
     await (_restart(host, host.shelf) if host.shelf else _drain(host, drain_s))
+    await _all_left(host, GOODBYE_S)
     host.end_all()
 
 
@@ -45,9 +48,13 @@ def _are_kept(before: dict[Hosted, Checkpoint | None]) -> bool:
 async def _drain(host: Host, within_s: float) -> None:
     """Tell everybody, wait until they left or the time is over, then close what is left."""
     host.tell(m.GoAway(min(DAY_MS, int(within_s * 1000)), "draining"))
-    until_s = host.monotonic() + within_s
-    while host.monotonic() < until_s and any(hosted.line for hosted in host.sessions.values()):
-        await asyncio.sleep(0.05)
+    await _all_left(host, within_s)
     for hosted in host.sessions.values():
         if hosted.line:
             hosted.line.hang_up(1001)
+
+
+async def _all_left(host: Host, within_s: float) -> None:
+    until_s = host.monotonic() + within_s
+    while host.monotonic() < until_s and any(hosted.line for hosted in host.sessions.values()):
+        await asyncio.sleep(POLL_S)

@@ -21,7 +21,7 @@ from server.hosted import Hosted
 from server.http_audio import ENDINGS
 from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
 from server.protocol.config import ConfigPatch
-from server.protocol.control import parse
+from server.protocol.control import parse, strangers
 from server.protocol.errors import ProtocolError
 from server.secrets import SECRET_S, SESSION_NAME, Anybody, Hearing, Operator, bearer
 from server.visitors import address_of
@@ -72,7 +72,9 @@ def check_key(request: Request, tended: str | None = None) -> None:
     except TooOften as error:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     if isinstance(caller, Anybody):
-        raise Refused(401, "unauthorized", "this server asks for its key: Authorization: Bearer KEY")
+        asked = "this server asks for its key: Authorization: Bearer KEY"
+        unasked = "this server asks for no key, and does not know what came as one"
+        raise Refused(401, "unauthorized", asked if host_of(request).settings.api_key else unasked)
     tends = tended is not None and caller == Hearing(tended, turns=True)
     if not (isinstance(caller, Operator) or tends):
         raise Refused(403, "forbidden", "this token does not allow that; the key does")
@@ -260,10 +262,14 @@ async def read_body(request: Request, most: int) -> bytes:
 
 
 async def body(request: Request, kind: type[T], most: int = MOST_BODY) -> T:
-    """Raises Refused."""
+    """Raises Refused, also for what nobody would look at."""
     read = await read_body(request, most)
     try:
-        return msgspec.convert(parse(read or b"{}"), kind)
+        tree = parse(read or b"{}")
+        asked = msgspec.convert(tree, kind)
     except (ProtocolError, msgspec.ValidationError) as error:
         text = error.text if isinstance(error, ProtocolError) else str(error)
         raise Refused(400, "bad_request", text) from None
+    if unknown := strangers(tree, kind):
+        raise Refused(400, "bad_request", f"unknown: {', '.join(unknown)}")
+    return asked

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -125,12 +125,14 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check_address(host: str, api_key: str | None, insecure: bool) -> None:
-    """Raises RefusedAddress when others could reach a server that asks for no key."""
-    if not (is_loopback(host) or api_key or insecure):
-        raise RefusedAddress(
-            f"{host} can be reached by others: choose a key with --api-key, or say --insecure to let everybody in"
-        )
+def check_address(host: str, api_key: str | None, insecure: bool, names: Sequence[str] = ()) -> None:
+    """names: of a proxy in front. Raises RefusedAddress when others could reach a server that asks for no key."""
+    if (is_loopback(host) and not names) or api_key or insecure:
+        return
+    called = names[0] if names else host
+    raise RefusedAddress(
+        f"{called} can be reached by others: choose a key with --api-key, or say --insecure to let everybody in"
+    )
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
@@ -188,4 +190,10 @@ def make_server(
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=10,
     )
+    logger.addFilter(_is_news)
     return Server(config, house, drain_s, on_ready, certificate)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn takes a websocket that we refuse with an answer of HTTP for one that we forgot."""
+    return "without completing handshake" not in str(record.msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +26,8 @@ from server.webrtc.limits import PeerLimits
 SNAPSHOT_EVERY_S = 1.0
 """So much music is lost at most when the server is killed; it is made again. A checkpoint costs the engine 1 to 2 ms."""
 
+KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
+HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 CHUNKS_MS = (20, 40, 60, 80, 100, 200, 300, 400, 500)
 CREDIT_CHUNKS = 3
 """Credit is for so many chunks at least: one that is played, the next one, and what a client says of them too late."""
@@ -71,6 +74,8 @@ class Settings:
     """Where WebRTC is listened for; none: at all of this machine's addresses that others can reach."""
     ice_servers: tuple[str, ...] = ()
     """STUN servers, that a server behind an address translation is told its own address by: `stun:host:port`."""
+    names: tuple[str, ...] = ()
+    """What others call this server: the names of a proxy in front of it."""
     redirect: str | None = None
     """Base URL of another server, that publishers are sent to when this one has no room."""
 
@@ -89,6 +94,11 @@ class Settings:
             ipaddress.ip_address(address)
         if wrong := [server for server in self.ice_servers if not server.startswith("stun:")]:
             raise ValueError(f"expected stun:HOST or stun:HOST:PORT, found {wrong[0]}")
+        if self.api_key is not None and not KEY.fullmatch(self.api_key):
+            raise ValueError("a key has signs of ASCII, and no blank at either end: a header carries nothing else")
+        for option, hosts in (("name", self.names), ("push", set(self.push_hosts) - {"*"})):
+            if wrong := [host for host in hosts if not (HOST.fullmatch(host) or _is_address(host))]:
+                raise ValueError(f"--{option} takes a host without scheme and port, not {wrong[0]}")
         if self.redirect is not None and urlsplit(self.redirect).scheme not in ("http", "https"):
             raise ValueError(f"expected http://... or https://... to redirect to, found {self.redirect}")
 
@@ -140,3 +150,10 @@ class Settings:
             snapshot_every_s=float("inf") if self.checkpoints is None else SNAPSHOT_EVERY_S,
             room_s=self.room_s,
         )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False

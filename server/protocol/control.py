@@ -200,6 +200,11 @@ DECODER = json.JSONDecoder(
 PLAIN = msgspec.json.Decoder(dict[str, str | int | float | bool | None])
 
 
+def strangers(tree: Any, kind: type[msgspec.Struct]) -> list[str]:
+    """Paths of what an object holds that a struct does not, such as `config.sparkle`."""
+    return _strangers(tree, _names(msgspec.inspect.type_info(kind))) if isinstance(tree, dict) else []
+
+
 def _strangers(tree: dict[str, Any], names: Names, path: str = "") -> list[str]:
     """Paths of the fields of a valid message that its struct does not have."""
     found = []

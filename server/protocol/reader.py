@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic
 
+from msgspec import UNSET, UnsetType
+
 from server.protocol.control import M, Received, Unknown
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS, Limits
@@ -53,8 +55,9 @@ class Reader(Generic[M]):
         self.counts.unknown_fields += len(received.ignored)
         if isinstance(received.message, Unknown):
             self.counts.unknown_types += 1
-            return None, self._report("unknown_type", (received.message.type,))
-        return received.message, self._report("unknown_field", received.ignored)
+            unknown = received.message
+            return None, self._report("unknown_type", (unknown.type,), unknown.event_id or UNSET)
+        return received.message, self._report("unknown_field", received.ignored, received.message.event_id)
 
     def media(self, raw: bytes) -> Media | None:
         """A binary message, None when it is unknown or not newer than the one before. Raises ProtocolError."""
@@ -76,10 +79,11 @@ class Reader(Generic[M]):
         self._newest[media.stream] = media.seq
         return True
 
-    def _report(self, code: str, names: tuple[str, ...]) -> list[WarningMessage]:
+    def _report(self, code: str, names: tuple[str, ...], event_id: str | UnsetType) -> list[WarningMessage]:
         warnings = []
         for name in names:
             if (code, name) not in self._reported and len(self._reported) < self.limits.reported_fields:
                 self._reported.add((code, name))
-                warnings.append(WarningMessage(code, f"{code.replace('_', ' ')} ignored: {name}", param=name))
+                text = f"{code.replace('_', ' ')} ignored: {name}"
+                warnings.append(WarningMessage(code, text, param=name, event_id=event_id))
         return warnings

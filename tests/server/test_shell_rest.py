@@ -7,14 +7,19 @@ import re
 import socket
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 from conftest import Serve, Served
 from shell_client import Client, ask
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from engine.errors import CuestreamError
 from server.serving import check_address
+from server.settings import Settings
 
 KEY = "a key for tests"
 
@@ -207,10 +212,92 @@ def test_a_local_server_answers_to_its_own_names_only(served: Served) -> None:
     assert ask("POST", f"{served.http}/v1/sessions", origin=served.http)[0] == 201
 
 
-@pytest.mark.parametrize(("host", "key", "insecure"), [("0.0.0.0", None, False), ("192.0.2.1", "", False)])
-def test_an_open_address_needs_a_key(host: str, key: str | None, insecure: bool) -> None:
+@pytest.mark.parametrize("called", ["music.example", "Music.Example:8443"])
+def test_a_proxy_calls_it_by_one_of_its_names(serve: Serve, called: str) -> None:
+    with serve(names=("Music.example",), api_key="k") as served:
+        made = f"{served.http}/v1/sessions"
+        assert ask("GET", f"{served.http}/healthz", host=called)[0] == 200
+        assert ask("POST", made, key="k", host=called, origin=f"https://{called}")[0] == 201
+        assert (
+            ask("POST", made, key="k", origin="https://music.example")[0] == 201
+        )  # it calls us by our own name
+        assert ask("GET", f"{served.http}/healthz")[0] == 200
+        for headers in ({"host": "other.example"}, {"host": called, "origin": "https://other.example"}):
+            assert ask("POST", made, key="k", **headers)[0] == 403
+        urls = ask("GET", f"{made}/show/urls", key="k", host=called, **{"x-forwarded-proto": "https"})[1]
+        assert urls["ws"] == f"wss://{called}/v1/stream"
+
+
+def test_a_name_that_is_not_ours_is_told(served: Served) -> None:
+    status, text = ask("GET", f"{served.http}/healthz", host="music.example")
+    assert (status, "music.example" in str(text), "--name" in str(text)) == (403, True, True)
+
+
+def test_a_websocket_that_is_refused_is_no_error_of_ours(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InvalidStatus), connect(served.ws, origin=Origin("http://elsewhere.example")):
+        pass
+    assert ask("GET", f"{served.http}/healthz")[0] == 200
+    assert not caplog.records
+
+
+def test_a_key_that_nobody_asked_for(served: Served) -> None:
+    status, answer = ask("POST", f"{served.http}/v1/sessions", key="another server's")
+    assert (status, "asks for no key" in answer["error"]["text"]) == (401, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "unknown"),
+    [
+        ({"confg": {}}, "confg"),
+        ({"config": {"gain": 1}}, "config.gain"),
+        ({"config": {"duck": {"deep": 1}}}, "config.duck.deep"),
+    ],
+)
+def test_a_word_that_nobody_knows_is_refused(served: Served, body: dict[str, Any], unknown: str) -> None:
+    made = f"{served.http}/v1/sessions"
+    status, answer = ask("POST", made, {"sessionid": "mine"})
+    assert (status, answer["error"]["text"]) == (400, "unknown: sessionid")
+    with Client(served.ws) as client:
+        one = f"{made}/{client.start()['session_id']}"
+        status, answer = ask("PATCH", one, body)
+        assert (status, answer["error"]["text"]) == (400, f"unknown: {unknown}")
+        assert ask("PATCH", one, {"config": {"gain_db": 1}})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"api_key": " "},
+        {"api_key": ""},
+        {"api_key": "k\u00e9y"},
+        {"api_key": "ends "},
+        {"api_key": "two\nlines"},
+        {"names": ("https://music.example",)},
+        {"names": ("music.example:443",)},
+        {"push_hosts": ("rtmp://host",)},
+    ],
+)
+def test_what_can_never_work_is_refused_at_the_start(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"a header carries nothing else|without scheme and port"):
+        Settings(**settings)
+    Settings(api_key="k-%1", names=("music.example", "192.0.2.1"), push_hosts=("*", "::1", "live.example"))
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "insecure", "names"),
+    [
+        ("0.0.0.0", None, False, ()),
+        ("192.0.2.1", "", False, ()),
+        ("127.0.0.1", None, False, ("music.example",)),
+    ],
+)
+def test_an_open_address_needs_a_key(
+    host: str, key: str | None, insecure: bool, names: tuple[str, ...]
+) -> None:
     with pytest.raises(CuestreamError, match="--api-key"):
-        check_address(host, key, insecure)
+        check_address(host, key, insecure, names)
 
 
 @pytest.mark.parametrize(
