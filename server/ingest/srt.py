@@ -25,23 +25,32 @@ BROKEN = "no SRT connection: nobody answers there, or takes this passphrase or s
 
 def options_of(place: Place, listen: bool) -> dict[str, str]:
     """What an address says beside host and port, as FFmpeg's options. Raises Forbidden; its text has no secrets in it."""
+    options = read_options(place, OPTIONS | {"mode"})
+    if options.pop("mode", "listener" if listen else "caller") != ("listener" if listen else "caller"):
+        raise Forbidden("mode=listener goes with `listen`, or a port of --ingest-port; mode=caller without")
+    if listen and "streamid" in options:
+        raise Forbidden("whoever waits for SRT cannot ask for a stream; a passphrase keeps others out")
+    return options
+
+
+def read_options(place: Place, known: frozenset[str]) -> dict[str, str]:
+    """The query of an address that has no path. Raises as `options_of`."""
     path, _, query = place.path.partition("?")
     if path != "/":
         raise Forbidden("an SRT address is srt://HOST:PORT?..., without a path")
     pairs = parse_qsl(query, keep_blank_values=True)
     options = dict(pairs)
-    if len(options) < len(pairs) or options.keys() - OPTIONS - {"mode"}:
-        raise Forbidden(
-            f"an SRT address says {', '.join(sorted(OPTIONS))} and mode, each once, and nothing else"
-        )
-    if options.pop("mode", "listener" if listen else "caller") != ("listener" if listen else "caller"):
-        raise Forbidden("mode=listener goes with `listen`, or a port of --ingest-port; mode=caller without")
+    if len(options) < len(pairs) or options.keys() - known:
+        raise Forbidden(f"an SRT address says {', '.join(sorted(known))}, each once, and nothing else")
     for name, value in options.items():
         if not _fits(name, value):
             raise Forbidden(f"this is no {name} of SRT")
-    if listen and "streamid" in options:
-        raise Forbidden("whoever waits for SRT cannot ask for a stream; a passphrase keeps others out")
     return options
+
+
+def arguments(options: dict[str, str]) -> list[str]:
+    """As the program is told them, before the address."""
+    return [word for name, value in options.items() for word in (f"-{NAMES.get(name, name)}", value)]
 
 
 def _fits(name: str, value: str) -> bool:
@@ -67,8 +76,7 @@ def command_of(place: Place, job: Job) -> list[str]:
     """Raises as `options_of` and `resolve`."""
     options = {"mode": "listener" if job.listen else "caller"} | options_of(place, job.listen)
     options["connect_timeout"] = str(int(job.connect_s * 1000))
-    said = [word for name, value in options.items() for word in (f"-{NAMES.get(name, name)}", value)]
-    source = ["-protocol_whitelist", SRT, *AS_IT_COMES, *said, "-i", address_of(place, job)]
+    source = ["-protocol_whitelist", SRT, *AS_IT_COMES, *arguments(options), "-i", address_of(place, job)]
     sink = ["-map", "0", "-c", "copy", *AS_IT_COMES, "-flush_packets", "1", "pipe:1"]
     return [PROGRAM, "-nostdin", "-loglevel", "quiet", *source, *sink]
 

@@ -99,7 +99,7 @@ class Outputs:
             gain_db = gain_of(what, original_gain_db)
         except SessionError as error:
             self._refuse(error.code, str(error))
-        if target.srt and not is_there():
+        if target.srt is not None and not is_there():
             self._refuse("output_off", NO_PROGRAM)
         output = Output(self, hosted, target, what, delay, gain_db)
         self.running.add(output)

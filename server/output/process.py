@@ -16,8 +16,9 @@ import av
 import msgspec
 from av.error import FFmpegError
 
+from server.ingest.srt import arguments
 from server.output.reel import Reel, samples_of
-from server.output.targets import HLS, Target
+from server.output.targets import HLS
 from server.output.wire import Heard, Job, Pictured, Report, Sounded, read
 from server.resampling import WIRE_RATE
 from server.srt import PROGRAM
@@ -84,12 +85,12 @@ class Process:
         if target.form == HLS:
             Path(target.address).parent.mkdir()
         options = {"flush_packets": "1", "max_interleave_delta": INTERLEAVE_US} | target.options
-        sink: Any = self._srt_sender(target) if target.srt else target.address
+        sink: Any = target.address if target.srt is None else self._srt_sender(target.address, target.srt)
         return av.open(sink, "w", format=target.form, options=options)
 
-    def _srt_sender(self, target: Target) -> Any:
+    def _srt_sender(self, address: str, options: dict[str, str]) -> Any:
         """FFmpeg's own program, since PyAV's libraries come without SRT."""
-        command = [*SRT_SENDER, "-c", "copy", "-f", "mpegts", target.address]
+        command = [*SRT_SENDER, "-c", "copy", "-f", "mpegts", *arguments(options), address]
         self._srt = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         return self._srt.stdin
 

@@ -9,12 +9,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
 from engine.media.output import TARGETS
 from server.errors import SessionError
+from server.ingest.address import Forbidden, parse
+from server.ingest.srt import read_options
 from server.recording.film import FRAGMENTS
 from server.srt import OPTIONS
 
@@ -43,7 +45,8 @@ class Target(msgspec.Struct, frozen=True):
     options: dict[str, str]
     stays: bool
     """Whether a broken connection is made anew."""
-    srt: bool = False
+    srt: dict[str, str] | None = None
+    """What the program that sends it is told beside the address; None where it is not SRT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +77,9 @@ def target_of(url: str, what: What, allowed: Allowed) -> Target:
 def _server(url: str, hosts: tuple[str, ...]) -> Target:
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        host = parts.hostname if parts.port != 0 else None
     except ValueError:
-        host = port = None
+        host = None
     if not host or not AUTHORITY.fullmatch(parts.netloc):
         raise SessionError(
             "bad_request", "expected a host, and a port from 1 to 65535 or none, in the address"
@@ -90,17 +93,18 @@ def _server(url: str, hosts: tuple[str, ...]) -> Target:
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/..."
     rate = TARGETS[".mp4"].bit_rate
     if parts.scheme == "srt":
-        _check_srt(parts.query, port)
-        return Target(url, shown, MPEGTS, "aac", rate, {}, stays=True, srt=True)
+        return _srt(url, shown, rate)
     return Target(url, shown, FLV, "aac", rate, {"flvflags": "no_duration_filesize"}, stays=True)
 
 
-def _check_srt(query: str, port: int | None) -> None:
-    names = {name for name, _ in parse_qsl(query, keep_blank_values=True)}
-    if port is None or names - OPTIONS:
-        raise SessionError(
-            "bad_request", f"expected srt://HOST:PORT, with no options but {', '.join(sorted(OPTIONS))}"
-        )
+def _srt(url: str, shown: str, rate: int) -> Target:
+    """Taken apart here and put together again, so that FFmpeg finds nothing in it that was not checked."""
+    try:
+        place = parse(url)
+        options = read_options(place, OPTIONS)
+    except Forbidden as error:
+        raise SessionError("bad_request", str(error)) from None
+    return Target(place.origin, shown, MPEGTS, "aac", rate, {}, stays=True, srt=options)
 
 
 def _below(scheme: str, name: str, what: What, folder: Path | None) -> Target:

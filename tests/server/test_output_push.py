@@ -138,22 +138,15 @@ def test_a_connection_that_dies_is_made_again(serve: Serve, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="SRT needs the program ffmpeg")
-def test_srt_arrives(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("query", ["", "?passphrase=a+secret%20%23&pbkeylen=32&streamid=x&latency=60000"])
+def test_srt_arrives(serve: Serve, tmp_path: Path, query: str) -> None:
     url, path = f"srt://127.0.0.1:{free_port(socket.SOCK_DGRAM)}", tmp_path / "came.ts"
-    receive = [
-        "ffmpeg",
-        "-nostdin",
-        "-loglevel",
-        "quiet",
-        "-i",
-        f"{url}?mode=listener",
-        "-c",
-        "copy",
-        str(path),
-    ]
+    key = ["-passphrase", "a secret #"] if query else []
+    listen = ["ffmpeg", "-nostdin", "-loglevel", "quiet", *key, "-i", f"{url}?mode=listener"]
+    receive = [*listen, "-c", "copy", str(path)]
     with playing(serve) as (client, output, _), subprocess.Popen(receive) as receiver:
         try:
-            ask("POST", output, {"url": url, "what": "mixed"})
+            ask("POST", output, {"url": url + query, "what": "mixed"})
             show(client, "jpeg")
             client.hear(client.at + 3 * RATE)
             assert ask("DELETE", output)[1]["state"] == "finished"
