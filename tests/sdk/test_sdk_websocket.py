@@ -6,8 +6,9 @@ import asyncio
 import io
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import av
 import numpy as np
@@ -24,7 +25,7 @@ from cuestream_client import messages as m
 from cuestream_client.aio import QUEUED_CHUNKS, address
 from cuestream_client.closes import Patience
 from cuestream_client.latest import Latest
-from cuestream_client.pictures import Gate, encode_jpeg
+from cuestream_client.pictures import Gate, Pictures, encode_jpeg
 from server.protocol import SUBPROTOCOL
 from server.protocol import messages as t
 from server.protocol.control import encode
@@ -448,6 +449,39 @@ def test_a_field_that_is_wrong_is_named_before_anything_is_sent() -> None:
         m.patch({"gain_db": 99})
     with pytest.raises(ValueError, match="loudness"):
         m.patch({"loudness": 1})
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda client: client.record("mp3"), "audio"),
+        (lambda client: client.record(video="yes"), "video"),
+        (lambda client: client.credit(1), "credit_ms"),
+        (lambda client: client.end(-1), "fade_ms"),
+        (lambda client: client.scene_change("now"), "at_us"),
+    ],
+)
+def test_what_the_protocol_has_no_place_for_is_said_and_not_sent(
+    ask: Callable[[Client], None], said: str
+) -> None:
+    with closing(Client("http://127.0.0.1:1")) as client:
+        with pytest.raises(ValueError, match=said):
+            ask(client)
+        assert not client.session.outbox.waits
+
+
+@pytest.mark.parametrize("config", [7, "seed", [], {7: 1}])
+def test_what_is_no_configuration_is_said_at_once(config: Any) -> None:
+    with pytest.raises(ValueError, match="configuration"):
+        Client("http://127.0.0.1:1", config=config)
+
+
+@pytest.mark.parametrize("form", ["jpeg", "rgb24", "i420"])
+@pytest.mark.parametrize("frame", ["film.jpg", None, [[0]], bytearray(b"\xff\xd8\xff")])
+def test_what_is_no_picture_is_said(frame: Any, form: Any) -> None:
+    wanted = m.VideoFormat(("jpeg", "rgb24", "i420"), 4.0, 448)
+    with pytest.raises(ValueError, match=f"bytes of a JPEG.* this one is a {type(frame).__name__}"):
+        Pictures(form).prepare(frame, 0, wanted)
 
 
 def test_the_gate_keeps_the_average_exact() -> None:

@@ -30,6 +30,7 @@ from cuestream_client import messages as m
 from cuestream_client import rest
 from cuestream_client.closes import BROKEN, Patience
 from cuestream_client.comeback import Next
+from cuestream_client.control import check
 from cuestream_client.errors import ClientError, Closed, Refused, Unreachable
 from cuestream_client.latest import Latest
 from cuestream_client.music import Chunk
@@ -68,7 +69,7 @@ class AsyncClient:
         tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        wish = Wish(audio or Wish().audio, m.patch(config or {}))
+        wish = Wish(audio or Wish().audio, m.patch({} if config is None else config))
         self.session = Session(address(url), wish, patience, clock, random.random)
         self._token, self._name, self._tls = token, name, tls
         self._pictures = Pictures(pictures)
@@ -166,7 +167,8 @@ class AsyncClient:
         await self.send(m.FlowCredit(credit_ms))
 
     async def record(self, audio: m.RecordedAudio = "flac", video: bool = False) -> None:
-        """Have the server record the session; `events` brings a RecordingState when it begins, and when it is finished."""
+        """Have the server record the session; `events` brings a RecordingState when it begins, and when it is finished. Raises
+        ValueError for a format that there is not."""
         await self.send(m.Recording("start", audio, video))
 
     async def stop_recording(self) -> None:
@@ -177,8 +179,9 @@ class AsyncClient:
         await self.send(m.SessionEnd() if fade_ms is None else m.SessionEnd(fade_ms))
 
     async def send(self, message: m.ClientMessage) -> None:
-        """Any control message; it waits for the connection. Raises Closed or TooMuch."""
+        """Any control message; it waits for the connection. Raises Closed or TooMuch, ValueError with a field that is wrong."""
         self._check()
+        check(message)
         self.session.send(message)
         self._wake.set()
 

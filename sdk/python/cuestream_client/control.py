@@ -27,6 +27,14 @@ def encode(message: Message) -> str:
     return msgspec.json.encode(message).decode()
 
 
+def check(message: ClientMessage) -> None:
+    """Raises ValueError with the field that is wrong, TypeError for what has no place in JSON."""
+    try:
+        msgspec.convert(msgspec.to_builtins(message), type(message))
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+
+
 def decode_server(raw: bytes | str, text_bytes: int = TEXT_BYTES) -> ServerMessage | None:
     """What a server sent, None when its type is unknown. Raises ProtocolError."""
     return _decode(raw, SERVER, text_bytes)

@@ -112,6 +112,11 @@ def encode_jpeg(frame: Pixels, max_edge: int = MAX_EDGE) -> bytes:
 
 
 def _check(frame: Pixels) -> None:
+    if not isinstance(frame, np.ndarray):
+        what = type(frame).__name__
+        raise ValueError(
+            f"a frame is uint8 [H, W, 3], or the bytes of a JPEG, WebP or PNG; this one is a {what}"
+        )
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
         raise ValueError(f"a frame is uint8 [H, W, 3]; this one is {frame.dtype} {list(frame.shape)}")
 
