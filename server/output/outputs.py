@@ -99,6 +99,8 @@ class Outputs:
             gain_db = gain_of(what, original_gain_db)
         except SessionError as error:
             self._refuse(error.code, str(error))
+        if target.creates and target.address in {each.target.address for each in self.running}:
+            self._refuse("output_refused", "another session has an output of that name; choose another one")
         if target.srt is not None and not is_there():
             self._refuse("output_off", NO_PROGRAM)
         output = Output(self, hosted, target, what, delay, gain_db)

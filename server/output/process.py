@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +19,7 @@ from av.error import FFmpegError
 
 from server.ingest.srt import arguments
 from server.output.reel import Reel, samples_of
-from server.output.targets import HLS
+from server.output.targets import HLS, Target
 from server.output.wire import Heard, Job, Pictured, Report, Sounded, read
 from server.resampling import WIRE_RATE
 from server.srt import PROGRAM
@@ -49,10 +50,14 @@ class Process:
         self._srt: subprocess.Popen[bytes] | None = None
         self._reel = Reel(job, self._open)
         self._told = Report("starting")
+        self._made: Path | None = None
 
     def run(self, source: BinaryIO) -> None:
         try:
             self._run(source)
+        except BaseException:
+            self._leave_nothing_empty()
+            raise
         finally:
             _alarm(0)
 
@@ -82,11 +87,30 @@ class Process:
     def _open(self) -> Any:
         self._tell("opening")
         target = self._job.target
-        if target.form == HLS:
-            Path(target.address).parent.mkdir()
+        if target.creates:
+            self._create(target)
         options = {"flush_packets": "1", "max_interleave_delta": INTERLEAVE_US} | target.options
         sink: Any = target.address if target.srt is None else self._srt_sender(target.address, target.srt)
         return av.open(sink, "w", format=target.form, options=options)
+
+    def _create(self, target: Target) -> None:
+        """Raises FileExistsError: it came after it was asked for. Links are not followed."""
+        path = Path(target.address)
+        if target.form == HLS:
+            path = path.parent
+            path.mkdir()
+        else:
+            path.touch(exist_ok=False)
+        self._made = path
+
+    def _leave_nothing_empty(self) -> None:
+        if self._made is None:
+            return
+        with suppress(OSError):
+            if self._made.is_dir():
+                self._made.rmdir()
+            elif self._made.stat().st_size == 0:
+                self._made.unlink()
 
     def _srt_sender(self, address: str, options: dict[str, str]) -> Any:
         """FFmpeg's own program, since PyAV's libraries come without SRT."""

@@ -45,6 +45,8 @@ class Target(msgspec.Struct, frozen=True):
     options: dict[str, str]
     stays: bool
     """Whether a broken connection is made anew."""
+    creates: bool = False
+    """Whether it is a file or a folder that must not be there before."""
     srt: dict[str, str] | None = None
     """What the program that sends it is told beside the address; None where it is not SRT."""
 
@@ -130,7 +132,8 @@ def _playlist(folder: Path, name: str) -> Target:
         "hls_flags": "temp_file+independent_segments",
     }
     address = str(folder / PLAYLIST)
-    return Target(address, f"hls:{name}", HLS, "aac", TARGETS[".mp4"].bit_rate, options, stays=False)
+    rate = TARGETS[".mp4"].bit_rate
+    return Target(address, f"hls:{name}", HLS, "aac", rate, options, stays=False, creates=True)
 
 
 def _file(path: Path, name: str, what: What) -> Target:
@@ -139,4 +142,5 @@ def _file(path: Path, name: str, what: What) -> Target:
     if found is None or path.suffix.lower() not in fitting:
         raise SessionError("bad_request", f"{what}: expected an ending out of {' '.join(fitting)}")
     options = dict(FRAGMENTS if found.format in ("mp4", "ipod") else found.options)
-    return Target(str(path), f"file:{name}", found.format, found.codec, found.bit_rate, options, stays=False)
+    form, codec, rate = found.format, found.codec, found.bit_rate
+    return Target(str(path), f"file:{name}", form, codec, rate, options, stays=False, creates=True)

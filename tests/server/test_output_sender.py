@@ -19,7 +19,7 @@ from server.output.child import COMMAND, Broken, Child
 from server.output.limits import OutputLimits
 from server.output.sender import Sender, Told
 from server.output.targets import Allowed, Target, target_of
-from server.output.wire import Heard, Pictured, Report, pack
+from server.output.wire import Heard, Job, Pictured, Report, pack
 from server.protocol.media import Kind, Media, StreamId
 
 BLOCK = 960
@@ -141,13 +141,49 @@ def test_a_process_whose_server_is_gone_finishes_the_file(tmp_path: Path) -> Non
     assert len(music_of(tmp_path / "a.mkv")[1]) == pytest.approx(RATE, abs=2048)
 
 
+def writing(job: Job) -> subprocess.CompletedProcess[bytes]:
+    """A process that is to write a little music, at its end."""
+    sent = pack(job) + pack(Heard(0, SILENCE))
+    return subprocess.run(COMMAND, input=sent, cwd=ROOT, capture_output=True, timeout=PATIENCE_S)
+
+
+def last_of(done: subprocess.CompletedProcess[bytes]) -> Report:
+    """What it said last."""
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Report)
+
+
+@pytest.mark.parametrize("there", ["file", "link", "folder"])
+def test_what_came_after_it_was_asked_for_is_not_written_over(tmp_path: Path, there: str) -> None:
+    job = job_of("hls:a" if there == "folder" else "file:a.wav", "music", Allowed(folder=tmp_path))
+    before = tmp_path / "before"
+    before.write_bytes(b"of somebody else")
+    match there:
+        case "file":
+            before.rename(before := tmp_path / "a.wav")
+        case "link":
+            (tmp_path / "a.wav").symlink_to(before)
+        case "folder":
+            (tmp_path / "a").mkdir()
+    report = last_of(writing(job))
+    assert (report.state, report.error) == ("error", "File exists")
+    assert before.read_bytes() == b"of somebody else"
+    assert there != "folder" or not list((tmp_path / "a").iterdir())
+
+
+@pytest.mark.parametrize("url", ["file:a.wav", "hls:a"])
+def test_what_could_not_be_begun_leaves_nothing_behind(tmp_path: Path, url: str) -> None:
+    job = job_of(url, "music", Allowed(folder=tmp_path))
+    broken = msgspec.structs.replace(job.target, codec="no_codec")
+    assert last_of(writing(msgspec.structs.replace(job, target=broken))).state == "error"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_process_does_not_say_the_key() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         job = job_of(f"rtmp://127.0.0.1:{bound.getsockname()[1]}/live/secret", "music", Allowed(("*",)))
-        sent = pack(job) + pack(Heard(0, SILENCE))
-        done = subprocess.run(COMMAND, input=sent, cwd=ROOT, capture_output=True, timeout=PATIENCE_S)
-    last = msgspec.json.decode(done.stdout.splitlines()[-1], type=Report)
+        done = writing(job)
+    last = last_of(done)
     assert (done.returncode, last.state) == (1, "error")
     assert "refused" in last.error
     assert b"secret" not in done.stdout

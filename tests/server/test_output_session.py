@@ -211,6 +211,16 @@ def test_limits_are_kept(serve: Serve, tmp_path: Path) -> None:
         assert len(music_of(tmp_path / "a.wav")[1]) == state["samples"]
 
 
+def test_a_name_is_given_to_one_session_also_while_nothing_is_written(serve: Serve, tmp_path: Path) -> None:
+    with serve(outputs=tmp_path) as served, Client(served.ws) as one, Client(served.ws) as two:
+        first, second = one_of(served, one), one_of(served, two)
+        wanted = {"url": "file:a.mkv", "what": "mixed"}
+        assert ask("POST", f"{first}/output", wanted)[0] == 201
+        status, answer = ask("POST", f"{second}/output", wanted)
+        assert (status, answer["error"]["code"]) == (409, "output_refused")
+        assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [(OutputLimits(folder_bytes=1), "quota"), (OutputLimits(free_bytes=2**62), "disk")],
