@@ -261,7 +261,7 @@ class Conversation:
             case m.Recording():
                 self._record(hosted, message)
             case m.SessionEnd(fade_ms=fade_ms):
-                hosted.end(now_s, None if fade_ms is UNSET else fade_ms)
+                hosted.end(now_s, None if fade_ms is UNSET else fade_ms, message.event_id)
             case _:
                 raise ProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "the session has begun already")
         return None

@@ -284,7 +284,7 @@ class Host:
         files = settings.max_sessions + settings.max_parked
         age_s = settings.limits.resume_window_s + HANDLE_SPARE_S
         limits = ShelfLimits(files, age_s, settings.checkpoint_bytes)
-        shelf = Shelf(settings.checkpoints, limits, self.metrics, self._written)
+        shelf = Shelf(settings.checkpoints, limits, self.metrics, self._written, self.player.digest)
         return shelf, shelf.open()
 
     def _written(self, session_id: str, consumed: int) -> None:

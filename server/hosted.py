@@ -6,6 +6,7 @@ websocket ◄─ events, music   ──  Hosted  ◄─ poll, each tick ──  
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from math import inf
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from engine.frames import U8
 from server.controls import ChangeNow, Event, Fade
@@ -42,6 +43,7 @@ from server.speaker import DEFAULT, Outlet, Speaker
 from server.telling import Health, Playback, Revisions, health_of, playback_of
 from server.turning import check, controls, verb_fade
 
+logger = logging.getLogger("uvicorn.error")
 LISTENED_S, IDLE_S = 0.01, 0.1
 """How often a session is looked after that others listen to, or that does not play by the clock."""
 HEARD_ALL_S = 0.25
@@ -92,6 +94,7 @@ class Hosted:
         self._asked: deque[str] = deque(maxlen=MOST_CHANGES)  # event ids of changes that the engine knows
         self._changes: deque[tuple[int, str | None]] = deque(maxlen=MOST_CHANGES)  # that wait for a picture
         self._checkpoint = core.checkpoint
+        self._end_asked: str | UnsetType = UNSET
 
     def begin(self, now_s: float) -> None:
         """As the configuration says; before anything else."""
@@ -131,6 +134,7 @@ class Hosted:
             pictures=self._stamps.newest(KEPT_PICTURES),
             original_rate=self.original_rate,
             nonce=self.identity.nonce,
+            model=self._house.player.digest,
         )
         shelf.put(Kept(about, checkpoint))
 
@@ -323,8 +327,9 @@ class Hosted:
         if self.tape:
             self.tape.note(line)
 
-    def end(self, now_s: float, fade_ms: int | None = None) -> None:
-        """Fade out; the last words follow."""
+    def end(self, now_s: float, fade_ms: int | None = None, event_id: str | UnsetType = UNSET) -> None:
+        """Fade out; the last words follow, and answer this event."""
+        self._end_asked = event_id
         if self.core.state != "playing":
             self._life.end_s = now_s
             return
@@ -409,6 +414,7 @@ class Hosted:
             case "slow_consumer":
                 self._fail(ErrorCode.SLOW_CONSUMER, event.about["message"])
             case "failed":
+                logger.error("session %s: its music cannot go on: %s", self.id, event.about["message"])
                 self.break_off(event.about["message"], ErrorCode.GENERATOR_FAILED)
             case "expired":
                 self.leave()
@@ -452,7 +458,8 @@ class Hosted:
         if self.line and self.speaker:
             for data in self.speaker.end():
                 self.line.put(data)
-            self._say(m.SessionEnded(reason, self.speaker.next))
+            event_id = self._end_asked if reason == "asked" else UNSET
+            self._say(m.SessionEnded(reason, self.speaker.next, event_id=event_id))
             self.line.hang_up(CLOSES[reason])
         self.leave()
 

@@ -27,7 +27,7 @@ class About(msgspec.Struct, frozen=True):
     """saved_s: since the epoch. lasted_s: the session's age then. consumed: control messages that the checkpoint knows.
 
     revisions: as in `Revisions`. pictures: as in `Stamps`, the newest ones, step and capture time. nonce: as in `Identity`; empty
-    where the server that kept it had none, and in that server's handles.
+    where the server that kept it had none, and in that server's handles. model: the player's digest; empty where it was not kept.
     """
 
     session: str
@@ -40,6 +40,7 @@ class About(msgspec.Struct, frozen=True):
     pictures: tuple[tuple[int, int], ...]
     original_rate: int = WIRE_RATE
     nonce: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ alone. A file survives the process, not a loss of power: nothing is synced.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import time
@@ -19,6 +20,7 @@ from engine.errors import CuestreamError, PackageError
 from server.kept import Kept
 from server.metrics import Metrics
 
+logger = logging.getLogger("uvicorn.error")
 SUFFIX = ".session"
 KEY_FILE = "handles.key"
 LOCK_FILE = "lock"
@@ -43,6 +45,7 @@ class Shelf:
     """`open` and `close` around everything else, which the event loop calls. wall_s: seconds since the epoch.
 
     written: called by the shelf's thread with a session and the messages that its file knows, or that cannot be kept any more.
+    model: the digest of the player, which goes on with nobody else's music.
     """
 
     def __init__(
@@ -51,10 +54,11 @@ class Shelf:
         limits: ShelfLimits,
         metrics: Metrics,
         written: Callable[[str, int], object],
+        model: str = "",
         wall_s: Callable[[], float] = time.time,
     ) -> None:
         self._folder, self._limits, self._metrics = folder, limits, metrics
-        self._written, self._wall_s = written, wall_s
+        self._written, self._model, self._wall_s = written, model, wall_s
         self._waiting: dict[str, Kept] = {}  # bound: limits.files, and limits.total_bytes of files
         self._sizes: dict[str, int] = {}  # the thread's alone, once it runs
         self._orders: dict[str, Kept | None] = {}  # bound: one for each session, the newest; None removes
@@ -148,11 +152,16 @@ class Shelf:
     def _kept(self, path: Path) -> Kept | None:
         try:
             kept = Kept.from_bytes(path.read_bytes())
-        except PackageError:
+        except PackageError as error:
             self._count("damaged")
+            logger.warning("%s is removed: %s", path.name, error)
             return None
         if self._is_old(kept):
             self._count("expired")
+            return None
+        if kept.about.model not in ("", self._model):
+            self._count("other_model")
+            logger.warning("%s is removed: another model played it", path.name)
             return None
         return kept if path == self._path(kept.about.session) else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,13 @@ from server.settings import Settings
 from server.tls import Certificate
 
 STARTED_S = 20.0
+UVICORN = logging.getLogger("uvicorn")
+
+
+@pytest.fixture(autouse=True)
+def logged() -> None:
+    """uvicorn's configuration of the log would keep it from `caplog`."""
+    UVICORN.propagate = True
 
 
 class Served:
@@ -37,6 +45,7 @@ class Served:
         self._started = Event()
         self.port = 0
         self._server: Server = make_server(self.app, "127.0.0.1", 0, drain_s, self._ready, certificate)
+        UVICORN.propagate = True
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = Thread(target=self._run)
 

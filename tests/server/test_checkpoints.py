@@ -37,6 +37,7 @@ from server.voices import Voice
 
 LIMITS = ShelfLimits(files=3, age_s=30.0)
 NOW_S = 1_000_000.0
+MODEL = TonePlayer().digest
 
 
 def checkpoint(seconds: float = 3.0) -> Checkpoint:
@@ -46,10 +47,18 @@ def checkpoint(seconds: float = 3.0) -> Checkpoint:
     return played.session.checkpoint
 
 
-def kept(name: str = "s-1", saved_s: float = NOW_S, consumed: int = 5) -> Kept:
+def kept(name: str = "s-1", saved_s: float = NOW_S, consumed: int = 5, model: str = MODEL) -> Kept:
     form = AudioFormat("flac", 48_000, 1)
     about = About(
-        name, saved_s, 3.0, consumed, config_of(TonePlayer.defaults), form, ((0, 0, 0), (1, 0, 2)), ((5, 7),)
+        name,
+        saved_s,
+        3.0,
+        consumed,
+        config_of(TonePlayer.defaults),
+        form,
+        ((0, 0, 0), (1, 0, 2)),
+        ((5, 7),),
+        model=model,
     )
     return Kept(about, checkpoint())
 
@@ -61,7 +70,7 @@ class Shelved:
         self.metrics, self.now_s = Metrics(), NOW_S
         self.said: list[tuple[str, int]] = []
         self._news = threading.Condition()
-        self.shelf = Shelf(folder, limits, self.metrics, self._note, lambda: self.now_s)
+        self.shelf = Shelf(folder, limits, self.metrics, self._note, MODEL, lambda: self.now_s)
         self.key = self.shelf.open()
 
     def _note(self, name: str, consumed: int) -> None:
@@ -221,6 +230,19 @@ def test_a_damaged_file_is_counted_and_removed(tmp_path: Path, damage: str) -> N
         assert shelved.shelf.waiting("s-1") is None
         assert shelved.counted("damaged") == 1
     assert {path.name for path in tmp_path.iterdir()} == {KEY_FILE, "lock"}
+
+
+def test_what_another_model_played_is_counted_said_and_removed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Shelved(tmp_path) as shelved:
+        for name, model in (("s-1", "another"), ("s-2", ""), ("s-3", MODEL)):
+            shelved.put(kept(name, model=model))
+    with Shelved(tmp_path) as again:
+        assert [again.shelf.waiting(f"s-{n}") is not None for n in (1, 2, 3)] == [False, True, True]
+        assert again.counted("other_model") == 1
+    assert "s-1.session is removed: another model played it" in caplog.text
+    assert not (tmp_path / "s-1.session").exists()
 
 
 def test_a_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:

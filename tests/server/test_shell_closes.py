@@ -114,11 +114,13 @@ def test_1009_a_text_that_is_too_long(served: Served) -> None:
         assert fatal(client) == ("message_too_large", 1009)
 
 
-def test_1011_the_model_fails(serve: Serve, tiny_player: Any) -> None:
+def test_1011_the_model_fails(serve: Serve, tiny_player: Any, caplog: pytest.LogCaptureFixture) -> None:
     with serve(player=Broken(tiny_player)) as served, Client(served.ws) as client:
         client.start()
         assert fatal(client) == ("generator_failed", 1011)
         assert "the weights are gone" in client.messages[-1]["text"]
+    assert "its music cannot go on: " in caplog.text
+    assert "the weights are gone" in caplog.text
 
 
 def test_1013_every_place_is_taken(serve: Serve) -> None:

@@ -366,8 +366,8 @@ def test_end_says_the_length_and_closes(served: Served) -> None:
     with Client(served.ws) as client:
         client.start()
         client.play()
-        client.send("session.end", fade_ms=20)
-        ended: dict[str, Any] = client.until("session.ended")
+        client.send("session.end", fade_ms=20, event_id="bye")
+        ended: dict[str, Any] = client.until("session.ended", event_id="bye")
         assert ended["reason"] == "asked"
         assert ended["samples"] == client.at
         assert client.media[-1].flags == Flag.END
