@@ -460,7 +460,7 @@ def serve(
 ) -> None:
     """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
     _need_serve()
-    from cuestream.players import at_effort, find_player, in_pieces, threads_beside
+    from cuestream.players import at_effort, find_player, in_pieces, prepare, threads_beside
     from server.app import make_app
     from server.ingest.address import Forbidden, shown_of
     from server.ingest.limits import IngestLimits
@@ -524,6 +524,7 @@ def serve(
             find_player(model, threads or threads_beside(model), provider.value, max_sessions), effort.value
         )
         player = in_pieces(player, settings.piece_steps(player.defaults.chunk_steps, player.code_rate))
+        prepare(player, settings.room_s)
         application = make_app(player, settings, is_loopback(host), fed, say)
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.backends.base import Backend
+from engine.backends.base import Backend, Prepares
 from engine.backends.providers import CPU, TORCH
-from engine.errors import MediaError, MissingRuntime
+from engine.errors import MediaError, MissingRuntime, NoRoom
 from engine.player import ModelPlayer, Player
 from engine.spec import Effort, StreamPolicy
 from engine.synthetic import SyntheticPlayer
@@ -39,9 +40,7 @@ def find_player(name: str, threads: int = 0, provider: str = CPU, places: int = 
 
 
 def _on_torch(folder: Path, places: int) -> Backend[Any, Any]:
-    """The weights that lie beside an export, or a converted package; ready to be listened to."""
-    from engine.library import recommended
-
+    """The weights that lie beside an export, or a converted package."""
     try:
         from engine.backends.lockstep import LockstepBackend
         from export.checkpoint import load_model, load_package
@@ -49,9 +48,7 @@ def _on_torch(folder: Path, places: int) -> Backend[Any, Any]:
         raise MissingRuntime(
             f"--provider {TORCH} needs PyTorch for CUDA, Triton and the export extra: pip install 'cuestream[export]' ({error})"
         ) from error
-    backend = LockstepBackend(load_model(load_package(str(folder))), kept="int8", places=places)
-    backend.prepare(recommended(folder, backend.spec))
-    return backend
+    return LockstepBackend(load_model(load_package(str(folder))), kept="int8", places=places)
 
 
 def threads_beside(name: str) -> int:
@@ -81,6 +78,23 @@ def _by(player: Player[Any], policy: StreamPolicy) -> Player[Any]:
         return replace(player, recommended=policy)
     same: Any = player
     return replace(same, defaults=policy)
+
+
+def prepare(player: Player[Any], room_s: float) -> None:
+    """Play before anybody listens, as the sessions of a server do whose windows may be lengthened to room_s: by the player's own
+    guidance, then with what it needs where that is turned off, or on."""
+    if not (isinstance(player, ModelPlayer) and isinstance(player.backend, Prepares)):
+        return
+    usual = with_room(player.defaults, room_s)
+    player.backend.prepare(usual)
+    guidance = 1.0 if usual.guided else StreamPolicy().guidance
+    with suppress(NoRoom):  # who asks for it is refused; the others have what they need
+        player.backend.prepare(replace(usual, guidance=guidance))
+
+
+def with_room(policy: StreamPolicy, room_s: float) -> StreamPolicy:
+    """That of a stream whose window may be lengthened to room_s."""
+    return replace(policy, short_term_s=max(room_s, policy.short_term_s))
 
 
 def needs_whole_file(player: Player[Any]) -> ModelPlayer:

@@ -78,6 +78,15 @@ class DrawsItself(Protocol):
         ...
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """A backend that makes or compiles something when it is first asked, for which a listener would wait."""
+
+    def prepare(self, policy: StreamPolicy) -> None:
+        """Do that now, for streams of such a policy. Raises NoRoom when the device has no memory for them."""
+        ...
+
+
 class Backend(CodecGraphs, Protocol[Caches, Condition]):
     """A model on a device."""
 

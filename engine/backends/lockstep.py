@@ -248,8 +248,10 @@ class LockstepBackend(TorchModel):
     def prepare(self, policy: StreamPolicy) -> None:
         """Play before anybody listens: graphs are made for all numbers of streams that there is room for."""
         self._preparing = True
-        warm(self, policy)
-        self._preparing = False
+        try:
+            warm(self, policy)
+        finally:
+            self._preparing = False
 
     # --- arrays that stay on the device
 

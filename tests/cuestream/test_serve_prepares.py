@@ -1,0 +1,92 @@
+"""`cuestream serve --provider torch`: what sessions play by was made before the first one came."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cuestream.cli import app
+from engine.backends import lockstep
+from engine.backends.lockstep import LockstepBackend
+from engine.batcher import advance_all
+from engine.player import ModelPlayer
+from engine.spec import StreamPolicy
+from engine.together import take_all
+from export.checkpoint import Package, load_model
+from server.settings import Settings
+from server.voices import Voice
+
+Served = tuple[Any, Settings]
+
+
+class Captured:
+    """In place of CUDA graphs: what was made, and it plays."""
+
+    def __init__(self, backend: LockstepBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.backend, self.made = backend, list[str]()
+        self.works = set[Any]()
+        monkeypatch.setattr(lockstep, "capture", self._capture)
+        monkeypatch.setattr(backend, "_graphs", True)
+        monkeypatch.setattr(backend, "_captured_work", self._work)
+        monkeypatch.setattr(backend, "_sent_back", lambda tensor: [row.copy() for row in tensor.numpy()])
+
+    def _capture(self, work: Any, memory: Any) -> tuple[Any, None]:
+        self.made.append(work.__qualname__)
+        return SimpleNamespace(replay=work), None
+
+    def _work(self, work: Any, inputs: Any) -> None:
+        """Work on frames and codes is run; of what is captured the key is kept."""
+        self.works.add((work, *((given.dtype, given.room) for given in inputs)))
+
+    @property
+    def everything(self) -> tuple[int, int, int]:
+        pools = sum(map(len, self.backend._pools.values()))
+        return pools, len(self.made), len(self.works)
+
+
+def served(player: ModelPlayer, monkeypatch: pytest.MonkeyPatch, *options: str) -> Served:
+    """What `cuestream serve` serves, and by which settings."""
+    found = list[Served]()
+
+    def make_app(player: Any, settings: Settings, *_: Any) -> Any:
+        found.append((player, settings))
+        return SimpleNamespace()
+
+    monkeypatch.setattr("cuestream.players.find_player", lambda *_: player)
+    monkeypatch.setattr("server.app.make_app", make_app)
+    monkeypatch.setattr(
+        "server.serving.make_server", lambda *_: SimpleNamespace(run=lambda lines: [x.close() for x in lines])
+    )
+    done = CliRunner().invoke(app, ["serve", "--provider", "torch", "--port", "0", *options])
+    assert done.exit_code == 0, done.output
+    return found[0]
+
+
+def listened(player: Any, policy: StreamPolicy, room_s: float) -> None:
+    """What a session does in its first second."""
+    voice, side = Voice(player, policy, room_s=room_s), player.side
+    for step in range(60):
+        if step % 5 == 0:
+            voice.stream.push(np.full((side, side, 3), step * 4, np.uint8))
+        assert advance_all([(voice.stream, 1)]) == [None]
+        assert not isinstance(take_all([voice.stream])[0], Exception)
+
+
+@pytest.mark.parametrize("options", [(), ("--effort", "light", "--chunk-ms", "200", "--lead-ms", "600")])
+def test_a_session_finds_everything_made(
+    nano_package: Package, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """With the guidance that the model's makers recommend and with none."""
+    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=1)
+    captured = Captured(backend, monkeypatch)
+    player, settings = served(ModelPlayer(backend, StreamPolicy(short_term_s=2.0)), monkeypatch, *options)
+    made = captured.everything
+    assert made[1] > 0
+    for policy in (player.defaults, StreamPolicy(guidance=1.0, chunk_steps=player.defaults.chunk_steps)):
+        listened(player, policy, settings.room_s)
+        assert captured.everything == made
