@@ -64,7 +64,7 @@ class Film:
         """sample: of the recording, that sounded when the picture came."""
         try:
             taken = self._take(sample, media)
-        except BROKEN:
+        except (*BROKEN, MemoryError):
             taken = False
         self.left_out += not taken
 
@@ -212,6 +212,7 @@ class Encoded:
         stream.width, stream.height = self._canvas.width, self._canvas.height
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = stream.time_base = TIME_BASE
+        stream.codec_context.thread_count = 1  # the other cores are the engine's
         self._stream = stream
 
     def takes(self, media: Media) -> bool:

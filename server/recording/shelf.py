@@ -42,7 +42,10 @@ class RecordingLimits:
     waiting_s: float = 10.0
     """Music that may wait for the disk; then the recording ends as failed."""
     waiting_pictures: int = 128
+    waiting_picture_bytes: int = 128 * 1024**2
     """Pictures that may wait; those that come then are left out and counted."""
+    film_memory_bytes: int = 2 * 1024**3
+    """Of the process that makes a film."""
 
 
 class Full(Exception):

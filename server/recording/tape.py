@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 EVERYTHING = Patience(credit=None, skip_behind=2**62, give_up_behind=2**62)
 MOST_NOTES = 256
 """Events that wait for the next music, as in a pause."""
-STOP_S = 10.0
+STOP_S = 12.0
 """How long a server that ends waits for its recordings."""
 
 
@@ -114,7 +114,7 @@ class Tape:
         self.id, self.hosted = new_id(), hosted
         self.told: Told | None = None
         self.changed = asyncio.Event()
-        """Set when `told` is."""
+        """Set when it begins, ends or fails."""
         self.event_id: str | None = None
         """Of the message that asked last, until it is answered."""
         ring = hosted.core.playout.ring
@@ -187,7 +187,11 @@ class Tape:
         }
 
     def _hear(self, told: Told) -> None:
-        self.told = told
+        before, self.told = self.told, told
+        if before and before.state == told.state:
+            if self.hosted.tape is self:  # otherwise its end is told soon
+                self.hosted.recorded(self)
+            return
         self.changed.set()
         if told.state != "recording":
             if self.hosted.tape is self:

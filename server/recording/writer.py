@@ -23,7 +23,7 @@ from engine.media import source
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
-from server.recording.film import Film
+from server.recording.filming import Filming
 from server.recording.shelf import ABOUT, Full, Shelf, files_of
 from server.recording.sound import Sound
 from server.resampling import WIRE_RATE
@@ -53,7 +53,7 @@ class Pictured:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How a recording stands: begun, or finished for a reason. error: what failed."""
+    """How a recording stands: begun, or finished for a reason. error: what failed, of it or of its film."""
 
     state: Literal["recording", "finished", "failed"]
     reason: Reason | None = None
@@ -64,7 +64,8 @@ class Told:
 
 
 class Writer:
-    """head: the timeline's first line. tell: called in the thread, once when the files are open and once at the end."""
+    """head: the timeline's first line. tell: called in the thread, once when the files are open and once at the end,
+    and in between when the film ends early."""
 
     def __init__(
         self,
@@ -148,23 +149,24 @@ class Writer:
 
     def _write(self, folder: Path) -> Told:
         with ExitStack() as stack:
+            film = Filming(folder, self._video, self._limits) if self._video else None
+            if film:
+                stack.callback(film.close)  # after the music is finished, for it may take a while
             timeline = stack.enter_context((folder / "timeline.jsonl").open("w", buffering=1))
             sound = Sound(folder / f"music.{self._audio}", self._audio)
             stack.callback(sound.close)
-            film = Film(folder, self._video) if self._video else None
-            if film:
-                stack.callback(film.close)
             _line(timeline, self._head)
             self._tell(Told("recording"))
             reason = self._fill(timeline, sound, film)
             _line(timeline, {"end": reason, "duration_s": self.samples / WIRE_RATE})
         left_out = self._left_out + (film.left_out if film else 0)
         late = "the disk was too slow" if reason == "failed" else ""
-        return Told("failed" if late else "finished", reason, self.samples, None, left_out, late)
+        error = late or (film.error if film else "")
+        return Told("failed" if late else "finished", reason, self.samples, None, left_out, error)
 
-    def _fill(self, timeline: TextIO, sound: Sound, film: Film | None) -> Reason:
+    def _fill(self, timeline: TextIO, sound: Sound, film: Filming | None) -> Reason:
         """Write until it is to end; why."""
-        looked = 0
+        looked, error = 0, ""
         most = int(self._limits.length_s * WIRE_RATE)
         while True:
             items, reason = self._fetch()
@@ -184,6 +186,9 @@ class Writer:
                     return "length"
             if reason:
                 return reason
+            if film and film.error != error:
+                error = film.error
+                self._tell(Told("recording", error=error))
             if self.samples - looked >= LOOK_EVERY:
                 looked = self.samples
                 try:

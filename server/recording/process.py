@@ -1,0 +1,86 @@
+"""`python -m server.recording.process`: makes one film for the server, which started it.
+
+The operating system bounds its memory. When its input ends, it finishes the film.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from av.error import FFmpegError
+
+from engine.media import source as media_source
+from server.confinement import FILES
+from server.protocol.limits import Limits
+from server.recording.film import Film
+from server.recording.wire import Job, Music, Picture, Report, line, read
+
+OUT = 1
+HANGS_S = 60
+"""A record may take so long; then nobody may be left who would end this process."""
+
+
+def main() -> int:
+    job = read(sys.stdin.buffer)
+    assert isinstance(job, Job)
+    confine(job.memory_bytes)
+    film = Film(Path(job.folder), Limits(image_pixels=job.image_pixels))
+    try:
+        _tell(Report(make(film, sys.stdin.buffer), done=True))
+    except (FFmpegError, OSError, ValueError, MemoryError) as error:
+        _tell(Report(error=media_source.reason(error)))
+        return 1
+    return 0
+
+
+def make(film: Film, source: BinaryIO) -> int:
+    """To its end; returns how many pictures are in it."""
+    pictures = 0
+    while isinstance(record := read(source), Music | Picture):
+        _alarm(HANGS_S)
+        if isinstance(record, Music):
+            film.sound(record.first, np.frombuffer(record.samples, np.float32))
+        else:
+            pictures += 1
+            film.picture(record.sample, record.media)
+            _tell(Report(pictures - film.left_out))
+        _alarm(0)
+    _alarm(HANGS_S)
+    film.close()
+    return pictures - film.left_out
+
+
+def confine(memory_bytes: int) -> None:
+    """As `server.confinement` does, but files are written. macOS does not hold a process to its memory, Windows to nothing."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: FILES}
+    if sys.platform != "darwin":
+        limits[resource.RLIMIT_AS] = memory_bytes
+    for what, most in limits.items():
+        ours = resource.getrlimit(what)[1]
+        allowed = most if ours == resource.RLIM_INFINITY else min(most, ours)
+        resource.setrlimit(what, (allowed, allowed))
+
+
+def _tell(report: Report) -> None:
+    with suppress(OSError):  # nobody may be there any more
+        os.write(OUT, line(report))
+
+
+def _alarm(seconds: int) -> None:
+    """It ends this process then; 0: it does not."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

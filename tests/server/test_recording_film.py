@@ -1,0 +1,243 @@
+"""A film is made in a process of its own, and whatever becomes of that the music is recorded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from conftest import Serve
+from process import is_gone
+from shell_client import Client, jpeg, soon
+
+from server.environment import PASSED_ON, of_a_process
+from server.protocol.limits import Limits
+from server.protocol.media import NO_FLAGS, Flag, Kind, Media, Size, StreamId
+from server.recording import filming as under_test
+from server.recording.film import Film
+from server.recording.filming import COMMAND, Filming
+from server.recording.shelf import RecordingLimits
+from server.recording.wire import End, Job, Music, Picture, Report, pack, read, report_of
+
+TENTH = np.zeros(4800, np.float32)
+
+
+def still(number: int, payload: bytes | None = None, kind: Kind = Kind.JPEG) -> Media:
+    return Media(kind, StreamId.VIDEO, number, 0, jpeg(number) if payload is None else payload)
+
+
+def filming(folder: Path, **limits: Any) -> Filming:
+    return Filming(folder, Limits(), RecordingLimits(**limits))
+
+
+def show(film: Filming, count: int) -> None:
+    for number in range(count):
+        film.picture(4800 * number, still(number))
+        film.sound(4800 * number, TENTH)
+
+
+def pictures_in(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def pid_of(film: Filming) -> int:
+    assert film.pid is not None
+    return film.pid
+
+
+def test_the_server_looks_at_no_picture_for_a_film(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("in the server")
+
+    monkeypatch.setattr(Film, "picture", refuse)
+    with serve(recordings=tmp_path) as served, Client(served.ws) as client:
+        client.start()
+        client.play()
+        client.send("recording", action="start", video=True)
+        client.until("recording.state", state="recording")
+        for _ in range(4):
+            client.show()
+            client.hear(client.at + 4800)
+        client.send("recording", action="stop")
+        state = client.until("recording.state", state="finished")
+    assert state["text"] == ""
+    (path,) = tmp_path.glob("*/film.mp4")
+    assert pictures_in(path) == 4
+
+
+def test_a_film_that_breaks_is_said_and_the_music_goes_on(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_test, "COMMAND", (sys.executable, "-c", "import sys; sys.stdin.buffer.read(1)"))
+    with serve(recordings=tmp_path) as served, Client(served.ws) as client:
+        client.start()
+        client.play()
+        client.send("recording", action="start", audio="wav", video=True)
+        client.until("recording.state", state="recording")
+        client.show()
+        said = "the film ended early: its process broke"
+        client.until("recording.state", state="recording", text=said)
+        client.show()
+        client.hear(client.at + 24_000)
+        client.send("recording", action="stop", event_id="end")
+        state = client.until("recording.state", event_id="end")
+        client.hear(client.at + 4800)
+        about = served.host.recorder.shelf
+        assert about is not None
+        told = about.about(state["recording_id"])
+    assert (state["state"], state["reason"], state["text"]) == ("finished", "asked", said)
+    assert [path.rpartition("/")[2] for path in state["paths"]] == ["music.wav", "timeline.jsonl"]
+    assert told is not None
+    assert (told["error"], told["left_out_pictures"]) == (said, 2)
+    with av.open(str(next(tmp_path.glob("*/music.wav")))) as container:
+        assert sum(frame.samples for frame in container.decode(audio=0)) == state["samples"] > 24_000
+
+
+def test_a_process_that_is_killed_leaves_what_can_be_played(tmp_path: Path) -> None:
+    film = filming(tmp_path)
+    show(film, 40)
+    soon(lambda: film.left_out == 0)
+    os.kill(pid_of(film), signal.SIGKILL)
+    soon(lambda: film.error)
+    show(film, 1)
+    film.close()
+    assert film.error == "the film ended early: its process broke"
+    assert film.left_out == 1
+    assert pictures_in(tmp_path / "film.mp4") > 20
+    assert is_gone(pid_of(film))
+
+
+def test_a_process_that_hangs_is_killed_when_the_music_is_too_far_ahead(tmp_path: Path) -> None:
+    film = filming(tmp_path, waiting_s=1.0)
+    film.picture(0, still(0))
+    os.kill(pid_of(film), signal.SIGSTOP)
+    for second in range(20):
+        film.sound(48_000 * second, np.zeros(48_000, np.float32))
+    assert film.error == "the film ended early: it fell too far behind the music"
+    film.close()
+    assert is_gone(pid_of(film))
+
+
+def test_a_process_that_does_not_finish_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "STALL_S", 0.2)
+    film = filming(tmp_path)
+    film.picture(0, still(0))
+    os.kill(pid_of(film), signal.SIGSTOP)
+    film.close()
+    assert film.error == "the film ended early: it did not move for 0.2 s"
+    assert is_gone(pid_of(film))
+
+
+def test_pictures_that_find_no_room_are_left_out(tmp_path: Path) -> None:
+    film = filming(tmp_path, waiting_pictures=3)
+    film.picture(0, still(0))
+    os.kill(pid_of(film), signal.SIGSTOP)
+    raw = Media(Kind.RGB24, StreamId.VIDEO, 1, 0, bytes(3 * 640 * 480), size=Size(640, 480))
+    for _ in range(9):  # the pipe holds less than one of them, and one is on its way
+        film.picture(0, raw)
+    os.kill(pid_of(film), signal.SIGCONT)
+    film.close()
+    assert not film.error
+    assert 10 - film.left_out == pictures_in(tmp_path / "film.mp4")
+    assert 5 <= film.left_out <= 7
+    heavy = filming(tmp_path, waiting_picture_bytes=3 * 640 * 480 - 1)
+    heavy.picture(0, raw)
+    heavy.close()
+    assert heavy.left_out == 1
+
+
+def test_a_picture_that_takes_too_much_memory_is_in_no_film(tmp_path: Path) -> None:
+    large = still(0, jpeg(8, "png", (4000, 2300)), Kind.PNG)
+    for name, limits, left_out in (("small", {"film_memory_bytes": 1}, 1), ("whole", {}, 0)):
+        (tmp_path / name).mkdir()
+        film = filming(tmp_path / name, **limits)
+        film.picture(0, large)
+        film.close()
+        assert film.left_out == left_out
+
+
+def test_there_is_no_process_before_the_first_picture(tmp_path: Path) -> None:
+    film = filming(tmp_path)
+    film.sound(0, TENTH)
+    film.close()
+    assert film.pid is None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("/nowhere/python",), "its process cannot be started: No such file or directory"),
+        ((sys.executable, "-c", "print('hello', flush=True); input()"), "its process broke"),
+    ],
+)
+def test_one_that_cannot_be_started_or_says_nonsense(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr(under_test, "COMMAND", command)
+    film = filming(tmp_path)
+    film.picture(0, still(0))
+    soon(lambda: film.error)
+    film.close()
+    assert (film.error, film.left_out) == (f"the film ended early: {said}", 1)
+
+
+def test_what_the_disk_refuses_is_said_without_its_place(tmp_path: Path) -> None:
+    film = filming(tmp_path / "gone")
+    film.picture(0, still(0))
+    film.close()
+    assert film.error == "the film ended early: No such file or directory"
+
+
+def test_it_ends_with_the_server_and_finishes_the_film(tmp_path: Path) -> None:
+    records = [Picture.of(0, still(0)), Music(0, TENTH.tobytes()), Picture.of(4800, still(1))]
+    cut = pack(Picture.of(9600, still(2)))[:-1]
+    with subprocess.Popen(
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=of_a_process()
+    ) as process:
+        job = Job(str(tmp_path), 10_000, 1 << 31)
+        out, _ = process.communicate(b"".join(map(pack, [job, *records])) + cut, timeout=60)
+    assert process.returncode == 0
+    told = [report_of(line) for line in out.splitlines()]
+    assert told == [Report(1), Report(2), Report(2, done=True)]
+    assert pictures_in(tmp_path / "film.mp4") == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process is held to is read in /proc")
+def test_its_process_is_held_to_its_memory_and_knows_no_key_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUESTREAM_API_KEY", "a-key-of-ours")
+    film = filming(tmp_path)
+    film.picture(0, still(0))
+    soon(lambda: film.left_out == 0)
+    proc = Path(f"/proc/{film.pid}")
+    names = {
+        line.partition(b"=")[0].decode() for line in (proc / "environ").read_bytes().split(b"\0") if line
+    }
+    assert names <= {*PASSED_ON, "PYTHONPATH", "OPENBLAS_NUM_THREADS"}
+    limits = {line[:26].strip(): line[26:].split()[0] for line in (proc / "limits").read_text().splitlines()}
+    assert (limits["Max address space"], limits["Max core file size"]) == (str(2 * 1024**3), "0")
+    film.close()
+    assert not film.error
+
+
+def test_what_goes_over_the_pipe_comes_as_it_was(tmp_path: Path) -> None:
+    both = Flag.KEYFRAME | Flag.DISCONTINUITY
+    for flags, size in ((NO_FLAGS, None), (both, Size(2, 1))):
+        media = Media(Kind.RGB24, StreamId.VIDEO, 2**32 - 1, 0, b"picture", flags, size=size)
+        (tmp_path / "pipe").write_bytes(pack(Picture.of(7, media)))
+        with (tmp_path / "pipe").open("rb") as pipe:
+            record = read(pipe)
+            assert isinstance(record, Picture)
+            assert (record.sample, record.media) == (7, media)
+            assert read(pipe) == End()
