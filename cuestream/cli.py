@@ -460,7 +460,7 @@ def serve(
 ) -> None:
     """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
     _need_serve()
-    from cuestream.players import at_effort, find_player, in_pieces, prepare, threads_beside
+    from cuestream.players import ROOM_S, at_effort, find_player, in_pieces, prepare, threads_beside
     from server.app import make_app
     from server.ingest.address import Forbidden, shown_of
     from server.ingest.limits import IngestLimits
@@ -495,6 +495,7 @@ def serve(
             max_sessions=max_sessions,
             most_busy=most_busy,
             chunk_ms=chunk_ms,
+            room_s=ROOM_S,
             playout=PlayoutLimits().led_by(lead_ms),
             video_fps=video_fps,
             video_edge=video_edge,
@@ -610,7 +611,10 @@ def tensorrt(
         int | None, typer.Option(help="columns of a cache; what the model was trained on if left out")
     ] = None,
     held: Annotated[
-        int | None, typer.Option(help="tokens of a condition; those of the recommended window if left out")
+        int | None,
+        typer.Option(
+            help="tokens of a condition; if left out, those that serve has room for and those of the recommended window"
+        ),
     ] = None,
     places: Annotated[int, typer.Option(min=1, help="streams that may share a step")] = 8,
     measure: Annotated[
@@ -622,6 +626,7 @@ def tensorrt(
     _need_export()
     from dataclasses import asdict
 
+    from cuestream.players import ROOM_S, with_room
     from engine.backends.manifest import Manifest
     from engine.library import find_model, recommended
     from engine.sight import window_slots
@@ -629,10 +634,12 @@ def tensorrt(
 
     folder = find_model(model)
     spec = Manifest.read(folder).spec
-    room = window_slots(spec, recommended(folder, spec)) * spec.vision.tokens
-    sizes = Sizes(positions or spec.trained_steps, held or room, places)
+    own = recommended(folder, spec)
+    served, alone = (window_slots(spec, p) * spec.vision.tokens for p in (with_room(own, ROOM_S), own))
+    others = () if held or alone == served else (alone,)
+    sizes = Sizes(positions or spec.trained_steps, held or served, places)
     with err.status("looking for TensorRT") as status:
-        built = build(folder, sizes, measure, lambda name: status.update(f"building {name}"))
+        built = build(folder, sizes, measure, lambda name: status.update(f"building {name}"), others)
     if as_json:
         print(json.dumps([asdict(each) for each in built]))
         return

@@ -13,8 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,17 +68,24 @@ class Built:
 
 
 def build(
-    folder: Path, sizes: Sizes, measure: bool = False, report: Callable[[str], None] = lambda _: None
+    folder: Path,
+    sizes: Sizes,
+    measure: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+    others: Sequence[int] = (),
 ) -> list[Built]:
-    """Every engine of an exported model. Raises MissingRuntime without TensorRT, cuda-bindings or a driver, PackageError for an
-    export that is not of standard operators, and TensorRTError for what TensorRT refuses."""
+    """Every engine of an exported model, and for conditions of `others` tokens what writes them. Raises MissingRuntime without
+    TensorRT, cuda-bindings or a driver, PackageError for an export that is not of standard operators, and TensorRTError for what
+    TensorRT refuses."""
     manifest = Manifest.read(folder)
     providers.check_export(TENSORRT_NATIVE, manifest)
-    builder = EngineBuilder(require_tensorrt(), manifest, sizes)
+    trt = require_tensorrt()
+    wanted = [(name, sizes) for name in manifest.graphs]
+    wanted += [(WRITER, replace(sizes, held=held)) for held in others]
     answers = []
-    for name in manifest.graphs:
+    for name, of in wanted:
         report(name)
-        answers.append(builder.engine(name, measure))
+        answers.append(EngineBuilder(trt, manifest, of).engine(name, measure))
     return answers
 
 

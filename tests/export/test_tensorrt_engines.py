@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_tensorrt import FakeCudart, FakeTensorRT
+from typer.testing import CliRunner
 
+from cuestream.cli import app
+from cuestream.players import ROOM_S, with_room
 from engine.backends import cuda_memory, providers
 from engine.backends import tensorrt as native
 from engine.backends.cuda_memory import Cuda, CudaError
@@ -24,9 +27,11 @@ from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.providers import Gpu
 from engine.backends.tensorrt import TensorRTBackend, TensorRTError, require_tensorrt
 from engine.errors import MissingRuntime, PackageError
-from engine.library import find_model
+from engine.library import find_model, recommended
+from engine.sight import window_slots
 from export import tensorrt as built
 from export.tensorrt import EngineBuilder, Sizes, build
+from server.settings import Settings
 
 POSITIONS, FRAMES = 24, 4
 
@@ -284,6 +289,20 @@ def test_an_engine_that_was_not_built_names_the_command(trt: FakeTensorRT, stand
         PackageError, match=r"no engine condition_in_place-200\.plan.*cuestream tensorrt .* --held 200"
     ):
         begun(backend)
+
+
+def test_the_command_builds_what_sessions_and_scores_ask_for(
+    trt: FakeTensorRT, standard_folder: Path
+) -> None:
+    """Without an option: conditions of the windows that `serve` has room for, and of the recommended one."""
+    done = CliRunner().invoke(app, ["tensorrt", str(standard_folder)])
+    assert done.exit_code == 0, done.output
+    backend = open_backend(standard_folder, provider="tensorrt-native")
+    spec, own = backend.spec, recommended(standard_folder, backend.spec)
+    assert Settings().room_s == ROOM_S
+    for slots in {window_slots(spec, policy) for policy in (with_room(own, ROOM_S), own)}:
+        tokens = random(1, 1, spec.vision.tokens, spec.decoder.width)
+        backend.write_condition(backend.new_condition(slots), 0, tokens)
 
 
 def test_a_damaged_engine_says_so(engines: TensorRTBackend) -> None:
