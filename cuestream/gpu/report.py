@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
@@ -99,7 +100,17 @@ def _cell(value: object) -> str:
 
 
 def as_json(device: Device, reports: Sequence[Report], about: dict[str, str]) -> str:
-    return json.dumps({"device": asdict(device), **about, "reports": [asdict(r) for r in reports]}, indent=1)
+    """What is not a finite number is null."""
+    told = {"device": asdict(device), **about, "reports": [asdict(r) for r in reports]}
+    return json.dumps(_finite(told), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def plot(path: Path, device: Device, reports: Sequence[Report]) -> None:

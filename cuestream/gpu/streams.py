@@ -44,10 +44,19 @@ class Heard:
     began_s: float
     first_s: float | None = None
     deficit_s: float = 0.0
-    """How much later than needed the latest chunk came at worst."""
+    """How much later than needed the latest chunk came at worst, or had not come at the end."""
     chunks: int = 0
     ages_s: list[float] = field(default_factory=list)
     answers_s: list[float] = field(default_factory=list)
+
+    @property
+    def due_s(self) -> float:
+        """When the next chunk is needed: the first one from the beginning on."""
+        return self.began_s if self.first_s is None else self.first_s + self.chunks * CHUNK_S
+
+    def end(self, now_s: float) -> None:
+        """The run is over; what did not come by now is late by now."""
+        self.deficit_s = max(self.deficit_s, now_s - self.due_s)
 
 
 @dataclass(slots=True)
@@ -77,7 +86,7 @@ class Listener:
         heard = self.heard
         if heard.first_s is None:
             heard.first_s = now_s
-        due_s = heard.first_s + heard.chunks * CHUNK_S
+        due_s = heard.due_s
         heard.deficit_s = max(heard.deficit_s, now_s - due_s)
         shown_s = self.steps[newest_step]
         heard.ages_s.append(max(now_s, due_s) - shown_s)
@@ -151,8 +160,9 @@ def listen(
     ready()
     run = Run(seconds + joining_s)
     began_s = now_s = tick_s = time.perf_counter()
+    begins_s = [began_s + joining_s * at / len(keys) for at in range(len(keys))]
     while now_s < began_s + joining_s + seconds:
-        while len(listeners) < len(keys) and now_s >= began_s + joining_s * len(listeners) / len(keys):
+        while len(listeners) < len(keys) and now_s >= begins_s[len(listeners)]:
             _join(backend, batcher, listeners, keys[len(listeners)], policy, now_s)
         moments = [time.perf_counter()]
         _show(listeners, films, now_s)
@@ -170,6 +180,9 @@ def listen(
         now_s = time.perf_counter()
     run.power_w = power_w() if backend.device.type == "cuda" else None  # it is a mean over the last second
     run.heard = [listener.heard for listener in listeners.values()]
+    run.heard += [Heard(at_s) for at_s in begins_s[len(listeners) :]]  # who never got in
+    for heard in run.heard:
+        heard.end(now_s)
     gc.unfreeze()
     return run
 
@@ -236,7 +249,7 @@ def row(runs: Sequence[Run], policy: StreamPolicy) -> StreamsRow:
     worst = np.array([each.deficit_s for each in heard]) * 1e3
     ages = _ms(each.ages_s[len(each.ages_s) // 5 :] for each in heard)
     answers = _ms(each.answers_s[1:] for each in heard)
-    first = np.array([(each.first_s or np.inf) - each.began_s for each in heard]) * 1e3
+    first = _ms([np.inf if each.first_s is None else each.first_s - each.began_s] for each in heard)
     ticks = _ms(run.ticks_s for run in runs)
     shown, step, decoding = np.sum([run.spent_s for run in runs], 0) / max(ticks.sum() / 1e3, 1e-9)
     powers = [run.power_w for run in runs if run.power_w is not None]
@@ -270,5 +283,6 @@ def _ms(seconds: Iterable[Sequence[float]]) -> np.ndarray:
 
 
 def _percentile(values: np.ndarray, percent: float) -> float:
-    """Not a number where nothing came."""
-    return float(np.percentile(values, percent)) if len(values) else float("nan")
+    """Not a finite number where nothing came."""
+    with np.errstate(invalid="ignore"):
+        return float(np.percentile(values, percent)) if len(values) else float("nan")

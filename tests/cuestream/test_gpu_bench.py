@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from cuestream.cli import app
 from cuestream.gpu.device import Device
 from cuestream.gpu.fidelity import fidelity
 from cuestream.gpu.providers import provider_rows
-from cuestream.gpu.report import Report, as_markdown, plot
+from cuestream.gpu.report import Report, as_json, as_markdown, plot
 from cuestream.gpu.steps import StepRow, bytes_read
 from cuestream.gpu.streams import CHUNK_S, CHUNK_STEPS, LEAD_S, Heard, Listener, Run, listen, row
 from engine.backends.base import StepCall
@@ -95,6 +96,36 @@ def test_engines_beside_each_other_are_one_row() -> None:
     assert (found.c100, found.worst_ms) == (0.75, pytest.approx(300))
     assert found.busy == pytest.approx(0.4 / 8)
     assert (found.shown, found.stepping, found.codec) == pytest.approx((0.25, 0.5, 0.25))
+
+
+def test_what_did_not_come_by_the_end_is_late() -> None:
+    """Who heard nothing, and whose music stopped, have a gap; who is only early has none."""
+    nothing, stopped, in_time = Heard(0.0), Heard(0.0, 0.1, chunks=1), Heard(0.0, 0.1, chunks=81)
+    for heard in (nothing, stopped, in_time):
+        heard.end(8.0)
+    assert [heard.deficit_s for heard in (nothing, stopped, in_time)] == pytest.approx([8.0, 7.8, 0.0])
+    found = row([Run(8.0, [nothing, stopped, in_time], [9.0])], StreamPolicy())
+    assert (found.c50, found.c100, found.worst_ms) == pytest.approx((1 / 3, 1 / 3, 8000))
+
+
+def test_listeners_of_an_engine_that_hangs_count(
+    nano_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those who could not begin."""
+    monkeypatch.setattr("cuestream.gpu.streams.take_all", lambda streams: [None] * len(streams))
+    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=2)
+    run = listen(backend, [1, 2], 0.3, StreamPolicy(context_s=0.1), joining_s=0.2)
+    assert [heard.deficit_s > 0.1 for heard in run.heard] == [True, True]
+    assert row([run], StreamPolicy()).c100 == 0
+
+
+def test_json_has_no_numbers_that_are_none() -> None:
+    heard = Heard(0.0)
+    heard.end(8.0)
+    report = Report("small", "small fp16", streams=[row([Run(8.0, [heard], [9.0])], StreamPolicy())])
+    device = Device("a GPU", "9.0", 140.0, "1", "13.0", 4200.0, {})
+    (told,) = json.loads(as_json(device, [report], {}), parse_constant=pytest.fail)["reports"][0]["streams"]
+    assert (told["answer_p50_ms"], told["first_p95_ms"], told["worst_ms"]) == (None, None, 8000.0)
 
 
 def test_a_listener_begins_as_if_it_had_played_for_long(nano_package: Package) -> None:
