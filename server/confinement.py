@@ -7,8 +7,9 @@ import sys
 FILES = 64
 
 
-def confine(memory_bytes: int, cpu_s: int | None = None) -> None:
-    """From now on: so much memory, no file written, no core dump, few files open; and so much time in all, if it is given.
+def confine(memory_bytes: int, cpu_s: int | None = None, writes: bool = False) -> None:
+    """From now on: so much memory, no core dump, few files open, and none written to unless it `writes`; and so much time in all,
+    if it is given.
 
     Less of anything where that is all that we have. macOS does not hold a process to its memory, Windows to nothing of this.
     """
@@ -16,7 +17,9 @@ def confine(memory_bytes: int, cpu_s: int | None = None) -> None:
         return
     import resource
 
-    limits = {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: FILES}
+    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: FILES}
+    if not writes:
+        limits[resource.RLIMIT_FSIZE] = 0
     if sys.platform != "darwin":
         limits[resource.RLIMIT_AS] = memory_bytes
     if cpu_s is not None:

@@ -11,6 +11,8 @@ from server.room import GB
 class OutputLimits:
     at_once: int = 4
     """Outputs of all sessions; each has a process of its own."""
+    memory_bytes: int = 1024**3
+    """Address space of such a process, and as much of the program that speaks SRT; pictures of 1920 x 1080 take 0.3 GB of it."""
     length_s: float = 12 * 3600.0
     """Of one output; then it is finished."""
     folder_bytes: int = 20 * GB

@@ -1,6 +1,7 @@
 """The process of one output: takes messages from its standard input, opens the target once, writes, and says how it goes.
 
-It may hang in FFmpeg for as long as it likes; whoever started it ends it. When nobody does it ends by itself.
+It may hang in FFmpeg for as long as it likes; whoever started it ends it. When nobody does it ends by itself. It decodes pictures
+that strangers sent, so the operating system bounds its memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import av
 import msgspec
 from av.error import FFmpegError
 
+from server.confinement import confine
 from server.ingest.srt import arguments
 from server.output.reel import Reel, samples_of
 from server.output.targets import HLS, Target
@@ -144,9 +146,13 @@ def main() -> int:
     os.nice(NICE)
     job = read(sys.stdin.buffer)
     assert isinstance(job, Job)
+    confine(job.memory_bytes, writes=True)
     process = Process(job)
     try:
         process.run(sys.stdin.buffer)
+    except MemoryError:
+        tell(process.report("error", f"it needs more than {job.memory_bytes >> 20} MiB"))
+        return 1
     except (FFmpegError, OSError, ValueError) as error:
         said = (
             getattr(error, "strerror", None) or type(error).__name__

@@ -32,6 +32,7 @@ class Job(msgspec.Struct, frozen=True, tag="job"):
     held_bytes: int
     held_sound: int
     image_pixels: int
+    memory_bytes: int
 
 
 def job_of(
@@ -49,6 +50,7 @@ def job_of(
         held_bytes=limits.held_bytes,
         held_sound=int(limits.held_sound_s * WIRE_RATE),
         image_pixels=image_pixels,
+        memory_bytes=limits.memory_bytes,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,6 +131,40 @@ def test_a_child_that_is_gone_is_noticed(tmp_path: Path) -> None:
     child.end()
     with pytest.raises((Broken, OSError)):
         child.send(Heard(0, SILENCE))
+
+
+def is_open(child: Child) -> bool:
+    child.look()
+    return child.opened
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of others are read in /proc")
+def test_a_process_is_held_to_its_limits(tmp_path: Path) -> None:
+    job = job_of("file:a.wav", "music", Allowed(folder=tmp_path), memory_bytes=2**29)
+    child = Child(job, OutputLimits(), lambda: float("inf"))
+    try:
+        child.send(Heard(0, SILENCE))
+        soon(lambda: is_open(child))
+        lines = Path(f"/proc/{child._process.pid}/limits").read_text().splitlines()
+        limits = {line[:26].strip(): line[26:].split()[:2] for line in lines}
+        assert limits["Max address space"] == [str(2**29)] * 2
+        assert limits["Max core file size"] == ["0", "0"]
+        assert limits["Max open files"] == ["64", "64"]
+        child.finish()
+    finally:
+        child.end()
+    assert len(music_of(tmp_path / "a.wav")[1]) == BLOCK
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not hold a process to its memory")
+def test_a_process_that_takes_too_much_says_so(tmp_path: Path) -> None:
+    job = job_of("file:a.wav", "music", Allowed(folder=tmp_path), memory_bytes=2**20)
+    child = Child(job, OutputLimits(), lambda: float("inf"))
+    try:
+        with pytest.raises(Broken, match="more than 1 MiB"):
+            child.send(Heard(0, bytes(2**26)))
+    finally:
+        child.end()
 
 
 def test_a_process_whose_server_is_gone_finishes_the_file(tmp_path: Path) -> None:
