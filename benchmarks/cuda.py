@@ -9,7 +9,7 @@ from statistics import median
 
 import torch
 
-from cuestream.gpu.device import copy_bandwidth
+from cuestream.gpu.device import asked, copy_bandwidth, version
 
 REPEATS = 30
 """Replays that are timed one by one; their median counts."""
@@ -26,7 +26,9 @@ class Device:
     l2_bytes: int
     copy_gb_s: float
     """Bytes read and bytes written by a copy from device memory to device memory, over its time."""
+    driver: str
     torch: str
+    triton: str
     cuda: str | None
 
     @classmethod
@@ -37,7 +39,9 @@ class Device:
             known.multi_processor_count,
             known.L2_cache_size,
             round(copy_bandwidth(torch.device("cuda")) / 1e9, 1),
+            asked("driver_version") or "unknown",
             torch.__version__,
+            version("triton"),
             torch.version.cuda,
         )
 

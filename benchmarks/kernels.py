@@ -331,8 +331,8 @@ def main() -> None:
         rows += chains(options, device, dtype)
         print_ways(rows)
     if options.json:
-        facts = {"command": report.command(), "commit": report.commit(), "device": asdict(device)}
-        options.json.write_text(json.dumps({**facts, "dtype": options.dtype, "rows": rows}, indent=1) + "\n")
+        facts = {**report.provenance(), "device": asdict(device), "dtype": options.dtype}
+        options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

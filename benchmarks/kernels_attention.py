@@ -27,8 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from benchmarks import report
-from cuestream.gpu.device import copy_bandwidth
+from benchmarks import cuda, report
 from kernels import sampling
 from kernels.store import LARGEST, Store
 
@@ -54,8 +53,6 @@ COLUMNS = {
     "tuning": "tuning",
 }
 SWEPT_LANES = (1, 64, 192)
-WARM_UP_S = 0.5
-"""Of matrix products, until the clocks are where they stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     if options.sweep:
         compile_all(options.processes)
-    copy = roof()
+    device = cuda.Device.this()
+    copy = device.copy_gb_s * 1e9
     rows = list(swept(copy) if options.sweep else measured(copy))
-    facts = {
-        "command": report.command(),
-        "commit": report.commit(),
-        "device": torch.cuda.get_device_name(),
-        "copy_gb_s": round(copy / 1e9),
-        "seconds": round(time.monotonic() - started, 1),
-    }
-    report.print_table(
-        f"{facts['device']}, copy {facts['copy_gb_s']} GB/s, {facts['seconds']} s", COLUMNS, rows
-    )
+    seconds = round(time.monotonic() - started, 1)
+    facts = {**report.provenance(), "device": asdict(device), "seconds": seconds}
+    report.print_table(f"{device.name}, copy {device.copy_gb_s} GB/s, {seconds} s", COLUMNS, rows)
     if options.json:
         options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
     return 0
@@ -249,17 +240,6 @@ def timed(calls: Sequence[Callable[[], Any]]) -> float:
         stream.synchronize()
     del kept
     return median(a.elapsed_time(b) for a, b in pairwise(events)) / 1e3 / len(calls)
-
-
-def roof() -> float:
-    """Bytes a second, read and written, of a copy within the device, once its clocks are up."""
-    device = torch.device("cuda")
-    square = torch.randn(4096, 4096, device=device, dtype=torch.float16)
-    until = time.monotonic() + WARM_UP_S
-    while time.monotonic() < until:
-        square @ square
-        torch.cuda.synchronize()
-    return copy_bandwidth(device)
 
 
 def chains() -> Iterator[Chain]:

@@ -7,6 +7,7 @@ It owns the JSON file and the table; measuring itself is `cuestream.measuring`.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from rich.table import Table
 
 from cuestream.measuring import Machine
 
+ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 
 Row = Mapping[str, Any]
@@ -29,16 +31,19 @@ def write(name: str, rows: Sequence[Row], facts: Mapping[str, Any]) -> Path:
     """`results/NAME.json`: the rows, and how to get them again."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    report = {
+    machine = {"machine": asdict(Machine.this())}
+    report = {**provenance(), **machine, **facts, "rows": [dict(row) for row in rows]}
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    return path
+
+
+def provenance() -> dict[str, str]:
+    """How a result came about, and when."""
+    return {
         "command": command(),
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": asdict(Machine.this()),
-        **facts,
-        "rows": [dict(row) for row in rows],
     }
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    return path
 
 
 def command() -> str:
@@ -53,16 +58,31 @@ def _without_folders(argument: str) -> str:
     return option + equals + (Path(value).name if Path(value).is_absolute() else value)
 
 
+COMMIT = "CUESTREAM_COMMIT"
+"""Names the commit where a tree was brought without its repository."""
+MEASURED = (
+    "engine",
+    "export",
+    "kernels",
+    "cuestream",
+    "server",
+    "training",
+    "benchmarks",
+    ":!benchmarks/results",
+)
+"""What a result depends on; of other results none does."""
+
+
 def commit() -> str:
-    """The commit, with a plus sign when files differ from it."""
-    root = Path(__file__).parent.parent
+    """The commit, with a plus sign when files that are measured differ from it."""
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(("git", *arguments), cwd=root, capture_output=True, text=True, check=False)
+        done = subprocess.run(("git", *arguments), cwd=ROOT, capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
-    name = git("rev-parse", "--short", "HEAD")
-    return (name + "+" * bool(git("status", "--porcelain", "--", "engine", "export"))) if name else "unknown"
+    if name := git("rev-parse", "--short", "HEAD"):
+        return name + "+" * bool(git("status", "--porcelain", "--", *MEASURED))
+    return os.environ.get(COMMIT, "unknown")
 
 
 def print_table(title: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None:

@@ -8,7 +8,7 @@ Weights are random unless a package is named: what they say changes no time.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -45,13 +45,20 @@ class Plan:
         return max([1, *self.counts, *self.listeners])
 
 
-def measure(setting: Setting, plan: Plan, copy_gb_s: float, peer: bool) -> Report:
-    """Everything about one setting."""
+def measure(
+    setting: Setting,
+    plan: Plan,
+    copy_gb_s: float,
+    peer: bool,
+    keep: Callable[[Report], None] = lambda _: None,
+) -> Report:
+    """Everything about one setting. keep: is given what is known so far behind each part; time may be cut off."""
     report = Report(setting.size, str(setting))
     began = time.perf_counter()
 
     def say(what: str) -> None:
         print(f"  {time.perf_counter() - began:6.1f} s  {what}", flush=True)
+        keep(report)
 
     device = plan.device
     model = model_of(setting.size, device)
@@ -77,6 +84,7 @@ def measure(setting: Setting, plan: Plan, copy_gb_s: float, peer: bool) -> Repor
         say(f"alone: {report.alone}")
         if plan.profile:
             report.playing = playing(backend, 200)
+            say("the kernels of a second of it")
         _forget(backend)
     for count in plan.listeners:
         policy = StreamPolicy(context_s=plan.context_s)
@@ -99,6 +107,7 @@ def measure(setting: Setting, plan: Plan, copy_gb_s: float, peer: bool) -> Repor
         found = [row.p50_ms for row in report.peers if not row.failed]
         if found and report.alone:
             report.times_peer = min(found) / report.alone.step_p50_ms
+    keep(report)
     return report
 
 

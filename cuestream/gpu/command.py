@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,6 +22,13 @@ def _numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",") if part]
     except ValueError:
         raise CuestreamError(f"expected whole numbers with commas between, found {text!r}") from None
+
+
+def _command() -> str:
+    """As it was called; of an absolute path only the last part stays."""
+    options = sys.argv[3:] if sys.argv[1:3] == ["bench", "gpu"] else sys.argv[1:]
+    told = (Path(option).name if Path(option).is_absolute() else option for option in options)
+    return shlex.join(("cuestream", "bench", "gpu", *told))
 
 
 def run(
@@ -93,17 +102,18 @@ def run(
     typer.echo(f"{found}")
     plan = Plan(device, timed, heard, seconds, steps, profile, compared, processes, context_s)
     reports = list[Report]()
-    about = {"commit": commit, "date": time.strftime("%Y-%m-%d")}
+    about = {"command": _command(), "commit": commit, "date": time.strftime("%Y-%m-%d", time.gmtime())}
 
     def keep(report: Report) -> None:
-        reports.append(report)
+        if not any(report is known for known in reports):
+            reports.append(report)
         if json_path:
             json_path.write_text(as_json(found, reports, about))
 
     for name in size:
         for at, width in enumerate(widths):
             setting = Setting(name, dtype, width, kept)
-            keep(measure(setting, plan, found.copy_gb_s, peer and not at))
+            measure(setting, plan, found.copy_gb_s, peer and not at, keep)
     if export:
         rows = provider_rows(export, [name for name in providers.split(",") if name], steps)
         keep(Report(export.name, f"{export.name} as it was exported", providers=list(rows)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 
 COPIED = 2 << 30
 """Bytes of the copy: far above any last-level cache."""
+WARM_UP_S = 0.5
+"""Of matrix products, until the clocks are where they stay."""
 REPEATS = 8
 PACKAGES = ("torch", "triton", "transformers", "numpy")
 
@@ -28,7 +31,7 @@ class Device:
 
 
 def describe(device: torch.device) -> Device:
-    versions = {name: _version(name) for name in PACKAGES}
+    versions = {name: version(name) for name in PACKAGES}
     if device.type != "cuda":
         return Device(str(device), "", 0.0, "none", None, 1.0, versions)
     about = torch.cuda.get_device_properties(device)
@@ -43,7 +46,7 @@ def describe(device: torch.device) -> Device:
     )
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -51,11 +54,20 @@ def _version(package: str) -> str:
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes a second, read and written; the median of a few."""
+    """Bytes a second, read and written, once the clocks are up; the median of a few."""
+    _warm_up(device)
     source = torch.randint(0, 255, (COPIED,), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     seconds = sorted(timed(lambda: target.copy_(source)) for _ in range(REPEATS))
     return 2 * COPIED / seconds[REPEATS // 2]
+
+
+def _warm_up(device: torch.device) -> None:
+    square = torch.randn(4096, 4096, device=device, dtype=torch.float16)
+    until_s = time.monotonic() + WARM_UP_S
+    while time.monotonic() < until_s:
+        square @ square
+        torch.cuda.synchronize(device)
 
 
 def timed(call: Any) -> float:

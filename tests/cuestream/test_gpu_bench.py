@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +16,8 @@ import torch
 from typer.testing import CliRunner
 
 from cuestream.cli import app
-from cuestream.gpu.device import Device
+from cuestream.gpu import streams
+from cuestream.gpu.device import REPEATS, Device, copy_bandwidth
 from cuestream.gpu.fidelity import fidelity
 from cuestream.gpu.providers import provider_rows
 from cuestream.gpu.report import Report, as_json, as_markdown, plot
@@ -108,14 +112,35 @@ def test_what_did_not_come_by_the_end_is_late() -> None:
     assert (found.c50, found.c100, found.worst_ms) == pytest.approx((1 / 3, 1 / 3, 8000))
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the machine's, for which a test would wait: looking at it takes a millisecond, and work nothing."""
+    now_s = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    def perf_counter() -> float:
+        sleep(0.001)
+        return now_s
+
+    told = SimpleNamespace(perf_counter=perf_counter, sleep=sleep)
+    monkeypatch.setattr("cuestream.gpu.streams.time", told)
+
+
 def test_listeners_of_an_engine_that_hangs_count(
-    nano_package: Package, monkeypatch: pytest.MonkeyPatch
+    nano_package: Package, clock: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also those who could not begin."""
-    monkeypatch.setattr("cuestream.gpu.streams.take_all", lambda streams: [None] * len(streams))
+    """Also one who could not begin meanwhile."""
+
+    def hang(listeners: Sequence[Listener]) -> None:
+        streams.time.sleep(10)
+
+    monkeypatch.setattr(streams, "_take", hang)
     backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=2)
     run = listen(backend, [1, 2], 0.3, StreamPolicy(context_s=0.1), joining_s=0.2)
-    assert [heard.deficit_s > 0.1 for heard in run.heard] == [True, True]
+    assert [heard.deficit_s > 9 for heard in run.heard] == [True, True]
     assert row([run], StreamPolicy()).c100 == 0
 
 
@@ -128,7 +153,7 @@ def test_json_has_no_numbers_that_are_none() -> None:
     assert (told["answer_p50_ms"], told["first_p95_ms"], told["worst_ms"]) == (None, None, 8000.0)
 
 
-def test_a_listener_begins_as_if_it_had_played_for_long(nano_package: Package) -> None:
+def test_a_listener_begins_as_if_it_had_played_for_long(nano_package: Package, clock: None) -> None:
     """And plays over the hand-over that comes soon."""
     backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=1)
     policy = StreamPolicy(context_s=0.1)
@@ -157,6 +182,52 @@ def test_providers_of_an_export_stand_beside_each_other_and_one_that_cannot_says
     assert (there.provider, there.model, there.failed) == ("cpu", "starter", "")
     assert there.step_p99_ms >= there.step_p50_ms > 0
     assert "cuda" in missing.failed
+
+
+def test_what_was_measured_is_written_before_the_next_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the command and the device, for time may be cut off."""
+    one = StepRow(1, 2.9, 3.5, 2.2, 771.0, 0.18, 355.0)
+
+    def rows(*_: object) -> Iterator[StepRow]:
+        yield one
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cuestream.gpu.bench.step_rows", rows)
+    options = [
+        "--device",
+        "cpu",
+        "--size",
+        "nano",
+        "--counts",
+        "1",
+        "--no-peer",
+        "--json",
+        str(tmp_path / "gpu.json"),
+    ]
+    monkeypatch.setattr(sys, "argv", ["cuestream", "bench", "gpu", *options])
+    assert CliRunner().invoke(app, ["bench", "gpu", *options]).exit_code
+    told = json.loads((tmp_path / "gpu.json").read_text())
+    assert told["reports"][0]["steps"] == [asdict(one)]
+    assert (
+        told["command"] == "cuestream bench gpu --device cpu --size nano --counts 1 --no-peer --json gpu.json"
+    )
+    assert told["device"]["name"] == "cpu"
+
+
+def test_a_copy_is_timed_once_the_clocks_are_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = list[str]()
+
+    def timed(call: Callable[[], object]) -> float:
+        done.append("copy")
+        return 1.0
+
+    monkeypatch.setattr("cuestream.gpu.device._warm_up", lambda _: done.append("warm"))
+    monkeypatch.setattr("cuestream.gpu.device.timed", timed)
+    monkeypatch.setattr("cuestream.gpu.device.COPIED", 8)
+    assert copy_bandwidth(torch.device("cpu")) == 16
+    assert done == ["warm", *["copy"] * REPEATS]
 
 
 @pytest.mark.parametrize(

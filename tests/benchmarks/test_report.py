@@ -1,0 +1,60 @@
+"""What a result says of itself: the commit, and whether what was measured was it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a file in each folder that is measured, and one that is not."""
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    for name in (
+        "engine",
+        "export",
+        "kernels",
+        "cuestream",
+        "server",
+        "training",
+        "benchmarks/results",
+        "docs",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text("as it was")
+    named = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for arguments in (("init", "-q"), ("add", "."), (*named, "commit", "-qm", "all")):
+        subprocess.run(("git", *arguments), cwd=tmp_path, check=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "folder", ["engine", "export", "kernels", "cuestream", "server", "training", "benchmarks"]
+)
+def test_a_tree_that_was_changed_is_not_its_commit(tree: Path, folder: str) -> None:
+    clean = report.commit()
+    assert len(clean) >= 7
+    assert not clean.endswith("+")
+    (tree / folder / "more").write_text("new")
+    assert report.commit() == clean + "+"
+
+
+def test_results_and_documents_are_not_what_is_measured(tree: Path) -> None:
+    (tree / "docs" / "file").write_text("changed")
+    (tree / "benchmarks" / "results" / "file").write_text("changed")
+    assert not report.commit().endswith("+")
+
+
+def test_a_tree_without_its_repository_is_told_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.delenv(report.COMMIT, raising=False)
+    assert report.commit() == "unknown"
+    monkeypatch.setenv(report.COMMIT, "0c7949e")
+    assert report.commit() == "0c7949e"
