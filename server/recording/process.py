@@ -16,7 +16,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from engine.media import source as media_source
-from server.confinement import FILES
+from server.confinement import confine
 from server.protocol.limits import Limits
 from server.recording.film import Film
 from server.recording.wire import Job, Music, Picture, Report, line, read
@@ -29,7 +29,7 @@ HANGS_S = 60
 def main() -> int:
     job = read(sys.stdin.buffer)
     assert isinstance(job, Job)
-    confine(job.memory_bytes)
+    confine(job.memory_bytes, writes=True)
     film = Film(Path(job.folder), Limits(image_pixels=job.image_pixels))
     try:
         _tell(Report(make(film, sys.stdin.buffer), done=True))
@@ -54,21 +54,6 @@ def make(film: Film, source: BinaryIO) -> int:
     _alarm(HANGS_S)
     film.close()
     return pictures - film.left_out
-
-
-def confine(memory_bytes: int) -> None:
-    """As `server.confinement` does, but files are written. macOS does not hold a process to its memory, Windows to nothing."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: FILES}
-    if sys.platform != "darwin":
-        limits[resource.RLIMIT_AS] = memory_bytes
-    for what, most in limits.items():
-        ours = resource.getrlimit(what)[1]
-        allowed = most if ours == resource.RLIM_INFINITY else min(most, ours)
-        resource.setrlimit(what, (allowed, allowed))
 
 
 def _tell(report: Report) -> None:
