@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -33,6 +34,7 @@ START_S = 10.0
 FAR_S = 10.0
 """The moment of sound is no further from now, whatever a worker says."""
 U32 = 0xFFFFFFFF
+IN_USE = os.strerror(errno.EADDRINUSE)
 
 State = Literal["connecting", "listening", "playing", "waiting", "ended", "failed", "stopped"]
 OVER = ("ended", "failed", "stopped")
@@ -116,9 +118,10 @@ class Feeding:
             self.state = "failed"
             self._tell(ErrorCode.INGEST_FAILED, f"given up after {self._failures} attempts: {text}")
         else:
-            self.state = "listening" if self._listen else "waiting"
+            listens = self._listen and IN_USE not in text
+            self.state = "listening" if listens else "waiting"
             if self._failures == 1:
-                then = "the next one is waited for" if self._listen else "it is tried again"
+                then = "the next one is waited for" if listens else "it is tried again"
                 self._tell(ErrorCode.INGEST_FAILED, f"{text}; {then}")
 
     def _tell(self, code: ErrorCode, text: str) -> None:

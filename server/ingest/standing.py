@@ -16,6 +16,8 @@ from server.rest import Refused
 
 SESSION = "ingest"
 LOOK_S = 1.0
+EVERYWHERE = ("0.0.0.0", "::")
+"""Hosts that can only be listened at."""
 
 
 def sound_path(host: Host) -> str:
@@ -64,7 +66,7 @@ def _fed(feedings: Feedings, hosted: Hosted, wanted: Feed) -> tuple[str, str]:
 
 
 def feed_of(url: str, limits: IngestLimits) -> Feed:
-    """As an operator writes it: an RTMP address at a port for publishers waits for one. Raises Forbidden."""
-    listen = not url.startswith(FILE) and parse(url).port in limits.ports
+    """As an operator writes it: an address at a port for publishers, or of no host, waits for one. Raises Forbidden."""
+    listen = not url.startswith(FILE) and (parse(url).port in limits.ports or parse(url).host in EVERYWHERE)
     check(url, listen, limits)
     return Feed(url, listen)

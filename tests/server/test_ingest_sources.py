@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, publisher, sta
 from process import free_port
 from rtsp_server import rtsp
 from shell_client import Client, ask
+
+from server.ingest.address import Forbidden
+from server.ingest.standing import feed_of
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,25 @@ def test_a_publisher_is_waited_for_and_waited_for_again(serve: Serve) -> None:
                 assert hears_both_tones(one)
                 pushing.kill()
             assert state_of(one, "listening")["text"] == "the publisher left; the next one is waited for"
+
+
+def test_a_port_that_another_program_has_is_not_listened_at(serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as line:
+        port = int(line.getsockname()[1])
+        url = f"rtmp://127.0.0.1:{port}/live/key-of-mine"
+        with serve(SYNTHETIC, ingest=limits(ports=frozenset({port}))) as served:
+            one = feed(served, url, listen=True)[1]
+            assert state_of(one, "waiting")["text"] == "Address already in use; it is tried again"
+            line.close()
+            with publisher(url, 4 * FPS):
+                assert hears_both_tones(one)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+def test_an_operator_who_lets_nobody_in_is_told_of_the_port(host: str) -> None:
+    with pytest.raises(Forbidden, match="not waited for at port 1935; see --ingest-port"):
+        feed_of(f"rtmp://{host}:1935/live/key", limits())
+    assert feed_of(f"rtmp://{host}:1935/live/key", limits(ports=frozenset({1935}))).listen
 
 
 def test_rtmp_is_pulled(serve: Serve) -> None:
