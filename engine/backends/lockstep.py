@@ -570,6 +570,7 @@ class LockstepBackend(TorchModel):
         count = call.tokens.shape[1]
         if len(call.tokens) > 1 or call.position[0] != 0:
             raise ValueError("only one segment that holds nothing can read several columns at once")
+        _check_room(call, count)
         with self.device:
             keys, values = empty_caches(spec, caches.rows, count, self.dtype)
         at = (slice(None), call.condition.place)
@@ -637,8 +638,10 @@ class _Program:
         self._codebook = torch.arange(spec.codebooks, device=device)
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def fill(self, calls: Sequence[StepCall[Caches, Condition]]) -> None:
-        """Say what each lane reads; lanes beyond them read nothing."""
+    def fill(self, calls: Sequence[StepCall[Caches, Condition]], steps: int = 1) -> None:
+        """Say what each lane reads, and in so many steps behind it; lanes beyond them read nothing."""
+        for call in calls:
+            _check(call, steps)
         told, patch_tokens = self._told, self._backend.spec.vision.tokens
         told.cache_place.numpy()[:] = _lanes(
             [call.caches.place for call in calls], self._lanes, self._caches.places
@@ -652,7 +655,6 @@ class _Program:
         position, tokens = told.position.numpy(), told.tokens.numpy()
         position[:] = -1
         for lane, call in enumerate(calls):
-            _check(call)
             playing = slice(call.segment, call.segment + len(call.tokens))
             position[lane, playing] = call.position
             tokens[lane, playing] = call.tokens[:, 0]
@@ -678,7 +680,7 @@ class _Program:
         drawn = uniforms_of(seeds, keyed, self._columns.shape[2])
         self._host_uniforms.numpy()[:steps, :count] = drawn.reshape(steps, count, -1)
         self._uniforms.copy_(self._host_uniforms, non_blocking=True)
-        self.fill([call.step for call in calls])
+        self.fill([call.step for call in calls], steps)
         told.leading.numpy()[:] = _lanes([call.step.segment + call.leading for call in calls], self._lanes, 0)
         told.top_k.numpy()[:count] = [call.policy.top_k for call in calls]
         told.parts.numpy()[:, :count] = np.array(
@@ -735,14 +737,23 @@ def _lanes(values: Sequence[int], lanes: int, empty: int) -> list[int]:
     return [*values, *[empty] * (lanes - len(values))]
 
 
-def _check(call: StepCall[Caches, Condition]) -> None:
+def _check(call: StepCall[Caches, Condition], steps: int) -> None:
+    """Raises ValueError for what no step can read."""
     segments, columns, _ = call.tokens.shape
     if segments > SEGMENTS - call.segment:
         raise ValueError(f"a stream has {SEGMENTS} segments; {segments} were asked from {call.segment} on")
     if columns > 1:
         raise ValueError("several columns are read by `step` alone")
-    if int(call.position.max()) >= call.caches.pool.positions:
-        raise ValueError(f"a segment of {call.caches.pool.positions} positions cannot hold another column")
+    _check_room(call, steps)
+
+
+def _check_room(call: StepCall[Caches, Condition], columns: int) -> None:
+    """Raises ValueError where segments cannot hold so many more, or the condition has fewer frames than are to be seen."""
+    room, held = call.caches.pool.positions, int(call.position.max())
+    if held + columns > room:
+        raise ValueError(f"a segment of {room} positions that holds {held} cannot hold {columns} more")
+    if call.frames > call.condition.frames:
+        raise ValueError(f"a condition of {call.condition.frames} slots does not have {call.frames}")
 
 
 def _runs(calls: Sequence[StepCall[Caches, Condition]]) -> list[list[int]]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from test_together import Voice, answers
+from test_together import FRAMES, ROOM, Voice, answers
 
-from engine.backends.base import DrawCall
+from engine.backends.base import DrawCall, StepCall
 from engine.backends.lockstep import MOST_STEPS, LockstepBackend
 from engine.backends.torch import TorchBackend
 from engine.errors import NoRoom, PackageError
@@ -138,6 +139,26 @@ def test_several_steps_at_once_are_the_same_steps(
     plain, _ = played(short_torch_backend, shows, 230, MOST_STEPS, policy)
     assert one == many == plain
     assert np.abs(sound - same).max() <= TOLERANCE
+
+
+def test_what_no_step_can_read_is_refused(make: Make, tiny_package: Package) -> None:
+    """Several steps are of as many columns, and a frame that is not there would be another stream's."""
+    voice = Voice(make(tiny_package), 1)
+    call = voice.ask(0, 1)
+    last = replace(call, position=np.array([ROOM - 1]))
+
+    def drawn(step: StepCall[Any, Any], steps: int) -> Any:
+        return voice.backend.draw_all([DrawCall(step, 0, StreamPolicy(), 1, None, steps)])[0]
+
+    assert len(drawn(last, 1)) == 1
+    with pytest.raises(ValueError, match=f"{ROOM} positions that holds {ROOM - 1} cannot hold 2 more"):
+        drawn(last, 2)
+    prompt = np.zeros((1, ROOM + 1, call.tokens.shape[2]), np.int64)
+    with pytest.raises(ValueError, match=f"cannot hold {ROOM + 1} more"):
+        replace(call, tokens=prompt).on(voice.backend)
+    for asked in (drawn, lambda step, _: voice.backend.step_all([step])):
+        with pytest.raises(ValueError, match=f"a condition of {FRAMES} slots does not have {FRAMES + 1}"):
+            asked(replace(call, frames=FRAMES + 1), 1)
 
 
 @pytest.mark.parametrize("kept", ["half", "int8", "fp8"])
