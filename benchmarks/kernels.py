@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import cuda, report
+from benchmarks.asked import positive
 from engine.spec import DecoderSpec
 from kernels.linear import Weight, linear_plain, quantise
 
@@ -303,9 +304,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sweep", action="store_true", help="try tiles and print the best of each shape")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--bits", nargs="+", type=int, choices=(16, 8, 4))
-    parser.add_argument("--rows", nargs="+", type=int)
+    parser.add_argument("--rows", nargs="+", type=positive)
     parser.add_argument("--dtype", choices=("bfloat16", "float16"), default="bfloat16")
-    parser.add_argument("--processes", type=int, default=min(12, os.cpu_count() or 1), help="that compile")
+    parser.add_argument(
+        "--processes", type=positive, default=min(12, os.cpu_count() or 1), help="that compile"
+    )
     options = parser.parse_args()
     if options.quick:
         options.sizes = ["medium"]

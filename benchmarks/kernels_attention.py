@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks import cuda, report
+from benchmarks.asked import positive
 from kernels import sampling
 from kernels.store import LARGEST, Store
 
@@ -124,7 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", type=Path, help="where the rows are written to as well")
     parser.add_argument("--sweep", action="store_true", help="look for the fastest tuning of int8 instead")
-    parser.add_argument("--processes", type=int, default=min(12, os.cpu_count() or 1), help="that compile")
+    parser.add_argument(
+        "--processes", type=positive, default=min(12, os.cpu_count() or 1), help="that compile"
+    )
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         print("benchmarks.kernels_attention needs a CUDA device; PyTorch sees none", file=sys.stderr)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.asked import positive
 from engine.backends.manifest import MANIFEST_FILE
 from engine.library import find_model
 from engine.model.decoder import Decoder
@@ -52,7 +53,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--model", help="measure an exported model, a name or a folder, and no random weights"
     )
     parser.add_argument("--cache", type=Path, default=CACHE, help="where exports of random weights are kept")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=positive, default=os.cpu_count() or 1)
 
 
 def add_effort_option(parser: argparse.ArgumentParser) -> None:

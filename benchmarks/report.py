@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cuestream.measuring import Machine
+from engine.backends.manifest import Manifest
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -29,12 +30,19 @@ Row = Mapping[str, Any]
 
 def write(name: str, rows: Sequence[Row], facts: Mapping[str, Any]) -> Path:
     """`results/NAME.json`: the rows, and how to get them again."""
-    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     machine = {"machine": asdict(Machine.this())}
     report = {**provenance(), **machine, **facts, "rows": [dict(row) for row in rows]}
     path.write_text(json.dumps(report, indent=1) + "\n")
     return path
+
+
+def result_name(kind: str, manifest: Manifest, *more: str) -> str:
+    """A result by its model, by the precision where it is not the default one, and by more, where that is not empty."""
+    made = manifest.label.removesuffix("gptq").rstrip().replace(" ", "-")
+    apart = ("" if made == "fp32" else made, *more)
+    return "-".join((kind, manifest.spec.name.removeprefix("random-"), *filter(None, apart)))
 
 
 def provenance() -> dict[str, str]:

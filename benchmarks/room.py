@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.asked import duration, positive
 from benchmarks.models import add_model_options, model_folder
 from benchmarks.step import engine_steps
 from cuestream import measuring
@@ -27,6 +28,7 @@ from engine.library import recommended
 from engine.segments import context_steps
 from engine.sight import window_slots
 from engine.spec import StreamPolicy
+from training.shell import in_one_line
 
 COLUMNS = {
     "context_s": "context s",
@@ -74,6 +76,7 @@ def rows(
         }
 
 
+@in_one_line()
 def main() -> None:
     options = arguments()
     folder = model_folder(options)
@@ -94,7 +97,7 @@ def main() -> None:
         "policy": changes,
         "parts": [asdict(part) for part in played.parts],
     }
-    name = options.name or f"room-{backend.spec.name.removeprefix('random-')}"
+    name = options.name or report.result_name("room", backend.manifest)
     title = f"Context and window: {backend.spec.name} {backend.manifest.label}, {options.threads} threads"
     report.write(name, table, facts)
     report.print_table(title, COLUMNS, table)
@@ -125,19 +128,22 @@ def plot(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.room", description=__doc__)
     add_model_options(parser)
-    parser.add_argument("--contexts", type=float, nargs="+", default=[5, 7.5, 10, 15], help="seconds")
-    parser.add_argument("--windows", type=float, nargs="+", default=[5, 10, 20, 30], help="seconds")
+    parser.add_argument("--contexts", type=duration, nargs="+", default=[5, 7.5, 10, 15], help="seconds")
+    parser.add_argument("--windows", type=duration, nargs="+", default=[5, 10, 20, 30], help="seconds")
     parser.add_argument(
-        "--encode-every", type=int, default=25, help="steps between two frames that are looked at"
+        "--encode-every", type=positive, default=25, help="steps between two frames that are looked at"
     )
     parser.add_argument(
-        "--refresh-every", type=int, default=25, help="steps between two stale frames that are fused again"
+        "--refresh-every",
+        type=positive,
+        default=25,
+        help="steps between two stale frames that are fused again",
     )
-    parser.add_argument("--chunk-steps", type=int, default=10)
+    parser.add_argument("--chunk-steps", type=positive, default=10)
     parser.add_argument(
-        "--music-s", type=float, default=12, help="that is played to measure all parts but the step"
+        "--music-s", type=duration, default=12, help="that is played to measure all parts but the step"
     )
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--repeats", type=positive, default=30)
     parser.add_argument("--patience", type=float, default=10, help="seconds to wait for a quiet machine")
     parser.add_argument("--name", help="name of the result files")
     return parser.parse_args()

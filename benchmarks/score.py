@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from transformers import EncodecConfig, EncodecModel
 
 from benchmarks import report
+from benchmarks.asked import duration, positive
 from benchmarks.models import add_effort_option, add_model_options, model_folder
 from benchmarks.step import Theirs, engine_steps, measure
 from cuestream import measuring
@@ -30,6 +31,7 @@ from cuestream.cases import Case
 from cuestream.gpu.musicgen import Musicgen
 from engine import codec
 from engine.backends.base import Backend
+from engine.backends.manifest import Manifest
 from engine.backends.native import on_cpu
 from engine.library import recommended
 from engine.segments import context_steps
@@ -265,7 +267,8 @@ def main() -> None:
         rows += [*theirs, musicgen_sum(theirs)]
     report.print_table(f"Live score: {spec.name}, {options.threads} threads", COLUMNS, rows)
     facts = {"model": spec.name, "threads": options.threads, "policy": asdict(policy)}
-    name = options.name or f"score-{spec.name.removeprefix('random-')}"
+    light = options.effort.removeprefix("full")
+    name = options.name or report.result_name("score", Manifest.read(folder), light)
     print(f"wrote {report.write(name, rows, facts).name}")
 
 
@@ -273,9 +276,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.score", description=__doc__)
     add_model_options(parser)
     add_effort_option(parser)
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--repeats", type=positive, default=30)
     parser.add_argument(
-        "--music-s", type=float, default=20, help="seconds of the stream; at 15 a second segment plays"
+        "--music-s", type=duration, default=20, help="seconds of the stream; at 15 a second segment plays"
     )
     parser.add_argument("--patience", type=float, default=20, help="seconds to wait for a quiet machine")
     parser.add_argument("--name", help="name of the result file")

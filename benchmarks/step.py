@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import report
+from benchmarks.asked import positive
 from benchmarks.elsewhere import OnOpenVino, dynamic_int8
 from benchmarks.models import add_model_options, decoder_bytes, model_folder
 from cuestream import measuring
@@ -190,6 +191,17 @@ def _loudness(array: NDArray[Any]) -> float:
 
 
 Makers = dict[str, Callable[[], Contender]]
+NAMES = (
+    "cuestream native",
+    "cuestream onnxruntime",
+    "musicgen fp32",
+    "musicgen bf16",
+    "torch fp32",
+    "torch int8",
+    "openvino int8",
+    "openvino int4",
+)
+"""Of contenders; the first one is there where an export has what it reads."""
 
 
 def contenders(folder: Path, threads: int) -> Makers:
@@ -312,21 +324,28 @@ def plot(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:
 @in_one_line()
 def main() -> None:
     options = arguments()
+    only = chosen(options.only)
     torch.set_num_threads(options.threads)
     folder = model_folder(options)
-    known, only = contenders(folder, options.threads), options.only or [""]
-    makers = {name: make for name, make in known.items() if any(part in name for part in only)}
-    spec = Manifest.read(folder).spec
-    name = options.name or f"step-{options.size}"
+    makers = {name: make for name, make in contenders(folder, options.threads).items() if name in only}
+    manifest = Manifest.read(folder)
+    spec, name = manifest.spec, options.name or report.result_name("step", manifest)
     measured: list[dict[str, Any]] = []
     for row in rows(makers, options, spec.code_rate):  # written row by row: a long run may be stopped
         measured.append(row)
         title, table = publish(name, spec, options.threads, measured)
     if not measured:
-        raise CuestreamError(f"nothing was measured; --only takes parts of the names {', '.join(known)}")
+        raise CuestreamError(f"nothing was measured: {', '.join(only)} cannot run here")
     report.print_table(title, COLUMNS, table)
     with suppress(ImportError):  # the picture needs the extra `plot`
         plot(table, title, report.RESULTS / f"{name}.png")
+
+
+def chosen(parts: Sequence[str] | None) -> list[str]:
+    """The names that have one of these parts, all without any. Raises CuestreamError for a part that none has."""
+    if unknown := [part for part in parts or () if not any(part in name for name in NAMES)]:
+        raise CuestreamError(f"--only takes parts of the names {', '.join(NAMES)}, not {unknown[0]!r}")
+    return [name for name in NAMES if not parts or any(part in name for part in parts)]
 
 
 def publish(
@@ -350,10 +369,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__)
     add_model_options(parser)
     parser.add_argument("--guidance", choices=("both", "on", "off"), default="both")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[500, 1500])
-    parser.add_argument("--frames", type=int, nargs="+", default=[20, 60])
-    parser.add_argument("--segments", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--lengths", type=positive, nargs="+", default=[500, 1500])
+    parser.add_argument("--frames", type=positive, nargs="+", default=[20, 60])
+    parser.add_argument("--segments", type=int, nargs="+", choices=(1, 2), default=[1, 2])
+    parser.add_argument("--repeats", type=positive, default=30)
     parser.add_argument("--patience", type=float, default=10, help="seconds to wait for a quiet machine")
     parser.add_argument("--only", nargs="+", help="parts of the names of those to measure")
     parser.add_argument("--name", help="name of the result files")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
+from benchmarks.asked import positive
 from benchmarks.models import add_effort_option, add_model_options, model_folder
 from cuestream.measuring import Timing, Usage, wait_for_quiet
 from engine.backends.native import on_cpu
@@ -26,6 +27,7 @@ from engine.keys import Keys
 from engine.library import recommended
 from engine.stream import ScoreStream
 from export.imagined import FRAME_STEPS, picture
+from training.shell import in_one_line
 
 COLUMNS = {
     "streams": "streams",
@@ -91,12 +93,15 @@ def rows(backend: OnnxBackend, folder: Path, options: argparse.Namespace) -> Ite
             }
 
 
+@in_one_line()
 def main() -> None:
     options = arguments()
     folder = model_folder(options)
     backend = on_cpu(folder, options.threads)
     table = list(rows(backend, folder, options))
-    name = options.name or f"streams-{backend.spec.name.removeprefix('random-')}"
+    name = options.name or report.result_name(
+        "streams", backend.manifest, options.effort.removeprefix("full")
+    )
     title = f"Streams in lock step: {backend.spec.name} {backend.manifest.label}, {options.threads} threads"
     facts = {"model": backend.spec.name, "precision": backend.manifest.label, "threads": options.threads}
     report.write(name, table, facts)
@@ -132,9 +137,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streams", description=__doc__)
     add_model_options(parser)
     add_effort_option(parser)
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 3, 4, 6, 8])
+    parser.add_argument("--streams", type=positive, nargs="+", default=[1, 2, 3, 4, 6, 8])
     parser.add_argument(
-        "--steps", type=int, default=600, help="of each; the starter's second segment begins at 375"
+        "--steps", type=positive, default=600, help="of each; the starter's second segment begins at 375"
     )
     parser.add_argument("--patience", type=float, default=10, help="seconds to wait for a quiet machine")
     parser.add_argument("--name", help="name of the result files")

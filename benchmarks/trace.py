@@ -15,14 +15,17 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks import report
+from benchmarks.asked import duration, lasting
 from benchmarks.models import add_effort_option, add_model_options, model_folder
 from cuestream.bench import Bench, bench
+from engine.backends.manifest import Manifest
 from training.shell import in_one_line
 
 STRETCH = 500
 """Steps, ten seconds of music: a shared machine changes its speed from minute to minute, which is not the program's doing."""
 AROUND = 25
 """Steps before and behind a hand-over that would show what it costs."""
+LASTS_S = 600.0
 FLOOR_S = 20.0
 """How long the machine alone is looked at, before the stream and after it."""
 COLUMNS = {
@@ -39,10 +42,9 @@ COLUMNS = {
 @in_one_line()
 def main() -> None:
     options = arguments()
+    folder = model_folder(options)
     floors = [floor()]
-    found = bench(
-        model_folder(options), options.seconds, options.threads, paced=not options.fast, effort=options.effort
-    )
+    found = bench(folder, options.seconds, options.threads, paced=not options.fast, effort=options.effort)
     floors.append(floor())
     rows = [asdict(roof) for roof in found.roofs]
     ms = np.array(found.step_ms)
@@ -59,7 +61,8 @@ def main() -> None:
         "percentiles_ms": {p: round(float(np.percentile(ms, p)), 3) for p in (1, 50, 90, 95, 99, 99.9, 100)},
         "parts": [asdict(part) for part in found.parts],
     }
-    name = options.name or f"trace-{found.model.removeprefix('random-')}"
+    apart = ("fast" * options.fast, options.effort.removeprefix("full"), lasting(options.seconds, LASTS_S))
+    name = options.name or report.result_name("trace", Manifest.read(folder), *apart)
     title = (
         f"Decoder steps: {found.model} {found.precision}, {found.music_s:g} s, p99/p50 {found.p99_over_p50:g}"
     )
@@ -141,7 +144,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trace", description=__doc__)
     add_model_options(parser)
     add_effort_option(parser)
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=duration, default=LASTS_S)
     parser.add_argument("--fast", action="store_true", help="do not wait for a step to be due")
     parser.add_argument("--name", help="name of the result files")
     return parser.parse_args()

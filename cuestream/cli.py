@@ -706,7 +706,7 @@ def bench(
     model: Annotated[
         str, typer.Argument(help="an exported model: its folder, or the name of one that ships")
     ] = DEFAULT_MODEL,
-    seconds: Annotated[float, typer.Option(help="of music that is played, as fast as it goes")] = 30.0,
+    seconds: Annotated[float, typer.Option(min=1, help="of music that is played, as fast as it goes")] = 30.0,
     threads: Annotated[int, typer.Option(min=0, max=MOST_THREADS, help="0 takes the machine's cores")] = 0,
     effort: Annotated[EffortName, typer.Option(help=EFFORT_HELP)] = EffortName.full,
     profile: Annotated[
@@ -744,7 +744,7 @@ def tune(
     model: Annotated[
         str, typer.Argument(help="an exported model: its folder, or the name of one that ships")
     ] = DEFAULT_MODEL,
-    seconds: Annotated[float, typer.Option(help="of music that each way plays in a round")] = 8.0,
+    seconds: Annotated[float, typer.Option(min=1, help="of music that each way plays in a round")] = 8.0,
     rounds: Annotated[int, typer.Option(min=1, help="times that each way is tried")] = 3,
 ) -> None:
     """Find how many threads play a model fastest on this machine, and use them from now on where --threads says nothing."""

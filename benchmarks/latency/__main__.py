@@ -12,9 +12,11 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.asked import duration, lasting, positive
 from benchmarks.latency import figures
 from benchmarks.latency.limits import physical_limits
 from benchmarks.latency.listener import Plan
@@ -23,6 +25,7 @@ from benchmarks.latency.picture import draw
 from benchmarks.latency.served import ENCODE, LAG, OVERHEAD, Seen, Served, serving
 from cuestream import measuring
 from cuestream.players import SYNTHETIC
+from training.shell import in_one_line
 
 COLUMNS = {
     "figure": "figure",
@@ -35,12 +38,15 @@ COLUMNS = {
 DARK, BRIGHT = 50, 205
 BETWEEN_S = 0.0531
 """Sessions that begin together do so by so much apart: nobody presses Start at once, nor in step with the chunks."""
+LASTS_S = 60.0
 FRESH_S, APART_S = 0.2, 0.1
 """How long a session of the first part plays, and the pause behind it."""
 
 
+@in_one_line()
 def main() -> None:
     options = arguments()
+    limits = physical_limits(options.model, options.lead_ms, options.chunk_ms)
     plan = Plan(
         "",
         options.fps,
@@ -58,20 +64,30 @@ def main() -> None:
         plan = replace(plan, url=served.url)
         fresh = play_one_after_another(plan, options.starts)
         paced = play_paced(served, plan, options)
-    rows, facts = results(fresh, *paced, options)
+    rows, facts = results(fresh, *paced, limits, options)
     report.print_table(title(options), COLUMNS, rows)
     for name, value in facts.items():
         print(f"{name}: {value}")
-    name = options.name or f"latency-{options.model}-{options.sessions}"
-    path = report.write(name, rows, {**vars(options), **facts})
+    path = report.write(options.name or default_name(options), rows, {**vars(options), **facts})
     with suppress(ImportError):  # the picture needs the extra `plot`
         draw(paced[0].heard, options.warm_up, title(options), path.with_suffix(".png"))
     print(f"wrote {path.name}")
 
 
+def default_name(options: argparse.Namespace) -> str:
+    """Of the model, a folder by its name, and of what is not as it comes."""
+    provider, sent = options.provider.removeprefix("cpu"), options.format.removeprefix("pcm_s16")
+    apart = filter(None, (provider, sent, lasting(options.seconds, LASTS_S)))
+    return "-".join(("latency", model_name(options), str(options.sessions), *apart))
+
+
+def model_name(options: argparse.Namespace) -> str:
+    return Path(options.model).resolve().name
+
+
 def title(options: argparse.Namespace) -> str:
     sessions = f"{options.sessions} session{'s' * (options.sessions > 1)}"
-    return f"Latency: {options.model}, {sessions}, {options.fps:g} pictures a second, {options.format}"
+    return f"Latency: {model_name(options)}, {sessions}, {options.fps:g} pictures a second, {options.format}"
 
 
 def play_one_after_another(plan: Plan, starts: int) -> Loaded:
@@ -92,7 +108,12 @@ def play_paced(served: Served, plan: Plan, options: argparse.Namespace) -> tuple
 
 
 def results(
-    fresh: Loaded, paced: Loaded, seen: Seen, others: float, options: argparse.Namespace
+    fresh: Loaded,
+    paced: Loaded,
+    seen: Seen,
+    others: float,
+    limits: dict[str, Any],
+    options: argparse.Namespace,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     alone = {
         **figures.spread("", figures.first_audio(fresh.heard)),
@@ -116,7 +137,8 @@ def results(
         "others_cores": round(others, 2),
         "load_1min": round(os.getloadavg()[0], 2),
         "fresh_errors": sorted({each.error for each in fresh.heard if each.error}),
-        "limits": physical_limits(options.model, options.lead_ms, options.chunk_ms),
+        "model": model_name(options),
+        "limits": limits,
     }
     return [alone, *figures.summary(paced.heard, options.warm_up), *server, lag], facts
 
@@ -124,14 +146,14 @@ def results(
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
     parser.add_argument("--model", default="starter", help="as for cuestream serve; synthetic is the floor")
-    parser.add_argument("--sessions", type=int, default=1, help="that play at once")
-    parser.add_argument("--seconds", type=float, default=60, help="that count, behind the warm-up")
+    parser.add_argument("--sessions", type=positive, default=1, help="that play at once")
+    parser.add_argument("--seconds", type=duration, default=LASTS_S, help="that count, behind the warm-up")
     parser.add_argument("--warm-up", type=float, default=5, help="seconds that do not count")
-    parser.add_argument("--starts", type=int, default=40, help="fresh sessions, one after another")
+    parser.add_argument("--starts", type=positive, default=40, help="fresh sessions, one after another")
     parser.add_argument("--fps", type=float, default=8, help="pictures a second; the server asks for 8")
     parser.add_argument("--format", default="pcm_s16", choices=("pcm_s16", "pcm_f32", "opus", "flac"))
     parser.add_argument("--buffer", type=float, default=60, help="milliseconds that a listener holds back")
-    parser.add_argument("--processes", type=int, default=2, help="that the listeners are spread over")
+    parser.add_argument("--processes", type=positive, default=2, help="that the listeners are spread over")
     parser.add_argument("--threads", type=int, default=0, help="of the engine, as for cuestream serve")
     parser.add_argument("--provider", default="cpu", help="as for cuestream serve")
     parser.add_argument("--lead-ms", type=int, default=340, help="as for cuestream serve")

@@ -6,18 +6,23 @@ from typing import Any
 
 from cuestream.players import PROCEDURAL, SYNTHETIC, find_player
 from engine import codec
+from engine.errors import CuestreamError
 from engine.library import find_package, read_spec, recommended
 from server.playout import Limits as PlayoutLimits
 from server.settings import Settings
 
 
 def physical_limits(model: str, lead_ms: int, chunk_ms: int = 20) -> dict[str, Any]:
-    """Milliseconds. A picture waits for the next piece to be made; what is made is heard when the lead before it was.
+    """Milliseconds. A picture waits for the next piece to be made; what is made is heard when the lead before it was. Raises
+    CuestreamError for a model that is not there and for limits that no server has.
 
     Without any compute, a picture that comes just as a piece was begun is heard `answer_worst_ms` later, on average
     `answer_mean_ms`. lead_ms, chunk_ms: as for cuestream serve.
     """
-    settings = Settings(chunk_ms=chunk_ms, playout=PlayoutLimits().led_by(lead_ms))
+    try:
+        settings = Settings(chunk_ms=chunk_ms, playout=PlayoutLimits().led_by(lead_ms))
+    except ValueError as error:
+        raise CuestreamError(str(error)) from error
     playout = settings.playout
     low_ms, high_ms = (samples * 1000 / playout.rate for samples in (playout.low, playout.high))
     own, code_rate, behind = _steps(model)

@@ -18,6 +18,8 @@ from typing import IO
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from engine.errors import CuestreamError
+
 READY_S, LEAVE_S = 120.0, 20.0
 OVERHEAD, ENCODE, LAG = (
     "cuestream_chunk_overhead_seconds",
@@ -75,7 +77,7 @@ class Served:
 
 @contextlib.contextmanager
 def serving(model: str, sessions: int, threads: int, chunk_ms: int, *more: str) -> Iterator[Served]:
-    """more: other options. Raises RuntimeError, with what it said, when it does not start."""
+    """more: other options. Raises CuestreamError, with what it said, when it does not start."""
     command = [sys.executable, "-m", "cuestream", "serve", "--model", model, "--port", "0", "--drain", "0"]
     command += [
         "--max-sessions",
@@ -106,7 +108,7 @@ def _address(process: subprocess.Popen[str]) -> str:
         if found := re.search(r"http://[^/]+/", line):
             Thread(target=_read_on, args=(process.stderr,), daemon=True).start()
             return found[0]
-    raise RuntimeError(f"the server did not start: {''.join(said)}")
+    raise CuestreamError(f"the server did not start: {''.join(said)}")
 
 
 def _read_on(pipe: IO[str]) -> None:

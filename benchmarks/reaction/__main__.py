@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
+from benchmarks.asked import positive
 from benchmarks.cores import Cores
 from benchmarks.latency.figures import spread
 from benchmarks.latency.served import serving
@@ -25,6 +26,7 @@ from benchmarks.reaction import camera
 from benchmarks.reaction.chromium import Chromium, find_chromium
 from benchmarks.reaction.window import WAYS, Seen, begin, leave, react
 from cuestream.players import SYNTHETIC
+from training.shell import in_one_line
 
 COLUMNS = {
     "way": "way",
@@ -39,7 +41,7 @@ LEAST, MOST = 20, 30
 """Pictures from one turn to the next: 0.67 to 1 s."""
 WITHIN_MS = 1000 * LEAST / camera.FPS
 """What comes later answers the next turn."""
-TURNS_IN_FILE = 12
+TURNS, TURNS_IN_FILE = 120, 12
 HERE = ("--ice-address", "127.0.0.1")
 
 
@@ -60,6 +62,7 @@ SETTINGS = {
 }
 
 
+@in_one_line()
 def main() -> None:
     options = arguments()
     setting = SETTINGS[options.setting]
@@ -79,8 +82,15 @@ def main() -> None:
     report.print_table(title, COLUMNS, rows)
     for name, value in facts.items():
         print(f"{name}: {value}")
-    path = report.write(options.name or f"reaction-{options.setting}", rows, {**vars(options), **facts})
+    path = report.write(options.name or default_name(options), rows, {**vars(options), **facts})
     print(f"wrote {path.name}")
+
+
+def default_name(options: argparse.Namespace) -> str:
+    """Of the setting, and of what is not as it comes."""
+    ways = options.ways if set(options.ways) != set(WAYS) else ()
+    turns = () if options.turns == TURNS else (f"{options.turns}-turns",)
+    return "-".join(("reaction", options.setting, *ways, *turns))
 
 
 @contextmanager
@@ -146,7 +156,10 @@ def arguments() -> argparse.Namespace:
         "--setting", default="short", choices=tuple(SETTINGS), help="how the server and the page are set"
     )
     parser.add_argument(
-        "--turns", type=int, default=120, help="of the picture by each way, from dark to bright or back"
+        "--turns",
+        type=positive,
+        default=TURNS,
+        help="of the picture by each way, from dark to bright or back",
     )
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--name", help="name of the result file")

@@ -18,10 +18,10 @@ RANDOM = ("nano", "tiny", "small", "medium")
 
 
 def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",") if part]
-    except ValueError:
-        raise CuestreamError(f"expected whole numbers with commas between, found {text!r}") from None
+    parts = [part for part in text.split(",") if part]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise CuestreamError(f"expected whole numbers above 0 with commas between, found {text!r}")
+    return [int(part) for part in parts]
 
 
 def _command() -> str:
@@ -45,17 +45,17 @@ def run(
     kept: Annotated[Literal["half", "int8", "fp8"], typer.Option(help="caches")] = "int8",
     counts: Annotated[str, typer.Option(help="numbers of streams whose steps are timed")] = "1,8,32,64",
     listeners: Annotated[str, typer.Option(help="numbers of paced streams, tried in this order")] = "64",
-    seconds: Annotated[float, typer.Option(help="of each paced run")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="of each paced run")] = 20.0,
     steps: Annotated[
-        int, typer.Option(help="of the stream that plays alone; 3200 cross two hand-overs")
+        int, typer.Option(min=0, help="of the stream that plays alone; 3200 cross two hand-overs")
     ] = 3200,
     peer: Annotated[bool, typer.Option(help="time transformers MusicGen too")] = True,
     profile: Annotated[bool, typer.Option(help="say which kernels the time goes to")] = False,
     compared: Annotated[
-        int, typer.Option(help="steps that are compared with the plain model in float32")
+        int, typer.Option(min=0, help="steps that are compared with the plain model in float32")
     ] = 0,
     processes: Annotated[
-        int, typer.Option(help="that share the paced streams, as several servers would")
+        int, typer.Option(min=1, help="that share the paced streams, as several servers would")
     ] = 1,
     context_s: Annotated[
         float,

@@ -234,6 +234,7 @@ def test_a_copy_is_timed_once_the_clocks_are_up(monkeypatch: pytest.MonkeyPatch)
     ("options", "said"),
     [
         (("--counts", "a,b"), "whole numbers"),
+        (("--listeners", "64,0"), "whole numbers above 0"),
         (("--device", "banana"), "--device banana: Expected one of cpu"),
     ],
 )
