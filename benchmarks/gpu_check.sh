@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# What is to be seen again on an NVIDIA GPU once kernels or backend were changed, in eight minutes: tests, steps, paced listeners,
+# a server on loopback, distance to float32, kernels.
+#
+#   OUT=FOLDER CUESTREAM_COMMIT=$(git rev-parse --short HEAD) bash benchmarks/gpu_check.sh [PART ...]
+#
+# Parts, all of them and in this order where none is named, until LIMIT_S (470 s) are over: tests steps paced-small loopback
+# paced-medium fidelity-fp16 fidelity-fp32 kernels. OUT gets log.txt and a JSON of each part, written as it goes: what was
+# measured is there when time is cut off. CUESTREAM_COMMIT is for a tree that comes without its repository.
+#
+# To be prepared: python3 with PyTorch for CUDA, Triton, transformers, ONNX (onnx, onnx-ir, onnxscript, onnxruntime), safetensors,
+# typer, rich, prometheus-client, pytest with xdist, hypothesis and filelock. What it lacks, where it reaches no network, lies in
+# .whl/ at the root of the tree, for its version of Python: wheels (msgspec, starlette, uvicorn, websockets), and what is too
+# large as a wheel as NAME.txz of the unpacked one (av). They are unpacked below /tmp; nothing is installed.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+: "${OUT:?names the folder of the results}"
+parts=" $* "
+end=$((SECONDS + ${LIMIT_S:-470}))
+work=$(mktemp -d) && mkdir -p "$OUT" "$work/site" || exit 2
+trap 'rm -rf "$work"' EXIT
+for packed in .whl/*.txz; do [[ -e $packed ]] && tar -xJf "$packed" -C "$work/site"; done
+for wheel in .whl/*.whl; do [[ -e $wheel ]] && python3 -m zipfile -e "$wheel" "$work/site"; done
+export PYTHONPATH=$PWD:$PWD/sdk/python:$work/site PYTHONUNBUFFERED=1
+python3 -c "import av, msgspec, onnxruntime, onnxscript, prometheus_client, rich, starlette, torch, transformers, triton
+import typer, uvicorn, websockets; assert torch.cuda.is_available(), 'no CUDA device'" || exit 2
+
+wanted() { [[ $parts == "  " || $parts == *" $1 "* ]]; }
+try() { # PART SECONDS COMMAND...: at most so long, never beyond the end; whatever comes of it, the next part is tried
+  local part=$1 most=$2 left=$((end - SECONDS))
+  shift 2
+  wanted "$part" || return 0
+  ((left < most)) && most=$left
+  ((most < 10)) && { echo "== $part: not tried"; return 0; }
+  echo "== $part, at most $most s, at $SECONDS"
+  timeout -k 5 "$most" "$@" 2>&1
+  echo "== $part: rc $?, at $SECONDS"
+}
+gpu=(python3 -m cuestream.gpu.command --commit "${CUESTREAM_COMMIT:-unknown}")
+paced=(--counts= --steps 0 --no-peer --context-s 5)
+alone=(--size starter --compared 150 --counts= --listeners= --steps 0 --no-peer)
+{
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+  if wanted loopback; then
+    timeout 200 python3 -c "from pathlib import Path
+from export.checkpoint import save_package
+from export.random_model import random_package, spec_of
+save_package(random_package(spec_of('small')), Path('$work/small'))" &
+  fi
+  try tests 100 python3 -m pytest -q -n 12 -p no:cacheprovider -o filterwarnings=default \
+    tests/kernels tests/engine/test_lockstep.py tests/engine/test_captured.py
+  wait
+  try steps 130 "${gpu[@]}" --size medium --size small --counts 1,64 --listeners= --steps 1600 --profile \
+    --json "$OUT/gpu-steps.json"
+  try paced-small 80 "${gpu[@]}" --size small "${paced[@]}" --listeners 192 --processes 3 --seconds 8 \
+    --json "$OUT/gpu-paced-small.json"
+  try loopback 150 python3 -m benchmarks.latency --model "$work/small" --provider torch --sessions 32 --seconds 15 \
+    --warm-up 5 --starts 3 --fps 5 --chunk-ms 100 --processes 4 --name gpu-loopback
+  wanted loopback && cp benchmarks/results/gpu-loopback.json "$OUT/"
+  try paced-medium 100 "${gpu[@]}" --size medium "${paced[@]}" --listeners 32,64 --processes 2 --seconds 6 \
+    --json "$OUT/gpu-paced-medium.json"
+  try fidelity-fp16 40 "${gpu[@]}" "${alone[@]}" --dtype fp16 --kept int8 --json "$OUT/gpu-fidelity-fp16.json"
+  try fidelity-fp32 40 "${gpu[@]}" "${alone[@]}" --dtype fp32 --kept half --json "$OUT/gpu-fidelity-fp32.json"
+  try kernels 60 python3 -m benchmarks.kernels --quick --dtype float16 --json "$OUT/gpu-kernels.json"
+} 2>&1 | tee "$OUT/log.txt"

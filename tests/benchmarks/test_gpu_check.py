@@ -1,0 +1,73 @@
+"""`benchmarks/gpu_check.sh` calls what is there: a device's minutes are not for options that nobody knows any more."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+pytest.importorskip("websockets", reason="the benchmark needs cuestream[serve]")
+pytest.importorskip("prometheus_client", reason="the benchmark needs cuestream[serve]")
+
+from benchmarks import kernels
+from benchmarks.latency import __main__ as latency
+from cuestream.cli import app
+from engine.errors import MissingRuntime
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "benchmarks" / "gpu_check.sh"
+PYTHON = f"""#!{sys.executable}
+import json, os, sys
+with open(os.environ["CALLS"], "a") as calls:
+    print(json.dumps(sys.argv[1:]), file=calls)
+"""
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> list[list[str]]:
+    return called(tmp_path)
+
+
+def called(folder: Path, *parts: str) -> list[list[str]]:
+    """What the script asks of a python3 that does nothing: its arguments behind -m."""
+    for name, text in (("python3", PYTHON), ("nvidia-smi", "#!/bin/sh\n")):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    told = {**os.environ, "PATH": path, "CALLS": str(folder / "calls"), "OUT": str(folder / "out")}
+    subprocess.run(("bash", str(SCRIPT), *parts), env=told, check=True, capture_output=True)
+    lines = (folder / "calls").read_text().splitlines()
+    return [arguments[1:] for arguments in map(json.loads, lines) if arguments[0] == "-m"]
+
+
+def test_every_part_is_called_with_options_that_are_known(
+    calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    seen = [module for module, *_ in calls]
+    assert seen.count("cuestream.gpu.command") == 5
+    for module, *options in calls:
+        monkeypatch.setattr(sys, "argv", [module, *options])
+        if module == "cuestream.gpu.command":
+            done = CliRunner().invoke(app, ["bench", "gpu", *options])
+            assert isinstance(done.exception, MissingRuntime), done.output
+        elif module == "benchmarks.latency":
+            assert latency.arguments().provider == "torch"
+        elif module == "benchmarks.kernels":
+            assert kernels.arguments().quick
+        else:
+            assert module == "pytest"
+            assert all((ROOT / option).exists() for option in options if option.startswith("tests/"))
+
+
+def test_parts_may_be_chosen(tmp_path: Path) -> None:
+    assert [module for module, *_ in called(tmp_path, "kernels", "tests")] == ["pytest", "benchmarks.kernels"]
+    out = (tmp_path / "out" / "log.txt").read_text()
+    assert "== kernels: rc 0" in out
+    assert "steps" not in out
