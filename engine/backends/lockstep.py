@@ -246,10 +246,15 @@ class LockstepBackend(TorchModel):
         self._together |= {Write: self.write_all, Ages: self.write_all_ages}
 
     def prepare(self, policy: StreamPolicy) -> None:
-        """Play before anybody listens: graphs are made for all numbers of streams that there is room for."""
+        """Play before anybody listens: graphs are made for all numbers of streams that there is room for. Raises NoRoom when the
+        device has no memory for them."""
         self._preparing = True
         try:
             warm(self, policy)
+        except torch.OutOfMemoryError as error:
+            raise NoRoom(
+                f"graphs of {self.places} streams do not fit the memory of {self.device}", RETRY_S
+            ) from error
         finally:
             self._preparing = False
 

@@ -14,6 +14,7 @@ from cuestream.cli import app
 from engine.backends import lockstep
 from engine.backends.lockstep import LockstepBackend
 from engine.batcher import advance_all
+from engine.errors import NoRoom
 from engine.player import ModelPlayer
 from engine.spec import StreamPolicy
 from engine.together import take_all
@@ -75,6 +76,27 @@ def listened(player: Any, policy: StreamPolicy, room_s: float) -> None:
             voice.stream.push(np.full((side, side, 3), step * 4, np.uint8))
         assert advance_all([(voice.stream, 1)]) == [None]
         assert not isinstance(take_all([voice.stream])[0], Exception)
+
+
+def test_a_device_without_room_for_both_serves_what_is_recommended(
+    nano_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=1)
+    captured, new_caches = Captured(backend, monkeypatch), backend.new_caches
+
+    def guided_alone(segments: int, guided: bool, positions: int) -> Any:
+        if not guided:
+            raise torch.OutOfMemoryError
+        return new_caches(segments, guided, positions)
+
+    monkeypatch.setattr(backend, "new_caches", guided_alone)
+    player, settings = served(ModelPlayer(backend, StreamPolicy(short_term_s=2.0)), monkeypatch)
+    made = captured.everything
+    listened(player, player.defaults, settings.room_s)
+    assert captured.everything == made
+    assert not backend._preparing
+    with pytest.raises(NoRoom, match="graphs of 1 streams do not fit"):
+        backend.prepare(StreamPolicy(guidance=1.0))
 
 
 @pytest.mark.parametrize("options", [(), ("--effort", "light", "--chunk-ms", "200", "--lead-ms", "600")])
