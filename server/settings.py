@@ -95,7 +95,9 @@ class Settings:
         if wrong := [server for server in self.ice_servers if not server.startswith("stun:")]:
             raise ValueError(f"expected stun:HOST or stun:HOST:PORT, found {wrong[0]}")
         if self.api_key is not None and not KEY.fullmatch(self.api_key):
-            raise ValueError("a key has signs of ASCII, and no blank at either end: a header carries nothing else")
+            raise ValueError(
+                "a key has signs of ASCII, and no blank at either end: a header carries nothing else"
+            )
         for option, hosts in (("name", self.names), ("push", set(self.push_hosts) - {"*"})):
             if wrong := [host for host in hosts if not (HOST.fullmatch(host) or _is_address(host))]:
                 raise ValueError(f"--{option} takes a host without scheme and port, not {wrong[0]}")
