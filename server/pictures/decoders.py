@@ -27,12 +27,8 @@ from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
 
 logger = logging.getLogger("uvicorn.error")
-COMMAND = (
-    sys.executable,
-    "-P",
-    "-m",
-    "server.pictures.worker",
-)  # -P: the working folder holds no code of ours
+COMMAND = (sys.executable, "-P", "-m", "server.pictures.worker")
+"""-P: the folder that the server was started in holds no code of ours."""
 ERR = 2
 MOST_TEXT_BYTES = 4096
 """Of an answer, beside pixels."""
