@@ -366,7 +366,7 @@ def serve(
     ] = 340,
     video_fps: Annotated[
         float, typer.Option(help="pictures a second that clients are asked for, at most 60")
-    ] = 10.0,
+    ] = 12.0,
     video_edge: Annotated[
         int,
         typer.Option(

@@ -150,7 +150,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=duration, default=LASTS_S, help="that count, behind the warm-up")
     parser.add_argument("--warm-up", type=float, default=5, help="seconds that do not count")
     parser.add_argument("--starts", type=positive, default=40, help="fresh sessions, one after another")
-    parser.add_argument("--fps", type=float, default=10, help="pictures a second; the server asks for 10")
+    parser.add_argument("--fps", type=float, default=12, help="pictures a second; the server asks for 12")
     parser.add_argument("--format", default="pcm_s16", choices=("pcm_s16", "pcm_f32", "opus", "flac"))
     parser.add_argument("--buffer", type=float, default=60, help="milliseconds that a listener holds back")
     parser.add_argument("--processes", type=positive, default=2, help="that the listeners are spread over")
