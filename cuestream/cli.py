@@ -460,7 +460,7 @@ def serve(
 ) -> None:
     """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
     _need_serve()
-    from cuestream.players import ROOM_S, at_effort, find_player, in_pieces, prepare, threads_beside
+    from cuestream.players import at_effort, find_player, in_pieces, prepare, threads_beside
     from server.app import make_app
     from server.ingest.address import Forbidden, shown_of
     from server.ingest.limits import IngestLimits
@@ -495,7 +495,6 @@ def serve(
             max_sessions=max_sessions,
             most_busy=most_busy,
             chunk_ms=chunk_ms,
-            room_s=ROOM_S,
             playout=PlayoutLimits().led_by(lead_ms),
             video_fps=video_fps,
             video_edge=video_edge,

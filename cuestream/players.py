@@ -18,7 +18,7 @@ from engine.threads import cores, tuned
 PROCEDURAL, SYNTHETIC = "procedural", "synthetic"
 """Names before they are folders; ./procedural is the folder."""
 ROOM_S = 30.0
-"""How long a window the sessions of `cuestream serve` may ask for; as `server.settings` has it, which needs an extra."""
+"""How long a window the sessions of `cuestream serve` may ask for."""
 
 
 def find_player(name: str, threads: int = 0, provider: str = CPU, places: int = 1) -> Player[Any]:

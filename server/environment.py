@@ -1,8 +1,10 @@
-"""What a process of our own gets of our environment: what it needs to run. Keys stand in the rest of it."""
+"""A process of our own: how it is started, and what it needs of our environment. Keys stand in the rest of that."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 PASSED_ON = (
@@ -23,3 +25,20 @@ def of_a_process() -> dict[str, str]:
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return kept | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
+
+
+def command_of(module: str) -> tuple[str, ...]:
+    """Runs a module of ours, and none of the folder that the server was started in (-P)."""
+    return (sys.executable, "-P", "-m", module)
+
+
+def piped(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    """What is told by its input and answers by its output. Raises OSError."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=of_a_process(),
+        start_new_session=True,  # Ctrl-C is for the server, which finishes it
+    )

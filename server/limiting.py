@@ -42,8 +42,7 @@ class Tally:
         """Count so many more; whether these were more than there may be in the last minute."""
         while self._times_s and self._times_s[0] < now_s - MINUTE_S:
             self._times_s.popleft()
-        for _ in range(min(weight, self.most + 1)):
-            self._times_s.append(now_s)
+        self._times_s.extend([now_s] * min(weight, self.most + 1))
         full = len(self._times_s) > self.most
         while len(self._times_s) > self.most:
             self._times_s.popleft()

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from cuestream.players import ROOM_S
 from server.config import SessionConfig
 from server.delivery import Patience
 from server.doorstep import DoorLimits
@@ -54,7 +55,7 @@ class Settings:
     playout: PlayoutLimits = field(default_factory=PlayoutLimits)
     chunk_ms: int = 20
     """Music that is sent at once. Longer chunks cost a server of many sessions less, and controls are heard as much later."""
-    room_s: float = 30.0
+    room_s: float = ROOM_S
     decoders: DecoderLimits = field(default_factory=DecoderLimits)
     video_fps: float = 12.0
     """What a client is asked for: the newest slot is looked at five times a second, a cut at once. What is looked at is the newer

@@ -10,14 +10,13 @@ import contextlib
 import errno
 import os
 import signal
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Coroutine
 from typing import Any, Literal
 
 import msgspec
 
-from server.environment import of_a_process
+from server.environment import command_of, of_a_process
 from server.hearing import Sound
 from server.host import Host
 from server.hosted import Hosted
@@ -227,10 +226,7 @@ class Feeding:
 def _start() -> Coroutine[Any, Any, Process]:
     """A worker. Its errors are what it says of them; FFmpeg would say more than anybody reads."""
     return asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",  # no module of the folder where the server was started is taken for one of ours
-        "-m",
-        "server.ingest.worker",
+        *command_of("server.ingest.worker"),
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,

@@ -8,21 +8,18 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
 
-from server.environment import of_a_process
+from server.environment import command_of, piped
 from server.output.limits import OutputLimits
 from server.output.wire import End, Job, Report, Sent, pack
 
 LOOK_S = 0.1
-COMMAND = (sys.executable, "-P", "-m", "server.output.process")
-"""-P: no module of the folder where the server was started is taken for one of ours."""
+COMMAND = command_of("server.output.process")
 
 
 class Broken(Exception):
@@ -39,14 +36,7 @@ class Child:
         """Whether there was something to send, and whether the target has answered, once."""
         self._heard = b""
         self._opening_s = float("inf")
-        self._process = subprocess.Popen(
-            COMMAND,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=of_a_process(),
-            start_new_session=True,  # Ctrl-C is for the server, which finishes it
-        )
+        self._process = piped(COMMAND)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import zlib
 from asyncio.subprocess import PIPE
 from collections import deque
@@ -21,14 +20,13 @@ import msgspec
 import numpy as np
 
 from engine.frames import U8
-from server.environment import of_a_process
+from server.environment import command_of, of_a_process
 from server.pictures.wire import Answers, Asked, Forget, Job, Picture, Ready, Seen, packed
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
 
 logger = logging.getLogger("uvicorn.error")
-COMMAND = (sys.executable, "-P", "-m", "server.pictures.worker")
-"""-P: the folder that the server was started in holds no code of ours."""
+COMMAND = command_of("server.pictures.worker")
 ERR = 2
 MOST_TEXT_BYTES = 4096
 """Of an answer, beside pixels."""

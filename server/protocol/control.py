@@ -11,6 +11,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, NoReturn, TypeAlias, TypeVar, get_args
 
 import msgspec
@@ -202,7 +203,7 @@ PLAIN = msgspec.json.Decoder(dict[str, str | int | float | bool | None])
 
 def strangers(tree: Any, kind: type[msgspec.Struct]) -> list[str]:
     """Paths of what an object holds that a struct does not, such as `config.sparkle`."""
-    return _strangers(tree, _names(msgspec.inspect.type_info(kind))) if isinstance(tree, dict) else []
+    return _strangers(tree, _names_of(kind)) if isinstance(tree, dict) else []
 
 
 def _strangers(tree: dict[str, Any], names: Names, path: str = "") -> list[str]:
@@ -216,6 +217,11 @@ def _strangers(tree: dict[str, Any], names: Names, path: str = "") -> list[str]:
     return found
 
 
+@cache
+def _names_of(kind: type[msgspec.Struct]) -> Names:
+    return _names(msgspec.inspect.type_info(kind))
+
+
 def _names(info: msgspec.inspect.Type) -> Names:
     """No message has an array of structs, so none is looked into."""
     if isinstance(info, msgspec.inspect.UnionType):
@@ -226,6 +232,4 @@ def _names(info: msgspec.inspect.Type) -> Names:
     return names | ({info.tag_field: {}} if info.tag_field else {})
 
 
-NAMES: dict[Any, Names] = {
-    kind: _names(msgspec.inspect.type_info(kind)) for kind in get_args(ClientMessage | ServerMessage)
-}
+NAMES: dict[Any, Names] = {kind: _names_of(kind) for kind in get_args(ClientMessage | ServerMessage)}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import sys
 from collections import deque
 from pathlib import Path
 from threading import Condition, Thread
@@ -16,7 +15,7 @@ from threading import Condition, Thread
 import msgspec
 
 from engine.frames import F32
-from server.environment import of_a_process
+from server.environment import command_of, piped
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.recording.shelf import RecordingLimits
@@ -24,7 +23,7 @@ from server.recording.wire import End, Job, Music, Picture, Report, pack, report
 from server.resampling import WIRE_RATE
 
 logger = logging.getLogger("uvicorn.error")
-COMMAND = (sys.executable, "-P", "-m", "server.recording.process")
+COMMAND = command_of("server.recording.process")
 STALL_S = 10.0
 """At the end, a process that neither takes nor says anything for so long is killed."""
 MOST_LINE = 4096
@@ -104,14 +103,7 @@ class Filming:
 
     def _begin(self) -> None:
         try:
-            self._process = subprocess.Popen(
-                COMMAND,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=of_a_process(),
-                start_new_session=True,  # Ctrl-C is for the server, which finishes it
-            )
+            self._process = piped(COMMAND)
         except OSError as error:
             self._break(f"its process cannot be started: {error.strerror}")
             return

@@ -77,6 +77,12 @@ class Client:
 
     def resume(self, handle: str, received: int, **fields: Any) -> dict[str, Any]:
         """Go on behind what another client received."""
+        self.come_back(handle, received, **fields)
+        self.first = self.at = received
+        return self.until("session.resumed")
+
+    def come_back(self, handle: str, received: int = 0, **fields: Any) -> None:
+        """Ask for it, whatever the answer is."""
         self.send(
             "session.resume",
             protocol_minor=0,
@@ -85,8 +91,6 @@ class Client:
             played_through_sample=received,
             **fields,
         )
-        self.first = self.at = received
-        return self.until("session.resumed")
 
     def show(self, data: bytes | None = None, kind: Kind = Kind.JPEG, **fields: Any) -> None:
         payload = jpeg(self.seq) if data is None else data

@@ -170,13 +170,7 @@ def test_4404_a_handle_of_another_server_and_of_a_session_that_is_over(serve: Se
             assert client.closed() == 1000
         for tried, code in ((handle, "session_expired"), ("e30.forged", "session_not_found")):
             with Client(served.ws) as client:
-                client.send(
-                    "session.resume",
-                    protocol_minor=0,
-                    handle=tried,
-                    received_through_sample=0,
-                    played_through_sample=0,
-                )
+                client.come_back(tried)
                 assert fatal(client) == (code, 4404)
 
 
@@ -197,13 +191,7 @@ def test_4404_a_handle_of_a_session_whose_name_another_one_has_now(serve: Serve)
         with invited() as second:
             second.start()
             with Client(served.ws) as again:
-                again.send(
-                    "session.resume",
-                    protocol_minor=0,
-                    handle=handle,
-                    received_through_sample=0,
-                    played_through_sample=0,
-                )
+                again.come_back(handle)
                 assert fatal(again) == ("session_expired", 4404)
             second.play()
 

@@ -102,13 +102,7 @@ def test_a_client_that_comes_back_late_is_moved_to_the_present(serve: Serve) -> 
         handle = first.until("resume.handle")["handle"]
         first.drop()
         with Client(served.ws) as second:
-            second.send(
-                "session.resume",
-                protocol_minor=0,
-                handle=handle,
-                received_through_sample=0,
-                played_through_sample=0,
-            )
+            second.come_back(handle)
             assert second.until("session.resumed")["first_sample"] > 0
             second._until(lambda _: bool(second.media))
             assert Flag.DISCONTINUITY | Flag.CROSSFADE in second.media[0].flags
