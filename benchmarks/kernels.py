@@ -30,7 +30,8 @@ from kernels.linear import Weight, linear_plain, quantise
 
 SIZES = ("small", "medium")
 ROWS = (2, 4, 8, 16)
-WAYS = ("library", "triton")
+WAYS = ("library", "triton", "dependent")
+"""The library; our kernel, launched behind what was before it; and while that still runs (`kernels.dependent`)."""
 STREAM_ROWS = 4
 """Rows of one stream: two segments, with guidance. The chains are compared at it."""
 
@@ -66,6 +67,9 @@ def layers_of(size: str, spec: DecoderSpec) -> list[Layer]:
         Layer(size, "logits", spec.codebooks * spec.card, width, norm=True),
     ]
 
+
+MOST_AHEAD = 3
+"""Tiles that a sweep reads ahead."""
 
 IN_A_LAYER = ("qkv", "out", "cross_q", "out", "ffn_in", "ffn_out")
 """In the order of a step."""
@@ -112,7 +116,7 @@ def run(job: Job, weight: Weight, x: Tensor, residual: Tensor | None, out: Tenso
     if job.way == "library":
         return linear_plain(x, weight, norm, residual, gelu, out.dtype, out if residual is not None else None)
     tile = linear_triton.Tile(*job.tile) if job.tile else None
-    return linear_triton.linear(x, weight, norm, residual, gelu, out, tile)
+    return linear_triton.linear(x, weight, norm, residual, gelu, out, tile, job.way == "dependent")
 
 
 def weights_of(layer: Layer, bits: int, count: int, dtype: torch.dtype) -> list[Weight]:
@@ -232,14 +236,30 @@ def jobs(options: argparse.Namespace) -> list[Job]:
 
 
 def sweep_jobs(options: argparse.Namespace) -> list[Job]:
-    """Every tile of a small table, for every layer and M that was asked for."""
-    cuts = ((128, 4, 4, 3), (64, 8, 8, 3), (128, 8, 8, 2), (256, 2, 2, 3))
+    """Tiles for every layer and M that was asked for: without and with the first one, or all, read ahead."""
     return [
-        Job(layer, bits, rows, "triton", (block_n, *cut))
+        Job(layer, bits, rows, "dependent", (block_n, *cut))
         for size in options.sizes
         for layer, bits, rows in product(layers_of(size, decoder_of(size)), options.bits, options.rows)
-        for block_n, cut in product((8, 16, 32), cuts)
+        for block_n, cut in product((8, 16, 32), cuts_of(layer.inputs))
     ]
+
+
+def cuts_of(inputs: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """(block_k, slices, warps, stages, ahead) of a `Tile`."""
+    for block_k, slices, warps in (
+        (128, 4, 4),
+        (128, 8, 4),
+        (256, 4, 4),
+        (128, 8, 8),
+        (128, 16, 8),
+        (256, 8, 8),
+    ):
+        step = block_k * slices
+        tiles = -(-inputs // step)
+        if step < 2 * inputs:
+            for ahead in sorted({0, 1, min(tiles, MOST_AHEAD)}):
+                yield block_k, slices, warps, 3 if ahead < tiles else 1, ahead
 
 
 def compile_all(work: Sequence[Job], dtype: torch.dtype, processes: int) -> None:

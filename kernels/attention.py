@@ -34,7 +34,13 @@ Impl = Literal["auto", "triton", "plain"]
 
 
 def self_attention(
-    qkv: Tensor, keys: Store, values: Store, place: Tensor, position: Tensor, impl: Impl = "auto"
+    qkv: Tensor,
+    keys: Store,
+    values: Store,
+    place: Tensor,
+    position: Tensor,
+    impl: Impl = "auto",
+    dependent: bool = False,
 ) -> Tensor:
     """Each segment writes its new column and attends to all that it holds.
 
@@ -43,6 +49,7 @@ def self_attention(
     too, all of them as the store holds them: the answer depends on nothing but what is held. One at a negative position
     does not play: it writes nothing and answers 0. Two playing lanes have two places; the place of a lane that does not
     play is any that exists. Softmax in float32, scale d**-0.5. Returns [B, S, R, H * d] in the type of qkv.
+    dependent: the kernel may be part of a chain (`kernels.dependent`), before which everything but qkv was there.
     """
     lanes, segments, rows, three, heads, width = qkv.shape
     _check_store(keys, values, (segments, rows, heads), width)
@@ -53,7 +60,7 @@ def self_attention(
     if _by_triton(impl, qkv):
         from kernels import attention_triton
 
-        return attention_triton.self_attention(qkv, keys, values, place, position)
+        return attention_triton.self_attention(qkv, keys, values, place, position, dependent=dependent)
     return self_attention_plain(qkv, keys, values, place, position)
 
 
@@ -66,12 +73,13 @@ def cross_attention(
     null_keys: Tensor,
     null_values: Tensor,
     impl: Impl = "auto",
+    dependent: bool = False,
 ) -> Tensor:
     """Conditional rows attend to the stream's tokens, null rows to the null frame.
 
     q: [B, S, R, H, d]; keys and values: [P, H, C, d]; place: [B]; tokens: [B], how many of the C count, 0: the answer is 0;
     null_keys and null_values: [H, T, d], the same for everybody. All keys carry the scale d**-0.5. Returns [B, S, R, H * d] in
-    the type of q.
+    the type of q. dependent: as for `self_attention`, with q.
     """
     lanes, _, rows, heads, width = q.shape
     _check_store(keys, values, (heads,), width)
@@ -84,7 +92,9 @@ def cross_attention(
     if _by_triton(impl, q):
         from kernels import attention_triton
 
-        return attention_triton.cross_attention(q, keys, values, place, tokens, null_keys, null_values)
+        return attention_triton.cross_attention(
+            q, keys, values, place, tokens, null_keys, null_values, dependent=dependent
+        )
     return cross_attention_plain(q, keys, values, place, tokens, null_keys, null_values)
 
 

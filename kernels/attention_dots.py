@@ -19,6 +19,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from kernels.dependent import let_next_begin, wait_for_previous
+
 LOWEST = tl.constexpr(-1.0e30)
 """Below every score, and finite, so that a difference of two of them is a number."""
 SMALLEST = tl.constexpr(2.0**-126)
@@ -50,7 +52,10 @@ HALVES_OF_FLOAT8 = tl.constexpr(
 
 @triton.jit
 def read_by_dots(
-    q,
+    asked,
+    wide,
+    SCALE: tl.constexpr,
+    DEPENDENT: tl.constexpr,
     keys,
     key_scales,
     values,
@@ -67,7 +72,7 @@ def read_by_dots(
     ONE: tl.constexpr,
     ASM: tl.constexpr,
 ):
-    """Queries, one or two, float32 [QUERIES, WIDTH], over columns start.. below stop, which are within one tile if ONE.
+    """Queries, one or two, [QUERIES, WIDTH], over columns start.. below stop, which are within one tile if ONE.
 
     Returns (top, mass, total [WIDTH]) of each.
     """
@@ -76,7 +81,9 @@ def read_by_dots(
         k, k_scale, v, v_scale = tiles_of(
             keys, key_scales, values, value_scales, start, stop, D, WIDTH, TILE, LARGEST, True
         )
-    asked, loud = _asked(q, QUERIES, WIDTH, GROUP, HALF)
+    wait_for_previous(DEPENDENT)
+    let_next_begin(DEPENDENT)
+    asked, loud = _asked(queries_of(asked, wide, SCALE), QUERIES, WIDTH, GROUP, HALF)
     top = tl.full([TILE, QUERIES], LOWEST, tl.float32)
     mass = tl.zeros([TILE, QUERIES], tl.float32)
     peak = tl.full([QUERIES], LOWEST, tl.float32)
@@ -110,6 +117,12 @@ def read_by_dots(
         return top0, mass0, total0, top0, mass0, total0
     else:
         return top0, mass0, total0, _of(above, 1, 0), _of(mass, 1, 0), _of(total, 1, 1)
+
+
+@triton.jit
+def queries_of(asked, wide, SCALE: tl.constexpr):
+    """What lies there, in float32 [QUERIES, WIDTH]."""
+    return tl.load(asked, mask=wide[None, :], other=0.0).to(tl.float32) * SCALE
 
 
 @triton.jit

@@ -25,7 +25,8 @@ import triton.language as tl
 from torch import Tensor
 from triton import knobs
 
-from kernels.attention_dots import LOWEST, read_by_dots, tiles_of
+from kernels.attention_dots import LOWEST, queries_of, read_by_dots, tiles_of
+from kernels.dependent import launches_dependently, let_next_begin, options, wait_for_previous
 from kernels.store import LARGEST, Store
 
 LOG2E = log2(EULER)
@@ -74,7 +75,7 @@ class Tunings:
 
 
 SELF = Tunings(
-    few=Tuning(tile=64, warps=2, programs=20, dot=True),
+    few=Tuning(tile=32, warps=1, programs=40, dot=True),
     many=Tuning(tile=32, warps=1, dot=True),
     many_wide=Tuning(),
     least=512,
@@ -89,7 +90,13 @@ CROSS = Tunings(
 
 
 def self_attention(
-    qkv: Tensor, keys: Store, values: Store, place: Tensor, position: Tensor, tuning: Tuning | None = None
+    qkv: Tensor,
+    keys: Store,
+    values: Store,
+    place: Tensor,
+    position: Tensor,
+    tuning: Tuning | None = None,
+    dependent: bool = False,
 ) -> Tensor:
     lanes, segments, rows, _, heads, width = qkv.shape
     count = keys.values.shape[-2]
@@ -100,6 +107,7 @@ def self_attention(
     parted = splits > 1
     room = _room(pairs, splits + parted, width, qkv.device)
     group = _group(1, tuning, keys.values)
+    dependent = dependent and parted and launches_dependently(qkv.device)
     _self_attention[(splits + parted, rows * heads, lanes * segments)](
         out,
         qkv.contiguous(),
@@ -117,8 +125,10 @@ def self_attention(
         HEADS=heads,
         ROWS=rows,
         SPLITS=splits,
+        DEPENDENT=dependent,
         **_shape(keys, width, tuning, group, splits),
         num_warps=tuning.warps,
+        **options(dependent),
     )
     return out
 
@@ -132,6 +142,7 @@ def cross_attention(
     null_keys: Tensor,
     null_values: Tensor,
     tuning: Tuning | None = None,
+    dependent: bool = False,
 ) -> Tensor:
     lanes, segments, rows, heads, width = q.shape
     if segments > 2:
@@ -142,6 +153,7 @@ def cross_attention(
     splits = _splits(lanes * heads, count, tuning, q.device)
     room = _room(lanes * heads * segments, splits, width, q.device)
     group = _group(segments, tuning, keys.values, null_keys, null_values)
+    dependent = dependent and splits > 1 and launches_dependently(q.device)
     _cross_attention[(splits + rows - 1, heads, lanes)](
         out,
         q.contiguous(),
@@ -163,8 +175,10 @@ def cross_attention(
         ROWS=rows,
         SPLITS=splits,
         NULL_ONE=null_keys.shape[1] <= tuning.tile,
+        DEPENDENT=dependent,
         **_shape(keys, width, tuning, group, splits),
         num_warps=tuning.warps,
+        **options(dependent),
     )
     return out
 
@@ -281,6 +295,7 @@ def _self_attention(
     HEADS: tl.constexpr,
     ROWS: tl.constexpr,
     SPLITS: tl.constexpr,
+    DEPENDENT: tl.constexpr,
     D: tl.constexpr,
     WIDTH: tl.constexpr,
     TILE: tl.constexpr,
@@ -298,9 +313,6 @@ def _self_attention(
     column = qkv + ((track * ROWS + head // HEADS) * 3 * HEADS + head % HEADS) * D + dims
     now = tl.load(position + track).to(tl.int32)
     held = tl.load(place + track // S).to(tl.int64)
-    q = tl.load(column, mask=wide, other=0.0).to(tl.float32) * SCALE
-    new_k = tl.load(column + HEADS * D, mask=wide, other=0.0).to(tl.float32)
-    new_v = tl.load(column + 2 * HEADS * D, mask=wide, other=0.0).to(tl.float32)
     own = (track % S) * ROWS * HEADS + head
     keys += held * key_stride + own * count * D
     values += held * value_stride + own * count * D
@@ -312,10 +324,15 @@ def _self_attention(
 
     if now < 0:
         if split == 0:
+            wait_for_previous(DEPENDENT)
+            let_next_begin(DEPENDENT)
             tl.store(answer, tl.zeros([WIDTH], out.dtype.element_ty), mask=wide)
     elif SPLITS == 1:
         top, mass, total, _, _, _ = _read(
-            q[None, :],
+            column[None, :],
+            wide,
+            SCALE,
+            DEPENDENT,
             keys,
             key_scales,
             values,
@@ -332,7 +349,9 @@ def _self_attention(
             ONE,
             ASM,
         )
-        score, v = _own(q, new_k, new_v, keys, key_scales, values, value_scales, now, dims, wide, D, LARGEST)
+        score, v = _own(
+            column, SCALE, HEADS, keys, key_scales, values, value_scales, now, dims, wide, D, LARGEST
+        )
         above = tl.maximum(top, score)
         before, new = tl.exp2(top - above), tl.exp2(score - above)
         whole = (total * before + new * v) / (mass * before + new)
@@ -341,15 +360,20 @@ def _self_attention(
         pair = track * ROWS * HEADS + head
         slot = pair * (SPLITS + 1) + split
         if split == SPLITS:
+            wait_for_previous(DEPENDENT)
+            let_next_begin(DEPENDENT)
             score, v = _own(
-                q, new_k, new_v, keys, key_scales, values, value_scales, now, dims, wide, D, LARGEST
+                column, SCALE, HEADS, keys, key_scales, values, value_scales, now, dims, wide, D, LARGEST
             )
             _leave(parts, stats, slot, score, 1.0, v, WIDTH)
         else:
             start = split * tiles // active * TILE
             stop = tl.minimum((split + 1) * tiles // active * TILE, now)
             top, mass, total, _, _, _ = _read(
-                q[None, :],
+                column[None, :],
+                wide,
+                SCALE,
+                DEPENDENT,
                 keys,
                 key_scales,
                 values,
@@ -399,6 +423,7 @@ def _cross_attention(
     ROWS: tl.constexpr,
     SPLITS: tl.constexpr,
     NULL_ONE: tl.constexpr,
+    DEPENDENT: tl.constexpr,
     D: tl.constexpr,
     WIDTH: tl.constexpr,
     TILE: tl.constexpr,
@@ -418,7 +443,7 @@ def _cross_attention(
     length = tl.minimum(tl.load(tokens + lane).to(tl.int32), count)
     held = tl.load(place + lane).to(tl.int64)
     segment = tl.arange(0, S)[:, None] * ROWS * HEADS * D
-    asked = tl.load(q + first[None, :] + segment, mask=wide[None, :], other=0.0).to(tl.float32) * SCALE
+    asked = q + first[None, :] + segment
     if split == SPLITS:
         # bfloat16 takes more of a row than what may be held beside it
         NULL_GROUP: tl.constexpr = min(GROUP, 1) if null_keys.dtype.element_ty == tl.bfloat16 else GROUP
@@ -426,6 +451,9 @@ def _cross_attention(
         null_values += head * null_count * D
         t0, m0, a0, t1, m1, a1 = _read(
             asked,
+            wide,
+            SCALE,
+            DEPENDENT,
             null_keys,
             None,
             null_values,
@@ -458,6 +486,9 @@ def _cross_attention(
             stop = tl.minimum((split + 1) * tiles // active * TILE, length)
             t0, m0, a0, t1, m1, a1 = _read(
                 asked,
+                wide,
+                SCALE,
+                DEPENDENT,
                 keys,
                 key_scales,
                 values,
@@ -551,9 +582,9 @@ def _write_condition(
 
 @triton.jit
 def _own(
-    q,
-    new_k,
-    new_v,
+    column,
+    SCALE: tl.constexpr,
+    HEADS: tl.constexpr,
     keys,
     key_scales,
     values,
@@ -565,6 +596,9 @@ def _own(
     LARGEST: tl.constexpr,
 ):
     """Writes the new column. Returns its score and its value, of what is held then."""
+    q = tl.load(column, mask=wide, other=0.0).to(tl.float32) * SCALE
+    new_k = tl.load(column + HEADS * D, mask=wide, other=0.0).to(tl.float32)
+    new_v = tl.load(column + 2 * HEADS * D, mask=wide, other=0.0).to(tl.float32)
     k = _written(new_k, keys, key_scales, now, dims, wide, D, LARGEST)
     v = _written(new_v, values, value_scales, now, dims, wide, D, LARGEST)
     return tl.sum(q * k, 0), v
@@ -586,7 +620,10 @@ def _written(x, held, scales, now, dims, wide, D: tl.constexpr, LARGEST: tl.cons
 
 @triton.jit
 def _read(
-    q,
+    asked,
+    wide,
+    SCALE: tl.constexpr,
+    DEPENDENT: tl.constexpr,
     keys,
     key_scales,
     values,
@@ -603,10 +640,16 @@ def _read(
     ONE: tl.constexpr,
     ASM: tl.constexpr,
 ):
-    """Queries [QUERIES, WIDTH], one or two, over the same columns. Returns (top, mass, total) of each."""
+    """One query or two over the same columns. asked: where they lie, [QUERIES, WIDTH]; they may be the launch's before.
+
+    Returns (top, mass, total) of each.
+    """
     if GROUP > 0:
         return read_by_dots(
-            q,
+            asked,
+            wide,
+            SCALE,
+            DEPENDENT,
             keys,
             key_scales,
             values,
@@ -624,6 +667,9 @@ def _read(
             ASM,
         )
     else:
+        wait_for_previous(DEPENDENT)
+        let_next_begin(DEPENDENT)
+        q = queries_of(asked, wide, SCALE)
         q0, q1 = query_of(q, 0), query_of(q, 1)
         t0, m0, a0 = _nothing(TILE, WIDTH)
         t1, m1, a1 = _nothing(TILE, WIDTH)

@@ -137,13 +137,15 @@ def linear(
     out_dtype: torch.dtype | None = None,
     out: Tensor | None = None,
     impl: Impl = "auto",
+    dependent: bool = False,
 ) -> Tensor:
     """x [M, K], each row normed if asked for, times the weight and plus its bias; then plus `residual`, or through GELU.
 
     x: float32 or half. The norm is float32 (epsilon 1e-5), without gamma and beta. What is multiplied is rounded to the weight's
     `dtype`, and products add up in float32. residual: float32 [M, N]; the answer is then float32, otherwise of `out_dtype`, or of
     x's. out: where the answer is written, [M, N]; `out=residual` adds in place.
-    impl: "triton" and "library" leave the choice to the caller.
+    impl: "triton" and "library" leave the choice to the caller. dependent: the kernel may be part of a chain
+    (`kernels.dependent`), before which the weight was there.
 
     With a norm, the kernel rounds x - p where the twin rounds (x - mean) / std. Rounding is relative, so that in half precision
     both err alike, as long as p is within a few deviations of the mean (`kernels.linear_triton.pivot_of`). In float16 a number
@@ -157,7 +159,7 @@ def linear(
     if out is None:
         dtype = torch.float32 if residual is not None else out_dtype or x.dtype
         out = torch.empty(x.shape[0], weight.outputs, dtype=dtype, device=x.device)
-    return linear_triton.linear(x, weight, norm, residual, gelu, out)
+    return linear_triton.linear(x, weight, norm, residual, gelu, out, dependent=dependent)
 
 
 def linear_plain(

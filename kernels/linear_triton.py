@@ -20,6 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels.dependent import launches_dependently, let_next_begin, options, wait_for_previous
 from kernels.linear import EPSILON, MOST_ROWS, Weight
 
 
@@ -36,8 +37,12 @@ class Tile:
     warps: int
     stages: int
     """Tiles in flight: `slices * block_k` inputs each."""
+    ahead: int = 0
+    """Tiles, the first ones, that are read while the launch before still runs (see `kernels.dependent`)."""
 
 
+MOST_AHEAD = 3
+"""Tiles that a chain's launch reads ahead."""
 TILES: dict[tuple[int, int, int, int, bool], Tile] = {
     (4, 4608, 1536, 16, True): Tile(16, 128, 4, 4, 3),
     (4, 1536, 1536, 16, False): Tile(16, 256, 2, 2, 3),
@@ -46,11 +51,13 @@ TILES: dict[tuple[int, int, int, int, bool], Tile] = {
     (4, 1536, 6144, 16, False): Tile(8, 128, 4, 4, 3),
     (4, 8192, 1536, 16, True): Tile(32, 128, 4, 4, 3),
 }
-"""(padded rows, N, K, bits, whether x is normed) to what `python -m benchmarks.kernels --sweep` found best."""
+"""(padded rows, N, K, bits, whether x is normed) to what a sweep found best for launches one behind another."""
 
 
-def choose(rows: int, weight: Weight, norm: bool) -> Tile:
+def choose(rows: int, weight: Weight, norm: bool, dependent: bool = False) -> Tile:
     """The measured tile of a shape, else one that gives every multiprocessor a program where N allows it."""
+    if dependent and rows <= 4 and weight.bits == 16 and weight.dtype.itemsize == 2:
+        return _ahead(weight)
     shape = (max(4, padded(rows)), weight.outputs, weight.inputs, weight.bits, norm)
     if shape in TILES:
         return TILES[shape]
@@ -58,6 +65,21 @@ def choose(rows: int, weight: Weight, norm: bool) -> Tile:
     block_k = (512 if weight.dtype.itemsize == 2 else 256) // slices
     slices = min(slices, triton.next_power_of_2(triton.cdiv(weight.inputs, block_k)))
     return Tile(16 if weight.outputs <= 6144 else 32, block_k, slices, slices, 3)
+
+
+def _ahead(weight: Weight) -> Tile:
+    """A tile of a chain: as many inputs as possible are read ahead, and the others are in flight behind them.
+
+    As a sweep and whole steps of small and medium found them on an H200 (benchmarks/NOTES.md).
+    """
+    inputs = weight.inputs
+    if inputs <= 2048:
+        slices = min(4, triton.next_power_of_2(triton.cdiv(inputs, 128)))
+        block_n, block_k, warps = 16 if weight.outputs <= 2048 else 32, 128, slices
+    else:
+        block_n, block_k, slices, warps = 8, 256 if inputs <= 4096 else 128, 8, 8
+    tiles = triton.cdiv(inputs, block_k * slices)
+    return Tile(block_n, block_k, slices, warps, 1 if tiles <= MOST_AHEAD else 3, min(tiles, MOST_AHEAD))
 
 
 def padded(rows: int) -> int:
@@ -72,6 +94,7 @@ def linear(
     gelu: bool,
     out: Tensor,
     tile: Tile | None = None,
+    dependent: bool = False,
 ) -> Tensor:
     """Write to `out` [M, N]; see `kernels.linear.linear`, which has checked the arguments."""
     if x.device.type == "cpu" and not interpreted():
@@ -79,7 +102,11 @@ def linear(
     rows, outputs = x.shape[0], weight.outputs
     if rows > MOST_ROWS:
         raise ValueError(f"the kernel holds {MOST_ROWS} rows, not {rows}")
-    tile = tile or choose(rows, weight, norm)
+    dependent = dependent and launches_dependently(x.device)
+    tile = tile or choose(rows, weight, norm, dependent)
+    dependent = (
+        dependent and tile.ahead > 0
+    )  # one that has nothing to do until then only takes room from the others
     kept = out if residual is None else residual
     linear_kernel[(triton.cdiv(outputs, tile.block_n),)](
         x,
@@ -94,8 +121,10 @@ def linear(
         out.stride(0),
         kept.stride(0),
         **constants(rows, weight, tile, norm, residual is not None, gelu),
+        DEPENDENT=dependent,
         num_warps=tile.warps,
         num_stages=tile.stages,
+        **options(dependent),
     )
     return out
 
@@ -119,6 +148,7 @@ def constants(
         "BLOCK_N": tile.block_n,
         "BLOCK_K": weight.group if weight.bits == 4 else tile.block_k,
         "SLICES": tile.slices,
+        "AHEAD": tile.ahead,
         "EPS": EPSILON,
         "NORM": norm,
         "BIAS": weight.bias is not None,
@@ -152,11 +182,13 @@ def linear_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     SLICES: tl.constexpr,
+    AHEAD: tl.constexpr,
     EPS: tl.constexpr,
     NORM: tl.constexpr,
     BIAS: tl.constexpr,
     RESIDUAL: tl.constexpr,
     GELU: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     first = tl.program_id(0) * BLOCK_N
     row = tl.arange(0, ROWS)
@@ -165,49 +197,53 @@ def linear_kernel(
     written = here[:, None] & (row < m)[None, :]
     pivot = row.to(tl.float32)
     if NORM:
-        pivot = pivot_of(x, row, m, x_row)
         weighed = tl.load(sums + n, mask=here, other=0.0)
     if BITS == 8:
         level = tl.load(scales + n, mask=here, other=0.0)
     if BIAS:
         more = tl.load(bias + n, mask=here, other=0.0).to(tl.float32)
+    STEP: tl.constexpr = SLICES * BLOCK_K
+    held = ()
+    for i in tl.static_range(AHEAD):
+        held = held + (tile_of(w, n, here, i * STEP, K, BITS, GROUP, BLOCK_K, SLICES),)  # type: ignore[assignment]  # noqa: RUF005
+    let_next_begin(DEPENDENT)
+    wait_for_previous(DEPENDENT)
+    if NORM:
+        pivot = pivot_of(x, row, m, x_row)
     if RESIDUAL:
         kept = tl.load(residual + row[None, :] * residual_row + n[:, None], mask=written, other=0.0)
 
     WIDE: tl.constexpr = GROUP // 2 if BITS == 4 else BLOCK_K
-    part = tl.arange(0, SLICES)
     y = tl.zeros([SLICES, BLOCK_N, ROWS], tl.float32)
     total = tl.zeros([SLICES, WIDE, ROWS], tl.float32)
     squares = tl.zeros([SLICES, WIDE, ROWS], tl.float32)
-    for start in range(0, K, SLICES * BLOCK_K):
-        if BITS == 4:
-            group = start // GROUP + part  # [S]
-            half = tl.arange(0, GROUP // 2)
-            k = group[:, None] * GROUP + half[None, :]  # the inputs of the low halves, [S, GROUP/2]
-            there = (k < K)[:, None, :] & here[None, :, None]
-            packed = group[:, None] * (GROUP // 2) + half[None, :]
-            pair = tl.load(w + n[None, :, None] * (K // 2) + packed[:, None, :], mask=there, other=0)
-            low = ((pair & 15).to(tl.int8) - 8).to(DTYPE)
-            high = ((pair >> 4).to(tl.int8) - 8).to(DTYPE)
-            below = rows_of(x, pivot, k, row, m, x_row, K, SLICES * BLOCK_K, NORM)
-            above = rows_of(x, pivot, k + GROUP // 2, row, m, x_row, K, SLICES * BLOCK_K, NORM)
-            if NORM:
-                total += below + above
-                squares += below * below + above * above
-            product = tl.dot(low, below.to(DTYPE), input_precision="ieee")
-            product = tl.dot(high, above.to(DTYPE), product, input_precision="ieee")
-            at = n[None, :] * (K // GROUP) + group[:, None]
-            known = (group[:, None] < K // GROUP) & here[None, :]
-            y += product * tl.load(scales + at, mask=known, other=0.0)[:, :, None]
-        else:
-            k = start + part[:, None] * BLOCK_K + tl.arange(0, BLOCK_K)[None, :]  # [S, BLOCK_K]
-            there = (k < K)[:, None, :] & here[None, :, None]
-            tile = tl.load(w + n[None, :, None] * K + k[:, None, :], mask=there, other=0)
-            value = rows_of(x, pivot, k, row, m, x_row, K, SLICES * BLOCK_K, NORM)
-            if NORM:
-                total += value
-                squares += value * value
-            y = tl.dot(tile.to(DTYPE), value.to(DTYPE), y, input_precision="ieee")
+    given = ()
+    for i in tl.static_range(AHEAD):
+        given = given + (inputs_of(x, pivot, i * STEP, row, m, x_row, K, BITS, GROUP, BLOCK_K, SLICES, NORM),)  # type: ignore[assignment]  # noqa: RUF005
+    for i in tl.static_range(AHEAD):
+        y, total, squares = multiplied(
+            held[i],
+            given[i],
+            y,
+            total,
+            squares,
+            scales,
+            n,
+            here,
+            i * STEP,
+            K,
+            BITS,
+            GROUP,
+            DTYPE,
+            SLICES,
+            NORM,
+        )
+    for start in range(AHEAD * STEP, K, STEP):
+        tile = tile_of(w, n, here, start, K, BITS, GROUP, BLOCK_K, SLICES)
+        value = inputs_of(x, pivot, start, row, m, x_row, K, BITS, GROUP, BLOCK_K, SLICES, NORM)
+        y, total, squares = multiplied(
+            tile, value, y, total, squares, scales, n, here, start, K, BITS, GROUP, DTYPE, SLICES, NORM
+        )
     y = tl.sum(y, 0)  # [BLOCK_N, ROWS]
     if BITS == 8:
         y *= level[:, None]
@@ -223,6 +259,99 @@ def linear_kernel(
     if GELU:
         y = 0.5 * y * (1.0 + tl.erf(y * 0.7071067811865476))
     tl.store(out + row[None, :] * out_row + n[:, None], y.to(out.dtype.element_ty), mask=written)
+
+
+@triton.jit
+def tile_of(
+    w,
+    n,
+    here,
+    start,
+    K: tl.constexpr,
+    BITS: tl.constexpr,
+    GROUP: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    SLICES: tl.constexpr,
+):
+    """Inputs from `start` on as they are held, [SLICES, BLOCK_N, BLOCK_K]; of four bits half as many bytes."""
+    part = tl.arange(0, SLICES)
+    if BITS == 4:
+        group = start // GROUP + part  # [S]
+        there = (group < K // GROUP)[:, None, None] & here[None, :, None]
+        packed = group[:, None] * (GROUP // 2) + tl.arange(0, GROUP // 2)[None, :]
+        return tl.load(w + n[None, :, None] * (K // 2) + packed[:, None, :], mask=there, other=0)
+    else:
+        k = start + part[:, None] * BLOCK_K + tl.arange(0, BLOCK_K)[None, :]  # [S, BLOCK_K]
+        there = (k < K)[:, None, :] & here[None, :, None]
+        return tl.load(w + n[None, :, None] * K + k[:, None, :], mask=there, other=0)
+
+
+@triton.jit
+def inputs_of(
+    x,
+    pivot,
+    start,
+    row,
+    m,
+    x_row,
+    K: tl.constexpr,
+    BITS: tl.constexpr,
+    GROUP: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    SLICES: tl.constexpr,
+    NORM: tl.constexpr,
+):
+    """What a tile is multiplied with, [SLICES, BLOCK_K, ROWS]; of four bits that of the low halves and that of the high ones."""
+    STEP: tl.constexpr = SLICES * BLOCK_K
+    part = tl.arange(0, SLICES)[:, None]
+    if BITS == 4:
+        k = start + part * GROUP + tl.arange(0, GROUP // 2)[None, :]  # [S, GROUP/2]
+        below = rows_of(x, pivot, k, row, m, x_row, K, STEP, NORM)
+        return below, rows_of(x, pivot, k + GROUP // 2, row, m, x_row, K, STEP, NORM)
+    else:
+        k = start + part * BLOCK_K + tl.arange(0, BLOCK_K)[None, :]  # [S, BLOCK_K]
+        value = rows_of(x, pivot, k, row, m, x_row, K, STEP, NORM)
+        return value, value
+
+
+@triton.jit
+def multiplied(
+    tile,
+    given,
+    y,
+    total,
+    squares,
+    scales,
+    n,
+    here,
+    start,
+    K: tl.constexpr,
+    BITS: tl.constexpr,
+    GROUP: tl.constexpr,
+    DTYPE: tl.constexpr,
+    SLICES: tl.constexpr,
+    NORM: tl.constexpr,
+):
+    """A tile's products and, for a norm, the moments of what it was multiplied with, added to what came before."""
+    below, above = given
+    if NORM:
+        total += below
+        squares += below * below
+    if BITS == 4:
+        if NORM:
+            total += above
+            squares += above * above
+        low = ((tile & 15).to(tl.int8) - 8).to(DTYPE)
+        high = ((tile >> 4).to(tl.int8) - 8).to(DTYPE)
+        product = tl.dot(low, below.to(DTYPE), input_precision="ieee")
+        product = tl.dot(high, above.to(DTYPE), product, input_precision="ieee")
+        group = start // GROUP + tl.arange(0, SLICES)  # [S]
+        at = n[None, :] * (K // GROUP) + group[:, None]
+        known = (group[:, None] < K // GROUP) & here[None, :]
+        y += product * tl.load(scales + at, mask=known, other=0.0)[:, :, None]
+    else:
+        y = tl.dot(tile.to(DTYPE), below.to(DTYPE), y, input_precision="ieee")
+    return y, total, squares
 
 
 @triton.jit

@@ -13,6 +13,7 @@ import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -528,23 +529,27 @@ class LockstepBackend(TorchModel):
         return logits.view(lanes, -1, rows, spec.codebooks, spec.card)
 
     def _few(self, x: Tensor, inputs: _Inputs, caches: _CachePool, condition: _Pool) -> Tensor:
-        """Rows [M, D] through all layers, each product with what surrounds it. Returns the residual stream, float32."""
+        """Rows [M, D] through all layers, each product with what surrounds it. Returns the residual stream, float32.
+
+        The launches are a chain (`kernels.dependent`): they read weights, caches and what `inputs` say while others still run.
+        """
+        chained = partial(linear, dependent=True)
         for layer, own, seen in self._stack(caches, condition):
-            qkv = linear(x, layer.self_qkv, norm=True, out_dtype=self.dtype)
-            x = linear(self._hear(qkv, own, inputs), layer.self_out, residual=x)
-            q = linear(x, layer.cross_q, norm=True, out_dtype=self.dtype)
-            x = linear(self._see(q, layer, seen, inputs), layer.cross_out, residual=x)
-            inner = linear(x, layer.ffn_in, norm=True, gelu=True, out_dtype=self.dtype)
-            x = linear(inner, layer.ffn_out, residual=x)
+            qkv = chained(x, layer.self_qkv, norm=True, out_dtype=self.dtype)
+            x = chained(self._hear(qkv, own, inputs, True), layer.self_out, residual=x)
+            q = chained(x, layer.cross_q, norm=True, out_dtype=self.dtype)
+            x = chained(self._see(q, layer, seen, inputs, True), layer.cross_out, residual=x)
+            inner = chained(x, layer.ffn_in, norm=True, gelu=True, out_dtype=self.dtype)
+            x = chained(inner, layer.ffn_out, residual=x)
         return x
 
     def _many(self, x: Tensor, inputs: _Inputs, caches: _CachePool, condition: _Pool) -> Tensor:
         """The same by the library's products, with sums and norms between them. Returns the last norm, in the weights' type."""
         x, normed = add_norm(x.contiguous(), None, self.dtype)
         for layer, own, seen in self._stack(caches, condition):
-            y = linear(self._hear(linear(normed, layer.self_qkv), own, inputs), layer.self_out)
+            y = linear(self._hear(linear(normed, layer.self_qkv), own, inputs, False), layer.self_out)
             x, normed = add_norm(x, y, self.dtype)
-            y = linear(self._see(linear(normed, layer.cross_q), layer, seen, inputs), layer.cross_out)
+            y = linear(self._see(linear(normed, layer.cross_q), layer, seen, inputs, False), layer.cross_out)
             x, normed = add_norm(x, y, self.dtype)
             y = linear(linear(normed, layer.ffn_in, gelu=True), layer.ffn_out)
             x, normed = add_norm(x, y, self.dtype)
@@ -555,18 +560,22 @@ class LockstepBackend(TorchModel):
     ) -> Iterator[tuple[_Layer, tuple[Store, Store], tuple[Store, Store]]]:
         return zip(self._layers, caches.layers, condition.layers, strict=True)
 
-    def _hear(self, qkv: Tensor, own: tuple[Store, Store], inputs: _Inputs) -> Tensor:
+    def _hear(self, qkv: Tensor, own: tuple[Store, Store], inputs: _Inputs, dependent: bool) -> Tensor:
         """qkv: [M, 3 D]. Returns [M, D]."""
         spec = self.spec.decoder
         by_head = qkv.view(len(inputs.position), SEGMENTS, -1, 3, spec.heads, spec.head_dim)
-        return self_attention(by_head, *own, inputs.cache_place, inputs.position).view(-1, spec.width)
+        heard = self_attention(by_head, *own, inputs.cache_place, inputs.position, dependent=dependent)
+        return heard.view(-1, spec.width)
 
-    def _see(self, q: Tensor, layer: _Layer, seen: tuple[Store, Store], inputs: _Inputs) -> Tensor:
+    def _see(
+        self, q: Tensor, layer: _Layer, seen: tuple[Store, Store], inputs: _Inputs, dependent: bool
+    ) -> Tensor:
         """q: [M, D]. Returns the same shape."""
         spec = self.spec.decoder
         by_head = q.view(len(inputs.position), SEGMENTS, -1, spec.heads, spec.head_dim)
         nobody = layer.null_keys, layer.null_values
-        sight = cross_attention(by_head, *seen, inputs.condition_place, inputs.seen, *nobody)
+        where = inputs.condition_place, inputs.seen
+        sight = cross_attention(by_head, *seen, *where, *nobody, dependent=dependent)
         return sight.view(-1, spec.width)
 
     def _prefill(self, call: StepCall[Caches, Condition]) -> F32:

@@ -37,14 +37,15 @@ def self_attention(lanes: int, kind: torch.dtype, tuning: attention_triton.Tunin
     held = store(kind, lanes + 1, 2, 2, HEADS, POSITIONS, WIDTH)
     integers = partial(numbers, dtype=torch.int32)
     attention_triton.self_attention(
-        numbers(lanes, 2, 2, 3, HEADS, WIDTH), held, held, integers(lanes), integers(lanes, 2), tuning
+        numbers(lanes, 2, 2, 3, HEADS, WIDTH), held, held, integers(lanes), integers(lanes, 2), tuning, True
     )
 
 
 def cross_attention(lanes: int, kind: torch.dtype, room: int) -> None:
     held, null = store(kind, lanes + 1, HEADS, room, WIDTH), numbers(HEADS, FRAME, WIDTH)
     lane = numbers(lanes, dtype=torch.int32)
-    attention_triton.cross_attention(numbers(lanes, 2, 2, HEADS, WIDTH), held, held, lane, lane, null, null)
+    q = numbers(lanes, 2, 2, HEADS, WIDTH)
+    attention_triton.cross_attention(q, held, held, lane, lane, null, null, dependent=True)
 
 
 def write_condition(frames: int, kind: torch.dtype) -> None:
@@ -100,6 +101,7 @@ def compiled() -> Iterator[dict[str, Any]]:
                 "converted": len(re.findall(r"cvt\.rn\.f32\.s\d+", ptx)),
                 "products": len(re.findall(r"mma\.sync", ptx)),
                 "fused_f32": len(re.findall(r"fma\.rn\.f32", ptx)),
+                **hopper.chained(ptx),
             }
 
 

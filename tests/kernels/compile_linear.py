@@ -63,7 +63,7 @@ def call(case: Case, tile: Tile | None) -> Tensor:
     x = empty(case.rows, case.inputs, dtype=torch.float32 if case.norm else case.dtype)
     out = empty(case.rows, case.outputs, dtype=torch.float32 if wide and not case.norm else case.dtype)
     residual = out if case.residual else None
-    return linear(x, weight, case.norm, residual, case.gelu, out, tile)
+    return linear(x, weight, case.norm, residual, case.gelu, out, tile, dependent=True)
 
 
 def empty_weight(case: Case) -> Weight:

@@ -43,6 +43,19 @@ def compiled(call: Callable[[], Any]) -> list[Any]:
     return kernels
 
 
+def chained(ptx: str) -> dict[str, Any]:
+    """How often a kernel says that the next may begin and waits for the one before, as many times as it has branches; whether
+    anything is written until its first wait; and wide reads between the last write of another branch and its last wait."""
+    *before, _ = ptx.split("griddepcontrol.wait")
+    written = re.compile(r"st\.global|atom\.global|red\.global")
+    return {
+        "lets_begin": ptx.count("griddepcontrol.launch_dependents"),
+        "waits": len(before),
+        "early_writes": len(written.findall(before[0])) if before else 0,
+        "early_reads": written.split(before[-1])[-1].count("ld.global.v4.b32") if before else 0,
+    }
+
+
 def resources(kernel: Any) -> dict[str, int]:
     """Registers of a thread, bytes of its stack (what is spilled, too) and of the program's shared memory."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:

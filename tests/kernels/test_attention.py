@@ -482,8 +482,8 @@ def test_a_captured_step_follows_its_positions_on_the_device(
     position = torch.zeros(lanes, 2, dtype=torch.int32, device=device)
 
     def step() -> Tensor:
-        first = attention_triton.self_attention(qkv, keys, values, place, position, tuning)
-        return attention_triton.self_attention(qkv, keys, values, place, position, tuning) + 0 * first
+        first = attention_triton.self_attention(qkv, keys, values, place, position, tuning, True)
+        return attention_triton.self_attention(qkv, keys, values, place, position, tuning, True) + 0 * first
 
     position.fill_(-1)
     step()  # warms up, and writes nothing

@@ -60,6 +60,17 @@ def test_a_tile_is_read_at_once(kernels: dict[str, Any]) -> None:
     assert {name: kernels[name]["reads_at_once"] for name in names} == dict.fromkeys(names, 8)
 
 
+def test_a_chain_reads_its_columns_while_the_launch_before_runs_and_writes_nothing(
+    kernels: dict[str, Any],
+) -> None:
+    """Split launches alone are part of a chain. Each branch of a program waits before it looks at its query."""
+    chained = {name for name, k in kernels.items() if k["waits"]}
+    assert chained == {name for name, k in kernels.items() if k["atomics"]}
+    assert all(kernels[name]["lets_begin"] == kernels[name]["waits"] for name in chained)
+    assert {name: kernels[name]["early_writes"] for name in chained} == dict.fromkeys(chained, 0)
+    assert kernels["self 1 int8"]["early_reads"] >= 8
+
+
 def test_lone_streams_and_many_of_eight_bits_are_read_by_tensor_cores(kernels: dict[str, Any]) -> None:
     """Without a conversion of each number, which is what bound them."""
     by_dots = {

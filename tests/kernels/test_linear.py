@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,6 +105,20 @@ def test_any_number_of_rows_up_to_16(m: int, device: torch.device) -> None:
     assert error(linear_plain(x, weight, True, gelu=True), answer.double()) < TOLERANCE[torch.float16]
 
 
+@pytest.mark.parametrize("bits", [16, 8, 4])
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+def test_tiles_that_are_read_ahead_count_as_others_do(ahead: int, bits: int, device: torch.device) -> None:
+    """Of 320 inputs in tiles of 128 (64 at four bits, where a group has 64): a rest behind, none, or a tile cut by the end."""
+    randn = numbers(ahead, device)
+    weight = quantise(randn(24, 320) * 320**-0.5, bits, torch.float16, randn(24))
+    x, out = randn(4, 320) + 3, torch.full((4, 24), torch.nan, device=device)
+    from kernels import linear_triton  # `device` has seen that there is Triton
+
+    tile = linear_triton.Tile(16, 64, 2, 2, 1, ahead)
+    linear_triton.linear(x, weight, True, None, True, out, tile, dependent=True)
+    assert error(out, reference(x, weight, True, None, True)) < TOLERANCE[torch.float16]
+
+
 def stream(randn: Callable[..., Tensor], rows: int, width: int) -> Tensor:
     """A residual stream: means of 30 deviations on both sides, and two columns 100 times as large as the others."""
     x = randn(rows, width) + 30 * randn(rows, 1).sign()
@@ -191,7 +206,7 @@ def test_an_answer_has_the_type_of_x_or_the_one_asked_for(dtype: torch.dtype, de
 
 @pytest.mark.parametrize("bits", [16, 8, 4])
 def test_captured_layers_of_the_released_size(bits: int, device: torch.device) -> None:
-    """Feed-forwards in a CUDA graph, replayed on new input: each replay equals eager launches."""
+    """Feed-forwards in a CUDA graph, a chain replayed on new input: each replay equals eager launches one behind another."""
     if device.type != "cuda":
         pytest.skip("no CUDA device")
     randn, width = numbers(7, device), 1536
@@ -200,17 +215,19 @@ def test_captured_layers_of_the_released_size(bits: int, device: torch.device) -
     ]
     held = randn(4, width)
 
-    def layers(x: Tensor) -> Tensor:
+    def layers(x: Tensor, dependent: bool = False) -> Tensor:
         for inner, outer in pairs:
-            h = linear(x, inner, True, gelu=True, out_dtype=torch.bfloat16, impl="triton")
-            x = linear(h, outer, residual=x, impl="triton")
+            h = linear(
+                x, inner, True, gelu=True, out_dtype=torch.bfloat16, impl="triton", dependent=dependent
+            )
+            x = linear(h, outer, residual=x, impl="triton", dependent=dependent)
         return x
 
-    layers(held)
+    layers(held, True)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        captured = layers(held)
+        captured = layers(held, True)
     for seed in range(50):
         held.copy_(numbers(seed, device)(4, width))
         captured.fill_(torch.nan)
@@ -302,9 +319,24 @@ def test_it_compiles_for_hopper_without_spills(compiled: dict[str, dict[str, Any
         assert case["shared"] <= SHARED_BYTES, name
         assert case.get("stack", 0) == case.get("local", 0) == 0, name
         assert "mma.sync" in case["ptx"], name
-        assert ("cp.async.cg.shared.global" in case["ptx"]) != name.startswith("starter qkv"), (
-            name
-        )  # one tile
+        in_flight = "cp.async.cg.shared.global" in case["ptx"]  # all others are read before the first product
+        assert in_flight == (name not in ("medium qkv", "starter qkv")), name
+
+
+def test_a_chain_reads_weights_while_the_launch_before_runs_and_writes_nothing(
+    compiled: dict[str, dict[str, Any]],
+) -> None:
+    """When they are on their way the next one may begin. Who reads no tile ahead is launched behind the one before."""
+    chained = {"medium qkv": 24, "medium ffn_out": 12, "starter qkv": 4}  # reads of 16 bytes of a thread
+    for name, case in compiled.items():
+        before, *behind = case["ptx"].split("griddepcontrol.wait")
+        assert len(behind) == case["ptx"].count("griddepcontrol.launch_dependents") == (name in chained), name
+        if name in chained:
+            early, *late = before.split("griddepcontrol.launch_dependents")
+            assert early.count("ld.global.v4.b32") >= chained[name], name
+            assert "ld.global" not in "".join(late), name
+            assert not re.search(r"st\.global|cp\.async", before), name
+            assert "ld.global" in behind[0], name
 
 
 def test_what_meets_the_sums_is_read_before_the_first_product(compiled: dict[str, dict[str, Any]]) -> None:
