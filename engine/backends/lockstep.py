@@ -33,6 +33,7 @@ from engine.sampling import uniforms_of
 from engine.spec import StreamPolicy
 from engine.warming import warm
 from kernels.attention import cross_attention, self_attention, write_condition
+from kernels.columns import advance, rows_of
 from kernels.linear import MOST_ROWS, Weight, linear, quantise
 from kernels.norms import add_norm
 from kernels.sampling import draw
@@ -511,20 +512,17 @@ class LockstepBackend(TorchModel):
     def forward(
         self, inputs: _Inputs, caches: _CachePool, condition: _Pool, leading: Tensor | None
     ) -> Tensor:
-        """A step of B lanes. leading: int64 [B], the segment whose logits are wanted, or None for both.
+        """A step of B lanes. leading: int64 [B], which of the B * S segments each lane's logits are wanted of, or None for all.
 
         Returns logits [B, 1 or S, R, K, card], float32.
         """
         decoder, spec, rows = self.model.decoder, self.spec.decoder, caches.rows
-        at = inputs.position.clamp(min=0)
-        x = decoder.embedding(inputs.tokens + decoder.offsets).sum(2) + decoder.positions[at]  # [B, S, D]
-        lanes = len(x)
-        x = x.unsqueeze(2).expand(-1, -1, rows, -1).reshape(-1, spec.width)
+        lanes = len(inputs.position)
+        x = rows_of(inputs.tokens, inputs.position, decoder.embedding.weight, decoder.positions, rows)
         few = len(x) <= MOST_ROWS
         x = (self._few if few else self._many)(x, inputs, caches, condition)
         if leading is not None:
-            by_lane = x.view(lanes, SEGMENTS, rows, -1)
-            x = by_lane[torch.arange(lanes, device=self.device), leading].reshape(lanes * rows, -1)
+            x = x.view(lanes * SEGMENTS, -1).index_select(0, leading).view(lanes * rows, -1)
         logits = linear(x, self._logits, norm=few, out_dtype=torch.float32)
         return logits.view(lanes, -1, rows, spec.codebooks, spec.card)
 
@@ -648,8 +646,8 @@ class _Program:
             torch.zeros(shape, dtype=x.dtype, pin_memory=self._pinned)
             for x in (self._uniforms, self._columns)
         )
-        self._step = torch.zeros(1, dtype=torch.int64, device=device)
-        self._codebook = torch.arange(spec.codebooks, device=device)
+        self._step = torch.zeros(lanes, dtype=torch.int64, device=device)
+        self._first = torch.zeros(lanes, dtype=torch.int64, device=device)
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def fill(self, calls: Sequence[StepCall[Caches, Condition]], steps: int = 1) -> None:
@@ -695,7 +693,8 @@ class _Program:
         self._host_uniforms.numpy()[:steps, :count] = drawn.reshape(steps, count, -1)
         self._uniforms.copy_(self._host_uniforms, non_blocking=True)
         self.fill([call.step for call in calls], steps)
-        told.leading.numpy()[:] = _lanes([call.step.segment + call.leading for call in calls], self._lanes, 0)
+        leading = [SEGMENTS * lane + call.step.segment + call.leading for lane, call in enumerate(calls)]
+        told.leading.numpy()[:] = _lanes(leading, self._lanes, 0)
         told.top_k.numpy()[:count] = [call.policy.top_k for call in calls]
         told.parts.numpy()[:, :count] = np.array(
             [(call.policy.guidance, call.policy.temperature, call.policy.top_p) for call in calls]
@@ -718,19 +717,17 @@ class _Program:
         logits = backend.forward(inputs, self._caches, self._condition, inputs.leading)
         column = draw(
             logits,
-            torch.zeros_like(inputs.leading),
+            self._first,
             inputs.guidance,
             inputs.temperature,
             inputs.top_k,
             inputs.top_p,
-            self._uniforms.index_select(0, self._step)[0],
+            self._uniforms.index_select(0, self._step[:1])[0],
             self._caches.allowed[inputs.cache_place],
         )
-        self._columns.index_copy_(0, self._step, column.unsqueeze(0))
-        inputs.position.add_(inputs.position >= 0)
-        begun = self._codebook < inputs.position.unsqueeze(2)  # [B, S, K]
-        inputs.tokens.copy_(torch.where(begun, column.unsqueeze(1), backend.spec.decoder.special))
-        self._step.add_(1)
+        advance(
+            column, inputs.tokens, inputs.position, self._columns, self._step, backend.spec.decoder.special
+        )
 
     @property
     def captured(self) -> bool:
