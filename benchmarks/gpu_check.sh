@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# What is to be seen again on an NVIDIA GPU once kernels or backend were changed, in eight minutes: tests, steps, paced listeners,
-# a server on loopback, distance to float32, kernels.
+# What is to be seen again on an NVIDIA GPU once kernels or backend were changed, in two times eight minutes: tests, paced
+# listeners, a server on loopback, steps and what they consist of, distance to float32, kernels.
 #
 #   OUT=FOLDER CUESTREAM_COMMIT=$(git rev-parse --short HEAD) bash benchmarks/gpu_check.sh [PART ...]
 #
-# Parts, all of them and in this order where none is named, until LIMIT_S (470 s) are over: tests steps paced-small loopback
-# paced-medium fidelity-fp16 fidelity-fp32 kernels. OUT gets log.txt and a JSON of each part, written as it goes: what was
-# measured is there when time is cut off. CUESTREAM_COMMIT is for a tree that comes without its repository.
+# Parts, all of them and in this order where none is named, until LIMIT_S (470 s) are over: compile tests paced-small loopback
+# paced-medium steps chain fidelity-fp16 fidelity-fp32 kernels. Everything at once is more than that: name the first five, then
+# the others behind compile. OUT gets log.txt and a JSON of each part, written as it goes: what was measured is there when time is
+# cut off. CUESTREAM_COMMIT is for a tree that comes without its repository.
 #
 # To be prepared: python3 with PyTorch for CUDA, Triton, transformers, ONNX (onnx, onnx-ir, onnxscript, onnxruntime), safetensors,
 # typer, rich, prometheus-client, pytest with xdist, hypothesis and filelock. What it lacks, where it reaches no network, lies in
@@ -47,18 +48,20 @@ from export.checkpoint import save_package
 from export.random_model import random_package, spec_of
 save_package(random_package(spec_of('small')), Path('$work/small'))" &
   fi
+  try compile 90 python3 -m benchmarks.chain --compile
   try tests 100 python3 -m pytest -q -n 12 -p no:cacheprovider -o filterwarnings=default \
     tests/kernels tests/engine/test_lockstep.py tests/engine/test_captured.py
   wait
-  try steps 130 "${gpu[@]}" --size medium --size small --counts 1,64 --listeners= --steps 1600 --profile \
-    --json "$OUT/gpu-steps.json"
-  try paced-small 80 "${gpu[@]}" --size small "${paced[@]}" --listeners 192 --processes 3 --seconds 8 \
+  try paced-small 110 "${gpu[@]}" --size small "${paced[@]}" --listeners 192 --processes 3 --seconds 8 \
     --json "$OUT/gpu-paced-small.json"
-  try loopback 150 python3 -m benchmarks.latency --model "$work/small" --provider torch --sessions 32 --seconds 15 \
-    --warm-up 5 --starts 3 --fps 5 --chunk-ms 100 --processes 4 --name gpu-loopback
+  try loopback 110 python3 -m benchmarks.latency --model "$work/small" --provider torch --sessions 16 --lead-ms 120 \
+    --seconds 15 --warm-up 4 --starts 5 --processes 4 --name gpu-loopback
   wanted loopback && cp benchmarks/results/gpu-loopback.json "$OUT/"
-  try paced-medium 100 "${gpu[@]}" --size medium "${paced[@]}" --listeners 32,64 --processes 2 --seconds 6 \
+  try paced-medium 120 "${gpu[@]}" --size medium "${paced[@]}" --listeners 64 --processes 2 --seconds 8 \
     --json "$OUT/gpu-paced-medium.json"
+  try steps 130 "${gpu[@]}" --size medium --size small --counts 1,64 --listeners= --steps 1600 \
+    --json "$OUT/gpu-steps.json"
+  try chain 100 python3 -m benchmarks.chain --sweep --json "$OUT/gpu-chain.json"
   try fidelity-fp16 40 "${gpu[@]}" "${alone[@]}" --dtype fp16 --kept int8 --json "$OUT/gpu-fidelity-fp16.json"
   try fidelity-fp32 40 "${gpu[@]}" "${alone[@]}" --dtype fp32 --kept half --json "$OUT/gpu-fidelity-fp32.json"
   try kernels 60 python3 -m benchmarks.kernels --quick --dtype float16 --json "$OUT/gpu-kernels.json"

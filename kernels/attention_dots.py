@@ -19,7 +19,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.dependent import let_next_begin, wait_for_previous
+from kernels.dependent import wait_for_previous
 
 LOWEST = tl.constexpr(-1.0e30)
 """Below every score, and finite, so that a difference of two of them is a number."""
@@ -82,7 +82,6 @@ def read_by_dots(
             keys, key_scales, values, value_scales, start, stop, D, WIDTH, TILE, LARGEST, True
         )
     wait_for_previous(DEPENDENT)
-    let_next_begin(DEPENDENT)
     asked, loud = _asked(queries_of(asked, wide, SCALE), QUERIES, WIDTH, GROUP, HALF)
     top = tl.full([TILE, QUERIES], LOWEST, tl.float32)
     mass = tl.zeros([TILE, QUERIES], tl.float32)

@@ -306,6 +306,7 @@ def _self_attention(
     ASM: tl.constexpr,
 ):
     """One program: (split, the one behind the last split holds the new column; row and head; lane and segment)."""
+    let_next_begin(DEPENDENT)
     split, head, track = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     dims = tl.arange(0, WIDTH)
     wide = dims < D
@@ -325,7 +326,6 @@ def _self_attention(
     if now < 0:
         if split == 0:
             wait_for_previous(DEPENDENT)
-            let_next_begin(DEPENDENT)
             tl.store(answer, tl.zeros([WIDTH], out.dtype.element_ty), mask=wide)
     elif SPLITS == 1:
         top, mass, total, _, _, _ = _read(
@@ -361,7 +361,6 @@ def _self_attention(
         slot = pair * (SPLITS + 1) + split
         if split == SPLITS:
             wait_for_previous(DEPENDENT)
-            let_next_begin(DEPENDENT)
             score, v = _own(
                 column, SCALE, HEADS, keys, key_scales, values, value_scales, now, dims, wide, D, LARGEST
             )
@@ -434,6 +433,7 @@ def _cross_attention(
     ASM: tl.constexpr,
 ):
     """One program: (split, the one behind the last split reads the null frame; head; lane). It reads once for both segments."""
+    let_next_begin(DEPENDENT)
     split, head, lane = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     dims = tl.arange(0, WIDTH)
     wide = dims < D
@@ -668,7 +668,6 @@ def _read(
         )
     else:
         wait_for_previous(DEPENDENT)
-        let_next_begin(DEPENDENT)
         q = queries_of(asked, wide, SCALE)
         q0, q1 = query_of(q, 0), query_of(q, 1)
         t0, m0, a0 = _nothing(TILE, WIDTH)

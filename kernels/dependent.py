@@ -1,9 +1,10 @@
 """Programmatic dependent launch: a kernel begins while the one before it in the stream still runs.
 
 A step of one stream is a chain of launches of a few microseconds each, and the next would begin only when all of one has ended.
-So a kernel reads what no kernel of the chain writes (weights, columns of earlier steps), lets the next one begin
-(`let_next_begin`), and waits for all that the one before has written (`wait_for_previous`) before it reads or writes anything
-else. Since every kernel of a chain waits, what one has waited for is everything before it.
+So a kernel lets the next one begin (`let_next_begin`), reads what no kernel of the chain writes (weights, columns of earlier
+steps), and waits for all that the one before has written (`wait_for_previous`) before it reads or writes anything else. Since
+every kernel of a chain waits, what one has waited for is everything before it. A product lets the next one begin when its
+weights have been asked for, so that they come first; attention, which reads less, at once.
 
 What is read early has to lie there before the launch before: one behind another is enough, but not the first of a chain behind
 the one that wrote it. A kernel that is launched otherwise, as PyTorch's are, waits for whatever was before it.

@@ -11,8 +11,10 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module, util
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,15 @@ def check(provider: str, runtime: Any, manifest: Manifest) -> None:
             f"{', '.join(runtime.get_available_providers())}: pip uninstall onnxruntime, then pip install 'cuestream[gpu]'"
         )
     gpu()
+    if provider in (CUDA, TENSORRT):
+        load_cuda(runtime)
+
+
+def load_cuda(runtime: Any) -> None:
+    """CUDA's libraries as pip installs them, where nothing else would look for them. What cannot be loaded is not said here: it
+    may be on the system's own path, and a session that was opened without it is an error (`engine.backends.devices`)."""
+    with redirect_stdout(StringIO()):  # it prints
+        runtime.preload_dlls()
 
 
 def gpu() -> Gpu:

@@ -224,6 +224,17 @@ def test_nothing_longer_than_its_cache_or_condition_is_in_a_range(standard_backe
 # --- what is missing
 
 
+def test_cuda_as_pip_installs_it_is_loaded_before_a_session_wants_it(
+    runtime: FakeRuntime, standard_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And silently: what is not there may be on the system's own path."""
+    for provider in ("cuda", "tensorrt"):
+        music(open_backend(standard_folder, provider=provider))
+    assert runtime.loaded[0] == 0
+    assert len(runtime.loaded) == 2
+    assert capsys.readouterr().out == ""
+
+
 def test_a_provider_that_this_onnxruntime_lacks_names_the_wheel(standard_folder: Path) -> None:
     if CUDA in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
