@@ -68,9 +68,6 @@ def layers_of(size: str, spec: DecoderSpec) -> list[Layer]:
     ]
 
 
-MOST_AHEAD = 3
-"""Tiles that a sweep reads ahead."""
-
 IN_A_LAYER = ("qkv", "out", "cross_q", "out", "ffn_in", "ffn_out")
 """In the order of a step."""
 
@@ -247,6 +244,8 @@ def sweep_jobs(options: argparse.Namespace) -> list[Job]:
 
 def cuts_of(inputs: int) -> Iterator[tuple[int, int, int, int, int]]:
     """(block_k, slices, warps, stages, ahead) of a `Tile`."""
+    from kernels.linear_triton import MOST_AHEAD
+
     for block_k, slices, warps in (
         (128, 4, 4),
         (128, 8, 4),

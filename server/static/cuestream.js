@@ -215,12 +215,14 @@ function serverAt(server) {
 function bearing(token) {
   return token ? { authorization: `Bearer ${token}` } : {};
 }
-async function ask(url, request) {
+var ANSWER_MS = 1e4;
+async function ask(url, request, answerMs = ANSWER_MS) {
   let answer;
   try {
-    answer = await fetch(url, request);
+    answer = await fetch(url, { ...request, signal: AbortSignal.timeout(answerMs) });
   } catch (error) {
-    throw new Unreachable(`${url}: ${error.message}`);
+    const late = error.name === "TimeoutError";
+    throw new Unreachable(`${url}: ${late ? `no answer within ${answerMs / 1e3} s` : error.message}`);
   }
   if (answer.ok) return answer;
   const after = Number(answer.headers.get("retry-after")) * 1e3;
@@ -340,8 +342,9 @@ var Comeback = class {
     if (this.stoodMs !== null && this.clock() - this.stoodMs >= this.patience.stableMs) this.failures = 0;
     if (then === "stop") return stop(code, why);
     const nobody = code === BROKEN && !this.ever;
-    if (this.failures >= (nobody ? this.patience.firstAttempts : this.patience.attempts)) {
-      return stop(code, `gave up after ${this.failures} attempts; ${why}`, true);
+    const tried = this.failures + (this.ever ? 0 : 1);
+    if (tried >= (nobody ? this.patience.firstAttempts : this.patience.attempts)) {
+      return stop(code, `gave up after ${tried} attempt${tried === 1 ? "" : "s"}; ${why}`, true);
     }
     if (this.leaveTo !== null) this.url = this.leaveTo;
     this.leaveTo = null;

@@ -256,11 +256,20 @@ def test_a_session_whose_place_was_taken_is_asked_for_again() -> None:
 def test_pauses_double_to_a_bound_and_then_it_gives_up() -> None:
     patience = Patience(first_s=0.25, most_s=4.0, first_attempts=8)
     session = Session("ws://x", patience=patience, clock=lambda: 0.0, chance=lambda: 1.0)
-    pauses = [session.refused(None, "nobody there") for _ in range(9)]
-    assert [p.pause_s for p in pauses[:8]] == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0]
-    assert pauses[8].gave_up
+    pauses = [session.refused(None, "nobody there") for _ in range(8)]
+    assert [p.pause_s for p in pauses[:7]] == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert pauses[7].gave_up
+    assert "gave up after 8 attempts; nobody there" in pauses[7].why
     least = Session("ws://x", patience=patience, clock=lambda: 0.0, chance=lambda: 0.0)
     assert least.refused(None, "").pause_s == 0.125
+
+
+def test_a_line_that_broke_is_no_attempt_to_come_back() -> None:
+    world = World(delay=0)
+    world.run(30)
+    assert not world.session.lost(1006).gave_up
+    assert not any(world.session.refused(None, "still away").gave_up for _ in range(11))
+    assert world.session.refused(None, "still away").why == "gave up after 12 attempts; still away"
 
 
 def test_a_server_that_came_back_without_the_session_is_not_kept_waiting() -> None:

@@ -92,8 +92,9 @@ export class Comeback {
     if (this.stoodMs !== null && this.clock() - this.stoodMs >= this.patience.stableMs) this.failures = 0;
     if (then === "stop") return stop(code, why);
     const nobody = code === BROKEN && !this.ever;
-    if (this.failures >= (nobody ? this.patience.firstAttempts : this.patience.attempts)) {
-      return stop(code, `gave up after ${this.failures} attempts; ${why}`, true);
+    const tried = this.failures + (this.ever ? 0 : 1); // a line that broke was no attempt
+    if (tried >= (nobody ? this.patience.firstAttempts : this.patience.attempts)) {
+      return stop(code, `gave up after ${tried} attempt${tried === 1 ? "" : "s"}; ${why}`, true);
     }
     if (this.leaveTo !== null) this.url = this.leaveTo;
     this.leaveTo = null;

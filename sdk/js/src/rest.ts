@@ -46,13 +46,17 @@ export function bearing(token: string | null | undefined): Record<string, string
   return token ? { authorization: `Bearer ${token}` } : {};
 }
 
+/** How long a request waits for its answer. */
+export const ANSWER_MS = 10_000;
+
 /** Throws Refused or Unreachable. */
-export async function ask(url: URL | string, request: RequestInit): Promise<Response> {
+export async function ask(url: URL | string, request: RequestInit, answerMs = ANSWER_MS): Promise<Response> {
   let answer: Response;
   try {
-    answer = await fetch(url, request);
+    answer = await fetch(url, { ...request, signal: AbortSignal.timeout(answerMs) });
   } catch (error) {
-    throw new Unreachable(`${url}: ${(error as Error).message}`);
+    const late = (error as Error).name === "TimeoutError";
+    throw new Unreachable(`${url}: ${late ? `no answer within ${answerMs / 1000} s` : (error as Error).message}`);
   }
   if (answer.ok) return answer;
   const after = Number(answer.headers.get("retry-after")) * 1000;

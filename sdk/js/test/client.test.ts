@@ -294,7 +294,7 @@ describe("a client", () => {
     const given = expect(client.connect()).rejects.toThrow("gave up after 3 attempts; no invitation came within 0.5 s");
     await run(5000);
     await given;
-    expect(invited).toBe(4);
+    expect(invited).toBe(3);
     expect(client.failure).toBeInstanceOf(Unreachable);
     expect(vi.getTimerCount()).toBe(0);
   });

@@ -1,6 +1,6 @@
 // The small parts: music as it is placed, the gate of pictures, clocks, listeners.
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { ClockSync } from "../src/clocksync.js";
 import { fitted } from "../src/easel.js";
 import { Emitter } from "../src/emitter.js";
@@ -8,6 +8,7 @@ import { Gate } from "../src/gate.js";
 import type { Media } from "../src/media.js";
 import { Music } from "../src/music.js";
 import { FLAG, KIND, STREAM } from "../src/protocol.js";
+import { ask } from "../src/rest.js";
 
 function message(seq: number, first: number, values: number[], flags = 0): Media {
   const payload = new Uint8Array(Int16Array.from(values).buffer);
@@ -102,4 +103,12 @@ test("a listener that throws stops no other one, and can be taken off", () => {
   bell.ring(2);
   expect(heard).toEqual([1]);
   expect(errors).toHaveLength(2);
+});
+
+test("a request that nobody answers is given up", async () => {
+  vi.stubGlobal("fetch", (_: string, { signal }: { signal: AbortSignal }) => {
+    return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  });
+  await expect(ask("http://here/", {}, 20)).rejects.toThrow("http://here/: no answer within 0.02 s");
+  vi.unstubAllGlobals();
 });

@@ -126,9 +126,10 @@ describe("breaks", () => {
 
   test("who was never answered gives up soon, and says why", () => {
     const session = new Session("ws://x", { random: () => 0.5 });
-    const pauses = [0, 1, 2].map(() => session.refused(null, "ws://x: no answer"));
-    expect(pauses.map(({ pauseMs }) => pauseMs)).toEqual([187.5, 375, 750]);
-    expect(session.refused(null, "ws://x: no answer")).toMatchObject({ then: "stop", gaveUp: true });
+    const pauses = [0, 1].map(() => session.refused(null, "ws://x: no answer"));
+    expect(pauses.map(({ pauseMs }) => pauseMs)).toEqual([187.5, 375]);
+    const why = "gave up after 3 attempts; ws://x: no answer";
+    expect(session.refused(null, "ws://x: no answer")).toMatchObject({ then: "stop", gaveUp: true, why });
     expect(session.state).toBe("over");
   });
 

@@ -99,8 +99,10 @@ class Comeback:
         if then == "stop":
             return self.stop(code, why)
         nobody = code == BROKEN and not self._ever
-        if self._failures >= (self._patience.first_attempts if nobody else self._patience.attempts):
-            return self.stop(code, f"gave up after {self._failures} attempts; {why}", gave_up=True)
+        tried = self._failures + (not self._ever)  # a line that broke was no attempt
+        if tried >= (self._patience.first_attempts if nobody else self._patience.attempts):
+            times = "1 attempt" if tried == 1 else f"{tried} attempts"
+            return self.stop(code, f"gave up after {times}; {why}", gave_up=True)
         if self._leave_to is not None:
             self.url, self._leave_to = self._leave_to, None
         pause_s = max(self._pause_s(code), retry_after_s or self._retry_after_s)
