@@ -616,18 +616,24 @@ class LockstepBackend(TorchModel):
 
 
 class _Inputs:
-    """What a step of B lanes is given: views of an array of whole numbers and one of others, so that two copies bring it."""
+    """What a step of B lanes is given: views of an array of whole numbers and one of others, so that two copies bring it.
+
+    Every view begins at a multiple of 16 bytes: kernels are compiled for whether what they are given does.
+    """
 
     def __init__(self, lanes: int, codebooks: int, device: torch.device, pinned: bool = False) -> None:
-        sizes = [lanes] * 5 + [lanes * SEGMENTS, lanes * SEGMENTS * codebooks]
+        room = -(-lanes // 4) * 4
+        sizes = [room] * 5 + [lanes * SEGMENTS, lanes * SEGMENTS * codebooks]
         self.whole = torch.zeros(sum(sizes), dtype=torch.int64, device=device, pin_memory=pinned)
-        self.parts = torch.zeros(3, lanes, device=device, pin_memory=pinned)
+        self.parts = torch.zeros(3, room, device=device, pin_memory=pinned)
         *each, position, tokens = self.whole.split(sizes)
-        self.cache_place, self.condition_place, self.seen, self.leading, self.top_k = each
+        self.cache_place, self.condition_place, self.seen, self.leading, self.top_k = (
+            x[:lanes] for x in each
+        )
         self.position = position.view(lanes, SEGMENTS)
         """[B, S], below 0 where a segment does not play."""
         self.tokens = tokens.view(lanes, SEGMENTS, codebooks)
-        self.guidance, self.temperature, self.top_p = self.parts
+        self.guidance, self.temperature, self.top_p = self.parts[:, :lanes]
 
 
 class _Program:
