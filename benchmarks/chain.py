@@ -2,7 +2,8 @@
 
 The launches of a step overlap (`kernels.dependent`), so that no profile says what one of them costs: its time holds what it
 waited for. What a part costs is how much shorter a step is without it, and a tiling is worth what a whole step gains; a chain
-of one kernel alone, as `benchmarks.kernels` times it, says something else. Each way differs from what is set in one thing.
+of one kernel alone, as `benchmarks.kernels` times it, says something else. Each way differs from what is set in one thing; one
+launch behind another has the tiles of such launches.
 
 `--compile` compiles what steps of up to 64 lanes launch, in processes beside each other, and ends: what comes next finds it in
 Triton's cache.
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -125,31 +127,38 @@ def tiles_of(inputs: int) -> Iterator[Tile]:
             yield Tile(block_n, block_k, slices, warps, 1 if ahead == tiles else 3, ahead)
 
 
-def backend_of(spec: ModelSpec, places: int) -> LockstepBackend:
-    return LockstepBackend(random_model(spec, "cuda"), "cuda", DTYPES["fp16"], 16, "int8", places)
+def backend_of(spec: ModelSpec, places: int, graphs: bool = True) -> LockstepBackend:
+    return LockstepBackend(
+        random_model(spec, "cuda"), "cuda", DTYPES["fp16"], 16, "int8", places, graphs=graphs
+    )
 
 
-def one_layer(size: str) -> ModelSpec:
-    """It launches what the whole decoder does."""
-    spec = spec_of(size)
-    return replace(spec, decoder=replace(spec.decoder, layers=1))
-
-
-def stepped(backend: LockstepBackend, lanes: int, copy_gb_s: float = 1.0) -> StepRow:
+def stepped(backend: LockstepBackend, lanes: int, copy_gb_s: float = 1.0, guided: bool = True) -> StepRow:
     """Steps of so many lanes, over caches of their own and graphs that are made for them."""
-    (row,) = step_rows(backend, [lanes], copy_gb_s)
+    (row,) = step_rows(backend, [lanes], copy_gb_s, guided=guided)
     backend.forget()
     return row
 
 
-def compiled(job: tuple[str, int, Way]) -> None:
+Job = tuple[str, int, bool, Way]
+"""A size, lanes, whether they are guided, and how they step."""
+
+
+@cache
+def one_layer(size: str, lanes: int) -> LockstepBackend:
+    """It launches what the whole decoder does, for this number of lanes alone: a graph is made for all of them."""
+    spec = spec_of(size)
+    return backend_of(replace(spec, decoder=replace(spec.decoder, layers=1)), lanes, graphs=False)
+
+
+def compiled(job: Job) -> None:
     """What steps of so many lanes launch; in a process beside others."""
-    size, lanes, way = job
+    size, lanes, guided, way = job
     with way.applied():
-        stepped(backend_of(one_layer(size), lanes), lanes)
+        stepped(one_layer(size, lanes), lanes, guided=guided)
 
 
-def beside(jobs: list[tuple[str, int, Way]], processes: int) -> None:
+def beside(jobs: list[Job], processes: int) -> None:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
         for _ in pool.map(compiled, jobs):
@@ -167,7 +176,7 @@ def measured(size: str, ways: list[Way], copy_gb_s: float, say: Callable[[dict[s
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chain", description=__doc__)
-    parser.add_argument("--sizes", nargs="+", choices=("small", "medium"), default=["small", "medium"])
+    parser.add_argument("--sizes", nargs="+", choices=("small", "medium"), default=["medium", "small"])
     parser.add_argument("--sweep", action="store_true", help="try other tilings too")
     parser.add_argument("--compile", action="store_true", help="compile what 1 to 64 lanes launch, no more")
     parser.add_argument("--json", type=Path, help="where the rows are written, as they come")
@@ -181,11 +190,9 @@ def main() -> None:
     options = arguments()
     cuda.require()
     if options.compile:
-        lanes = lanes_up_to(MOST_LANES)
-        beside([(size, n, PARTS[0]) for n in lanes for size in options.sizes], options.processes)
+        alike = product(lanes_up_to(MOST_LANES), (True, False), options.sizes)
+        beside([(size, lanes, guided, PARTS[0]) for lanes, guided, size in alike], options.processes)
         return
-    ways = {size: [*PARTS, *(ways_of(spec_of(size)) if options.sweep else ())] for size in options.sizes}
-    beside([(size, 1, way) for size in options.sizes for way in ways[size]], options.processes)
     device = cuda.Device.this()
     rows = list[dict[str, Any]]()
 
@@ -198,8 +205,18 @@ def main() -> None:
             facts = {**report.provenance(), "device": asdict(device)}
             options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
 
-    for size in options.sizes:
-        measured(size, ways[size], device.copy_gb_s, say)
+    for kind in (parts, others) if options.sweep else (parts,):
+        beside([(size, 1, True, way) for size in options.sizes for way in kind(size)], options.processes)
+        for size in options.sizes:
+            measured(size, kind(size), device.copy_gb_s, say)
+
+
+def parts(_: str) -> list[Way]:
+    return list(PARTS)
+
+
+def others(size: str) -> list[Way]:
+    return list(ways_of(spec_of(size)))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ save_package(random_package(spec_of('small')), Path('$work/small'))" &
     --json "$OUT/gpu-paced-medium.json"
   try steps 130 "${gpu[@]}" --size medium --size small --counts 1,64 --listeners= --steps 1600 \
     --json "$OUT/gpu-steps.json"
-  try chain 100 python3 -m benchmarks.chain --sweep --json "$OUT/gpu-chain.json"
+  try chain 70 python3 -m benchmarks.chain --json "$OUT/gpu-chain.json"
   try fidelity-fp16 40 "${gpu[@]}" "${alone[@]}" --dtype fp16 --kept int8 --json "$OUT/gpu-fidelity-fp16.json"
   try fidelity-fp32 40 "${gpu[@]}" "${alone[@]}" --dtype fp32 --kept half --json "$OUT/gpu-fidelity-fp32.json"
   try kernels 60 python3 -m benchmarks.kernels --quick --dtype float16 --json "$OUT/gpu-kernels.json"

@@ -233,9 +233,9 @@ def jobs(options: argparse.Namespace) -> list[Job]:
 
 
 def sweep_jobs(options: argparse.Namespace) -> list[Job]:
-    """Tiles for every layer and M that was asked for: without and with the first one, or all, read ahead."""
+    """Tiles for every layer and M that was asked for: none, the first one, or all of them read ahead, which chains alone do."""
     return [
-        Job(layer, bits, rows, "dependent", (block_n, *cut))
+        Job(layer, bits, rows, "dependent" if cut[-1] else "triton", (block_n, *cut))
         for size in options.sizes
         for layer, bits, rows in product(layers_of(size, decoder_of(size)), options.bits, options.rows)
         for block_n, cut in product((8, 16, 32), cuts_of(layer.inputs))
@@ -279,7 +279,8 @@ def _compile(job: Job, dtype: torch.dtype) -> None:
 
 
 def print_best(rows: Sequence[dict[str, Any]]) -> None:
-    """The fastest tile of each shape, as lines of `kernels.linear_triton.TILES`, and how far the next ones are."""
+    """The fastest tile of each shape, as lines of `kernels.linear_triton.TILES`, and how far the next ones are. One that reads
+    ahead is a chain's, whose tiles `linear_triton` finds by a rule."""
     for (size, name, bits, m), (best, *others) in grouped(rows).items():
         kinds = {layer.name: layer for layer in layers_of(size, decoder_of(size))}
         key, tile = (

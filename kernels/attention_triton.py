@@ -5,7 +5,8 @@ weighted values) in registers, and the slots are merged once, behind the loop: i
 dot product. Where the heads of the batch are too few for the device, several programs share the columns of a head evenly, by
 the position and not by the room, another one holds the new column, those beyond do nothing, and the last one to arrive merges
 the parts in the order of the splits. That takes a counter for each head, which the last one sets to 0 again, and saves the launch
-of a second kernel. So: launches that share a device's counters follow one another in one stream, and never run beside each other.
+of a second kernel. So: launches that share a device's counters follow one another in one stream, and touch them only when the one
+before has ended.
 
 A launch of few heads is a chain of waits (position, columns, the others' parts), and each of them is made once: where there
 are as many splits as the room has tiles, a program reads its one tile before it looks at its query.

@@ -47,13 +47,17 @@ Profiled = dict[int, tuple[list[KernelRow], float] | None]
 
 
 def step_rows(
-    backend: LockstepBackend, counts: Sequence[int], copy_gb_s: float, profiled: Profiled | None = None
+    backend: LockstepBackend,
+    counts: Sequence[int],
+    copy_gb_s: float,
+    profiled: Profiled | None = None,
+    guided: bool = True,
 ) -> Iterator[StepRow]:
     """One for each number of streams. The caches hold noise. profiled: numbers whose kernels are wanted, which are put there."""
     streams = list[tuple[Caches, Condition]]()
     for count in sorted(counts):
         while len(streams) < count:
-            streams.append(_stream(backend))
+            streams.append(_stream(backend, guided))
         if len(streams) == count == min(counts):
             _fill(streams[0])
         calls = [_call(backend, *stream, lane) for lane, stream in enumerate(streams)]
@@ -74,8 +78,8 @@ def step_rows(
         )
 
 
-def _stream(backend: LockstepBackend) -> tuple[Caches, Condition]:
-    return backend.new_caches(SEGMENTS, True, backend.spec.trained_steps), backend.new_condition(FRAMES)
+def _stream(backend: LockstepBackend, guided: bool) -> tuple[Caches, Condition]:
+    return backend.new_caches(SEGMENTS, guided, backend.spec.trained_steps), backend.new_condition(FRAMES)
 
 
 def _fill(stream: tuple[Caches, Condition]) -> None:
@@ -101,10 +105,10 @@ def noise(store: Store) -> None:
 def _call(
     backend: LockstepBackend, caches: Caches, condition: Condition, lane: int
 ) -> DrawCall[Caches, Condition]:
-    """Leading segments between half and whole, evenly spread; the following one is half a segment behind."""
+    """Leading segments between half and whole, evenly spread from the middle on; the following one is half a segment behind."""
     length = backend.spec.trained_steps
     half = length // 2
-    position = half + (lane * 619) % (length - half - backend.most_steps)
+    position = half + (half // 2 + lane * 619) % (length - half - backend.most_steps)
     tokens = np.random.default_rng(lane).integers(
         0, backend.spec.decoder.card, (SEGMENTS, 1, backend.spec.decoder.codebooks)
     )

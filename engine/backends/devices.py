@@ -1,7 +1,7 @@
 """Exported graphs on an NVIDIA GPU by ONNX Runtime: its CUDA provider, its TensorRT provider, the TensorRT-RTX plugin.
 
 Caches and conditions stay in the device's memory, where the graphs write them in place; tokens, positions and frames go there
-and logits come back. Each bound step has its own CUDA graph. Never run on a GPU by its authors: `docs/gpu.md` says what was
+and logits come back. Each bound step has its own CUDA graph. Of the three, CUDA was run on a GPU: `docs/gpu.md` says what was
 tested, and how.
 """
 

@@ -63,7 +63,7 @@ def test_every_part_is_called_with_options_that_are_known(
         elif module == "benchmarks.kernels":
             assert kernels.arguments().quick
         elif module == "benchmarks.chain":
-            assert chain.arguments().compile != chain.arguments().sweep
+            assert not chain.arguments().sweep  # it takes minutes
         else:
             assert module == "pytest"
             assert all((ROOT / option).exists() for option in options if option.startswith("tests/"))

@@ -53,7 +53,8 @@ def main() -> None:
 
 def compiled(case: Case, tile: Tile | None = None) -> dict[str, Any]:
     (kernel,) = hopper.compiled(partial(call, case, tile))
-    return {"ptx": kernel.asm["ptx"], **hopper.resources(kernel)}
+    ptx = kernel.asm["ptx"]
+    return {"ptx": ptx, "early_writes": hopper.early_writes(ptx), **hopper.resources(kernel)}
 
 
 def call(case: Case, tile: Tile | None) -> Tensor:

@@ -44,16 +44,54 @@ def compiled(call: Callable[[], Any]) -> list[Any]:
 
 
 def chained(ptx: str) -> dict[str, Any]:
-    """How often a kernel says that the next may begin and waits for the one before, as many times as it has branches; whether
-    anything is written until its first wait; and wide reads between the last write of another branch and its last wait."""
+    """How often a kernel says that the next may begin and waits for the one before, as many times as it has branches; what it
+    writes on any way to a wait; and wide reads between the last write of another branch and its last wait."""
     *before, _ = ptx.split("griddepcontrol.wait")
-    written = re.compile(r"st\.global|atom\.global|red\.global")
     return {
         "lets_begin": ptx.count("griddepcontrol.launch_dependents"),
         "waits": len(before),
-        "early_writes": len(written.findall(before[0])) if before else 0,
-        "early_reads": written.split(before[-1])[-1].count("ld.global.v4.b32") if before else 0,
+        "early_writes": early_writes(ptx),
+        "early_reads": WRITES.split(before[-1])[-1].count("ld.global.v4.b32") if before else 0,
     }
+
+
+WRITES = re.compile(r"st\.global|atom\.|red\.global|cp\.async")
+BRANCH = re.compile(r"(@!?%p\d+ )?bra(?:\.uni)?\s+(\$L__\w+)")
+
+
+def early_writes(ptx: str) -> list[str]:
+    """Instructions that write to global memory, or read it for later, and can be reached without a wait."""
+    blocks: dict[str, list[str]] = {"entry": []}
+    at = "entry"
+    for line in map(str.strip, ptx[ptx.index("{", ptx.index(".entry")) :].splitlines()):
+        if label := re.match(r"(\$L__\w+):", line):
+            at = label[1]
+            blocks[at] = []
+        elif line and not line.startswith(("//", ".")):
+            blocks[at].append(line)
+            if BRANCH.match(line):
+                at = f"behind {len(blocks)}"
+                blocks[at] = []
+    names = list(blocks)
+    found, seen, ahead = list[str](), set[str](), ["entry"]
+    while ahead:
+        name = ahead.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        waited = False
+        for line in blocks[name]:
+            if "griddepcontrol.wait" in line:
+                waited = True
+                break
+            found += [line] * bool(WRITES.search(line))
+        branch = BRANCH.match(blocks[name][-1]) if blocks[name] else None
+        ends = bool(blocks[name]) and blocks[name][-1].startswith("ret")
+        if not waited:
+            ahead += [branch[2]] if branch else []
+            falls = not ends and (branch is None or branch[1] is not None)
+            ahead += names[names.index(name) + 1 :][:1] if falls else []
+    return found
 
 
 def resources(kernel: Any) -> dict[str, int]:

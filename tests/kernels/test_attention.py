@@ -486,6 +486,7 @@ def test_a_captured_step_follows_its_positions_on_the_device(
         return attention_triton.self_attention(qkv, keys, values, place, position, tuning, True) + 0 * first
 
     position.fill_(-1)
+    torch.cuda.synchronize()  # what a chain reads early is there before it begins
     step()  # warms up, and writes nothing
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
