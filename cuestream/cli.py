@@ -348,6 +348,12 @@ def serve(
         list[str] | None,
         typer.Option(help="what a proxy in front of the server is called, such as music.example"),
     ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="address or network of a proxy on another machine, whose X-Forwarded-* is believed"
+        ),
+    ] = None,
     max_sessions: Annotated[
         int, typer.Option(min=1, help="sessions at once; fewer when the device is full")
     ] = 8,
@@ -510,6 +516,7 @@ def serve(
             ice_addresses=tuple(ice_address or ()),
             ice_servers=tuple(ice_server or ()),
             names=tuple(name or ()),
+            proxies=tuple(proxy or ()),
             redirect=redirect,
         )
     except ValueError as error:
@@ -525,7 +532,7 @@ def serve(
         )
         player = in_pieces(player, settings.piece_steps(player.defaults.chunk_steps, player.code_rate))
         prepare(player, settings.room_s)
-        application = make_app(player, settings, is_loopback(host), fed, say)
+        application = make_app(player, settings, is_loopback(host), fed, say, host)
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
 
     def ready(port: int) -> None:

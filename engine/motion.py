@@ -21,6 +21,8 @@ FULL = 0.25
 """Mean absolute change (of full scale, for one sample) that the plane shows as white."""
 KEPT_AT_CUT = 0.05
 """Weight that the motion before a cut keeps: it stands only until the new scene has moved."""
+LEAST = 1e-9
+"""Of a weight: what counts less, after some cuts in a row, is forgotten; much later it would be no number any more."""
 
 
 @dataclass(slots=True)
@@ -35,9 +37,12 @@ class MotionPicture:
     def show(self, frame: Frame, cut: bool = False) -> None:
         """Take notice of a frame; at a cut the change itself is no motion."""
         if self.before is None or cut:
-            self.weight *= KEPT_AT_CUT
-            self.changes = None if self.changes is None else self.changes * np.float32(KEPT_AT_CUT)
             self.before = frame
+            self.weight *= KEPT_AT_CUT
+            if self.weight < LEAST:
+                self.changes, self.weight = None, 0.0
+            elif self.changes is not None:
+                self.changes = self.changes * np.float32(KEPT_AT_CUT)
             return
         passed = frame.step - self.before.step
         if passed < SAMPLE_STEPS:

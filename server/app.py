@@ -53,8 +53,10 @@ def make_app(
     local: bool = True,
     fed: ingest.Feed | None = None,
     tell: Callable[[str], object] = print,
+    at: str = "",
 ) -> Starlette:
     """local: whether it is reached by this machine's own names alone, or by the settings', which is then asked of every request.
+    at: the address that is listened at, which is a name too.
 
     fed: what the server reads for a session of its own, from the beginning; `tell` hears how that goes.
     """
@@ -104,7 +106,7 @@ def make_app(
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, local=local, names=settings.names)],
+        middleware=[Middleware(Guard, local=local, names=settings.names, at=at)],
         exception_handlers={rest.Refused: rest.refused},
         lifespan=lifespan,
     )

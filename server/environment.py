@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,11 @@ def of_a_process() -> dict[str, str]:
 def command_of(module: str) -> tuple[str, ...]:
     """Runs a module of ours, and none of the folder that the server was started in (-P)."""
     return (sys.executable, "-P", "-m", module)
+
+
+def end_with_the_input() -> None:
+    """For a process that ends when its input does: what is sent to all of the server's processes is the server's to answer."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def piped(command: tuple[str, ...]) -> subprocess.Popen[bytes]:

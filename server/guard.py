@@ -6,6 +6,7 @@ name our address.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -14,37 +15,49 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 OURSELVES = frozenset({"localhost", "127.0.0.1", "::1"})
+PROBES = frozenset({"/healthz", "/readyz"})
+
+
+def plain(name: str) -> str:
+    """A host in one way of writing it: small, without a dot at its end, an address in its shortest form."""
+    name = name.lower().removesuffix(".")
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name
 
 
 class Guard:
-    """ASGI middleware. local: only this machine's own names are answered to, and `names`, those that a proxy is called by.
+    """ASGI middleware. local: only this machine's own names are answered to, the address that is listened at (`at`), and `names`,
+    those that a proxy is called by.
 
-    A proxy may call us by our own name: its pages are no other site's.
+    A proxy may call us by our own name: its pages are no other site's. Who asks whether the server lives calls it as they like.
     """
 
-    def __init__(self, app: ASGIApp, local: bool, names: Iterable[str] = ()) -> None:
-        self._app, self._names = app, frozenset(name.lower() for name in names)
-        self._answered = OURSELVES | self._names if local or self._names else None
+    def __init__(self, app: ASGIApp, local: bool, names: Iterable[str] = (), at: str = "") -> None:
+        self._app, self._names = app, frozenset(map(plain, names))
+        self._answered = OURSELVES | self._names | {plain(at)} if local or self._names else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if why := self._why_not(headers):
+        if why := self._why_not(headers, scope["path"]):
             await PlainTextResponse(why + "\n", 403)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _why_not(self, headers: Headers) -> str | None:
+    def _why_not(self, headers: Headers, path: str) -> str | None:
         called, origin = headers.get("host", ""), headers.get("origin")
         try:
             host = urlsplit(f"//{called}").hostname
             site = None if origin is None else urlsplit(origin)
         except ValueError:
             return "that is no address"
-        if self._answered is not None and host not in self._answered:
-            return f"this server is not called {host}; where a proxy is, see --name"
+        known = self._answered is None or path in PROBES or plain(host or "") in self._answered
+        if not known:
+            return f"this server is not called {host or 'nothing'}; where a proxy is, see --name"
         if site is None or site.netloc == called or site.hostname in self._names:
             return None
         return "asked from another site"

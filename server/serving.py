@@ -28,6 +28,8 @@ from server.leaving import leave
 from server.tls import Certificate, TlsError
 
 logger = logging.getLogger("uvicorn.error")
+OWN_PROXIES = ("127.0.0.1", "::1")
+"""This machine's, which are believed for whom they ask."""
 SPARE_BYTES = 64 * 1024
 """Messages that are a little too long are refused with an error; those that are longer by this, by the websocket itself."""
 GRACE_S = 3
@@ -189,6 +191,7 @@ def make_server(
         access_log=False,
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=10,
+        forwarded_allow_ips=[*OWN_PROXIES, *house.settings.proxies],
     )
     logger.addFilter(_is_news)
     return Server(config, house, drain_s, on_ready, certificate)

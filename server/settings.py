@@ -78,6 +78,8 @@ class Settings:
     """STUN servers, that a server behind an address translation is told its own address by: `stun:host:port`."""
     names: tuple[str, ...] = ()
     """What others call this server: the names of a proxy in front of it."""
+    proxies: tuple[str, ...] = ()
+    """Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, beside this machine's."""
     redirect: str | None = None
     """Base URL of another server, that publishers are sent to when this one has no room."""
 
@@ -103,6 +105,11 @@ class Settings:
         for option, hosts in (("name", self.names), ("push", set(self.push_hosts) - {"*"})):
             if wrong := [host for host in hosts if not (HOST.fullmatch(host) or _is_address(host))]:
                 raise ValueError(f"--{option} takes a host without scheme and port, not {wrong[0]}")
+        for proxy in self.proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(f"--proxy takes an address or a network, not {proxy}: {error}") from None
         if self.redirect is not None and urlsplit(self.redirect).scheme not in ("http", "https"):
             raise ValueError(f"expected http://... or https://... to redirect to, found {self.redirect}")
 

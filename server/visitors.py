@@ -29,6 +29,17 @@ def is_own(address: str | None) -> bool:
         return False
 
 
+def _counted(address: str) -> str:
+    """What is counted as one: an address, of IPv6 its /64, which is one customer's."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if found.version == 6 and not found.ipv4_mapped:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return address
+
+
 class Visitors:
     """per_min: at once, and in every minute after."""
 
@@ -50,7 +61,7 @@ class Visitors:
         return MINUTE_S / self.per_min
 
     def _bucket(self, address: str | None) -> Bucket:
-        name = address or ""
+        name = _counted(address or "")
         bucket = self._known.pop(name, None) or Bucket(self.per_min / MINUTE_S, self.per_min)
         self._known[name] = bucket
         if len(self._known) > MOST_KNOWN:

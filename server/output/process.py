@@ -19,6 +19,7 @@ import msgspec
 from av.error import FFmpegError
 
 from server.confinement import confine
+from server.environment import end_with_the_input
 from server.ingest.srt import arguments
 from server.output.reel import Reel, samples_of
 from server.output.targets import HLS, Target
@@ -143,6 +144,7 @@ def _alarm(seconds: int) -> None:
 
 
 def main() -> int:
+    end_with_the_input()
     os.nice(NICE)
     job = read(sys.stdin.buffer)
     assert isinstance(job, Job)

@@ -9,6 +9,7 @@ import signal
 import sys
 
 from server.confinement import confine
+from server.environment import end_with_the_input
 from server.imaging import Eyes
 from server.pictures.wire import Answer, Forget, Job, Picture, Ready, Seen, asked, packed
 from server.protocol.errors import ErrorCode, ProtocolError
@@ -16,6 +17,7 @@ from server.protocol.limits import Limits
 
 
 def main() -> None:
+    end_with_the_input()
     records = asked(sys.stdin.buffer)
     job = next(records)
     assert isinstance(job, Job)

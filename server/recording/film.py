@@ -9,6 +9,7 @@ The files are fragmented: what is on the disk can be played, also when nobody fi
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Callable
 from fractions import Fraction
@@ -33,6 +34,8 @@ from server.resampling import WIRE_RATE
 
 TIME_BASE = Fraction(1, WIRE_RATE)
 KEYFRAME_S = 2
+UNIT = re.compile(rb"\x00\x00\x01[^\x00]")
+"""What every unit of H.264 begins with, as it is sent."""
 BROKEN = (ProtocolError, InvalidDataError, ValueError, struct.error)
 """What a picture raises that is none. The session tells its client."""
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}
@@ -89,9 +92,10 @@ class Film:
     def close(self) -> None:
         if self._track is None:
             return
-        for packet in [*self._track.finish(), *self._sound.encode(None)]:
-            self._container.mux(packet)
-        self._container.close()
+        with self._file:
+            for packet in [*self._track.finish(), *self._sound.encode(None)]:
+                self._container.mux(packet)
+            self._container.close()
 
     def _begin(self, sample: int, media: Media) -> bool:
         if media.kind in COPIED and Flag.KEYFRAME not in media.flags:
@@ -102,7 +106,8 @@ class Film:
         path = self._folder / f"film{ending}"
         make = Copied if media.kind in COPIED else Encoded
         track: Track = make(media, self._limits)
-        self._container = av.open(str(path), "w", format=target.format, options=options)
+        self._file = path.open("wb", buffering=0)
+        self._container = av.open(self._file, "w", format=target.format, options=options)
         track.join(self._container)
         self._track = track
         self._sound = add_sound(self._container, target)
@@ -147,6 +152,8 @@ class Copied:
         return True
 
     def packets(self, media: Media, at: int) -> list[Any]:
+        if self._kind is Kind.H264 and not UNIT.search(media.payload):
+            raise ValueError("no unit of H.264")  # MP4 would hold an empty sample, which no reader takes
         packet: Any = av.Packet(media.payload)
         packet.pts = packet.dts = at
         packet.time_base, packet.stream = TIME_BASE, self._stream

@@ -17,6 +17,7 @@ from av.error import FFmpegError
 
 from engine.media import source as media_source
 from server.confinement import confine
+from server.environment import end_with_the_input
 from server.protocol.limits import Limits
 from server.recording.film import Film
 from server.recording.wire import Job, Music, Picture, Report, line, read
@@ -27,6 +28,7 @@ HANGS_S = 60
 
 
 def main() -> int:
+    end_with_the_input()
     job = read(sys.stdin.buffer)
     assert isinstance(job, Job)
     confine(job.memory_bytes, writes=True)

@@ -25,7 +25,9 @@ class Sound:
     def __init__(self, path: Path, form: RecordedAudio) -> None:
         target = TARGETS[f".{form}"]
         options = {**target.options, **UNFINISHED[form], "flush_packets": "1"}
-        self._container = av.open(str(path), "w", format=target.format, options=options)
+        # a file of Python's, whose errors are told at the end too
+        self._file = path.open("wb", buffering=0)
+        self._container = av.open(self._file, "w", format=target.format, options=options)
         stream: Any = self._container.add_stream(target.codec, rate=WIRE_RATE, layout="stereo")
         if target.bit_rate:
             stream.bit_rate = target.bit_rate
@@ -38,8 +40,9 @@ class Sound:
         self.samples += len(samples)
 
     def close(self) -> None:
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+        with self._file:
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
 
 
 def block(samples: F32, first: int) -> av.AudioFrame:

@@ -30,6 +30,7 @@ from server.resampling import WIRE_RATE
 
 logger = logging.getLogger("uvicorn.error")
 Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
+GONE = "its folder went away"
 LOOK_EVERY = WIRE_RATE
 """Samples between two looks at the room that is left: a second."""
 
@@ -128,7 +129,7 @@ class Writer:
             folder.mkdir()
             told = self._write(folder)
             if not folder.is_dir():
-                raise FileNotFoundError(errno.ENOENT, "its folder went away", str(folder))
+                raise FileNotFoundError(errno.ENOENT, GONE, str(folder))
         except Full as full:
             told = Told("failed", full.reason, error=str(full))
         except (OSError, FFmpegError, ValueError) as error:
@@ -157,14 +158,14 @@ class Writer:
             stack.callback(sound.close)
             _line(timeline, self._head)
             self._tell(Told("recording"))
-            reason = self._fill(timeline, sound, film)
+            reason = self._fill(folder, timeline, sound, film)
             _line(timeline, {"end": reason, "duration_s": self.samples / WIRE_RATE})
         left_out = self._left_out + (film.left_out if film else 0)
         late = "the disk was too slow" if reason == "failed" else ""
         error = late or (film.error if film else "")
         return Told("failed" if late else "finished", reason, self.samples, None, left_out, error)
 
-    def _fill(self, timeline: TextIO, sound: Sound, film: Filming | None) -> Reason:
+    def _fill(self, folder: Path, timeline: TextIO, sound: Sound, film: Filming | None) -> Reason:
         """Write until it is to end; why."""
         looked, error = 0, ""
         most = int(self._limits.length_s * WIRE_RATE)
@@ -195,6 +196,8 @@ class Writer:
                     self._shelf.check_room()
                 except Full as full:
                     return full.reason
+                if not folder.is_dir():
+                    raise FileNotFoundError(errno.ENOENT, GONE, str(folder))
 
     def _fetch(self) -> tuple[list[Heard | Pictured], Reason | None]:
         with self._change:

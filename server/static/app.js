@@ -316,6 +316,9 @@ const answers = {
     showState();
     enable();
   },
+  "session.ended": ({ reason }) => {
+    if (reason === "idle") trouble("Nothing happened for a while, so the session ended. Start begins a new one.", "line");
+  },
   "scene.cut": (message) => {
     scope.cut(message.from_sample);
     cuts.push({ atMs: client.timeOf(message.at_us), sample: message.from_sample });

@@ -34,7 +34,7 @@ export class Recording {
     if (state === "recording") {
       if (this.id !== recording_id) this.began = performance.now() - samples / 48;
       this.id = recording_id;
-      this.say("");
+      this.say(text ? `${text}.` : ""); // a film may end before its recording
     } else {
       if (this.id === recording_id) this.id = null;
       if (!this.listed.has(recording_id)) this.list.prepend(row(recording_id, samples, paths, text));

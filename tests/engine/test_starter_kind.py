@@ -145,6 +145,22 @@ def test_a_cut_is_no_motion(pictures: Pictures) -> None:
     assert motion.level == 0.0
 
 
+def test_motion_outlives_any_number_of_cuts(pictures: Pictures) -> None:
+    motion, moving = MotionPicture(), pictures(61, 0)
+    for step in range(0, 50, 5):
+        motion.show(Frame(moving[step], step))
+    for step in range(50, 600, 10):  # a strobe
+        motion.show(Frame(moving[step % 61], step), cut=True)
+        assert 0 <= motion.mean < 1
+        assert 0 <= motion.level <= 1
+        motion.plane(64)
+    fresh = MotionPicture()
+    for step in range(600, 700, 5):
+        for each in (motion, fresh):
+            each.show(Frame(moving[step % 61], step), cut=step == 600)
+    assert motion.mean == fresh.mean > 0.01
+
+
 def whole(backend: TorchBackend, spec: OscillatorSpec, read: NDArray[np.int64], first: int = 0) -> Any:
     nothing = np.full((4, spec.context), spec.codebook_size)
     return backend.synthesise(np.concatenate((nothing, read), 1), first)

@@ -45,8 +45,15 @@ def test_an_address_is_let_in_at_its_rate_and_others_do_not_pay_for_it() -> None
     assert visitors.allows("203.0.113.8", 0)
     assert all(visitors.allows(own, 0) for own in ("127.0.0.1", "::1") for _ in range(9))
     for number in range(MOST_KNOWN + 10):
-        visitors.allows(f"2001:db8::{number:x}", 31)
+        visitors.allows(f"2001:db8:0:{number:x}::1", 31)
     assert len(visitors._known) == MOST_KNOWN
+
+
+def test_one_customers_addresses_count_as_one() -> None:
+    visitors = Visitors(per_min=2)
+    assert [visitors.allows(f"2001:db8::{number}", 0) for number in range(4)] == [True, True, False, False]
+    assert visitors.allows("2001:db8:0:1::", 0)
+    assert all(visitors.allows(f"::ffff:203.0.113.{number}", 0) for number in range(4))
 
 
 def test_429_connections(serve: Serve) -> None:

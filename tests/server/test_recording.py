@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.request
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +228,51 @@ def test_a_film_leaves_out_what_is_no_video(tmp_path: Path, kind: Kind) -> None:
     assert film.name is not None
     with av.open(str(tmp_path / film.name)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 3
+
+
+@pytest.mark.parametrize("broken", [b"j", b"junk", b"\0\0\0\1", b"\0\0\0\4\x41abc"])
+def test_a_message_that_is_no_h264_spoils_no_film(tmp_path: Path, broken: bytes) -> None:
+    packets = video("libx264", 5)
+    packets.insert(3, (broken, NO_FLAGS))
+    film = Film(tmp_path, Limits())
+    for number, (data, flags) in enumerate(packets):
+        film.picture(1920 * number, Media(Kind.H264, StreamId.VIDEO, number, 0, data, flags))
+        film.sound(1920 * number, np.full(1920, 0.1, np.float32))
+    film.close()
+    assert film.left_out == 1
+    with av.open(str(tmp_path / "film.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 5
+
+
+class Filling(FileIO):
+    """A file on a disk that has room for so many bytes."""
+
+    room = 1 << 30
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("kept", ["film", "flac", "opus"])
+def test_a_disk_that_is_full_at_the_end_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: Any
+) -> None:
+    monkeypatch.setattr(Path, "open", lambda path, mode, buffering: Filling(path, mode))
+    monkeypatch.setattr(Filling, "room", 1 << 30)
+    part = Film(tmp_path, Limits()) if kept == "film" else Sound(tmp_path / "music", kept)
+    for number in range(5):
+        music = np.full(1920, 0.1, np.float32)
+        if isinstance(part, Film):
+            part.picture(1920 * number, Media(Kind.JPEG, StreamId.VIDEO, number, 0, jpeg(number)))
+            part.sound(1920 * number, music)
+        else:
+            part.write(music)
+    (path,) = tmp_path.iterdir()
+    monkeypatch.setattr(Filling, "room", path.stat().st_size)
+    with pytest.raises(OSError, match="No space left"):
+        part.close()
 
 
 @pytest.mark.parametrize(("width", "height"), [(20_000, 2), (2, 20_000)])
@@ -533,6 +580,18 @@ def test_a_folder_that_went_away_is_made_again_and_what_goes_with_it_has_failed(
     assert [each.state for each in told] == ["recording", "finished", "recording", "failed"]
     assert told[-1].error
     assert str(tmp_path) not in told[-1].error
+
+
+def test_a_folder_that_went_away_ends_what_goes_on(tmp_path: Path) -> None:
+    told: list[Told] = []
+    taken = writer(tmp_path / "gone", RecordingLimits(), told)
+    taken.start()
+    soon(lambda: told)
+    shutil.rmtree(tmp_path / "gone")
+    for first in range(0, 2 * RATE, RATE // 2):
+        taken.put(Heard(first, np.zeros(RATE // 2, np.float32), ()))
+    assert taken.join(PATIENCE_S)
+    assert (told[-1].state, told[-1].error) == ("failed", "its folder went away")
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -198,6 +198,17 @@ def test_what_the_disk_refuses_is_said_without_its_place(tmp_path: Path) -> None
     assert film.error == "the film ended early: No such file or directory"
 
 
+def test_a_signal_to_all_of_the_servers_processes_ends_no_film(tmp_path: Path) -> None:
+    film = filming(tmp_path)
+    show(film, 2)
+    soon(lambda: film.left_out == 0)
+    os.kill(pid_of(film), signal.SIGTERM)
+    film.picture(9600, still(2))
+    film.close()
+    assert (film.error, film.left_out) == ("", 0)
+    assert pictures_in(tmp_path / "film.mp4") == 3
+
+
 def test_it_ends_with_the_server_and_finishes_the_film(tmp_path: Path) -> None:
     records = [Picture.of(0, still(0)), Music(0, TENTH.tobytes()), Picture.of(4800, still(1))]
     cut = pack(Picture.of(9600, still(2)))[:-1]

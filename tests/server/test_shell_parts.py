@@ -280,4 +280,4 @@ def test_an_age_is_told_in_the_steps_of_the_player() -> None:
 
 @pytest.mark.parametrize("headers", [{"host": "["}, {"host": "localhost", "origin": "http://[x"}])
 def test_what_is_no_address_is_a_foreign_one(headers: dict[str, str]) -> None:
-    assert Guard(lambda *_: None, local=True)._why_not(Headers(headers)) == "that is no address"  # type: ignore[arg-type, return-value]
+    assert Guard(lambda *_: None, local=True)._why_not(Headers(headers), "/") == "that is no address"  # type: ignore[arg-type, return-value]

@@ -13,12 +13,16 @@ import av
 import pytest
 from conftest import Serve, Served
 from shell_client import Client, ask
+from starlette.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from cuestream.players import find_player
 from engine.errors import CuestreamError
-from server.serving import check_address
+from server.app import make_app
+from server.guard import Guard
+from server.serving import check_address, make_server
 from server.settings import Settings
 
 KEY = "a key for tests"
@@ -207,7 +211,7 @@ def test_openapi_describes_the_routes(served: Served) -> None:
 
 
 def test_a_local_server_answers_to_its_own_names_only(served: Served) -> None:
-    assert ask("GET", f"{served.http}/healthz", host="elsewhere.example")[0] == 403
+    assert ask("GET", f"{served.http}/v1/version", host="elsewhere.example")[0] == 403
     assert ask("POST", f"{served.http}/v1/sessions", origin="http://elsewhere.example")[0] == 403
     assert ask("POST", f"{served.http}/v1/sessions", origin=served.http)[0] == 201
 
@@ -229,8 +233,35 @@ def test_a_proxy_calls_it_by_one_of_its_names(serve: Serve, called: str) -> None
 
 
 def test_a_name_that_is_not_ours_is_told(served: Served) -> None:
-    status, text = ask("GET", f"{served.http}/healthz", host="music.example")
+    status, text = ask("GET", f"{served.http}/v1/version", host="music.example")
     assert (status, "music.example" in str(text), "--name" in str(text)) == (403, True, True)
+    for probe in ("healthz", "readyz"):
+        assert ask("GET", f"{served.http}/{probe}", host="10.1.2.3")[0] == 200
+
+
+def test_a_name_is_the_same_however_it_is_written(serve: Serve) -> None:
+    with serve(names=("Music.Example", "2001:0db8::1"), api_key="k") as served:
+        for called in ("music.example.", "MUSIC.example:8443", "[2001:db8::1]", "[2001:DB8:0::1]:80"):
+            assert ask("GET", f"{served.http}/v1/version", host=called)[0] == 200, called
+
+
+def test_the_address_that_is_listened_at_is_a_name() -> None:
+    guard = Guard(lambda *_: None, local=False, names=("music.example",), at="192.0.2.2")  # type: ignore[arg-type, return-value]
+    for called, answered in (
+        ("192.0.2.2:80", True),
+        ("music.example", True),
+        ("192.0.2.3", False),
+        ("", False),
+    ):
+        assert (guard._why_not(Headers({"host": called}), "/") is None) == answered, called
+
+
+def test_a_proxy_elsewhere_is_believed_when_it_is_named() -> None:
+    with pytest.raises(ValueError, match=r"--proxy takes an address or a network, not proxy\.example"):
+        Settings(proxies=("proxy.example",))
+    app = make_app(find_player("synthetic"), Settings(proxies=("172.18.0.0/16", "2001:db8::1")))
+    trusted = make_server(app, "127.0.0.1", 0, 0.0, lambda _: None).config.forwarded_allow_ips
+    assert trusted == ["127.0.0.1", "::1", "172.18.0.0/16", "2001:db8::1"]
 
 
 def test_a_websocket_that_is_refused_is_no_error_of_ours(
