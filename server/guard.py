@@ -36,7 +36,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, local: bool, names: Iterable[str] = (), at: str = "") -> None:
         self._app, self._names = app, frozenset(map(plain, names))
-        self._answered = OURSELVES | self._names | {plain(at)} if local or self._names else None
+        ours = OURSELVES | self._names | {plain(name) for name in (at,) if name}
+        self._answered = ours if local or self._names else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -58,6 +59,6 @@ class Guard:
         known = self._answered is None or path in PROBES or plain(host or "") in self._answered
         if not known:
             return f"this server is not called {host or 'nothing'}; where a proxy is, see --name"
-        if site is None or site.netloc == called or site.hostname in self._names:
+        if site is None or site.netloc == called or plain(site.hostname or "") in self._names:
             return None
         return "asked from another site"

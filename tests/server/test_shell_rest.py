@@ -242,7 +242,8 @@ def test_a_name_that_is_not_ours_is_told(served: Served) -> None:
 def test_a_name_is_the_same_however_it_is_written(serve: Serve) -> None:
     with serve(names=("Music.Example", "2001:0db8::1"), api_key="k") as served:
         for called in ("music.example.", "MUSIC.example:8443", "[2001:db8::1]", "[2001:DB8:0::1]:80"):
-            assert ask("GET", f"{served.http}/v1/version", host=called)[0] == 200, called
+            for headers in ({"host": called}, {"origin": f"https://{called}"}):
+                assert ask("GET", f"{served.http}/v1/version", **headers)[0] == 200, called
 
 
 def test_the_address_that_is_listened_at_is_a_name() -> None:
