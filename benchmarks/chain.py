@@ -120,11 +120,9 @@ def matrices_of(decoder: DecoderSpec) -> Iterator[tuple[int, int]]:
 def tiles_of(inputs: int) -> Iterator[Tile]:
     """Those that read as much ahead as a processor has room for beside others, and enough to be worth it."""
     for block_n, (block_k, slices, warps) in product((8, 16, 32), CUTS):
-        step = block_k * slices
-        tiles = -(-inputs // step)
-        ahead = min(tiles, linear_triton.MOST_AHEAD)
-        if step < 2 * inputs and AHEAD_BYTES[0] <= 2 * block_n * step * ahead <= AHEAD_BYTES[1]:
-            yield Tile(block_n, block_k, slices, warps, 1 if ahead == tiles else 3, ahead)
+        step, tile = block_k * slices, Tile.of_chain(inputs, block_n, block_k, slices, warps)
+        if step < 2 * inputs and AHEAD_BYTES[0] <= 2 * block_n * step * tile.ahead <= AHEAD_BYTES[1]:
+            yield tile
 
 
 def backend_of(spec: ModelSpec, places: int, graphs: bool = True) -> LockstepBackend:

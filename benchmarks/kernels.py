@@ -14,11 +14,11 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,9 @@ from benchmarks import cuda, report
 from benchmarks.asked import positive
 from engine.spec import DecoderSpec
 from kernels.linear import Weight, linear_plain, quantise
+
+if TYPE_CHECKING:
+    from kernels.linear_triton import Tile
 
 SIZES = ("small", "medium")
 ROWS = (2, 4, 8, 16)
@@ -68,6 +71,8 @@ def layers_of(size: str, spec: DecoderSpec) -> list[Layer]:
     ]
 
 
+CUTS = ((128, 4, 4), (128, 8, 4), (256, 4, 4), (128, 8, 8), (128, 16, 8), (256, 8, 8))
+"""(block_k, slices, warps) of the tiles of a sweep."""
 IN_A_LAYER = ("qkv", "out", "cross_q", "out", "ffn_in", "ffn_out")
 """In the order of a step."""
 
@@ -235,30 +240,22 @@ def jobs(options: argparse.Namespace) -> list[Job]:
 def sweep_jobs(options: argparse.Namespace) -> list[Job]:
     """Tiles for every layer and M that was asked for: none, the first one, or all of them read ahead, which chains alone do."""
     return [
-        Job(layer, bits, rows, "dependent" if cut[-1] else "triton", (block_n, *cut))
+        Job(layer, bits, rows, "dependent" if tile.ahead else "triton", astuple(tile))
         for size in options.sizes
         for layer, bits, rows in product(layers_of(size, decoder_of(size)), options.bits, options.rows)
-        for block_n, cut in product((8, 16, 32), cuts_of(layer.inputs))
+        for tile in tiles_of(layer.inputs)
     ]
 
 
-def cuts_of(inputs: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """(block_k, slices, warps, stages, ahead) of a `Tile`."""
-    from kernels.linear_triton import MOST_AHEAD
+def tiles_of(inputs: int) -> Iterator[Tile]:
+    from kernels.linear_triton import MOST_AHEAD, Tile
 
-    for block_k, slices, warps in (
-        (128, 4, 4),
-        (128, 8, 4),
-        (256, 4, 4),
-        (128, 8, 8),
-        (128, 16, 8),
-        (256, 8, 8),
-    ):
-        step = block_k * slices
-        tiles = -(-inputs // step)
-        if step < 2 * inputs:
-            for ahead in sorted({0, 1, min(tiles, MOST_AHEAD)}):
-                yield block_k, slices, warps, 3 if ahead < tiles else 1, ahead
+    for block_n, (block_k, slices, warps) in product((8, 16, 32), CUTS):
+        if block_k * slices < 2 * inputs:
+            ahead = (
+                Tile.of_chain(inputs, block_n, block_k, slices, warps, most) for most in (0, 1, MOST_AHEAD)
+            )
+            yield from dict.fromkeys(ahead)  # where all are one, once
 
 
 def compile_all(work: Sequence[Job], dtype: torch.dtype, processes: int) -> None:

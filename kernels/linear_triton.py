@@ -23,6 +23,9 @@ from torch import Tensor
 from kernels.dependent import launches_dependently, let_next_begin, options, wait_for_previous
 from kernels.linear import EPSILON, MOST_ROWS, Weight
 
+MOST_AHEAD = 3
+"""Tiles that a chain's launch reads ahead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -40,9 +43,16 @@ class Tile:
     ahead: int = 0
     """Tiles, the first ones, that are read while the launch before still runs (see `kernels.dependent`)."""
 
+    @classmethod
+    def of_chain(
+        cls, inputs: int, block_n: int, block_k: int, slices: int, warps: int, most: int = MOST_AHEAD
+    ) -> Tile:
+        """Of so many inputs: tiles up to `most` are read ahead, and those behind them are three in flight."""
+        tiles = triton.cdiv(inputs, block_k * slices)
+        ahead = min(tiles, most)
+        return cls(block_n, block_k, slices, warps, 1 if ahead == tiles else 3, ahead)
 
-MOST_AHEAD = 3
-"""Tiles that a chain's launch reads ahead."""
+
 TILES: dict[tuple[int, int, int, int, bool], Tile] = {
     (4, 4608, 1536, 16, True): Tile(16, 128, 4, 4, 3),
     (4, 1536, 1536, 16, False): Tile(16, 256, 2, 2, 3),
@@ -78,8 +88,7 @@ def _ahead(weight: Weight) -> Tile:
         block_n, block_k, warps = 16 if weight.outputs <= 2048 else 32, 128, slices
     else:
         block_n, block_k, slices, warps = 8, 256 if inputs <= 4096 else 128, 8, 8
-    tiles = triton.cdiv(inputs, block_k * slices)
-    return Tile(block_n, block_k, slices, warps, 1 if tiles <= MOST_AHEAD else 3, min(tiles, MOST_AHEAD))
+    return Tile.of_chain(inputs, block_n, block_k, slices, warps)
 
 
 def padded(rows: int) -> int:
@@ -104,9 +113,8 @@ def linear(
         raise ValueError(f"the kernel holds {MOST_ROWS} rows, not {rows}")
     dependent = dependent and launches_dependently(x.device)
     tile = tile or choose(rows, weight, norm, dependent)
-    dependent = (
-        dependent and tile.ahead > 0
-    )  # one that has nothing to do until then only takes room from the others
+    # one that has nothing to do until then only takes room from the others
+    dependent = dependent and tile.ahead > 0
     kept = out if residual is None else residual
     linear_kernel[(triton.cdiv(outputs, tile.block_n),)](
         x,

@@ -36,7 +36,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, local: bool, names: Iterable[str] = (), at: str = "") -> None:
         self._app, self._names = app, frozenset(map(plain, names))
-        ours = OURSELVES | self._names | {plain(name) for name in (at,) if name}
+        ours = OURSELVES | self._names | ({plain(at)} if at else set())
         self._answered = ours if local or self._names else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

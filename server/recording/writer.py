@@ -30,7 +30,6 @@ from server.resampling import WIRE_RATE
 
 logger = logging.getLogger("uvicorn.error")
 Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
-GONE = "its folder went away"
 LOOK_EVERY = WIRE_RATE
 """Samples between two looks at the room that is left: a second."""
 
@@ -128,8 +127,7 @@ class Writer:
             self._shelf.check_room()
             folder.mkdir()
             told = self._write(folder)
-            if not folder.is_dir():
-                raise FileNotFoundError(errno.ENOENT, GONE, str(folder))
+            _check_that_it_is_there(folder)
         except Full as full:
             told = Told("failed", full.reason, error=str(full))
         except (OSError, FFmpegError, ValueError) as error:
@@ -196,8 +194,7 @@ class Writer:
                     self._shelf.check_room()
                 except Full as full:
                     return full.reason
-                if not folder.is_dir():
-                    raise FileNotFoundError(errno.ENOENT, GONE, str(folder))
+                _check_that_it_is_there(folder)
 
     def _fetch(self) -> tuple[list[Heard | Pictured], Reason | None]:
         with self._change:
@@ -206,6 +203,11 @@ class Writer:
             self._waiting.clear()
             self._waiting_samples = self._waiting_pictures = 0
             return items, self._reason
+
+
+def _check_that_it_is_there(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "its folder went away", str(folder))
 
 
 def _line(timeline: TextIO, value: dict[str, Any]) -> None:
