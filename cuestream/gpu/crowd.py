@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing as mp
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 
 from cuestream.gpu.setting import Setting, model_of
-from cuestream.gpu.streams import Run, StreamsRow, listen, row
+from cuestream.gpu.streams import CHUNK_S, Run, StreamsRow, listen, row
 from engine.spec import StreamPolicy
 
 READY_S = 300.0
@@ -20,12 +21,16 @@ _others: Barrier | None = None
 def paced_by(
     processes: int, setting: Setting, device: str, count: int, seconds: float, policy: StreamPolicy
 ) -> StreamsRow:
-    """So many listeners for so long, shared out evenly. They begin together."""
+    """So many listeners for so long, shared out evenly. Their ticks are spread evenly too, as those of servers that know nothing
+    of each other are on average."""
     spawned = mp.get_context("spawn")
     barrier = spawned.Barrier(processes)
     with ProcessPoolExecutor(processes, spawned, initializer=_meet, initargs=(barrier,)) as pool:
         parts = [range(first, count, processes) for first in range(processes)]
-        runs = [pool.submit(_listen, setting, device, part, seconds, policy) for part in parts]
+        runs = [
+            pool.submit(_listen, setting, device, part, seconds, policy, CHUNK_S * at / processes)
+            for at, part in enumerate(parts)
+        ]
         return row([run.result() for run in runs], policy)
 
 
@@ -34,8 +39,21 @@ def _meet(barrier: Barrier) -> None:
     _others = barrier
 
 
-def _listen(setting: Setting, device: str, keys: Sequence[int], seconds: float, policy: StreamPolicy) -> Run:
+def _listen(
+    setting: Setting,
+    device: str,
+    keys: Sequence[int],
+    seconds: float,
+    policy: StreamPolicy,
+    behind_s: float,
+) -> Run:
+    """behind_s: how much later than the first one."""
     backend = setting.backend(model_of(setting.size, device), device, len(keys))
     assert _others is not None
     others = _others
-    return listen(backend, keys, seconds, policy, ready=lambda: others.wait(READY_S))
+
+    def ready() -> None:
+        others.wait(READY_S)
+        time.sleep(behind_s)
+
+    return listen(backend, keys, seconds, policy, ready=ready)

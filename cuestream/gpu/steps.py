@@ -145,6 +145,9 @@ class Alone:
     step_p50_ms: float
     step_p99_ms: float
     p99_over_p50: float
+    turn_p50_ms: float
+    turn_p99_ms: float
+    """A step with the look at a picture before it and the codec behind it."""
     decoder_x_real_time: float
     """Steps of 20 ms over their median."""
     whole_x_real_time: float
@@ -168,26 +171,41 @@ def _pictures(spec: ModelSpec, seed: int) -> list[np.ndarray]:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    took_s: list[float]
     """Of each step, but for the first ones."""
+
+    took_s: list[float]
+    turns_s: list[float]
+    """A step with what comes before and behind it."""
     calls: list[DrawCall[Any, Any]]
     hand_overs: int
 
 
 def play(backend: Backend[Any, Any], steps: int, seed: int = 0) -> Played:
-    """A live stream: a picture ten times a second, each step in a call of its own, sound taken as it comes."""
+    """A live stream: a picture ten times a second, each step in a call of its own, sound taken as it comes.
+
+    A look launches work and does not wait for it; a step's time begins when that is done.
+    """
     pictures = _pictures(backend.spec, seed)
     stream = ScoreStream(backend, StreamPolicy(seed=seed))
-    took, calls = list[float](), list[DrawCall[Any, Any]]()
+    took, turns, calls = list[float](), list[float](), list[DrawCall[Any, Any]]()
     for step in range(steps + WARM_UP):
+        turned = time.perf_counter()
         if step % 5 == 0:
             stream.push(pictures[step // 5 % len(pictures)])
         calls.append(stream.ask())
+        _settle()
         began = time.perf_counter()
         stream.hear(draw_all(backend, calls[-1:])[0])
         took.append(time.perf_counter() - began)
         stream.take()
-    return Played(took[WARM_UP:], calls[WARM_UP:], stream.segments.leading.ordinal)
+        turns.append(time.perf_counter() - turned)
+    return Played(took[WARM_UP:], turns[WARM_UP:], calls[WARM_UP:], stream.segments.leading.ordinal)
+
+
+def _settle() -> None:
+    """Wait for all that was launched on the device, by whatever library."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def p50_p99_ms(took_s: Sequence[float]) -> tuple[float, float]:
@@ -202,7 +220,7 @@ def alone(backend: LockstepBackend, steps: int, copy_gb_s: float) -> Alone:
     played = play(backend, steps)
     p50, p99 = p50_p99_ms(played.took_s)
     read = backend.weight_bytes + np.mean([bytes_read(backend, call.step) for call in played.calls])
-    hand_overs = played.hand_overs
+    turns_s, hand_overs = played.turns_s, played.hand_overs
     del played  # its caches are the next one's
     whole_s, music_s = _whole(backend, pictures, steps)
     return Alone(
@@ -210,6 +228,7 @@ def alone(backend: LockstepBackend, steps: int, copy_gb_s: float) -> Alone:
         p50,
         p99,
         p99 / p50,
+        *p50_p99_ms(turns_s),
         20 / p50,
         music_s / whole_s,
         float(np.median(first[1:])) * 1e3,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,7 @@ from cuestream.gpu.device import REPEATS, Device, copy_bandwidth
 from cuestream.gpu.fidelity import fidelity
 from cuestream.gpu.providers import provider_rows
 from cuestream.gpu.report import Report, as_json, as_markdown, plot
-from cuestream.gpu.steps import StepRow, bytes_read
+from cuestream.gpu.steps import StepRow, bytes_read, play
 from cuestream.gpu.streams import CHUNK_S, CHUNK_STEPS, LEAD_S, Heard, Listener, Run, listen, row
 from engine.backends.base import StepCall
 from engine.backends.lockstep import LockstepBackend
@@ -182,6 +183,17 @@ def test_providers_of_an_export_stand_beside_each_other_and_one_that_cannot_says
     assert (there.provider, there.model, there.failed) == ("cpu", "starter", "")
     assert there.step_p99_ms >= there.step_p50_ms > 0
     assert "cuda" in missing.failed
+
+
+def test_a_step_is_timed_once_what_a_look_launched_is_done(
+    nano_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device works for 50 ms on a picture after `ask` has gone on: the turn's time, not the step's."""
+    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=1)
+    monkeypatch.setattr("cuestream.gpu.steps._settle", lambda: time.sleep(0.05))
+    found = play(backend, 3)
+    assert len(found.took_s) == len(found.turns_s) == 3
+    assert all(turn >= took + 0.05 for took, turn in zip(found.took_s, found.turns_s, strict=True))
 
 
 def test_what_was_measured_is_written_before_the_next_part(
