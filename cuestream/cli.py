@@ -42,6 +42,7 @@ class Mix(StrEnum):
 class Precision(StrEnum):
     fp32 = "fp32"
     fp16 = "fp16"
+    fp8 = "fp8"
     int8 = "int8"
     int4 = "int4"
 

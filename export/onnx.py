@@ -32,12 +32,13 @@ from export.gptq import SENSITIVE, output_error, solved
 from export.graphs import CodecRecurrent, Graph, graphs, padded_head
 from export.nearest import nearest
 from export.quantise import Quantised, Rounded, by_blocks, by_columns, digest
+from export.scaled import by_scales
 from export.standard import OPSET as STANDARD_OPSET
 from export.standard import Operators
 from export.step_tensors import step_tensors
 
-Precision = Literal["fp32", "fp16", "int8", "int4"]
-FEW_BITS: tuple[Precision, ...] = ("int8", "int4")
+Precision = Literal["fp32", "fp16", "fp8", "int8", "int4"]
+FEW_BITS: tuple[Precision, ...] = ("fp8", "int8", "int4")
 Rounding = Literal["gptq", "nearest"]
 """Of four bits: solved on the model's own music, or each weight alone."""
 
@@ -68,12 +69,13 @@ def export(
     graphs of it that this one has not, and weights beside it that are not the package's, are removed.
 
     compact: little disk for a small model: weights in fp16 where nothing is lost by it, and a copy in memory for every graph.
-    operators: `standard` for other runtimes than ONNX Runtime on a CPU; see `export.standard`. Raises PackageError where the
-    precision is made of others. names: of the graphs that are written; none is all. rounding: see `rounding_of`.
+    operators: `standard` for other runtimes than ONNX Runtime on a CPU, see `export.standard`; of few bits only the decoder's
+    matrices are made there, everything else is fp16. Raises PackageError for a precision that these operators cannot be made in.
+    names: of the graphs that are written; none is all. rounding: see `rounding_of`.
     """
     rounding = rounding_of(precision, rounding)
     if precision in FEW_BITS:
-        _check_few_bits(package, precision, operators)
+        _check_few_bits(package, precision, operators, rounding)
     with whole(folder, MANIFEST_FILE) as fresh:
         _write(package, fresh, precision, report, compact, operators, names, rounding)
         (folder / MANIFEST_FILE).unlink(missing_ok=True)
@@ -94,13 +96,17 @@ def _write(
     names: Container[str] | None,
     rounding: Rounding | None,
 ) -> None:
-    model = in_precision(load_model(package), precision)
+    model, few = load_model(package), precision in FEW_BITS
     packaged = _packaged(package, folder) if compact else {}
     described, quantised, step = dict[str, Any](), dict[str, Any](), dict[str, Any]()
-    if precision in FEW_BITS:
+    known = Calibration()
+    if few and _is_heard(rounding, operators):
         report("calibration: music is played")
-    known = _heard(model, rounding) if precision in FEW_BITS else Calibration()
+        known = _heard(model, rounding)
+    model = in_precision(model, precision, operators)
     matrices = _four_bits(model, rounding, known, report)
+    if operators == "standard":
+        known = Calibration()  # caches stay floats
     with (folder / WEIGHTS_FILE).open("wb") as file:
         shared = _SharedWeights(file, folder, packaged)
         for graph in graphs(model, known, operators):
@@ -108,8 +114,8 @@ def _write(
                 continue
             report(graph.name)
             traced = trace(graph, opset_of(graph.name, operators))
-            if precision in FEW_BITS and graph.name not in ALL_KEEP:
-                done = _quantise(graph, traced, matrices, rounding)
+            if few:
+                done = _quantise(graph, traced, precision, operators, matrices, rounding)
                 quantised |= {graph.name: done.as_json()} if done.weights else {}
             traced = shared.move_out(traced)
             if graph.name == "step" and precision != "fp16":
@@ -128,17 +134,23 @@ def _write(
     )
 
 
-def _check_few_bits(package: Package, precision: Precision, operators: Operators) -> None:
-    if operators == "standard":
+def _check_few_bits(
+    package: Package, precision: Precision, operators: Operators, rounding: Rounding | None
+) -> None:
+    if precision == "fp8" and operators == "onnxruntime":
         raise PackageError(
-            f"{precision} is made of ONNX Runtime's own operators for the CPU; with --operators standard, expected "
-            "--precision fp32 or fp16"
+            "fp8 is made for GPUs; expected --operators standard, or --precision int8 for ONNX Runtime's CPU"
         )
-    if package.spec.codec is None:
+    if package.spec.codec is None and _is_heard(rounding, operators):
         raise PackageError(
             f"{precision} is measured on music that the model plays, which takes its codec; without one, expected "
             "--precision fp32 or fp16"
         )
+
+
+def _is_heard(rounding: Rounding | None, operators: Operators) -> bool:
+    """Whether few bits take music: for the scales of caches, or for GPTQ."""
+    return operators == "onnxruntime" or rounding == "gptq"
 
 
 def opset_of(name: str, operators: Operators) -> int:
@@ -168,7 +180,7 @@ def _four_bits(
     found = {}
     for name, matrix in matrices_of_a_step(model.decoder) if rounding else ():
         report(f"four bits: {name}")
-        weight = matrix.weight.detach()
+        weight = matrix.weight.detach().float()
         four = nearest(weight) if rounding == "nearest" else _borne(weight, known.moments[name])
         if four:
             found[digest(weight.numpy().tobytes())] = four
@@ -183,17 +195,27 @@ def _borne(weight: torch.Tensor, moments: torch.Tensor) -> Rounded | None:
 
 
 def _quantise(
-    graph: Graph, traced: ir.Model, matrices: Mapping[str, Rounded], rounding: Rounding | None
+    graph: Graph,
+    traced: ir.Model,
+    precision: Precision,
+    operators: Operators,
+    matrices: Mapping[str, Rounded],
+    rounding: Rounding | None,
 ) -> Quantised:
     """An LSTM was rounded when it was traced."""
+    if operators == "standard":
+        return by_scales(traced, precision, matrices, rounding) if graph.name in DECODER else Quantised()
+    if graph.name in ALL_KEEP:
+        return Quantised()
     if isinstance(graph.module, CodecRecurrent) and graph.module.few:
         return graph.module.few.done
     return by_blocks(traced, matrices, rounding) if graph.name in DECODER else by_columns(traced)
 
 
-def in_precision(model: VidMuse, precision: Precision) -> VidMuse:
-    """fp16 halves matrices and caches (`VidMuse.narrow`). Fewer bits are made of fp32, graph by graph."""
-    if precision == "fp16":
+def in_precision(model: VidMuse, precision: Precision, operators: Operators = "onnxruntime") -> VidMuse:
+    """fp16 halves matrices and caches (`VidMuse.narrow`). Fewer bits are made of fp32, graph by graph, and in standard
+    operators, whose activations are floats, of fp16."""
+    if precision == "fp16" or (operators == "standard" and precision in FEW_BITS):
         model.narrow(torch.float16)
     return model
 

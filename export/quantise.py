@@ -31,6 +31,7 @@ COLUMN_LARGEST = 63
 """Of `by_columns`: seven bits, since AVX2 adds two products in 16 bits, and cuts off what does not fit."""
 INTEGER_PRODUCTS = 4
 """`accuracy_level`: activations of eight bits."""
+FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 LEAST_WEIGHTS = 4096
 """Smaller matrices cost nothing."""
 DOMAIN = "com.microsoft"
@@ -93,7 +94,7 @@ def by_blocks(
     """Change a traced graph in place. four: by the digest of a weight [N, K], as it lies in memory, what to put there instead of
     eight bits; rounding: how it was made."""
     done = Quantised(rounding=rounding)
-    for node, weight in _products(model):
+    for node, weight in products(model):
         matrix = (four or {}).get(digest(weight.T.tobytes())) or rounded(weight)
         done.note(weight, matrix.floats(len(weight)), matrix.bits)
         about = {
@@ -110,7 +111,7 @@ def by_blocks(
 def by_columns(model: ir.Model) -> Quantised:
     """Change a traced graph in place."""
     done = Quantised()
-    for node, weight in _products(model):
+    for node, weight in products(model):
         levels, scales = by_column(weight)
         done.note(weight, levels * scales, EIGHT)
         _replace(model, node, "DynamicQuantizeMatMul", {"weight": levels, "scales": scales}, {})
@@ -159,18 +160,18 @@ def unpacked_nibbles(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return both.reshape(*packed.shape[:-1], -1)
 
 
-def _products(model: ir.Model) -> list[tuple[ir.Node, NDArray[np.float32]]]:
-    """Products by a constant matrix that is large enough, and that matrix, [K, N]."""
+def products(model: ir.Model) -> list[tuple[ir.Node, NDArray[np.float32]]]:
+    """Products by a constant matrix of floats that is large enough, and that matrix, [K, N]."""
     found = []
     for node in model.graph:
         if node.op_type != "MatMul" or node.inputs[1] is None:
             continue
         held = model.graph.initializers.get(str(node.inputs[1].name))
         tensor = held.const_value if held is not None else None
-        if tensor is None or tensor.dtype != ir.DataType.FLOAT or len(tensor.shape) != 2:
+        if tensor is None or tensor.dtype not in FLOATS or len(tensor.shape) != 2:
             continue
         if tensor.size >= LEAST_WEIGHTS:
-            found.append((node, tensor.numpy()))
+            found.append((node, tensor.numpy().astype(np.float32, copy=False)))
     return found
 
 

@@ -234,8 +234,7 @@ class DeviceBackend(OnnxBackend):
         shapes = self._profiles(name)
         folder = providers.engine_folder(self.manifest, f"onnxruntime-{self._runtime.__version__}", self._gpu)
         if self.provider == TENSORRT:
-            half = self.manifest.precision == "fp16"
-            about = providers.tensorrt_options(folder, half, shapes, captured)
+            about = providers.tensorrt_options(folder, self.manifest.precision, shapes, captured)
             return [(EXECUTION[TENSORRT], about), cuda, EXECUTION[CPU]]
         options.add_provider_for_devices(self._plugged[:1], providers.rtx_options(folder, shapes, captured))
         return []

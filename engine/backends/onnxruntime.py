@@ -441,6 +441,8 @@ class OnnxBackend(OneByOne, OnHost):
         options.log_severity_level = 3
         # A stream runs several sessions in turn: without this, threads of the last one spin on the next one's core.
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        # Where it makes one operator of a matrix of few bits and its product, activations stay the floats that they are.
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         return options
 
 

@@ -39,8 +39,10 @@ RTX_PACKAGE, RTX_WHEEL = "onnxruntime_ep_nv_tensorrt_rtx", "onnxruntime-ep-nv-te
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 WRITER = "condition_in_place"
 """The graph that writes a condition."""
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "fp8", "int8", "int4")
 """Of exports that a GPU's providers take: those of standard operators."""
+FLAGGED = ("fp32", "fp16", "int8")
+"""Of those that ONNX Runtime's TensorRT takes: it is told by flags which types it may use, and has none for the others."""
 ENGINES_VARIABLE = "CUESTREAM_ENGINES"
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
@@ -145,9 +147,9 @@ def cuda_options(captured: bool) -> dict[str, str]:
 
 
 def tensorrt_options(
-    folder: Path, half: bool, profiles: tuple[str, str, str], captured: bool
+    folder: Path, precision: str, profiles: tuple[str, str, str], captured: bool
 ) -> dict[str, str]:
-    """folder: of engines and timings; profiles: of least, usual and largest shapes; half: the export holds fp16."""
+    """folder: of engines and timings; profiles: of least, usual and largest shapes; precision: of the export."""
     least, usual, largest = profiles
     return {
         "device_id": "0",
@@ -155,7 +157,8 @@ def tensorrt_options(
         "trt_engine_cache_path": str(folder),
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": str(folder),
-        "trt_fp16_enable": _flag(half),
+        "trt_fp16_enable": _flag(precision != "fp32"),
+        "trt_int8_enable": _flag(precision == "int8"),
         "trt_profile_min_shapes": least,
         "trt_profile_opt_shapes": usual,
         "trt_profile_max_shapes": largest,
@@ -241,14 +244,19 @@ def parsed(described: str) -> tuple[str, list[int | str]]:
 
 
 def check_export(provider: str, manifest: Manifest) -> None:
-    """Raises PackageError for an export that only a CPU runs."""
-    if manifest.operators == STANDARD and manifest.precision in PRECISIONS:
-        return
-    raise PackageError(
-        f"{manifest.folder}: --provider {provider} takes exports of standard operators in {' or '.join(PRECISIONS)}; this one is "
-        f"{manifest.precision} in ONNX Runtime's own operators, which only its CPU has; make another: "
-        "cuestream export PACKAGE -o FOLDER --operators standard --precision fp16"
-    )
+    """Raises PackageError for an export that this GPU's provider does not take."""
+    if manifest.operators != STANDARD:
+        raise PackageError(
+            f"{manifest.folder}: --provider {provider} takes exports of standard operators; this one is {manifest.precision} in "
+            "ONNX Runtime's own operators, which only its CPU has; make another: "
+            "cuestream export PACKAGE -o FOLDER --operators standard --precision fp16"
+        )
+    taken = FLAGGED if provider == TENSORRT else PRECISIONS
+    if manifest.precision not in taken:
+        raise PackageError(
+            f"{manifest.folder}: --provider {provider} takes {', '.join(taken)}; this export is {manifest.precision}, which "
+            f"{CUDA}, {TENSORRT_RTX} and {TENSORRT_NATIVE} take"
+        )
 
 
 def _attribute(cuda: Any, number: int) -> int:

@@ -13,11 +13,8 @@ import pytest
 from engine.backends.manifest import Manifest
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.torch import TorchBackend
-from engine.errors import PackageError
 from engine.library import find_model
-from export.checkpoint import Package
 from export.onnx import OPSET as BEFORE
-from export.onnx import export
 from export.standard import OPSET
 
 TOLERANCE = 1e-5
@@ -164,14 +161,6 @@ def test_every_cache_is_an_input_that_is_written_straight_into_an_output(standar
     written = [node for node in graph.node if node.op_type == "TensorScatter"]
     assert {node.input[0] for node in written} == {name for name in inputs if name.startswith("self_")}
     assert {node.output[0] for node in written} == {f"new_{node.input[0]}" for node in written} <= outputs
-
-
-@pytest.mark.parametrize("precision", ["int8", "int4"])
-def test_few_bits_are_refused_in_standard_operators(
-    tiny_package: Package, tmp_path: Path, precision: Any
-) -> None:
-    with pytest.raises(PackageError, match=rf"{precision} is made of.*--precision fp32 or fp16"):
-        export(tiny_package, tmp_path, precision, operators="standard")
 
 
 def test_the_manifest_says_what_an_export_is_made_of(standard_folder: Path) -> None:
