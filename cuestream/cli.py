@@ -527,11 +527,15 @@ def serve(
         err.print(f"ingest: {text}", markup=False, highlight=False, soft_wrap=True)
 
     lines = listen(host, port)
-    with err.status("loading the model"):
+    with err.status("loading the model") as status:
         player = at_effort(
             find_player(model, threads or threads_beside(model), provider.value, max_sessions), effort.value
         )
         player = in_pieces(player, settings.piece_steps(player.defaults.chunk_steps, player.code_rate))
+        if provider is Provider.torch:
+            status.update(
+                f"making graphs for up to {max_sessions} streams; kernels are compiled the first time, which takes minutes"
+            )
         prepare(player, settings.room_s)
         application = make_app(player, settings, is_loopback(host), fed, say, host)
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
