@@ -13,7 +13,8 @@ import torch
 
 from cuestream.gpu.profile import KernelRow, kernel_rows
 from engine.backends.base import Backend, DrawCall, StepCall
-from engine.backends.lockstep import SEGMENTS, Caches, Condition, LockstepBackend
+from engine.backends.lockstep import LockstepBackend
+from engine.backends.places import SEGMENTS, Caches, Condition
 from engine.sampling import draw_all
 from engine.spec import ModelSpec, StreamPolicy
 from engine.stream import ScoreStream

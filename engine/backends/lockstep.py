@@ -9,7 +9,6 @@ Letters, beside those of `engine.backends.base`: B lanes, S segments of a lane (
 
 from __future__ import annotations
 
-import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,37 +22,43 @@ from torch import Tensor
 
 from engine.asking import in_groups
 from engine.backends.base import F32, I64, DrawCall, Kept, StepCall
-from engine.backends.captured import Captured, Parts, capture, lanes_up_to
+from engine.backends.captured import Captured, Parts, lanes_up_to
 from engine.backends.eyes import Ages, Fuse, Write
+from engine.backends.places import (
+    KEPT,
+    SEGMENTS,
+    CachePool,
+    Caches,
+    Condition,
+    ConditionPool,
+    Keep,
+    Pool,
+    put_at,
+    values_at,
+)
+from engine.backends.program import MOST_STEPS, Inputs, Program, check_room
 from engine.backends.torch import TorchModel, Work
 from engine.errors import NoRoom, PackageError
 from engine.model.decoder import DecoderLayer, Linear, empty_caches
 from engine.model.vidmuse import VidMuse
-from engine.sampling import uniforms_of
 from engine.spec import StreamPolicy
 from engine.warming import warm
-from kernels.attention import cross_attention, self_attention, write_condition
-from kernels.columns import advance, rows_of
+from kernels.attention import cross_attention, self_attention
+from kernels.columns import rows_of
 from kernels.linear import MOST_ROWS, Weight, linear, quantise
 from kernels.norms import add_norm
-from kernels.sampling import draw
-from kernels.store import Store, quantised
+from kernels.store import Store
 
 Array = NDArray[Any]
 Caching = Literal["half", "int8", "fp8"]
 
-SEGMENTS = 2
-"""S: the leading one and the following one."""
 PLACES = 8
 """Streams that a device has room for, unless told otherwise."""
-MOST_STEPS = 10
-"""Steps of one call: 200 ms of music, which no frame from after its beginning can change."""
 RETRY_S = 5.0
 FEWEST_CAPTURED = 4
 """Frames whose work is captured even where there is room for fewer streams."""
 MOST_WORKS = 48
 """Kinds and shapes of work on frames and codes that are captured; others are launched operator by operator."""
-KEPT = {"int8": torch.int8, "fp8": torch.float8_e4m3fn}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,114 +94,6 @@ class _Layer:
         return sum(w.nbytes for w in mats) + self.null_keys.nbytes + self.null_values.nbytes
 
 
-class _Pool:
-    """Keys and values of all layers, [L, places + 1, ...]; the last place is nobody's, for lanes that are empty."""
-
-    def __init__(self, layers: int, places: int, shape: tuple[int, ...], keep: _Keep) -> None:
-        """shape: of one place, the last axis being a vector."""
-        self.places, self.free = places, list(range(places))
-        self.keys, self.values = (keep.empty((layers, places + 1, *shape)) for _ in range(2))
-        self.layers = [(_at(self.keys, i), _at(self.values, i)) for i in range(layers)]
-
-    def take(self, owner: Any) -> None:
-        """The owner's place, which becomes free when the owner is gone."""
-        self.free.remove(owner.place)
-        weakref.finalize(owner, self.free.append, owner.place)
-
-    @property
-    def nbytes(self) -> int:
-        """Of one place."""
-        parts = (self.keys.values, self.values.values, self.keys.scales, self.values.scales)
-        return sum(part.nbytes for part in parts if part is not None) // (self.places + 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Keep:
-    """How caches are held: as they are computed, or in eight bits with a scale for each vector."""
-
-    kind: torch.dtype
-    device: torch.device
-
-    def empty(self, shape: tuple[int, ...]) -> Store:
-        scaled = self.kind in KEPT.values()
-        values = torch.zeros(shape, dtype=self.kind, device=self.device)
-        return Store(
-            values, torch.zeros(shape[:-1], dtype=torch.float16, device=self.device) if scaled else None
-        )
-
-
-class _ConditionPool(_Pool):
-    """Of frames. project: their tokens [F, P, D] to keys and values [L, F, H, P, d]."""
-
-    def __init__(
-        self,
-        layers: int,
-        places: int,
-        shape: tuple[int, ...],
-        keep: _Keep,
-        project: Callable[[Tensor], tuple[Tensor, Tensor]],
-    ) -> None:
-        super().__init__(layers, places, shape, keep)
-        self._project = project
-        self._first = torch.arange(layers, device=keep.device).unsqueeze(1) * (places + 1)
-
-    def write(self, tokens: Tensor, at: Tensor) -> Tensor:
-        """Frames [F, P, D] of any streams, each into its slot of all layers. at: int64 [F, 2], the place from 1 on (0: a frame
-        that is nobody's) and the slot."""
-        keys, values = self._project(tokens)
-        place, slot = at.unbind(1)
-        where = torch.where(place > 0, place - 1 + self._first, -1).flatten()  # [L F]
-        first = (slot * tokens.shape[1]).expand(len(self._first), -1).flatten()
-        write_condition(
-            _flat(self.keys), _flat(self.values), where, first, keys.flatten(0, 1), values.flatten(0, 1)
-        )
-        return place
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class Condition:
-    """A place among conditions of one size, [H, C, d]. ages [F], and the frames' tokens [F, P, D], of a model with ages."""
-
-    pool: _ConditionPool
-    place: int
-    frames: int
-    ages: Tensor
-    tokens: Tensor
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class Caches:
-    """A place among self-attention caches, [S, R, H, N, d]."""
-
-    pool: _CachePool
-    place: int
-
-    @property
-    def rows(self) -> int:
-        return self.pool.rows
-
-
-class _CachePool(_Pool):
-    """allowed: bool [places + 1, K, card], the tokens that each stream may draw."""
-
-    def __init__(
-        self, layers: int, places: int, shape: tuple[int, ...], keep: _Keep, vocabulary: tuple[int, int]
-    ) -> None:
-        super().__init__(layers, places, shape, keep)
-        self.rows, self.positions = shape[1], shape[3]
-        self.allowed = torch.ones(places + 1, *vocabulary, dtype=torch.bool, device=keep.device)
-        self._written: list[Array | None] = [None] * places
-
-    def allow(self, place: int, allowed: Array | None) -> None:
-        if self._written[place] is allowed:
-            return
-        self._written[place] = allowed
-        if allowed is None:
-            self.allowed[place] = True
-        else:
-            self.allowed[place] = torch.from_numpy(allowed).to(self.allowed.device)
-
-
 class LockstepBackend(TorchModel):
     """A loaded model (see `export.checkpoint.load_model`), which it takes over.
 
@@ -226,7 +123,7 @@ class LockstepBackend(TorchModel):
         super().__init__(model)
         self.places, self._narrow = places, dtype
         self._graphs = graphs and self.device.type == "cuda"
-        self._keep = _Keep(KEPT.get(kept, dtype), self.device)
+        self._keep = Keep(KEPT.get(kept, dtype), self.device)
         decoder = model.decoder
         self._layers = [_Layer.of(layer, bits) for layer in decoder.stack()]
         self._logits = _held_in(decoder.logits, bits)
@@ -236,7 +133,7 @@ class LockstepBackend(TorchModel):
         self._cross_kv = torch.cat([half for k, v in pairs for half in (k * scale, v)])
         self._lanes = lanes_up_to(places)
         self._pools: dict[tuple[int, ...], list[Any]] = {}
-        self._programs: dict[tuple[int, int, int], _Program] = {}
+        self._programs: dict[tuple[int, int, int], Program] = {}
         self._captured: set[tuple[int, int]] = set()  # pairs of pools whose graphs were made
         self._works: dict[tuple[Any, ...], Captured] = {}  # bound: MOST_WORKS
         self.graph_memory = self._new_graph_memory()
@@ -320,7 +217,7 @@ class LockstepBackend(TorchModel):
         spec, tokens = self.spec.decoder, self.spec.vision.tokens
         shape = (spec.heads, frames * tokens, spec.head_dim)
         pool = self._pool(
-            (frames,), lambda: _ConditionPool(spec.layers, self.places, shape, self._keep, self.project)
+            (frames,), lambda: ConditionPool(spec.layers, self.places, shape, self._keep, self.project)
         )
         dated = frames if spec.ages else 0
         condition = Condition(
@@ -339,7 +236,7 @@ class LockstepBackend(TorchModel):
         vocabulary = (spec.codebooks, spec.card)
         pool = self._pool(
             (rows, positions),
-            lambda: _CachePool(spec.layers, self.places, shape, self._keep, vocabulary),
+            lambda: CachePool(spec.layers, self.places, shape, self._keep, vocabulary),
         )
         caches = Caches(pool, min(pool.free))
         pool.take(caches)
@@ -430,7 +327,10 @@ class LockstepBackend(TorchModel):
     def read_condition(self, condition: Condition, frames: int) -> Array:
         pool, count = condition.pool, frames * self.spec.vision.tokens
         both = torch.stack(
-            [_held(part, (slice(None), condition.place))[:, :, :count] for part in (pool.keys, pool.values)],
+            [
+                values_at(part, (slice(None), condition.place))[:, :, :count]
+                for part in (pool.keys, pool.values)
+            ],
             1,
         )
         # [L, 2, H, F P, d] to frames that lie by themselves
@@ -444,13 +344,13 @@ class LockstepBackend(TorchModel):
         each = self._tensor(held).view(layers, 2, frames, spec.heads, -1, spec.head_dim)
         whole = each.transpose(2, 3).flatten(3, 4)  # [L, 2, H, F P, d]
         for part, fresh in zip((pool.keys, pool.values), whole.unbind(1), strict=True):
-            _put(part, (slice(None), condition.place, slice(None), slice(fresh.shape[2])), fresh)
+            put_at(part, (slice(None), condition.place, slice(None), slice(fresh.shape[2])), fresh)
 
     # --- caches
 
     def read_caches(self, caches: Caches, segment: int, positions: int) -> Array:
         at = (slice(None), caches.place, segment)
-        parts = [_held(part, at)[..., :positions, :] for part in (caches.pool.keys, caches.pool.values)]
+        parts = [values_at(part, at)[..., :positions, :] for part in (caches.pool.keys, caches.pool.values)]
         return np.asarray(torch.stack(parts, 1).cpu().numpy())
 
     @torch.inference_mode()
@@ -459,7 +359,7 @@ class LockstepBackend(TorchModel):
             (caches.pool.keys, caches.pool.values), self._tensor(held).unbind(1), strict=True
         ):
             at = (slice(None), caches.place, segment, slice(None), slice(None), slice(fresh.shape[-2]))
-            _put(part, at, fresh)
+            put_at(part, at, fresh)
 
     # --- steps
 
@@ -493,7 +393,7 @@ class LockstepBackend(TorchModel):
             answers.update((at, columns[:, lane]) for lane, at in enumerate(run))
         return [answers[at] for at in range(len(calls))]
 
-    def _program(self, calls: Sequence[StepCall[Caches, Condition]], graph: bool) -> _Program:
+    def _program(self, calls: Sequence[StepCall[Caches, Condition]], graph: bool) -> Program:
         """For so many lanes of these pools. With the first one the graphs of all others are made: made in a later step, one would
         stall the music of whoever plays."""
         pools = calls[0].caches.pool, calls[0].condition.pool
@@ -503,15 +403,13 @@ class LockstepBackend(TorchModel):
                 self._program_of(*pools, lanes).capture()
         return self._program_of(*pools, self._lanes[bisect_left(self._lanes, len(calls))])
 
-    def _program_of(self, caches: _CachePool, condition: _Pool, lanes: int) -> _Program:
+    def _program_of(self, caches: CachePool, condition: Pool, lanes: int) -> Program:
         key = (id(caches), id(condition), lanes)
         if key not in self._programs:
-            self._programs[key] = _Program(self, caches, condition, lanes)
+            self._programs[key] = Program(self, caches, condition, lanes)
         return self._programs[key]
 
-    def forward(
-        self, inputs: _Inputs, caches: _CachePool, condition: _Pool, leading: Tensor | None
-    ) -> Tensor:
+    def forward(self, inputs: Inputs, caches: CachePool, condition: Pool, leading: Tensor | None) -> Tensor:
         """A step of B lanes. leading: int64 [B], which of the B * S segments each lane's logits are wanted of, or None for all.
 
         Returns logits [B, 1 or S, R, K, card], float32.
@@ -526,7 +424,7 @@ class LockstepBackend(TorchModel):
         logits = linear(x, self._logits, norm=few, out_dtype=torch.float32)
         return logits.view(lanes, -1, rows, spec.codebooks, spec.card)
 
-    def _few(self, x: Tensor, inputs: _Inputs, caches: _CachePool, condition: _Pool) -> Tensor:
+    def _few(self, x: Tensor, inputs: Inputs, caches: CachePool, condition: Pool) -> Tensor:
         """Rows [M, D] through all layers, each product with what surrounds it. Returns the residual stream, float32.
 
         The launches are a chain (`kernels.dependent`): they read weights, caches and what `inputs` say while others still run.
@@ -541,7 +439,7 @@ class LockstepBackend(TorchModel):
             x = chained(inner, layer.ffn_out, residual=x)
         return x
 
-    def _many(self, x: Tensor, inputs: _Inputs, caches: _CachePool, condition: _Pool) -> Tensor:
+    def _many(self, x: Tensor, inputs: Inputs, caches: CachePool, condition: Pool) -> Tensor:
         """The same by the library's products, with sums and norms between them. Returns the last norm, in the weights' type."""
         x, normed = add_norm(x.contiguous(), None, self.dtype)
         for layer, own, seen in self._stack(caches, condition):
@@ -554,11 +452,11 @@ class LockstepBackend(TorchModel):
         return normed
 
     def _stack(
-        self, caches: _CachePool, condition: _Pool
+        self, caches: CachePool, condition: Pool
     ) -> Iterator[tuple[_Layer, tuple[Store, Store], tuple[Store, Store]]]:
         return zip(self._layers, caches.layers, condition.layers, strict=True)
 
-    def _hear(self, qkv: Tensor, own: tuple[Store, Store], inputs: _Inputs, dependent: bool) -> Tensor:
+    def _hear(self, qkv: Tensor, own: tuple[Store, Store], inputs: Inputs, dependent: bool) -> Tensor:
         """qkv: [M, 3 D]. Returns [M, D]."""
         spec = self.spec.decoder
         by_head = qkv.view(len(inputs.position), SEGMENTS, -1, 3, spec.heads, spec.head_dim)
@@ -566,7 +464,7 @@ class LockstepBackend(TorchModel):
         return heard.view(-1, spec.width)
 
     def _see(
-        self, q: Tensor, layer: _Layer, seen: tuple[Store, Store], inputs: _Inputs, dependent: bool
+        self, q: Tensor, layer: _Layer, seen: tuple[Store, Store], inputs: Inputs, dependent: bool
     ) -> Tensor:
         """q: [M, D]. Returns the same shape."""
         spec = self.spec.decoder
@@ -582,12 +480,12 @@ class LockstepBackend(TorchModel):
         count = call.tokens.shape[1]
         if len(call.tokens) > 1 or call.position[0] != 0:
             raise ValueError("only one segment that holds nothing can read several columns at once")
-        _check_room(call, count)
+        check_room(call, count)
         with self.device:
             keys, values = empty_caches(spec, caches.rows, count, self.dtype)
         at = (slice(None), call.condition.place)
         seen = [
-            _held(part, at)[:, :, : call.frames * self.spec.vision.tokens].to(self.dtype)
+            values_at(part, at)[:, :, : call.frames * self.spec.vision.tokens].to(self.dtype)
             for part in (call.condition.pool.keys, call.condition.pool.values)
         ]
         by_frame = [x.unflatten(2, (call.frames, -1)).transpose(1, 2) for x in seen]  # [L, F, H, P, d]
@@ -602,7 +500,7 @@ class LockstepBackend(TorchModel):
             last_only=True,
         )
         for part, fresh in ((caches.pool.keys, keys), (caches.pool.values, values)):
-            _put(
+            put_at(
                 part,
                 (slice(None), caches.place, call.segment, slice(None), slice(None), slice(count)),
                 torch.stack(fresh),
@@ -615,164 +513,6 @@ class LockstepBackend(TorchModel):
         return sum(layer.nbytes for layer in self._layers) + self._logits.nbytes
 
 
-class _Inputs:
-    """What a step of B lanes is given: views of an array of whole numbers and one of others, so that two copies bring it.
-
-    Every view begins at a multiple of 16 bytes: kernels are compiled for whether what they are given does.
-    """
-
-    def __init__(self, lanes: int, codebooks: int, device: torch.device, pinned: bool = False) -> None:
-        room = -(-lanes // 4) * 4
-        sizes = [room] * 5 + [lanes * SEGMENTS, lanes * SEGMENTS * codebooks]
-        self.whole = torch.zeros(sum(sizes), dtype=torch.int64, device=device, pin_memory=pinned)
-        self.parts = torch.zeros(3, room, device=device, pin_memory=pinned)
-        *each, position, tokens = self.whole.split(sizes)
-        self.cache_place, self.condition_place, self.seen, self.leading, self.top_k = (
-            x[:lanes] for x in each
-        )
-        self.position = position.view(lanes, SEGMENTS)
-        """[B, S], below 0 where a segment does not play."""
-        self.tokens = tokens.view(lanes, SEGMENTS, codebooks)
-        self.guidance, self.temperature, self.top_p = self.parts[:, :lanes]
-
-
-class _Program:
-    """Steps of up to B lanes over two pools, captured once as a CUDA graph."""
-
-    def __init__(self, backend: LockstepBackend, caches: _CachePool, condition: _Pool, lanes: int) -> None:
-        spec, device = backend.spec.decoder, backend.device
-        self._backend, self._caches, self._condition, self._lanes = backend, caches, condition, lanes
-        self._pinned = device.type == "cuda"
-        self._inputs = _Inputs(lanes, spec.codebooks, device)
-        self._told = _Inputs(lanes, spec.codebooks, torch.device("cpu"), self._pinned)
-        shape = (MOST_STEPS, lanes, spec.codebooks)
-        self._uniforms = torch.zeros(shape, device=device)
-        self._columns = torch.zeros(shape, dtype=torch.int64, device=device)
-        self._host_uniforms, self._host_columns = (
-            torch.zeros(shape, dtype=x.dtype, pin_memory=self._pinned)
-            for x in (self._uniforms, self._columns)
-        )
-        self._step = torch.zeros(lanes, dtype=torch.int64, device=device)
-        self._first = torch.zeros(lanes, dtype=torch.int64, device=device)
-        self._graph: torch.cuda.CUDAGraph | None = None
-
-    def fill(self, calls: Sequence[StepCall[Caches, Condition]], steps: int = 1) -> None:
-        """Say what each lane reads, and in so many steps behind it; lanes beyond them read nothing."""
-        for call in calls:
-            _check(call, steps)
-        told, patch_tokens = self._told, self._backend.spec.vision.tokens
-        told.cache_place.numpy()[:] = _lanes(
-            [call.caches.place for call in calls], self._lanes, self._caches.places
-        )
-        told.condition_place.numpy()[:] = _lanes(
-            [call.condition.place for call in calls], self._lanes, self._condition.places
-        )
-        told.seen.numpy()[:] = _lanes(
-            [call.frames * patch_tokens for call in calls], self._lanes, patch_tokens
-        )
-        position, tokens = told.position.numpy(), told.tokens.numpy()
-        position[:] = -1
-        for lane, call in enumerate(calls):
-            playing = slice(call.segment, call.segment + len(call.tokens))
-            position[lane, playing] = call.position
-            tokens[lane, playing] = call.tokens[:, 0]
-
-    def _send(self) -> None:
-        """Bring what was filled in to the device."""
-        self._inputs.whole.copy_(self._told.whole, non_blocking=True)
-        self._inputs.parts.copy_(self._told.parts, non_blocking=True)
-
-    def logits(self) -> Tensor:
-        """[B, S, R, K, card], of what was filled in."""
-        self._send()
-        return self._backend.forward(self._inputs, self._caches, self._condition, None)
-
-    def draw(self, calls: Sequence[DrawCall[Caches, Condition]], steps: int) -> I64:
-        """So many steps one after another; the columns that they drew, [steps, B, K]."""
-        for call in calls:
-            self._caches.allow(call.step.caches.place, call.allowed)
-        count, told = len(calls), self._told
-        first = np.array([call.column for call in calls])
-        seeds = np.tile(np.array([call.policy.seed for call in calls]), steps)
-        keyed = (first + np.arange(steps)[:, None]).ravel()
-        drawn = uniforms_of(seeds, keyed, self._columns.shape[2])
-        self._host_uniforms.numpy()[:steps, :count] = drawn.reshape(steps, count, -1)
-        self._uniforms.copy_(self._host_uniforms, non_blocking=True)
-        self.fill([call.step for call in calls], steps)
-        leading = [SEGMENTS * lane + call.step.segment + call.leading for lane, call in enumerate(calls)]
-        told.leading.numpy()[:] = _lanes(leading, self._lanes, 0)
-        told.top_k.numpy()[:count] = [call.policy.top_k for call in calls]
-        told.parts.numpy()[:, :count] = np.array(
-            [(call.policy.guidance, call.policy.temperature, call.policy.top_p) for call in calls]
-        ).T
-        self._send()
-        self._step.zero_()
-        for _ in range(steps):
-            if self._graph is None:
-                self._advance()
-            else:
-                self._graph.replay()
-        self._host_columns.copy_(self._columns, non_blocking=True)
-        if self._pinned:
-            torch.cuda.current_stream().synchronize()
-        return np.asarray(self._host_columns.numpy()[:steps].copy())
-
-    def _advance(self) -> None:
-        """One step, on the device alone: logits, a column for each lane, and what the next step reads."""
-        inputs, backend = self._inputs, self._backend
-        logits = backend.forward(inputs, self._caches, self._condition, inputs.leading)
-        column = draw(
-            logits,
-            self._first,
-            inputs.guidance,
-            inputs.temperature,
-            inputs.top_k,
-            inputs.top_p,
-            self._uniforms.index_select(0, self._step[:1])[0],
-            self._caches.allowed[inputs.cache_place],
-        )
-        advance(
-            column, inputs.tokens, inputs.position, self._columns, self._step, backend.spec.decoder.special
-        )
-
-    @property
-    def captured(self) -> bool:
-        return self._graph is not None
-
-    def capture(self) -> None:
-        """Make the graph, once; the lanes read nothing while it is made."""
-        if self._graph is not None:
-            return
-        self.fill([])
-        self._send()
-        self._step.zero_()
-        self._graph, _ = capture(self._advance, self._backend.graph_memory)
-
-
-def _lanes(values: Sequence[int], lanes: int, empty: int) -> list[int]:
-    """What lanes read, and what those read that nobody has."""
-    return [*values, *[empty] * (lanes - len(values))]
-
-
-def _check(call: StepCall[Caches, Condition], steps: int) -> None:
-    """Raises ValueError for what no step can read."""
-    segments, columns, _ = call.tokens.shape
-    if segments > SEGMENTS - call.segment:
-        raise ValueError(f"a stream has {SEGMENTS} segments; {segments} were asked from {call.segment} on")
-    if columns > 1:
-        raise ValueError("several columns are read by `step` alone")
-    _check_room(call, steps)
-
-
-def _check_room(call: StepCall[Caches, Condition], columns: int) -> None:
-    """Raises ValueError where segments cannot hold so many more, or the condition has fewer frames than are to be seen."""
-    room, held = call.caches.pool.positions, int(call.position.max())
-    if held + columns > room:
-        raise ValueError(f"a segment of {room} positions that holds {held} cannot hold {columns} more")
-    if call.frames > call.condition.frames:
-        raise ValueError(f"a condition of {call.condition.frames} slots does not have {call.frames}")
-
-
 def _runs(calls: Sequence[StepCall[Caches, Condition]]) -> list[list[int]]:
     """Streams of the same pools."""
     runs = dict[tuple[int, int], list[int]]()
@@ -783,27 +523,3 @@ def _runs(calls: Sequence[StepCall[Caches, Condition]]) -> list[list[int]]:
 
 def _held_in(linear: Linear, bits: int) -> Weight:
     return quantise(linear.weight.data, bits, bias=None if linear.bias is None else linear.bias.data)
-
-
-def _at(store: Store, layer: int) -> Store:
-    return Store(store.values[layer], None if store.scales is None else store.scales[layer])
-
-
-def _flat(store: Store) -> Store:
-    """Layers and places as one axis."""
-    return Store(store.values.flatten(0, 1), None if store.scales is None else store.scales.flatten(0, 1))
-
-
-def _held(store: Store, at: tuple[Any, ...]) -> Tensor:
-    """What is held there, in float32."""
-    values = store.values[at].float()
-    return values if store.scales is None else values * store.scales[at].float().unsqueeze(-1)
-
-
-def _put(store: Store, at: tuple[Any, ...], fresh: Tensor) -> None:
-    """Hold it there; what was read from there before comes back as it was."""
-    values, scales = quantised(fresh, store)
-    store.values[at] = values
-    if store.scales is not None:
-        assert scales is not None
-        store.scales[at] = scales

@@ -23,7 +23,10 @@ HEAVY = {
     "triton",
 }
 """What only `cuestream[export]` brings, or a device."""
-MODEL = {"engine.model", "engine.backends.torch", "engine.backends.lockstep", "engine.backends.captured"}
+MODEL = {
+    "engine.model",
+    *(f"engine.backends.{name}" for name in ("torch", "lockstep", "places", "program", "captured")),
+}
 GPU = {
     f"cuestream.gpu.{name}"
     for name in (

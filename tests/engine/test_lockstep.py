@@ -16,7 +16,8 @@ import torch
 from test_together import FRAMES, ROOM, Voice, answers
 
 from engine.backends.base import DrawCall, StepCall
-from engine.backends.lockstep import MOST_STEPS, LockstepBackend
+from engine.backends.lockstep import LockstepBackend
+from engine.backends.program import MOST_STEPS
 from engine.backends.torch import TorchBackend
 from engine.errors import NoRoom, PackageError
 from engine.sampling import draw_all, sample, uniforms, uniforms_of
@@ -209,7 +210,7 @@ def test_a_device_without_memory_for_more_streams_says_so(
         raise torch.OutOfMemoryError("out of memory")
 
     backend = make(tiny_package)
-    monkeypatch.setattr("engine.backends.lockstep._CachePool", full)
+    monkeypatch.setattr("engine.backends.lockstep.CachePool", full)
     with pytest.raises(NoRoom, match="do not fit the memory"):
         backend.new_caches(2, True, 24)
 
