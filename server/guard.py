@@ -10,21 +10,28 @@ import ipaddress
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import URL, Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 OURSELVES = frozenset({"localhost", "127.0.0.1", "::1"})
 PROBES = frozenset({"/healthz", "/readyz"})
+NO_ADDRESS = "that is no address"
 
 
 def plain(name: str) -> str:
-    """A host in one way of writing it: small, without a dot at its end, an address in its shortest form."""
-    name = name.lower().removesuffix(".")
+    """A host in one way of writing it: small, without a dot at its end, an address in its shortest form and without brackets."""
+    name = name.lower().removesuffix(".").removeprefix("[").removesuffix("]")
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:
         return name
+
+
+def is_host(called: str) -> bool:
+    """Whether it is a host, with a port or without: for what is none, Starlette takes the address that we listen at."""
+    scope = {"path": "/", "headers": [(b"host", called.encode("latin-1"))]}
+    return URL(scope=scope).netloc == called
 
 
 class Guard:
@@ -45,7 +52,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         if why := self._why_not(headers, scope["path"]):
-            await PlainTextResponse(why + "\n", 403)(scope, receive, send)
+            await PlainTextResponse(why + "\n", 400 if why == NO_ADDRESS else 403)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -55,7 +62,9 @@ class Guard:
             host = urlsplit(f"//{called}").hostname
             site = None if origin is None else urlsplit(origin)
         except ValueError:
-            return "that is no address"
+            return NO_ADDRESS
+        if not (path in PROBES or is_host(called)):
+            return NO_ADDRESS
         known = self._answered is None or path in PROBES or plain(host or "") in self._answered
         if not known:
             return f"this server is not called {host or 'nothing'}; where a proxy is, see --name"

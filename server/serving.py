@@ -23,6 +23,7 @@ from starlette.applications import Starlette
 from engine.errors import CuestreamError
 from server.direct import Direct
 from server.doorstep import Doorkeeper
+from server.forwarded import Forwarded
 from server.host import Host
 from server.leaving import leave
 from server.tls import Certificate, TlsError
@@ -176,10 +177,11 @@ def make_server(
     # what makes a connection; uvicorn only calls it
     http: Any = Doorkeeper(house.settings.door, house.metrics)
     config = uvicorn.Config(
-        app,
+        Forwarded(app, (*OWN_PROXIES, *house.settings.proxies)),
         host=host,
         port=port,
         http=http,
+        proxy_headers=False,
         ssl_certfile=certificate.cert if certificate else None,
         ssl_keyfile=certificate.key if certificate else None,
         ws=Direct,
@@ -191,7 +193,6 @@ def make_server(
         access_log=False,
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=10,
-        forwarded_allow_ips=[*OWN_PROXIES, *house.settings.proxies],
     )
     logger.addFilter(_is_news)
     return Server(config, house, drain_s, on_ready, certificate)

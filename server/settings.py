@@ -14,6 +14,7 @@ from cuestream.players import ROOM_S
 from server.config import SessionConfig
 from server.delivery import Patience
 from server.doorstep import DoorLimits
+from server.guard import plain
 from server.ingest.limits import IngestLimits
 from server.output.limits import OutputLimits
 from server.pictures.decoders import DecoderLimits
@@ -102,9 +103,11 @@ class Settings:
             raise ValueError(
                 "a key has signs of ASCII, and no blank at either end: a header carries nothing else"
             )
-        for option, hosts in (("name", self.names), ("push", set(self.push_hosts) - {"*"})):
+        for option, hosts in (("name", map(plain, self.names)), ("push", set(self.push_hosts) - {"*"})):
             if wrong := [host for host in hosts if not (HOST.fullmatch(host) or _is_address(host))]:
-                raise ValueError(f"--{option} takes a host without scheme and port, not {wrong[0]}")
+                raise ValueError(
+                    f"--{option} takes a host in signs of ASCII, without scheme and port, not {wrong[0]!r}"
+                )
         for proxy in self.proxies:
             try:
                 ipaddress.ip_network(proxy)

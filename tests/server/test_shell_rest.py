@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 import socket
@@ -21,8 +22,9 @@ from websockets.typing import Origin
 from cuestream.players import find_player
 from engine.errors import CuestreamError
 from server.app import make_app
+from server.forwarded import Forwarded
 from server.guard import Guard
-from server.serving import check_address, make_server
+from server.serving import OWN_PROXIES, check_address, make_server
 from server.settings import Settings
 
 KEY = "a key for tests"
@@ -240,8 +242,11 @@ def test_a_name_that_is_not_ours_is_told(served: Served) -> None:
 
 
 def test_a_name_is_the_same_however_it_is_written(serve: Serve) -> None:
-    with serve(names=("Music.Example", "2001:0db8::1"), api_key="k") as served:
-        for called in ("music.example.", "MUSIC.example:8443", "[2001:db8::1]", "[2001:DB8:0::1]:80"):
+    with serve(
+        names=("Music.Example.", "2001:0db8::1", "[2001:db8::2]", "xn--msik_0ra"), api_key="k"
+    ) as served:
+        numbers = ("[2001:db8::1]", "[2001:DB8:0::1]:80", "[2001:db8::2]:80")
+        for called in ("music.example.", "MUSIC.example:8443", "XN--msik_0ra", *numbers):
             for headers in ({"host": called}, {"origin": f"https://{called}"}):
                 assert ask("GET", f"{served.http}/v1/version", **headers)[0] == 200, called
 
@@ -261,8 +266,50 @@ def test_a_proxy_elsewhere_is_believed_when_it_is_named() -> None:
     with pytest.raises(ValueError, match=r"--proxy takes an address or a network, not proxy\.example"):
         Settings(proxies=("proxy.example",))
     app = make_app(find_player("synthetic"), Settings(proxies=("172.18.0.0/16", "2001:db8::1")))
-    trusted = make_server(app, "127.0.0.1", 0, 0.0, lambda _: None).config.forwarded_allow_ips
-    assert trusted == ["127.0.0.1", "::1", "172.18.0.0/16", "2001:db8::1"]
+    believes = make_server(app, "127.0.0.1", 0, 0.0, lambda _: None).config.app.trusted_hosts
+    asked_by = ("127.0.0.1", "::1", "172.18.3.4", "2001:db8::1", "172.19.0.1", "2001:db8::2")
+    assert [address in believes for address in asked_by] == [True] * 4 + [False] * 2
+
+
+@pytest.mark.parametrize(
+    ("said", "scheme"),
+    [
+        ("https, http", "wss"),
+        ("HTTPS", "wss"),
+        ("wss,http", "wss"),
+        ("http, https", "ws"),
+        ("gopher, https", "ws"),
+    ],
+)
+def test_of_a_chain_of_proxies_the_first_says_how_it_was_asked(
+    served: Served, said: str, scheme: str
+) -> None:
+    asked = ask(
+        "GET", f"{served.http}/v1/sessions/show/urls", host="localhost", **{"x-forwarded-proto": said}
+    )
+    assert asked[1]["ws"] == f"{scheme}://localhost/v1/stream"
+
+
+def test_what_a_stranger_says_of_another_scheme_is_not_believed() -> None:
+    said = [(b"x-forwarded-proto", b"https"), (b"x-forwarded-proto", b"http")]
+    for client, scheme in (("127.0.0.1", "wss"), ("192.0.2.7", "ws")):
+        scope = {"type": "websocket", "scheme": "ws", "client": (client, 1), "headers": list(said)}
+        seen: list[str] = []
+
+        async def note(scope: Any, *_: Any, seen: list[str] = seen) -> None:
+            seen.append(scope["scheme"])
+
+        asyncio.run(Forwarded(note, OWN_PROXIES)(scope, None, None))  # type: ignore[arg-type]
+        assert seen == [scheme]
+
+
+@pytest.mark.parametrize(
+    "odd", ["localhost:", "localhost:99999", "who@localhost", "localhost/x", "local host"]
+)
+def test_a_host_that_is_none_is_refused_and_never_answered_with_another(served: Served, odd: str) -> None:
+    status, text = ask("GET", f"{served.http}/v1/sessions/show/urls", host=odd)
+    assert (status, text) == (400, "that is no address\n")
+    assert ask("GET", f"{served.http}/healthz", host=odd)[0] == 200
 
 
 def test_a_websocket_that_is_refused_is_no_error_of_ours(
@@ -308,11 +355,24 @@ def test_a_word_that_nobody_knows_is_refused(served: Served, body: dict[str, Any
         {"api_key": "two\nlines"},
         {"names": ("https://music.example",)},
         {"names": ("music.example:443",)},
+        *(
+            {"names": (odd,)}
+            for odd in (
+                "",
+                ".",
+                "*",
+                "*.example",
+                "a..b",
+                "music.example/x",
+                "[::1]:80",
+                "m\u00fcsik.example",
+            )
+        ),
         {"push_hosts": ("rtmp://host",)},
     ],
 )
 def test_what_can_never_work_is_refused_at_the_start(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"a header carries nothing else|without scheme and port"):
+    with pytest.raises(ValueError, match=r"a header carries nothing else|in signs of ASCII, without scheme"):
         Settings(**settings)
     Settings(api_key="k-%1", names=("music.example", "192.0.2.1"), push_hosts=("*", "::1", "live.example"))
 
