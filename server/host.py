@@ -34,7 +34,7 @@ from server.protocol.errors import ErrorCode
 from server.recording.shelf import Shelf as Recordings
 from server.recording.tape import Recorder
 from server.runner import Runner
-from server.secrets import HANDLE_SPARE_S, Door, new_session_id
+from server.secrets import HANDLE_SPARE_S, Door, Identity, new_session_id
 from server.session import Session
 from server.settings import Settings
 from server.shelf import Shelf, ShelfLimits
@@ -232,6 +232,13 @@ class Host:
         """Whether a session is open, or kept for its client."""
         kept = self.shelf is not None and self.shelf.waiting(session_id) is not None
         return kept or self.find(session_id) is not None
+
+    def awaits(self, session: Identity) -> bool:
+        """Whether a client may come back to it: it is open here, or kept by a server before this one."""
+        if hosted := self.find(session.session_id):
+            return hosted.identity == session
+        kept = self.shelf.waiting(session.session_id) if self.shelf else None
+        return kept is not None and kept.about.nonce == session.nonce
 
     async def vacate(self, session_id: str) -> None:
         """Until a session of this id that ended is forgotten, here and by the engine, and another may have it. Raises Hanging."""

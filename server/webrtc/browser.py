@@ -44,8 +44,12 @@ async def meet(request: Request) -> Response:
 def _check(request: Request, token: str | None) -> None:
     """Raises Refused."""
     host = peers_of(request).host
-    if token and host.door.session_of(token, host.monotonic())[1]:
+    session, fresh = host.door.session_of(token or "", host.monotonic())
+    if session and fresh and host.awaits(session):
         return
+    if session:
+        host.metrics.resumes.labels("session_expired").inc()
+        raise Refused(404, "session_expired", "no such session here, or it is over")
     caller = caller_of(request, token)
     if isinstance(caller, Anybody):
         said = "a key, a client secret or a resume handle is needed: Authorization: Bearer TOKEN"

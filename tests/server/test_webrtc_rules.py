@@ -19,7 +19,7 @@ from shell_client import Client, ask, soon
 from cuestream.players import find_player
 from server.host import Host
 from server.protocol.limits import Limits
-from server.secrets import new_identity
+from server.secrets import HANDLE_SPARE_S, new_identity
 from server.settings import Settings
 from server.webrtc.limits import PeerLimits
 from server.webrtc.peers import Peers
@@ -310,6 +310,25 @@ def test_eight_players_and_no_more(opened: Served) -> None:
 )
 def test_a_browsers_offer_that_is_refused(guarded: Served, body: Any, key: str | None, status: int) -> None:
     assert ask("POST", f"{guarded.http}/v1/offer", body, key)[0] == status
+
+
+def test_a_handle_whose_session_is_over_is_refused_at_once(guarded: Served) -> None:
+    offer, address = {"type": "offer", "sdp": OBS}, f"{guarded.http}/v1/offer"
+    session_id, secret, _ = invite(guarded)
+    with Client(guarded.ws, secret) as client:
+        client.start()
+        handle = client.until("resume.handle")["handle"]
+        assert ask("POST", address, offer, handle)[0] == 422  # it may come in; what it offers is no browser's
+        hosted = guarded.host.find(session_id)
+        assert hosted is not None
+        now_s = guarded.host.monotonic()
+        old = guarded.host.door.handle(hosted.identity, now_s - Limits().resume_window_s - HANDLE_SPARE_S - 1)
+        other = guarded.host.door.handle(new_identity(session_id), now_s)
+        client.send("session.end", fade_ms=0)
+        client.until("session.ended")
+    for gone in (handle, old, other):
+        status, answer = ask("POST", address, offer, gone)
+        assert (status, answer["error"]["code"]) == (404, "session_expired")
 
 
 # --- no room
