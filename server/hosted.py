@@ -79,7 +79,7 @@ class Hosted:
         self.original_rate = WIRE_RATE
         """Samples a second of the original sound that its client sends."""
         self.revisions = Revisions()
-        self.watching = Watching(session_id, house.settings.limits, house.decoders, self._show, self._refuse)
+        self.watching = Watching(session_id, house.settings.limits, house.decoders, self._show, self.refuse)
         self.taps: list[Listener] = []  # bound: http_audio.MOST_LISTENERS
         self.tape: Tape | None = None
         """What records it."""
@@ -250,7 +250,8 @@ class Hosted:
         self._house.hurry(self.id)
         self._house.metrics.frames.labels("shown").inc()
 
-    def _refuse(self, came_s: float, error: ProtocolError) -> None:
+    def refuse(self, came_s: float, error: ProtocolError) -> None:
+        """A picture that came then."""
         self._house.metrics.frames.labels("refused").inc()
         self._house.metrics.errors.labels(str(error.code)).inc()
         if self.line:

@@ -1,7 +1,7 @@
 """From a picture as it travelled to the square that the player's eyes want. Called beside the event loop: it takes a while.
 
-A still picture's size is read from its header before anything is decoded; a decoder refuses what is larger, too. H.264 and VP8
-need what came before: after a loss they wait for a keyframe.
+A picture's size is read from its header before anything is decoded; a decoder refuses what is larger, too. H.264 and VP8 need
+what came before: after a loss they wait for a keyframe.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from engine.errors import MediaError
 from engine.frames import U8
 from engine.media.pixels import Scaler
+from server.headers import check_headers, check_size
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS, Limits
 from server.protocol.media import RAW, Kind, Media
@@ -75,9 +76,11 @@ class Eyes:
         if media.kind in RAW:
             return self._raw(media)
         halvings = 0
-        if media.kind not in CHAINED:
+        if media.kind in CHAINED:
+            check_headers(media.kind, media.payload, self._limits)
+        else:
             width, height = still_size(media.kind, media.payload)
-            self._check(width, height)
+            check_size(width, height, self._limits)
             halvings = halvings_of(media.kind, width, height, side)
         decoder = self._decoder(media.kind, halvings)
         frames = decoder.decode(av.Packet(harmless(media.kind, media.payload)))
@@ -90,7 +93,7 @@ class Eyes:
             raise ValueError("no picture in it")
         if media.kind not in CHAINED and frames[-1].width * frames[-1].height > KEPT_PIXELS:
             self._open = None
-        self._check(frames[-1].width, frames[-1].height)
+        check_size(frames[-1].width, frames[-1].height, self._limits)
         return frames[-1]
 
     def _decoder(self, kind: Kind, halvings: int) -> VideoCodecContext:
@@ -108,16 +111,11 @@ class Eyes:
     def _raw(self, media: Media) -> av.VideoFrame:
         assert media.size is not None  # the protocol saw to it
         width, height = media.size.width, media.size.height
-        self._check(width, height)
+        check_size(width, height, self._limits)
         data = np.frombuffer(media.payload, np.uint8)
         if media.kind is Kind.RGB24:
             return av.VideoFrame.from_ndarray(data.reshape(height, width, 3), format="rgb24")
         return av.VideoFrame.from_ndarray(data.reshape(height * 3 // 2, width), format="yuv420p")
-
-    def _check(self, width: int, height: int) -> None:
-        if not 0 < width * height <= self._limits.image_pixels:
-            text = f"a picture has at most {self._limits.image_pixels} pixels, this one {width} x {height}"
-            raise ProtocolError(ErrorCode.FRAME_TOO_LARGE, text)
 
 
 def halvings_of(kind: Kind, width: int, height: int, side: int | None) -> int:

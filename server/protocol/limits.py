@@ -32,6 +32,8 @@ class Limits:
     """A video message. Pictures are shown to the model at a few hundred pixels; 448 pixels of JPEG are 40 KiB."""
     image_pixels: int = 4096 * 2304
     """Width times height of a picture, read from its header before it is decoded."""
+    kept_bytes: int = 128 * 1024**2
+    """Of the pictures of H.264 or VP8 that others refer to, read from its header as well; 4096 x 2304 has 14 MB each."""
     raw_video: bool = False
     """Whether I420 and RGB24 pictures are taken."""
     fps: int = 60

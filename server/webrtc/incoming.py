@@ -18,7 +18,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from server.hearing import Sound, Source
 from server.host import Host
 from server.hosted import Hosted
-from server.protocol.errors import ErrorCode, ProtocolError
+from server.protocol.errors import ProtocolError
 from server.protocol.media import Kind, Media, Size, StreamId
 from server.protocol.values import U32
 
@@ -54,19 +54,15 @@ class Incoming:
         pace = Pace(self._host.settings.video_fps, monotonic())
         while True:
             await asyncio.sleep(pace.due_s - monotonic())
-            frame = await track.recv()
+            frame: object = await track.recv()
             pace.taken(monotonic())
             if (hosted := self._where()) and isinstance(frame, av.VideoFrame):
                 await self._show(hosted, frame)
+            elif hosted and isinstance(frame, ProtocolError):
+                hosted.refuse(monotonic(), frame)
 
     async def _show(self, hosted: Hosted, frame: av.VideoFrame) -> None:
-        came_s, most = self._host.monotonic(), self._host.settings.limits.image_pixels
-        if frame.width * frame.height > most:
-            self._host.metrics.frames.labels("refused").inc()
-            if hosted.line:
-                text = f"a picture has at most {most} pixels, this one {frame.width} x {frame.height}"
-                hosted.line.refuse(ProtocolError(ErrorCode.FRAME_TOO_LARGE, text), came_s)
-            return
+        came_s = self._host.monotonic()
         media = await self._smaller.media(self._host.pool, frame, self._seq & U32)
         self._seq += 1
         self._host.metrics.frames.labels("taken").inc()

@@ -20,6 +20,7 @@ from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSession
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.mediastreams import MediaStreamTrack
 
+from server.protocol.limits import Limits
 from server.webrtc.fragments import Fragment
 from server.webrtc.limits import PeerLimits
 from server.webrtc.music import Music
@@ -41,16 +42,19 @@ class Peer:
         offer: Offer,
         bearer: str | None,
         limits: PeerLimits,
+        pictures: Limits,
         ice_servers: tuple[str, ...],
         monotonic: Callable[[], float],
         undecoded: Callable[[int], object],
     ) -> None:
-        """undecoded: told how many frames the decoder was too slow for, or the loop for their sound."""
+        """pictures: how large they may be. undecoded: told how many frames the decoder was too slow for, or the loop
+        for their sound."""
         self.id, self.etag = secrets.token_urlsafe(16), f'"{secrets.token_hex(8)}"'
         self.offer, self.ended, self._left = offer, "", False
         servers = [RTCIceServer(uri) for uri in ice_servers]
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._bearer, self._limits, self._monotonic = _digest(bearer), limits, monotonic
+        self._pictures = pictures
         self._candidates = offer.candidates
         self._connected, self._over = asyncio.Event(), asyncio.Event()
         # bound: what its owner began, and one request a second that ends
@@ -170,7 +174,7 @@ class Peer:
 
     def _bound(self, track: MediaStreamTrack) -> None:
         receiver = next(r for r in self.connection.getReceivers() if r.track is track)
-        bound(receiver, self._limits, self._lost_frames, lambda: self._undecoded(1))
+        bound(receiver, self._limits, self._pictures, self._lost_frames, lambda: self._undecoded(1))
 
     def _lost_frames(self, count: int) -> None:
         self._undecoded(count)

@@ -69,8 +69,11 @@ class Peers:
             raise self._refused(
                 503, "capacity", f"{self._limits.at_once} peers are connected, as many as may"
             )
-        metrics, servers = self.host.metrics, self.host.settings.ice_servers
-        peer = Peer(offer, bearer, self._limits, servers, self.host.monotonic, metrics.undecoded.inc)
+        metrics, settings = self.host.metrics, self.host.settings
+        pictures, servers = settings.limits, settings.ice_servers
+        peer = Peer(
+            offer, bearer, self._limits, pictures, servers, self.host.monotonic, metrics.undecoded.inc
+        )
         self._open[peer.id] = peer
         metrics.peers.labels(offer.purpose.name).inc()
         life = asyncio.create_task(self._live(peer))

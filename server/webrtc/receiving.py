@@ -19,14 +19,15 @@ from aiortc.codecs import CODECS
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtp import RtpPacket
 
+from server.headers import NAL_TYPE, START_CODE, VP8_INTER, check_headers
+from server.protocol.errors import ProtocolError
+from server.protocol.limits import Limits
+from server.protocol.media import Kind
 from server.webrtc.limits import PeerLimits
 
 PROFILES = {110: "4d001f", 112: "64001f", 114: "640c1f"}
 """Main, high and constrained high, by the payload types that nothing else has; an answer uses those of its offer."""
-START_CODE = b"\x00\x00\x00\x01"
 IDR = 5
-NAL_TYPE = 0x1F
-VP8_INTER = 1
 PACKETS = 512
 """Of a video that may wait for one that is missing, as many as aiortc lets wait."""
 
@@ -49,12 +50,25 @@ def know_profiles() -> None:
 
 
 def bound(
-    receiver: RTCRtpReceiver, limits: PeerLimits, lost: Callable[[int], object], unheard: Callable[[], object]
+    receiver: RTCRtpReceiver,
+    limits: PeerLimits,
+    pictures: Limits,
+    lost: Callable[[int], object],
+    unheard: Callable[[], object],
 ) -> None:
     """Give a receiver that has its track, and has not begun, its queues. lost: see `Backlog`. unheard: called for each frame of
-    sound that went."""
+    sound that went. A frame of the track is an error where one of `pictures` was too large to be decoded."""
     decoded = Newest(limits.decoded_sounds, unheard) if receiver.track.kind == "audio" else Newest()
-    receiver._RTCRtpReceiver__decoder_queue = Backlog(limits.encoded_frames, lost)  # type: ignore[attr-defined]
+
+    def fits(codec: str, data: bytes) -> bool:
+        try:
+            check_headers(Kind[codec.upper()], data, pictures)
+        except ProtocolError as error:
+            decoded.put_now(error)
+            return False
+        return True
+
+    receiver._RTCRtpReceiver__decoder_queue = Backlog(limits.encoded_frames, lost, fits)  # type: ignore[attr-defined]
     receiver.track._queue = decoded  # type: ignore[attr-defined]
     if receiver.track.kind == "video":
         receiver._RTCRtpReceiver__jitter_buffer = Frames(PACKETS)  # type: ignore[attr-defined]
@@ -105,27 +119,35 @@ class Frames(JitterBuffer):
 class Backlog(queue.Queue[Any]):
     """Encoded frames before the decoder: when `most` wait, all go, and those of a video that follow until a keyframe.
 
-    lost: told how many went. The end, None, goes ahead of what waits, for the loop waits until the decoder has met it.
+    lost: told how many went. fits: asked for each frame of a video, by codec and data; one that does not goes, and is not lost.
+    The end, None, goes ahead of what waits, for the loop waits until the decoder has met it.
     """
 
-    def __init__(self, most: int, lost: Callable[[int], object]) -> None:
+    def __init__(
+        self, most: int, lost: Callable[[int], object], fits: Callable[[str, bytes], bool] = lambda *_: True
+    ) -> None:
         super().__init__()  # bound: most
-        self._most, self._lost = most, lost
+        self._most, self._lost, self._fits = most, lost, fits
         self._needs_key = False
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         if item is None:
             self._forget()
         elif not self._takes(*item):
-            self._lost(1)
             return
         super().put(item)
 
     def _takes(self, codec: RTCRtpCodecParameters, frame: Any) -> bool:
+        video = codec.mimeType.startswith("video/")
+        if video and not self._fits(codec.name, frame.data):
+            self._needs_key = True
+            return False
         if self.qsize() >= self._most:
             self._lost(self._forget())
-            self._needs_key = codec.mimeType.startswith("video/")
+            self._needs_key = video
         self._needs_key = self._needs_key and not is_key(codec.name, frame.data)
+        if self._needs_key:
+            self._lost(1)
         return not self._needs_key
 
     def _forget(self) -> int:
@@ -143,6 +165,9 @@ class Newest(asyncio.Queue[Any]):
         self._most, self._gone = most, gone
 
     async def put(self, item: Any) -> None:
+        self.put_now(item)
+
+    def put_now(self, item: Any) -> None:
         while self.qsize() >= self._most:  # bound: `most`, then the oldest goes
             self.get_nowait()
             if self._gone:

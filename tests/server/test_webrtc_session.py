@@ -344,6 +344,24 @@ class Voice(AudioStreamTrack):
         return made
 
 
+def test_video_that_is_too_large_is_refused_and_the_session_lives_on(serve: Serve) -> None:
+    async def play() -> None:
+        client = browser(Lamp((160, 128)))
+        async with closing(client):
+            await client.meet(served.http)
+            await client.start()
+            text = (await client.until("error", code="frame_too_large"))["text"]
+            assert "at most 19200 pixels, this one 160 x 128" in text
+            client.send("ping", t_us=1)
+            await client.until("pong")
+        shown = metrics(served)
+        assert shown['cuestream_inbound_frames_total{result="refused"}'] >= 1
+        assert 'cuestream_inbound_frames_total{result="taken"}' not in shown
+
+    with serve(image_pixels=160 * 120, **HERE) as served:
+        asyncio.run(play())
+
+
 def test_the_original_sound_ducks_the_music(serve: Serve) -> None:
     async def play() -> None:
         show, hearer = publisher(audio=Voice()), player()
