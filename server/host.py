@@ -195,7 +195,7 @@ class Host:
         hosted = self.find(session_id)
         if hosted is None:
             return self._restore(session_id, nonce)
-        if nonce not in (None, hosted.identity.nonce):
+        if hosted.core.is_over(self.monotonic()) or nonce not in (None, hosted.identity.nonce):
             return None
         if hosted.core.parked:
             self._check_room(session_id)

@@ -132,9 +132,13 @@ class Session:
         if self.state == "playing":
             self.playout.start(now_s, min(delivery.cursor, self.playout.ring.end))
 
-    def _alive(self, now_s: float) -> None:
+    def is_over(self, now_s: float) -> bool:
+        """Whether it has ended, or waited too long for its client."""
         self._expire(now_s)
-        if self.state == "expired":
+        return self.state == "expired"
+
+    def _alive(self, now_s: float) -> None:
+        if self.is_over(now_s):
             said = f"the session ended; it waits {self.config.resume_s:g} s for a client that comes back"
             raise SessionError("session_expired", said)
 
@@ -323,8 +327,7 @@ class Session:
 
     def poll(self, now_s: float) -> tuple[Orders | None, list[AudioOut | Event]]:
         """To be called each chunk or so: what the engine is to do, and what the client is to be sent, in order."""
-        self._expire(now_s)
-        if self.state == "expired":
+        if self.is_over(now_s):
             orders = self.orders()
             return (orders if orders and orders.leave else None), self._drain(now_s)
         self._leave_alone(now_s)

@@ -26,6 +26,8 @@ from server.webrtc.offers import BROWSER
 from server.webrtc.peer import Peer
 from server.webrtc.peers import Peers
 
+GOING_AWAY = 1001
+
 
 async def meet(request: Request) -> Response:
     """The route."""
@@ -94,5 +96,7 @@ class Browser:
         peer.end("over")
 
     def _end(self, reason: str) -> None:
+        """What comes while the connection closes is heard by nobody."""
+        self._line.hang_up(GOING_AWAY)
         if hosted := self._conversation.hosted:
             hosted.detach(self._host.monotonic(), self._line, left=False)

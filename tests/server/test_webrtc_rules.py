@@ -21,6 +21,7 @@ from server.host import Host
 from server.protocol.limits import Limits
 from server.secrets import HANDLE_SPARE_S, new_identity
 from server.settings import Settings
+from server.webrtc.browser import Browser
 from server.webrtc.limits import PeerLimits
 from server.webrtc.peers import Peers
 
@@ -329,6 +330,34 @@ def test_a_handle_whose_session_is_over_is_refused_at_once(guarded: Served) -> N
     for gone in (handle, old, other):
         status, answer = ask("POST", address, offer, gone)
         assert (status, answer["error"]["code"]) == (404, "session_expired")
+
+
+def test_a_session_begins_for_nobody_who_is_gone(opened: Served) -> None:
+    """While a peer connection closes, what its client said last may still come."""
+
+    def say_after_the_end() -> int:
+        browser = Browser(opened.app.state.peers, None, None)
+        browser._end("lost")
+        before = len(opened.host.sessions)
+        browser._conversation.receive('{"type":"session.start","protocol_minor":0}')
+        return len(opened.host.sessions) - before
+
+    assert opened.on_loop(say_after_the_end) == 0
+
+
+def test_a_session_that_just_waited_too_long_is_not_found_again(opened: Served) -> None:
+    """Its next tick, a tenth of a second later, would end it."""
+
+    def look_late() -> tuple[bool, bool]:
+        host = opened.host
+        hosted = host.open("late", None)
+        hosted.core.left_s = host.monotonic() - Limits().resume_window_s + 1
+        waits = host.find_again("late") is hosted
+        hosted.core.left_s -= 2
+        return waits, host.find_again("late") is not None
+
+    assert opened.on_loop(look_late) == (True, False)
+    assert publish(opened, path="/v1/whip/late")[0] == 201
 
 
 # --- no room
