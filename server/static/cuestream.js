@@ -152,6 +152,7 @@ var BROKEN = 1006;
 var FULL = 1013;
 var BAD_HANDSHAKE = 4400;
 var UNKNOWN = 4404;
+var GONE = 404;
 var LEAVING = 4e3;
 function afterClose(code) {
   return CLOSES[code]?.action ?? "resume";
@@ -905,6 +906,7 @@ var Session = class {
   /** A connection did not come about: the server answered with an HTTP status, or nobody did. */
   refused(status, why, retryAfterMs) {
     if (status === null) return this.after("resume", BROKEN, why);
+    if (status === GONE && this.handle !== null) return this.after("retry", UNKNOWN, why);
     return this.after(afterStatus(status), status, why, retryAfterMs);
   }
   // --- inside
@@ -2122,7 +2124,7 @@ function withStereo(sdp) {
 }
 
 // src/whep.ts
-var GONE = /* @__PURE__ */ new Set(["disconnected", "failed", "closed"]);
+var GONE2 = /* @__PURE__ */ new Set(["disconnected", "failed", "closed"]);
 var WhepPlayer = class _WhepPlayer {
   constructor(url, options) {
     this.url = url;
@@ -2171,7 +2173,7 @@ var WhepPlayer = class _WhepPlayer {
     this.resource = new URL(answer.headers.get("location") ?? "", this.url);
     await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
     await this.connected();
-    peer.onconnectionstatechange = () => GONE.has(peer.connectionState) && this.close();
+    peer.onconnectionstatechange = () => GONE2.has(peer.connectionState) && this.close();
     this.music = new MediaStream([await this.tracks]);
   }
   connected() {

@@ -14,6 +14,8 @@ export const FULL = 1013;
 export const BAD_HANDSHAKE = 4400;
 /** The session is gone. */
 export const UNKNOWN = 4404;
+/** The HTTP status of an offer whose handle says so. */
+export const GONE = 404;
 /** Said to a server that we leave for another one: our session waits for us. */
 export const LEAVING = 4000;
 

@@ -13,7 +13,7 @@
 
 import { Bucket } from "./bucket.js";
 import { ClockSync } from "./clocksync.js";
-import { afterClose, afterStatus, BAD_HANDSHAKE, BROKEN, FULL, PATIENCE, UNKNOWN, type Patience } from "./closes.js";
+import { afterClose, afterStatus, BAD_HANDSHAKE, BROKEN, FULL, GONE, PATIENCE, UNKNOWN, type Patience } from "./closes.js";
 import { Comeback, type Next } from "./comeback.js";
 import { decodeServer, encode } from "./control.js";
 import { Closed, ProtocolError } from "./errors.js";
@@ -284,6 +284,7 @@ export class Session {
   /** A connection did not come about: the server answered with an HTTP status, or nobody did. */
   refused(status: number | null, why: string, retryAfterMs?: number): Next {
     if (status === null) return this.after("resume", BROKEN, why);
+    if (status === GONE && this.handle !== null) return this.after("retry", UNKNOWN, why);
     return this.after(afterStatus(status), status, why, retryAfterMs);
   }
 

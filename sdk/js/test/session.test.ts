@@ -148,6 +148,15 @@ describe("breaks", () => {
     expect(world.session.begins).toBe(false);
   });
 
+  test("an offer whose handle is good no more begins a new session, and another address is left", () => {
+    const world = new World(0);
+    world.run(60); // a handle has come
+    world.session.lost(1006);
+    expect(world.session.refused(404, "it is over")).toMatchObject({ then: "retry", code: 4404 });
+    expect(world.session.begins).toBe(true);
+    expect(world.session.refused(404, "no such address")).toMatchObject({ then: "stop", code: 404 });
+  });
+
   test("a greeting that is refused ends its connection and says why; a session that was is begun anew", () => {
     const refusal = JSON.stringify({ type: "error", code: "bad_request", text: "no room for that", fatal: false });
     const session = new Session("ws://x");
