@@ -44,7 +44,8 @@ POLICY = "; ".join(
 )
 """What the page may load: its own files, those that its script carries as text, and a video that the user chose."""
 SESSION = "/v1/sessions/{session_id}"
-RECORDING = "/v1/recordings/{recording_id}"
+RECORDINGS = "/v1/recordings"
+RECORDING = RECORDINGS + "/{recording_id}"
 
 
 def make_app(
@@ -92,6 +93,7 @@ def make_app(
         Route(SESSION + "/ingest", ingest.begin, methods=["POST"]),
         Route(SESSION + "/ingest", ingest.look, methods=["GET"]),
         Route(SESSION + "/ingest", ingest.end, methods=["DELETE"]),
+        Route(RECORDINGS, recordings.index, methods=["GET"]),
         Route(RECORDING, recordings.look, methods=["GET"]),
         Route(RECORDING + "/{name}", recordings.fetch, methods=["GET"]),
         WebSocketRoute("/v1/stream", stream),

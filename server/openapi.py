@@ -83,6 +83,10 @@ def description() -> dict[str, Any]:
             "get": _operation("How that goes", "200", key),
             "delete": _operation("Read no more", "200", key),
         },
+        "/v1/recordings": {
+            "parameters": [_query("session"), _query("before")],
+            "get": _operation("List recordings, the newest first", "200", key),
+        },
         "/v1/recordings/{recording_id}": {
             "parameters": recording,
             "get": _operation("Look at a recording", "200", key),
@@ -149,6 +153,10 @@ def _operation(
 
 def _path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _query(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": {"type": "string"}}
 
 
 def _ref(name: str) -> dict[str, str]:

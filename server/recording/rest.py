@@ -1,4 +1,4 @@
-"""REST of recordings: begin and end one of a session, look at it, fetch its files.
+"""REST of recordings: begin and end one of a session, look at it, list all of them, fetch their files.
 
 Begin and end wait until the files are open, or finished. A recording outlives its session; who has the key, or the token of its
 addresses, may fetch it.
@@ -7,6 +7,9 @@ addresses, may fetch it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -15,13 +18,15 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from server.errors import SessionError
 from server.protocol.values import RecordedAudio
-from server.recording.shelf import FILES, Shelf
-from server.recording.tape import Tape
+from server.recording.shelf import FILES, ID, Shelf
+from server.recording.tape import Recorder, Tape
 from server.rest import Refused, body, check_key, find, host_of
 from server.secrets import bearer
 
 WAIT_S = 15.0
 """For the disk, when a recording begins or ends."""
+MOST_LISTED = 200
+"""Recordings in one answer; `before` asks for those that follow."""
 
 
 class Begin(Struct, frozen=True):
@@ -61,18 +66,49 @@ async def _answer(tape: Tape, status: int) -> Response:
     state = tape.state
     if state.state == "failed":
         raise Refused(507, "recording_refused", state.text)
-    return JSONResponse(msgspec.to_builtins(state), status)
+    return JSONResponse(_shown(tape), status)
 
 
 async def look(request: Request) -> Response:
     shelf, recording_id = _open(request)
     recorder = host_of(request).recorder
     if tape := recorder.tapes.get(recording_id):
-        return JSONResponse(msgspec.to_builtins(tape.state))
-    about = await asyncio.to_thread(shelf.about, recording_id)
+        return JSONResponse(_shown(tape))
+    about = await asyncio.to_thread(_kept, shelf, recorder, recording_id)
     if about is None:
         raise Refused(404, "not_found", "no such recording here")
-    return JSONResponse(about | {"paths": recorder.paths(recording_id, tuple(about["files"]))})
+    return JSONResponse(about)
+
+
+async def index(request: Request) -> Response:
+    """The newest first. `session`: only its own. `before`: those that are older than this recording."""
+    check_key(request)
+    shelf, recorder = _shelf(request), host_of(request).recorder
+    session_id, before = (request.query_params.get(name) for name in ("session", "before"))
+    if before is not None and not ID.fullmatch(before):
+        raise Refused(400, "bad_request", "expected the id of a recording as `before`")
+    ids = await asyncio.to_thread(shelf.ids, before)
+    # after the folder is read, for what lies there and does not run now has ended
+    running = {tape.id: _shown(tape) for tape in recorder.tapes.values()}
+
+    def found() -> Iterator[dict[str, Any]]:
+        for recording_id in ids:
+            about = running.get(recording_id) or _kept(shelf, recorder, recording_id)
+            if about and session_id in (None, about.get("session_id")):
+                yield about
+
+    recordings = await asyncio.to_thread(lambda: list(islice(found(), MOST_LISTED)))
+    return JSONResponse({"recordings": recordings}, headers={"cache-control": "no-store"})
+
+
+def _shown(tape: Tape) -> dict[str, Any]:
+    """One that runs, or just ended."""
+    return {**msgspec.to_builtins(tape.state), "session_id": tape.hosted.id}
+
+
+def _kept(shelf: Shelf, recorder: Recorder, recording_id: str) -> dict[str, Any] | None:
+    about = shelf.about(recording_id)
+    return about and about | {"paths": recorder.paths(recording_id, tuple(about["files"]))}
 
 
 async def fetch(request: Request) -> Response:
@@ -93,6 +129,11 @@ def _open(request: Request) -> tuple[Shelf, str]:
     token = request.query_params.get("token", "")
     if bearer(request.headers) is not None or not host.door.may_download(recording_id, token):
         check_key(request)
-    if host.recorder.shelf is None:
+    return _shelf(request), recording_id
+
+
+def _shelf(request: Request) -> Shelf:
+    shelf = host_of(request).recorder.shelf
+    if shelf is None:
         raise Refused(404, "recording_off", "this server does not record; start it with --recordings FOLDER")
-    return host.recorder.shelf, recording_id
+    return shelf

@@ -6,12 +6,16 @@ FOLDER/20261125-194515-kX3f.../music.flac timeline.jsonl film.mp4 about.json
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from server.room import GB, Lack, bytes_in, lack, make_writable
 
@@ -81,15 +85,35 @@ class Shelf:
         """Bytes of all recordings."""
         return bytes_in(self.root)
 
+    def ids(self, before: str | None = None) -> list[str]:
+        """Of all recordings that lie here, or of those that are older than one, the newest first."""
+        names: list[str] = []
+        with suppress(FileNotFoundError):  # it went away, and is made again with the next one
+            names = os.listdir(self.root)
+        found = (name for name in names if ID.fullmatch(name))
+        return sorted((name for name in found if before is None or name < before), reverse=True)
+
+    def keep(self, about: dict[str, Any]) -> None:
+        """What is known of a recording from now on, as a whole or not at all. Raises OSError."""
+        path = self.place(about["recording_id"]) / ABOUT
+        new = path.with_name(f"{ABOUT}.new")
+        try:
+            new.write_text(json.dumps(about) + "\n")
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+
     def about(self, recording_id: str) -> dict[str, Any] | None:
         """What is known of a recording, None when there is none. Of one that was cut off: what is left."""
         if not ID.fullmatch(recording_id) or not (folder := self.place(recording_id)).is_dir():
             return None
         try:
-            told: dict[str, Any] = json.loads((folder / ABOUT).read_text())
+            told = msgspec.json.decode((folder / ABOUT).read_bytes(), type=dict[str, Any])
         except (OSError, ValueError):
-            return {"recording_id": recording_id, "state": "interrupted", "files": files_of(folder)}
-        return told | {"files": files_of(folder)}
+            told = {}
+        if told.get("state", "recording") == "recording":
+            told["state"] = "interrupted"
+        return told | {"recording_id": recording_id, "files": files_of(folder)}
 
     def file(self, recording_id: str, name: str) -> Path | None:
         """A file of a recording, None for any other name."""
@@ -104,4 +128,8 @@ def new_id() -> str:
 
 def files_of(folder: Path) -> dict[str, int]:
     """The files that may be fetched, and their bytes."""
-    return {name: (folder / name).stat().st_size for name in FILES if (folder / name).is_file()}
+    sizes = {}
+    for name in FILES:
+        with suppress(OSError):  # most are not there, and somebody may remove one meanwhile
+            sizes[name] = (folder / name).stat().st_size
+    return sizes

@@ -24,7 +24,7 @@ from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
 from server.recording.filming import Filming
-from server.recording.shelf import ABOUT, Full, Shelf, files_of
+from server.recording.shelf import Full, Shelf, files_of
 from server.recording.sound import Sound
 from server.resampling import WIRE_RATE
 
@@ -79,6 +79,7 @@ class Writer:
         """video: limits of the pictures, None without a film."""
         self._shelf, self._limits = shelf, shelf.limits
         self._id, self._audio, self._video, self._head, self._tell = recording_id, audio, video, head, tell
+        self._who = {"recording_id": recording_id, "session_id": head["session"]}
         self._waiting: deque[Heard | Pictured] = deque()  # bound: waiting_s of music, waiting_pictures
         self._waiting_samples = self._waiting_pictures = 0
         self._left_out = 0
@@ -126,6 +127,7 @@ class Writer:
         try:
             self._shelf.check_room()
             folder.mkdir()
+            self._shelf.keep(self._who | {"state": "recording"})
             told = self._write(folder)
             _check_that_it_is_there(folder)
         except Full as full:
@@ -138,12 +140,12 @@ class Writer:
             self._waiting.clear()
         if folder.is_dir():
             with suppress(OSError):
-                (folder / ABOUT).write_text(json.dumps(self._about(told)) + "\n")
+                self._shelf.keep(self._about(told))
             told = Told(told.state, told.reason, told.samples, files_of(folder), told.left_out, told.error)
         self._tell(told)
 
     def _about(self, told: Told) -> dict[str, Any]:
-        about = {"recording_id": self._id, "state": told.state, "reason": told.reason}
+        about = self._who | {"state": told.state, "reason": told.reason}
         return about | {"samples": told.samples, "left_out_pictures": told.left_out, "error": told.error}
 
     def _write(self, folder: Path) -> Told:

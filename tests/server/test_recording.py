@@ -347,7 +347,9 @@ def test_a_server_without_a_folder_says_so(served: Served) -> None:
         assert (status, answer["error"]["code"]) == (409, "recording_off")
         client.send("recording", action="stop", event_id="f")
         assert client.until("error", event_id="f")["code"] == "bad_request"
-        assert ask("GET", f"{served.http}/v1/recordings/{new_id()}")[0] == 404
+        for address in ("", f"/{new_id()}"):
+            status, answer = ask("GET", f"{served.http}/v1/recordings{address}")
+            assert (status, answer["error"]["code"]) == (404, "recording_off")
 
 
 def test_limits_are_kept(serve: Serve, tmp_path: Path) -> None:
@@ -425,6 +427,66 @@ def test_rest_begins_ends_and_gives_the_files_to_who_may_have_them(serve: Serve,
             ) as answer:
                 assert answer.headers["content-type"] == "audio/flac"
                 assert answer.read() == held
+
+
+def listed(served: Served, query: str = "", key: str | None = None) -> list[dict[str, Any]]:
+    status, answer = ask("GET", f"{served.http}/v1/recordings{query}", key=key)
+    assert status == 200
+    return list(answer["recordings"])
+
+
+def test_recordings_are_listed_newest_first_each_as_it_is_answered_alone(
+    serve: Serve, tmp_path: Path
+) -> None:
+    with (
+        serve(recordings=tmp_path, api_key="k") as served,
+        Client(served.ws, "k") as one,
+        Client(served.ws, "k") as two,
+    ):
+        assert listed(served, key="k") == []
+        ids, sessions = [], []
+        for client in (one, two):
+            sessions.append(client.start()["session_id"])
+            client.play()
+            ids.append(record(client)["recording_id"])
+        two.send("recording", action="start", event_id="more")
+        ids.append(two.until("recording.state", event_id="more")["recording_id"])
+        about = [ask("GET", f"{served.http}/v1/recordings/{each}", key="k")[1] for each in ids]
+        found = {each["recording_id"]: each for each in listed(served, key="k")}
+        assert about[2].pop("samples") <= found[ids[2]].pop("samples")
+        assert list(found) == sorted(ids, reverse=True)
+        assert found == dict(zip(ids, about, strict=True))
+        assert [each["state"] for each in about] == ["finished", "finished", "recording"]
+        assert [each["session_id"] for each in about] == [sessions[0], sessions[1], sessions[1]]
+        of_one = listed(served, f"?session={sessions[0]}", "k")
+        assert [each["recording_id"] for each in of_one] == ids[:1]
+        assert listed(served, "?session=nobody", "k") == []
+        assert ask("GET", f"{served.http}/v1/recordings")[0] == 401
+        token = about[0]["paths"][0].partition("?")[2]
+        assert ask("GET", f"{served.http}/v1/recordings?{token}")[0] == 401
+
+
+def test_a_list_of_recordings_is_bounded_and_goes_on_before_one(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.recording.rest.MOST_LISTED", 2)
+    ids = sorted((f"2026112{day}-194515-{'x' * 16}" for day in range(5)), reverse=True)
+    for each in ids:
+        (tmp_path / each).mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / ids[0] / "about.json").write_text('["no", "words"]')
+    (tmp_path / ids[1] / "about.json").write_text(
+        '{"recording_id": "", "session_id": "s-1", "state": "recording"}'
+    )
+    with serve(recordings=tmp_path) as served:
+        assert [each["recording_id"] for each in listed(served)] == ids[:2]
+        assert {each["state"] for each in listed(served)} == {"interrupted"}
+        assert [each["recording_id"] for each in listed(served, f"?before={ids[1]}")] == ids[2:4]
+        assert [each["recording_id"] for each in listed(served, f"?before={ids[3]}")] == ids[4:]
+        assert [each["recording_id"] for each in listed(served, "?session=s-1")] == ids[1:2]
+        assert ask("GET", f"{served.http}/v1/recordings?before=x")[0] == 400
+        shutil.rmtree(tmp_path)
+        assert listed(served) == []
 
 
 def test_a_session_that_ends_finishes_its_recording(serve: Serve, tmp_path: Path) -> None:
@@ -506,6 +568,7 @@ def test_a_process_that_is_ended_or_killed_leaves_what_can_be_played(
     told = Shelf(tmp_path, RecordingLimits()).about(folder.name)
     assert told is not None
     assert told["state"] == ("finished" if sent is signal.SIGTERM else "interrupted")
+    assert told["session_id"] == timeline_of(folder)[0]["session"]
     assert told["files"]["music.flac"] > 0
 
 
@@ -522,7 +585,7 @@ def test_a_file_that_nobody_finished_can_be_played(tmp_path: Path, form: Any) ->
 
 
 def writer(folder: Path, limits: RecordingLimits, told: list[Told]) -> Writer:
-    return Writer(Shelf(folder, limits), new_id(), "flac", Limits(), {}, told.append)
+    return Writer(Shelf(folder, limits), new_id(), "flac", Limits(), {"session": "s-1"}, told.append)
 
 
 def test_what_waits_for_a_slow_disk_is_bounded(tmp_path: Path) -> None:
