@@ -98,7 +98,10 @@ class Shelf:
         path = self.place(about["recording_id"]) / ABOUT
         new = path.with_name(f"{ABOUT}.new")
         try:
-            new.write_text(json.dumps(about) + "\n")
+            with new.open("w") as file:
+                file.write(json.dumps(about) + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # otherwise a loss of power may leave an empty one
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)

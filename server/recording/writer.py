@@ -10,8 +10,8 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Any, Literal, TextIO, TypeAlias
@@ -133,16 +133,21 @@ class Writer:
         except Full as full:
             told = Told("failed", full.reason, error=str(full))
         except (OSError, FFmpegError, ValueError) as error:
-            logger.error("the recording %s failed: %s", self._id, error)
-            told = Told("failed", "failed", self.samples, error=source.reason(error))
+            told = self._failed(error)
         with self._change:
             self._reason = self._reason or told.reason
             self._waiting.clear()
         if folder.is_dir():
-            with suppress(OSError):
+            try:
                 self._shelf.keep(self._about(told))
-            told = Told(told.state, told.reason, told.samples, files_of(folder), told.left_out, told.error)
+            except OSError as error:
+                told = told if told.state == "failed" else self._failed(error)
+            told = replace(told, files=files_of(folder))
         self._tell(told)
+
+    def _failed(self, error: Exception) -> Told:
+        logger.error("the recording %s failed: %s", self._id, error)
+        return Told("failed", "failed", self.samples, left_out=self._left_out, error=source.reason(error))
 
     def _about(self, told: Told) -> dict[str, Any]:
         about = self._who | {"state": told.state, "reason": told.reason}

@@ -657,6 +657,21 @@ def test_a_folder_that_went_away_ends_what_goes_on(tmp_path: Path) -> None:
     assert (told[-1].state, told[-1].error) == ("failed", "its folder went away")
 
 
+def test_what_cannot_be_kept_of_a_recording_is_told_and_what_was_kept_stays(tmp_path: Path) -> None:
+    told: list[Told] = []
+    taken = writer(tmp_path, RecordingLimits(), told)
+    taken.start()
+    soon(lambda: told)
+    folder = folder_of(tmp_path)
+    before = (folder / "about.json").read_bytes()
+    (folder / "about.json.new").mkdir()
+    taken.finish("asked")
+    assert taken.join(PATIENCE_S)
+    assert (told[-1].state, told[-1].reason, told[-1].error) == ("failed", "failed", "Is a directory")
+    assert told[-1].files
+    assert (folder / "about.json").read_bytes() == before
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     command = [sys.executable, "-m", "cuestream", "serve", "--model", "random-tiny", "--port", "0"]
