@@ -3,7 +3,7 @@
 H.264 is copied into mp4 and VP8 into WebM, from the first keyframe on; stills and raw pictures become H.264 at the fastest
 preset, as large as the first one. A picture lies where the music stood when it came, so video with pictures out of order is
 not for it.
-The files are fragmented: what is on the disk can be played, also when nobody finished it.
+The files are fragmented: what is on the disk can be played, also when nobody finished it or the disk is full.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from server.protocol.limits import Limits
 from server.protocol.media import Flag, Kind, Media
 from server.recording.sound import block
 from server.resampling import WIRE_RATE
+from server.written import Written
 
 TIME_BASE = Fraction(1, WIRE_RATE)
 KEYFRAME_S = 2
@@ -78,24 +79,27 @@ class Film:
         if not self._track.takes(media):
             return False
         self._last = max(sample - self._began, self._last + 1)
-        for packet in self._track.packets(media, self._last):
-            self._container.mux(packet)
+        self._mux(self._track.packets(media, self._last))
         return True
 
     def sound(self, first: int, samples: F32) -> None:
         """samples: [n], of the recording from `first` on; those from before the first picture are left out."""
         skipped = max(0, self._began - first)
         if self._track is not None and len(samples) > skipped:
-            for packet in self._sound.encode(block(samples[skipped:], first + skipped - self._began)):
-                self._container.mux(packet)
+            self._mux(self._sound.encode(block(samples[skipped:], first + skipped - self._began)))
 
     def close(self) -> None:
         if self._track is None:
             return
         with self._file:
-            for packet in [*self._track.finish(), *self._sound.encode(None)]:
+            self._mux([*self._track.finish(), *self._sound.encode(None)])
+            with self._file.part():
+                self._container.close()
+
+    def _mux(self, packets: list[Any]) -> None:
+        with self._file.part():
+            for packet in packets:
                 self._container.mux(packet)
-            self._container.close()
 
     def _begin(self, sample: int, media: Media) -> bool:
         if media.kind in COPIED and Flag.KEYFRAME not in media.flags:
@@ -106,7 +110,7 @@ class Film:
         path = self._folder / f"film{ending}"
         make = Copied if media.kind in COPIED else Encoded
         track: Track = make(media, self._limits)
-        self._file = path.open("wb", buffering=0)
+        self._file = Written(path, "w")
         self._container = av.open(self._file, "w", format=target.format, options=options)
         track.join(self._container)
         self._track = track

@@ -13,6 +13,7 @@ from engine.frames import F32
 from engine.media.output import TARGETS
 from server.protocol.values import RecordedAudio
 from server.resampling import WIRE_RATE, pcm16
+from server.written import Written
 
 CHANNELS = 2
 UNFINISHED = {"wav": {}, "flac": {}, "opus": {"page_duration": "200000"}}
@@ -25,8 +26,7 @@ class Sound:
     def __init__(self, path: Path, form: RecordedAudio) -> None:
         target = TARGETS[f".{form}"]
         options = {**target.options, **UNFINISHED[form], "flush_packets": "1"}
-        # a file of Python's, whose errors are told at the end too
-        self._file = path.open("wb", buffering=0)
+        self._file = Written(path, "w")
         self._container = av.open(self._file, "w", format=target.format, options=options)
         stream: Any = self._container.add_stream(target.codec, rate=WIRE_RATE, layout="stereo")
         if target.bit_rate:
@@ -36,11 +36,14 @@ class Sound:
 
     def write(self, samples: F32) -> None:
         """samples: [n], mono."""
-        self._container.mux(self._stream.encode(block(samples, self.samples)))
+        with self._file.part():
+            self._container.mux(self._stream.encode(block(samples, self.samples)))
         self.samples += len(samples)
 
     def close(self) -> None:
-        with self._file:
+        if self._file.closed:
+            return
+        with self._file, self._file.part():
             self._container.mux(self._stream.encode(None))
             self._container.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import shutil
@@ -12,7 +11,6 @@ import sys
 import time
 import urllib.request
 from fractions import Fraction
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import numpy as np
 import pytest
 from av.error import FFmpegError
 from conftest import Serve, Served
+from full_disk import NO_MORE, no_file_larger_than
 from shell_client import PATIENCE_S, Client, ask, jpeg, soon
 
 from server.protocol.limits import Limits
@@ -244,35 +243,44 @@ def test_a_message_that_is_no_h264_spoils_no_film(tmp_path: Path, broken: bytes)
         assert sum(1 for _ in container.decode(video=0)) == 5
 
 
-class Filling(FileIO):
-    """A file on a disk that has room for so many bytes."""
+def put(part: Film | Sound, number: int) -> None:
+    """A twenty-fifth of a second of noise, with a picture where it is a film."""
+    music = np.random.default_rng(number).uniform(-0.2, 0.2, 1920).astype(np.float32)
+    if isinstance(part, Film):
+        part.picture(1920 * number, Media(Kind.JPEG, StreamId.VIDEO, number, 0, jpeg(number)))
+        part.sound(1920 * number, music)
+    else:
+        part.write(music)
 
-    room = 1 << 30
 
-    def write(self, data: Any) -> int:
-        if self.tell() + len(data) > self.room:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return super().write(data)
-
-
+@pytest.mark.parametrize("more", [0, 1])
 @pytest.mark.parametrize("kept", ["film", "flac", "opus"])
-def test_a_disk_that_is_full_at_the_end_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: Any
-) -> None:
-    monkeypatch.setattr(Path, "open", lambda path, mode, buffering: Filling(path, mode))
-    monkeypatch.setattr(Filling, "room", 1 << 30)
+def test_a_disk_that_is_full_at_the_end_is_told(tmp_path: Path, kept: Any, more: int) -> None:
     part = Film(tmp_path, Limits()) if kept == "film" else Sound(tmp_path / "music", kept)
     for number in range(5):
-        music = np.full(1920, 0.1, np.float32)
-        if isinstance(part, Film):
-            part.picture(1920 * number, Media(Kind.JPEG, StreamId.VIDEO, number, 0, jpeg(number)))
-            part.sound(1920 * number, music)
-        else:
-            part.write(music)
+        put(part, number)
     (path,) = tmp_path.iterdir()
-    monkeypatch.setattr(Filling, "room", path.stat().st_size)
-    with pytest.raises(OSError, match="No space left"):
+    with no_file_larger_than(path.stat().st_size + more), pytest.raises(OSError, match=NO_MORE):
         part.close()
+
+
+@pytest.mark.parametrize("kept", ["film", "flac", "wav", "opus"])
+def test_what_a_full_disk_cuts_off_ends_with_what_can_be_played(tmp_path: Path, kept: Any) -> None:
+    part = Film(tmp_path, Limits()) if kept == "film" else Sound(tmp_path / "music", kept)
+
+    def fill() -> None:
+        for number in range(500):
+            put(part, number)
+
+    with no_file_larger_than(40_000), pytest.raises(OSError, match=NO_MORE):
+        fill()
+    (path,) = tmp_path.iterdir()
+    assert 20_000 < path.stat().st_size < 40_000
+    if isinstance(part, Sound):
+        part.close()
+    else:
+        assert pictures_in(path) > 20
+    assert len(sound_of(path)) >= 5 * 1920
 
 
 @pytest.mark.parametrize(("width", "height"), [(20_000, 2), (2, 20_000)])
@@ -697,3 +705,16 @@ def test_names_are_only_those_of_recordings(tmp_path: Path) -> None:
         is None
     )
     assert shelf.about("..") is shelf.about("20261125-194515-/../../../../x") is None
+
+
+def test_a_recording_says_what_a_full_disk_said(tmp_path: Path) -> None:
+    told: list[Told] = []
+    taken = writer(tmp_path, RecordingLimits(), told)
+    taken.start()
+    soon(lambda: told)
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, RATE).astype(np.float32)
+    with no_file_larger_than(100_000):
+        taken.put(Heard(0, noise, ()))
+        taken.put(Heard(RATE, noise, ()))
+        assert taken.join(PATIENCE_S)
+    assert (told[-1].state, told[-1].error) == ("failed", NO_MORE)
