@@ -26,6 +26,7 @@ from server.output.targets import HLS, Target
 from server.output.wire import Heard, Job, Pictured, Report, Sounded, read
 from server.resampling import WIRE_RATE
 from server.srt import PROGRAM
+from server.written import Written
 
 NICE = 5
 """The engine comes first."""
@@ -87,24 +88,25 @@ class Process:
                 raise ConnectionError("the SRT sender failed")
         self._tell("done")
 
-    def _open(self) -> Any:
+    def _open(self) -> tuple[Any, Written | None]:
         self._tell("opening")
         target = self._job.target
-        if target.creates:
-            self._create(target)
+        file = self._created(target) if target.creates else None
         options = {"flush_packets": "1", "max_interleave_delta": INTERLEAVE_US} | target.options
-        sink: Any = target.address if target.srt is None else self._srt_sender(target.address, target.srt)
-        return av.open(sink, "w", format=target.form, options=options)
+        sink: Any = file or target.address
+        if target.srt is not None:
+            sink = self._srt_sender(target.address, target.srt)
+        return av.open(sink, "w", format=target.form, options=options, io_open=_written), file
 
-    def _create(self, target: Target) -> None:
-        """Raises FileExistsError: it came after it was asked for. Links are not followed."""
+    def _created(self, target: Target) -> Written | None:
+        """The file, None where it is a folder. Raises FileExistsError: it came after it was asked for. Links are not followed."""
         path = Path(target.address)
         if target.form == HLS:
-            path = path.parent
-            path.mkdir()
-        else:
-            path.touch(exist_ok=False)
-        self._made = path
+            path.parent.mkdir()
+            self._made = path.parent
+            return None
+        file, self._made = Written(path, "x"), path
+        return file
 
     def _leave_nothing_empty(self) -> None:
         if self._made is None:
@@ -130,6 +132,11 @@ class Process:
     def report(self, state: str, error: str = "") -> Report:
         reel = self._reel
         return Report(state, reel.left_out, reel.original_samples // WIRE_RATE, reel.lost_original, error)
+
+
+def _written(path: str, flags: int, options: dict[str, str]) -> Written:
+    """What is in the folder of a playlist."""
+    return Written(path, "w")
 
 
 def tell(report: Report) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -28,12 +29,16 @@ from server.protocol.media import Flag, Kind, Media
 from server.recording.film import BROKEN, KEYFRAME_S, PRESET, Canvas, Copied
 from server.recording.sound import block
 from server.resampling import WIRE_RATE
+from server.written import Written
 
 
 class Reel:
-    """open: gives the container, when everything is known that its header says. Raises what FFmpeg does."""
+    """open: gives the container, when everything is known that its header says, and the file that it writes to, if it is one.
 
-    def __init__(self, job: Job, open: Callable[[], Any]) -> None:
+    Raises what FFmpeg and the disk do.
+    """
+
+    def __init__(self, job: Job, open: Callable[[], tuple[Any, Written | None]]) -> None:
         self._job, self._open = job, open
         self._limits = Limits(image_pixels=job.image_pixels)
         self.left_out = 0
@@ -48,6 +53,7 @@ class Reel:
         self._sounded = 0  # what is mixed next
         self._began = -1  # the output's sample that is time 0; -1 before it is open
         self._container: Any = None
+        self._file: Written | None = None
         self._sound: Any = None
         self._track: Track | None = None
 
@@ -106,11 +112,14 @@ class Reel:
         self._mux(self._sound.encode(None))
         if self._track:
             self._mux(self._track.finish())
-        self._container.close()
+        with self._part():
+            self._container.close()
+        if self._file:
+            self._file.close()
 
     def _begin(self, began: int, track: Track | None) -> None:
         target = self._job.target
-        container = self._open()
+        container, self._file = self._open()
         if track:
             track.join(container)
         self._sound = container.add_stream(target.codec, rate=WIRE_RATE, layout="stereo")
@@ -165,8 +174,12 @@ class Reel:
         self.left_out += 1
 
     def _mux(self, packets: list[Any]) -> None:
-        for packet in packets:
-            self._container.mux(packet)
+        with self._part():
+            for packet in packets:
+                self._container.mux(packet)
+
+    def _part(self) -> AbstractContextManager[None]:
+        return self._file.part() if self._file else nullcontext()
 
 
 class Track(Protocol):

@@ -10,14 +10,15 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from full_disk import NO_MORE, no_file_larger_than
 from output_rig import F32, RATE, beeps_from, job_of, jump_of, music_of, picture, raw, shown_in, video
 from shell_client import jpeg
 
 from server.imaging import CHAINED
 from server.output.process import Process
 from server.output.reel import Reel
-from server.output.targets import Allowed
-from server.output.wire import End, Heard, Job, Report, pack
+from server.output.targets import Allowed, What
+from server.output.wire import End, Heard, Job, Pictured, Report, pack
 from server.protocol.media import Kind, Media, StreamId
 
 BLOCK = 960
@@ -164,3 +165,38 @@ def test_the_process_says_how_it_goes(tmp_path: Path, quiet: list[Report]) -> No
     assert [report.state for report in quiet] == ["opening", "open", "done"]
     with av.open(str(tmp_path / "a.flac")) as container:
         assert container.streams.audio[0].codec_context.name == "flac"
+
+
+def noise(seconds: float) -> bytes:
+    """What a process is sent, with a picture each 80 ms."""
+    music = np.random.default_rng(0).uniform(-0.2, 0.2, int(seconds * RATE)).astype(np.float32)
+    sent = []
+    for number in range(len(music) // BLOCK):
+        if number % 4 == 0:
+            sent.append(pack(Pictured(number * BLOCK, picture(number, 2 * number % 256))))
+        sent.append(pack(Heard(number * BLOCK, music[number * BLOCK : (number + 1) * BLOCK].tobytes())))
+    return b"".join(sent) + pack(End())
+
+
+@pytest.mark.parametrize("url", ["file:a.mkv", "file:a.mp4", "file:a.m4a", "file:a.flac", "hls:a", "hls:b"])
+def test_a_disk_that_is_full_at_the_end_is_told(tmp_path: Path, url: str) -> None:
+    what: What = "mixed" if url in ("file:a.mkv", "file:a.mp4", "hls:a") else "music"
+    whole, again = (
+        Process(job_of(each, what, Allowed(folder=tmp_path)))
+        for each in (url, url.replace("a.", "again.").replace("hls:", "hls:again-"))
+    )
+    whole.run(io.BytesIO(noise(0.4)))
+    size = max(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    said = io.BytesIO(noise(0.4))
+    with no_file_larger_than(size - 1), pytest.raises(OSError, match=NO_MORE):
+        again.run(said)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_what_a_full_disk_cuts_off_ends_with_what_can_be_played(tmp_path: Path, name: str) -> None:
+    process: Any = Process(job_of(f"file:{name}", "mixed", Allowed(folder=tmp_path)))
+    said = io.BytesIO(noise(4.0))
+    with no_file_larger_than(80_000), pytest.raises(OSError, match=NO_MORE):
+        process.run(said)
+    assert len(shown_in(tmp_path / name)) > 20
+    assert len(music_of(tmp_path / name)[1]) > RATE
