@@ -130,6 +130,12 @@ class Metrics:
         self.recording_left_out = Counter(
             "cuestream_recording_left_out_pictures", "Pictures that a recording left out", registry=registry
         )
+        self.films_broken = Counter(
+            "cuestream_recording_films_broken",
+            "Films that ended before their recording, by why, of recordings that ended",
+            ["reason"],
+            registry=registry,
+        )
         self.ingests = Gauge("cuestream_ingests", "Sessions that the server feeds", registry=registry)
         self.ingest_attempts = Counter(
             "cuestream_ingest_attempts", "Workers by how they ended", ["result"], registry=registry

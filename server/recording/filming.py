@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 import subprocess
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Thread
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from engine.frames import F32
+from engine.media import source
 from server.environment import command_of, piped
 from server.protocol.limits import Limits
 from server.protocol.media import Media
@@ -23,6 +26,8 @@ from server.recording.wire import End, Job, Music, Picture, Report, pack, report
 from server.resampling import WIRE_RATE
 
 logger = logging.getLogger("uvicorn.error")
+Broke: TypeAlias = Literal["not_started", "behind", "hung", "broke", "failed"]
+"""Why a film ended before its recording. failed: its process said what the disk or FFmpeg did."""
 COMMAND = command_of("server.recording.process")
 STALL_S = 10.0
 """At the end, a process that neither takes nor says anything for so long is killed."""
@@ -45,6 +50,7 @@ class Filming:
         self._given = self._moves = 0
         self._told = Report()
         self._error = ""
+        self._broke: Broke | None = None
         self._over = False  # the process says nothing more
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -53,6 +59,12 @@ class Filming:
         """Why the film ended before its recording; empty where it did not."""
         with self._change:
             return self._error
+
+    @property
+    def broke(self) -> Broke | None:
+        """The same in a word."""
+        with self._change:
+            return self._broke
 
     @property
     def left_out(self) -> int:
@@ -80,7 +92,7 @@ class Filming:
                 return
             self._put(Music(first, samples.tobytes()))
             if self._samples > self._most_samples:
-                self._break("it fell too far behind the music")
+                self._break("behind", "it fell too far behind the music")
 
     def close(self) -> None:
         """When everything that waits is in it, or the process has ended otherwise."""
@@ -90,9 +102,9 @@ class Filming:
             self._put(End())
             while not self._over:
                 if not self._moves_on():
-                    self._break(f"it did not move for {STALL_S:g} s")
-        self._process.kill()
-        self._process.wait()  # as `_listen` does, which may not have come to it
+                    self._break("hung", f"it did not move for {STALL_S:g} s")
+        with suppress(OSError), self._process:  # waited for by `_listen` too, which may not have come to it
+            self._process.kill()
 
     # --- with the lock
 
@@ -104,11 +116,11 @@ class Filming:
     def _begin(self) -> None:
         try:
             self._process = piped(COMMAND)
-        except OSError as error:
-            self._break(f"its process cannot be started: {error.strerror}")
-            return
-        for work in (self._feed, self._listen):
-            Thread(target=work, args=(self._process,), name="film", daemon=True).start()
+            for work in (self._feed, self._listen):
+                Thread(target=work, args=(self._process,), name="film", daemon=True).start()
+        except (OSError, RuntimeError) as error:  # no more processes, or no more threads
+            self._over = True
+            self._break("not_started", f"its process cannot be started: {source.reason(error)}")
 
     def _has_room(self, media: Media) -> bool:
         limits = self._limits
@@ -128,9 +140,10 @@ class Filming:
         elif isinstance(record, Music):
             self._samples += sign * len(record.samples) // BYTES
 
-    def _break(self, why: str) -> None:
-        if self._error:
+    def _break(self, broke: Broke, why: str) -> None:
+        if self._broke:
             return
+        self._broke = broke
         self._error = f"the film ended early: {why[:160]}"
         logger.error("the recording %s: %s", Path(self._job.folder).name, self._error)
         self._waiting.clear()
@@ -179,6 +192,7 @@ class Filming:
         with self._change:
             self._over = True
             if not self._told.done:
-                self._break(self._told.error or "its process broke")
+                error = self._told.error
+                self._break("failed" if error else "broke", error or "its process broke")
             self._change.notify_all()
         process.wait()

@@ -9,6 +9,7 @@ import asyncio
 import datetime
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
@@ -97,6 +98,8 @@ class Recorder:
         self._metrics.recordings_ended.labels(told.reason or "failed").inc()
         self._metrics.recorded_bytes.inc(sum((told.files or {}).values()))
         self._metrics.recording_left_out.inc(told.left_out)
+        if told.broke:
+            self._metrics.films_broken.labels(told.broke).inc()
 
     async def stop(self) -> None:
         """Finish all of them."""
@@ -126,7 +129,8 @@ class Tape:
         loop = asyncio.get_running_loop()
 
         def tell(told: Told) -> None:
-            loop.call_soon_threadsafe(self._hear, told)
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._hear, told)
 
         self._writer = Writer(shelf, self.id, audio, video, recorder.head(self), tell)
 

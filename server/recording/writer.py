@@ -16,19 +16,18 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import Any, Literal, TextIO, TypeAlias
 
-from av.error import FFmpegError
-
 from engine.frames import F32
 from engine.media import source
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
-from server.recording.filming import Filming
+from server.recording.filming import Broke, Filming
 from server.recording.shelf import Full, Shelf, files_of
 from server.recording.sound import Sound
 from server.resampling import WIRE_RATE
 
 logger = logging.getLogger("uvicorn.error")
+State: TypeAlias = Literal["recording", "finished", "failed"]
 Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
 LOOK_EVERY = WIRE_RATE
 """Samples between two looks at the room that is left: a second."""
@@ -53,14 +52,15 @@ class Pictured:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How a recording stands: begun, or finished for a reason. error: what failed, of it or of its film."""
+    """How a recording stands: begun, or finished for a reason. error: what failed, of it or its film. broke: how its film did."""
 
-    state: Literal["recording", "finished", "failed"]
+    state: State
     reason: Reason | None = None
     samples: int = 0
     files: dict[str, int] | None = None
     left_out: int = 0
     error: str = ""
+    broke: Broke | None = None
 
 
 class Writer:
@@ -83,6 +83,7 @@ class Writer:
         self._waiting: deque[Heard | Pictured] = deque()  # bound: waiting_s of music, waiting_pictures
         self._waiting_samples = self._waiting_pictures = 0
         self._left_out = 0
+        self._film: Filming | None = None
         self._reason: Reason | None = None
         self._change = Condition()
         self.samples = 0
@@ -132,7 +133,7 @@ class Writer:
             _check_that_it_is_there(folder)
         except Full as full:
             told = Told("failed", full.reason, error=str(full))
-        except (OSError, FFmpegError, ValueError) as error:
+        except Exception as error:  # whatever it is, somebody waits for the end
             told = self._failed(error)
         with self._change:
             self._reason = self._reason or told.reason
@@ -146,8 +147,14 @@ class Writer:
         self._tell(told)
 
     def _failed(self, error: Exception) -> Told:
-        logger.error("the recording %s failed: %s", self._id, error)
-        return Told("failed", "failed", self.samples, left_out=self._left_out, error=source.reason(error))
+        unforeseen = not isinstance(error, OSError)
+        logger.error("the recording %s failed: %s", self._id, error, exc_info=unforeseen)
+        return self._told("failed", "failed", source.reason(error))
+
+    def _told(self, state: State, reason: Reason, error: str) -> Told:
+        """At the end."""
+        left_out, broke = (self._film.left_out, self._film.broke) if self._film else (0, None)
+        return Told(state, reason, self.samples, None, self._left_out + left_out, error, broke)
 
     def _about(self, told: Told) -> dict[str, Any]:
         about = self._who | {"state": told.state, "reason": told.reason}
@@ -155,24 +162,23 @@ class Writer:
 
     def _write(self, folder: Path) -> Told:
         with ExitStack() as stack:
-            film = Filming(folder, self._video, self._limits) if self._video else None
-            if film:
+            if self._video:
+                self._film = film = Filming(folder, self._video, self._limits)
                 stack.callback(film.close)  # after the music is finished, for it may take a while
             timeline = stack.enter_context((folder / "timeline.jsonl").open("w", buffering=1))
             sound = Sound(folder / f"music.{self._audio}", self._audio)
             stack.callback(sound.close)
             _line(timeline, self._head)
             self._tell(Told("recording"))
-            reason = self._fill(folder, timeline, sound, film)
+            reason = self._fill(folder, timeline, sound)
             _line(timeline, {"end": reason, "duration_s": self.samples / WIRE_RATE})
-        left_out = self._left_out + (film.left_out if film else 0)
-        late = "the disk was too slow" if reason == "failed" else ""
-        error = late or (film.error if film else "")
-        return Told("failed" if late else "finished", reason, self.samples, None, left_out, error)
+        if reason == "failed":
+            return self._told("failed", reason, "the disk was too slow")
+        return self._told("finished", reason, self._film.error if self._film else "")
 
-    def _fill(self, folder: Path, timeline: TextIO, sound: Sound, film: Filming | None) -> Reason:
+    def _fill(self, folder: Path, timeline: TextIO, sound: Sound) -> Reason:
         """Write until it is to end; why."""
-        looked, error = 0, ""
+        film, looked, error = self._film, 0, ""
         most = int(self._limits.length_s * WIRE_RATE)
         while True:
             items, reason = self._fetch()

@@ -13,8 +13,9 @@ import av
 import numpy as np
 import pytest
 from conftest import Serve
+from full_disk import no_file_larger_than
 from process import is_gone
-from shell_client import Client, jpeg, soon
+from shell_client import PATIENCE_S, Client, ask, jpeg, soon
 
 from server.environment import PASSED_ON, of_a_process
 from server.protocol.limits import Limits
@@ -22,8 +23,9 @@ from server.protocol.media import NO_FLAGS, Flag, Kind, Media, Size, StreamId
 from server.recording import filming as under_test
 from server.recording.film import Film
 from server.recording.filming import COMMAND, Filming
-from server.recording.shelf import RecordingLimits
+from server.recording.shelf import RecordingLimits, Shelf, new_id
 from server.recording.wire import End, Job, Music, Picture, Report, pack, read, report_of
+from server.recording.writer import Heard, Pictured, Told, Writer
 
 TENTH = np.zeros(4800, np.float32)
 
@@ -91,6 +93,8 @@ def test_a_film_that_breaks_is_said_and_the_music_goes_on(
         client.send("recording", action="stop", event_id="end")
         state = client.until("recording.state", event_id="end")
         client.hear(client.at + 4800)
+        metrics = ask("GET", f"{served.http}/metrics")[1]
+        assert 'cuestream_recording_films_broken_total{reason="broke"} 1.0' in metrics
         about = served.host.recorder.shelf
         assert about is not None
         told = about.about(state["recording_id"])
@@ -110,7 +114,7 @@ def test_a_process_that_is_killed_leaves_what_can_be_played(tmp_path: Path) -> N
     soon(lambda: film.error)
     show(film, 1)
     film.close()
-    assert film.error == "the film ended early: its process broke"
+    assert (film.error, film.broke) == ("the film ended early: its process broke", "broke")
     assert film.left_out == 1
     assert pictures_in(tmp_path / "film.mp4") > 20
     assert is_gone(pid_of(film))
@@ -122,7 +126,7 @@ def test_a_process_that_hangs_is_killed_when_the_music_is_too_far_ahead(tmp_path
     os.kill(pid_of(film), signal.SIGSTOP)
     for second in range(20):
         film.sound(48_000 * second, np.zeros(48_000, np.float32))
-    assert film.error == "the film ended early: it fell too far behind the music"
+    assert (film.error, film.broke) == ("the film ended early: it fell too far behind the music", "behind")
     film.close()
     assert is_gone(pid_of(film))
 
@@ -133,7 +137,7 @@ def test_a_process_that_does_not_finish_is_killed(tmp_path: Path, monkeypatch: p
     film.picture(0, still(0))
     os.kill(pid_of(film), signal.SIGSTOP)
     film.close()
-    assert film.error == "the film ended early: it did not move for 0.2 s"
+    assert (film.error, film.broke) == ("the film ended early: it did not move for 0.2 s", "hung")
     assert is_gone(pid_of(film))
 
 
@@ -147,6 +151,7 @@ def test_pictures_that_find_no_room_are_left_out(tmp_path: Path) -> None:
     os.kill(pid_of(film), signal.SIGCONT)
     film.close()
     assert not film.error
+    assert film.broke is None
     assert 10 - film.left_out == pictures_in(tmp_path / "film.mp4")
     assert 5 <= film.left_out <= 7
     heavy = filming(tmp_path, waiting_picture_bytes=3 * 640 * 480 - 1)
@@ -174,28 +179,45 @@ def test_there_is_no_process_before_the_first_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "said", "broke"),
     [
-        (("/nowhere/python",), "its process cannot be started: No such file or directory"),
-        ((sys.executable, "-c", "print('hello', flush=True); input()"), "its process broke"),
+        (("/nowhere/python",), "its process cannot be started: No such file or directory", "not_started"),
+        ((sys.executable, "-c", "print('hello', flush=True); input()"), "its process broke", "broke"),
     ],
 )
 def test_one_that_cannot_be_started_or_says_nonsense(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], said: str, broke: str
 ) -> None:
     monkeypatch.setattr(under_test, "COMMAND", command)
     film = filming(tmp_path)
     film.picture(0, still(0))
     soon(lambda: film.error)
     film.close()
-    assert (film.error, film.left_out) == (f"the film ended early: {said}", 1)
+    assert (film.error, film.broke, film.left_out) == (f"the film ended early: {said}", broke, 1)
 
 
 def test_what_the_disk_refuses_is_said_without_its_place(tmp_path: Path) -> None:
     film = filming(tmp_path / "gone")
     film.picture(0, still(0))
     film.close()
-    assert film.error == "the film ended early: No such file or directory"
+    assert (film.error, film.broke) == ("the film ended early: No such file or directory", "failed")
+
+
+def test_a_recording_that_fails_says_what_its_film_left_out_and_why_it_broke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_test, "COMMAND", ("/nowhere/python",))
+    told: list[Told] = []
+    taken = Writer(
+        Shelf(tmp_path, RecordingLimits()), new_id(), "wav", Limits(), {"session": "s-1"}, told.append
+    )
+    taken.start()
+    soon(lambda: told)
+    taken.put(Pictured(0, still(0)))
+    with no_file_larger_than(100_000):
+        taken.put(Heard(0, np.zeros(48_000, np.float32), ()))
+        assert taken.join(PATIENCE_S)
+    assert (told[-1].state, told[-1].left_out, told[-1].broke) == ("failed", 1, "not_started")
 
 
 def test_a_signal_to_all_of_the_servers_processes_ends_no_film(tmp_path: Path) -> None:
@@ -252,3 +274,20 @@ def test_what_goes_over_the_pipe_comes_as_it_was(tmp_path: Path) -> None:
             assert isinstance(record, Picture)
             assert (record.sample, record.media) == (7, media)
             assert read(pipe) == End()
+
+
+def test_a_film_whose_threads_cannot_be_started_is_told_and_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoMore:
+        def __init__(self, **_: object) -> None: ...
+
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(under_test, "Thread", NoMore)
+    film = filming(tmp_path)
+    show(film, 2)
+    film.close()
+    assert film.broke == "not_started"
+    assert is_gone(pid_of(film))
