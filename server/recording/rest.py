@@ -51,16 +51,17 @@ async def end(request: Request) -> Response:
     tape = find(request).tape
     if tape is None:
         raise Refused(409, "bad_request", "this session is not being recorded")
-    tape.changed.clear()
     tape.end("asked")
-    return await _answer(tape, 200)
+    return await _answer(tape, 200, ended=True)
 
 
-async def _answer(tape: Tape, status: int) -> Response:
-    """How it stands after the next change."""
+async def _answer(tape: Tape, status: int, ended: bool = False) -> Response:
+    """How it stands once its files are open, or it has ended."""
     try:
         async with asyncio.timeout(WAIT_S):
-            await tape.changed.wait()
+            while tape.told is None or (ended and tape.told.state == "recording"):
+                tape.changed.clear()
+                await tape.changed.wait()
     except TimeoutError:
         raise Refused(503, "internal", f"the disk did not answer within {WAIT_S:g} s") from None
     state = tape.state

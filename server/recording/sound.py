@@ -36,6 +36,8 @@ class Sound:
 
     def write(self, samples: F32) -> None:
         """samples: [n], mono."""
+        if not len(samples):  # FFmpeg takes no empty frame
+            return
         with self._file.part():
             self._container.mux(self._stream.encode(block(samples, self.samples)))
         self.samples += len(samples)

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import av
@@ -437,6 +439,40 @@ def test_rest_begins_ends_and_gives_the_files_to_who_may_have_them(serve: Serve,
                 assert answer.read() == held
 
 
+def test_a_recording_that_is_ended_before_its_files_are_open_is_answered_when_it_is_finished(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_now = Event()
+    monkeypatch.setattr(Shelf, "check_room", lambda shelf: open_now.wait(PATIENCE_S))
+    with serve(recordings=tmp_path) as served, Client(served.ws) as client, ThreadPoolExecutor() as threads:
+        hosted = served.host.sessions[client.start()["session_id"]]
+        address = f"{served.http}/v1/sessions/{hosted.id}/recording"
+        begun = threads.submit(ask, "POST", address, {})
+        soon(lambda: hosted.tape)
+        done = threads.submit(ask, "DELETE", address)
+        soon(lambda: hosted.tape is None)
+        open_now.set()
+        assert begun.result()[0] == 201
+        status, state = done.result()
+        assert (status, state["state"]) == (200, "finished")
+
+
+def test_a_recording_whose_disk_answers_after_the_server_stopped_ends(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_now = Event()
+    monkeypatch.setattr(Shelf, "check_room", lambda shelf: open_now.wait(PATIENCE_S))
+    monkeypatch.setattr("server.recording.tape.STOP_S", 0.1)
+    with serve(recordings=tmp_path) as served, Client(served.ws) as client:
+        client.start()
+        client.send("recording", action="start")
+        soon(lambda: served.host.recorder.tapes)
+        (tape,) = served.host.recorder.tapes.values()
+    open_now.set()
+    assert tape.join(PATIENCE_S)
+    assert json.loads((folder_of(tmp_path) / "about.json").read_text())["state"] == "finished"
+
+
 def listed(served: Served, query: str = "", key: str | None = None) -> list[dict[str, Any]]:
     status, answer = ask("GET", f"{served.http}/v1/recordings{query}", key=key)
     assert status == 200
@@ -511,6 +547,21 @@ def test_a_session_that_ends_finishes_its_recording(serve: Serve, tmp_path: Path
         head = timeline_of(folder_of(tmp_path))[0]
         assert head["first_sample"] + about["samples"] == samples
         assert len(sound_of(folder_of(tmp_path) / "music.flac")) == about["samples"]
+
+
+@pytest.mark.parametrize("audio", ["flac", "wav", "opus"])
+def test_a_session_that_ends_before_it_played_finishes_its_recording(
+    serve: Serve, tmp_path: Path, audio: str
+) -> None:
+    with serve(recordings=tmp_path) as served, Client(served.ws) as client:
+        client.start()
+        client.send("recording", action="start", audio=audio)
+        recording_id = client.until("recording.state")["recording_id"]
+        client.send("session.end", fade_ms=0)
+        client.until("session.ended")
+        about = ended(served, recording_id)
+        assert (about["state"], about["samples"]) == ("finished", 0)
+        assert served.host.recorder.tapes == {}
 
 
 def test_a_session_that_is_lost_finishes_its_recording_and_one_that_comes_back_goes_on(
@@ -718,3 +769,16 @@ def test_a_recording_says_what_a_full_disk_said(tmp_path: Path) -> None:
         taken.put(Heard(RATE, noise, ()))
         assert taken.join(PATIENCE_S)
     assert (told[-1].state, told[-1].error) == ("failed", NO_MORE)
+
+
+def test_a_recording_ends_whatever_happens_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Sound, "write", full)
+    told: list[Told] = []
+    taken = writer(tmp_path, RecordingLimits(), told)
+    taken.put(Heard(0, np.zeros(960, np.float32), ()))
+    taken.start()
+    assert taken.join(PATIENCE_S)
+    assert [each.state for each in told] == ["recording", "failed"]
