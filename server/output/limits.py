@@ -24,6 +24,7 @@ class OutputLimits:
     waiting_s: float = 10.0
     """Music that may wait for a slow target; then a connection is made anew, and a file has failed."""
     waiting_pictures: int = 128
+    waiting_picture_bytes: int = 128 * 1024 * 1024
     """Pictures that may wait for it; then the oldest goes and is counted."""
     waiting_sounds: int = 512
     """Stretches of original sound that wait for it, the same."""

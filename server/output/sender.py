@@ -59,9 +59,10 @@ class Sender:
         self, job: Job, limits: OutputLimits, folder: Folder | None, tell: Callable[[Told], None]
     ) -> None:
         self._job, self._limits, self._folder, self._tell = job, limits, folder, tell
-        self._waiting: deque[Item] = deque()  # bound: waiting_s of music, and `_most` of the others
+        self._waiting: deque[Item] = deque()  # bound: waiting_s of music, `_is_too_much` of the others
         self._most = {Pictured: limits.waiting_pictures, Sounded: limits.waiting_sounds}
-        self._waiting_samples, self._waiting_others = 0, Counter[type[Item]]()
+        self._waiting_samples = self._waiting_bytes = 0  # bytes: of pictures
+        self._waiting_others = Counter[type[Item]]()
         self._change = Condition()
         self._takes, self._slow = True, False
         self._reason: Reason | None = None
@@ -93,8 +94,8 @@ class Sender:
                 self._waiting_samples += len(item.samples) // BYTES
                 self._slow = self._slow or self._waiting_samples > self._limits.waiting_s * WIRE_RATE
             else:
-                self._waiting_others[type(item)] += 1
-                if self._waiting_others[type(item)] > self._most[type(item)]:
+                self._weigh(item, 1)
+                while self._is_too_much(type(item)):
                     self._drop_oldest(type(item))
             self._change.notify()
 
@@ -188,7 +189,7 @@ class Sender:
         """Called with the lock."""
         taken.extend(self._waiting)
         self._waiting.clear()
-        self._waiting_samples = 0
+        self._waiting_samples = self._waiting_bytes = 0
         self._waiting_others.clear()
 
     def _break_off(self) -> None:
@@ -234,8 +235,17 @@ class Sender:
         """Called with the lock."""
         place = next(n for n, item in enumerate(self._waiting) if isinstance(item, kind))
         self._lose((self._waiting[place],))
+        self._weigh(self._waiting[place], -1)
         del self._waiting[place]
-        self._waiting_others[kind] -= 1
+
+    def _weigh(self, item: Item, sign: int) -> None:
+        self._waiting_others[type(item)] += sign
+        if isinstance(item, Pictured):
+            self._waiting_bytes += sign * len(item.media.payload)
+
+    def _is_too_much(self, kind: type[Item]) -> bool:
+        heavy = kind is Pictured and self._waiting_bytes > self._limits.waiting_picture_bytes
+        return heavy or self._waiting_others[kind] > self._most[kind]
 
     def _note(self, **changes: Any) -> None:
         with self._change:

@@ -161,7 +161,7 @@ class Filming:
                 while record := self._next():
                     pipe.write(pack(record))
                     pipe.flush()
-        except OSError:  # it ended; `_listen` knows why
+        except (OSError, ValueError):  # it ended, or `close` closed the pipe then; `_listen` knows why
             return
 
     def _next(self) -> Picture | Music | End | None:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Condition, Thread
-from typing import Any, Literal, TextIO, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from engine.frames import F32
 from engine.media import source
@@ -25,6 +25,7 @@ from server.recording.filming import Broke, Filming
 from server.recording.shelf import Full, Shelf, files_of
 from server.recording.sound import Sound
 from server.resampling import WIRE_RATE
+from server.written import Written
 
 logger = logging.getLogger("uvicorn.error")
 State: TypeAlias = Literal["recording", "finished", "failed"]
@@ -80,8 +81,8 @@ class Writer:
         self._shelf, self._limits = shelf, shelf.limits
         self._id, self._audio, self._video, self._head, self._tell = recording_id, audio, video, head, tell
         self._who = {"recording_id": recording_id, "session_id": head["session"]}
-        self._waiting: deque[Heard | Pictured] = deque()  # bound: waiting_s of music, waiting_pictures
-        self._waiting_samples = self._waiting_pictures = 0
+        self._waiting: deque[Heard | Pictured] = deque()  # bound: waiting_s of music, `_has_room`
+        self._waiting_samples = self._waiting_pictures = self._waiting_bytes = 0
         self._left_out = 0
         self._film: Filming | None = None
         self._reason: Reason | None = None
@@ -102,13 +103,18 @@ class Writer:
                 self._waiting_samples += len(item.samples)
                 if self._waiting_samples > self._limits.waiting_s * WIRE_RATE:
                     self._reason = "failed"
-            elif self._waiting_pictures < self._limits.waiting_pictures:
+            elif self._has_room(item.media):
                 self._waiting_pictures += 1
+                self._waiting_bytes += len(item.media.payload)
             else:
                 self._left_out += 1
                 return
             self._waiting.append(item)
             self._change.notify()
+
+    def _has_room(self, media: Media) -> bool:
+        room = self._limits.waiting_picture_bytes - self._waiting_bytes
+        return self._waiting_pictures < self._limits.waiting_pictures and len(media.payload) <= room
 
     def finish(self, reason: Reason) -> None:
         """Write what waits, then end."""
@@ -165,7 +171,7 @@ class Writer:
             if self._video:
                 self._film = film = Filming(folder, self._video, self._limits)
                 stack.callback(film.close)  # after the music is finished, for it may take a while
-            timeline = stack.enter_context((folder / "timeline.jsonl").open("w", buffering=1))
+            timeline = stack.enter_context(Written(folder / "timeline.jsonl", "w"))
             sound = Sound(folder / f"music.{self._audio}", self._audio)
             stack.callback(sound.close)
             _line(timeline, self._head)
@@ -176,7 +182,7 @@ class Writer:
             return self._told("failed", reason, "the disk was too slow")
         return self._told("finished", reason, self._film.error if self._film else "")
 
-    def _fill(self, folder: Path, timeline: TextIO, sound: Sound) -> Reason:
+    def _fill(self, folder: Path, timeline: Written, sound: Sound) -> Reason:
         """Write until it is to end; why."""
         film, looked, error = self._film, 0, ""
         most = int(self._limits.length_s * WIRE_RATE)
@@ -214,7 +220,7 @@ class Writer:
             self._change.wait_for(lambda: self._waiting or self._reason)
             items = list(self._waiting)
             self._waiting.clear()
-            self._waiting_samples = self._waiting_pictures = 0
+            self._waiting_samples = self._waiting_pictures = self._waiting_bytes = 0
             return items, self._reason
 
 
@@ -223,5 +229,6 @@ def _check_that_it_is_there(folder: Path) -> None:
         raise FileNotFoundError(errno.ENOENT, "its folder went away", str(folder))
 
 
-def _line(timeline: TextIO, value: dict[str, Any]) -> None:
-    timeline.write(json.dumps(value, separators=(",", ":")) + "\n")
+def _line(timeline: Written, value: dict[str, Any]) -> None:
+    with timeline.part():
+        timeline.write(json.dumps(value, separators=(",", ":")).encode() + b"\n")

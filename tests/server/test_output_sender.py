@@ -101,6 +101,12 @@ def test_music_that_waits_for_too_long_is_a_failure_and_pictures_make_room(tmp_p
     for media in newest:
         sender.put(Pictured(0, media))
     assert [item.media.seq for item in sender._waiting if isinstance(item, Pictured)] == [2, 3, 4]
+    size = len(newest[0].payload)
+    heavy = sender_of(target, told, OutputLimits(waiting_picture_bytes=2 * size + 1), delay=0)
+    for media in newest:
+        heavy.put(Pictured(0, media))
+    assert [item.media.seq for item in heavy._waiting if isinstance(item, Pictured)] == [3, 4]
+    assert heavy._past.left_out == 3
     slow = sender_of(target, told, OutputLimits(waiting_s=1.0))
     for number in range(60):
         slow.put(Heard(number * BLOCK, SILENCE))

@@ -661,6 +661,32 @@ def test_what_waits_for_a_slow_disk_is_bounded(tmp_path: Path) -> None:
     assert (told[-1].samples, told[-1].left_out) == (2 * RATE, 2)
 
 
+def test_pictures_that_wait_for_a_slow_disk_are_bounded_in_bytes(tmp_path: Path) -> None:
+    told: list[Told] = []
+    size = len(jpeg(0))
+    slow = writer(tmp_path, RecordingLimits(waiting_picture_bytes=2 * size + 1), told)
+    for number in range(5):
+        slow.put(Pictured(0, Media(Kind.JPEG, StreamId.VIDEO, number, 0, bytes(size))))
+    slow.start()
+    slow.finish("asked")
+    assert slow.join(PATIENCE_S)
+    assert slow._left_out == 3
+
+
+def test_a_timeline_that_a_full_disk_cuts_off_has_whole_lines(tmp_path: Path) -> None:
+    told: list[Told] = []
+    taken = writer(tmp_path, RecordingLimits(), told)
+    taken.start()
+    soon(lambda: told)
+    with no_file_larger_than(10_000):
+        taken.put(Heard(0, np.zeros(960, np.float32), tuple({"n": number} for number in range(5000))))
+        assert taken.join(PATIENCE_S)
+    assert (told[-1].state, told[-1].error) == ("failed", NO_MORE)
+    lines = timeline_of(folder_of(tmp_path))
+    assert [line["n"] for line in lines[1:]] == list(range(len(lines) - 1))
+    assert len(lines) > 500
+
+
 def test_what_happens_while_nothing_sounds_is_bounded_and_comes_with_the_next_music(
     serve: Serve, tmp_path: Path
 ) -> None:
