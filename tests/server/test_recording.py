@@ -529,6 +529,8 @@ def test_a_list_of_recordings_is_bounded_and_goes_on_before_one(
         assert [each["recording_id"] for each in listed(served, f"?before={ids[3]}")] == ids[4:]
         assert [each["recording_id"] for each in listed(served, "?session=s-1")] == ids[1:2]
         assert ask("GET", f"{served.http}/v1/recordings?before=x")[0] == 400
+        described = ask("GET", f"{served.http}/openapi.json")[1]["paths"]["/v1/recordings"]
+        assert {each["name"] for each in described["parameters"]} == {"session", "before"}
         shutil.rmtree(tmp_path)
         assert listed(served) == []
 
