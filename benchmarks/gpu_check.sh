@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # What is to be seen again on an NVIDIA GPU once kernels or backend were changed, in two times eight minutes: tests, paced
-# listeners, a server on loopback, steps and what they consist of, distance to float32, kernels.
+# listeners, a server on loopback, steps and what they consist of, distance to float32, kernels, training.
 #
 #   OUT=FOLDER CUESTREAM_COMMIT=$(git rev-parse --short HEAD) bash benchmarks/gpu_check.sh [PART ...]
 #
 # Parts, all of them and in this order where none is named, until LIMIT_S (470 s) are over: compile tests paced-small loopback
-# paced-medium steps chain fidelity-fp16 fidelity-fp32 kernels. Everything at once is more than that: name the first five, then
-# the others behind compile. OUT gets log.txt and a JSON of each part, written as it goes: what was measured is there when time is
+# paced-medium steps chain fidelity-fp16 fidelity-fp32 kernels training. Everything at once is more than that: name the first five,
+# then the others behind compile. OUT gets log.txt and a JSON of each part, written as it goes: what was measured is there when time is
 # cut off. CUESTREAM_COMMIT is for a tree that comes without its repository.
 #
 # To be prepared: python3 with PyTorch for CUDA, Triton, transformers, ONNX (onnx, onnx-ir, onnxscript, onnxruntime), safetensors,
@@ -65,4 +65,6 @@ save_package(random_package(spec_of('small')), Path('$work/small'))" &
   try fidelity-fp16 40 "${gpu[@]}" "${alone[@]}" --dtype fp16 --kept int8 --json "$OUT/gpu-fidelity-fp16.json"
   try fidelity-fp32 40 "${gpu[@]}" "${alone[@]}" --dtype fp32 --kept half --json "$OUT/gpu-fidelity-fp32.json"
   try kernels 60 python3 -m benchmarks.kernels --quick --dtype float16 --json "$OUT/gpu-kernels.json"
+  try training 60 python3 -m training.eyes --device cuda --bf16 --videos 20 --steps 500 --out "$work/eyes"
+  try training 60 python3 -m pytest -q -p no:cacheprovider -o filterwarnings=default tests/training/test_pairs.py
 } 2>&1 | tee "$OUT/log.txt"

@@ -19,6 +19,7 @@ from benchmarks import chain, kernels
 from benchmarks.latency import __main__ as latency
 from cuestream.cli import app
 from engine.errors import MissingRuntime
+from training.eyes import __main__ as eyes
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu_check.sh"
@@ -48,9 +49,10 @@ def called(folder: Path, *parts: str) -> list[list[str]]:
 
 
 def test_every_part_is_called_with_options_that_are_known(
-    calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    calls: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("training.devices.keep_freed_memory", lambda: None)  # for good, in this process
     seen = [module for module, *_ in calls]
     assert seen.count("cuestream.gpu.command") == 5
     for module, *options in calls:
@@ -64,6 +66,10 @@ def test_every_part_is_called_with_options_that_are_known(
             assert kernels.arguments().quick
         elif module == "benchmarks.chain":
             assert not chain.arguments().sweep  # it takes minutes
+        elif module == "training.eyes":
+            with pytest.raises(SystemExit):
+                eyes.main()
+            assert "needs an NVIDIA GPU" in capsys.readouterr().err
         else:
             assert module == "pytest"
             assert all((ROOT / option).exists() for option in options if option.startswith("tests/"))

@@ -99,7 +99,9 @@ def test_a_clip_that_is_too_short_or_silent_is_told_and_left_out(
     assert "silent.mp4" in silent
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_a_package_goes_on_learning(
+    device: str,
     tmp_path: Path,
     pairs: Path,
     codec: Path,
@@ -111,12 +113,14 @@ def test_a_package_goes_on_learning(
 
     Another run is not mixed into it.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
     save_package(tiny_package, tmp_path / "package")
     for name in (POLICY_FILE, KEYS_FILE):
         (tmp_path / "package" / name).write_text(name)
     command = [sys.executable, "-m", "training.decoder", "--package", str(tmp_path / "package")]
     options = ["--pairs", str(pairs), "--codec", str(codec), "--out", str(tmp_path / "run")]
-    size = ["--steps", "3", "--rows", "2", "--columns", "100"]
+    size = ["--steps", "3", "--rows", "2", "--columns", "100", "--device", device]
     subprocess.run([*command, *options, *size, "--threads", "1"], check=True, text=True)
     before, after = tiny_package.weights, load_package(str(tmp_path / "run" / "package")).weights
     assert before.keys() == after.keys()
