@@ -17,6 +17,7 @@ import torch
 from test_standard_operators import TOLERANCE, music
 
 from engine.backends import providers
+from engine.backends.devices import open_backend
 from engine.backends.manifest import MANIFEST_FILE, Manifest
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.torch import TorchBackend
@@ -82,6 +83,17 @@ def test_a_graph_of_few_bits_equals_pytorch_with_the_same_matrices(
     worst = [float(np.abs(a - b).max()) for a, b in zip(expected, got, strict=True)]
     assert max(worst) <= TOLERANCE, worst
     assert max(float(np.abs(a - b).max()) for a, b in zip(plain, got, strict=True)) > 100 * TOLERANCE
+
+
+@pytest.mark.skipif(
+    providers.EXECUTION[providers.CUDA] not in onnxruntime.get_available_providers(), reason="no CUDA device"
+)
+def test_a_gpu_answers_what_the_cpu_answers(scaled: tuple[str, Path]) -> None:
+    _, folder = scaled
+    alike = zip(
+        music(OnnxBackend(folder, threads=1)), music(open_backend(folder, provider="cuda")), strict=True
+    )
+    assert max(float(np.abs(one - other).max()) for one, other in alike) <= 1e-3
 
 
 def test_its_operators_are_standard(scaled: tuple[str, Path]) -> None:
