@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +123,14 @@ def test_the_export_imports_no_shell() -> None:
     """But the package's version, which every export carries."""
     found = {m for _, path in modules("export") for m in imported(path) if is_in(m, {"cuestream"})}
     assert found <= {"cuestream", "cuestream.__version__"}
+
+
+def test_tests_of_any_folders_can_be_collected_together() -> None:
+    """pytest puts each folder on the path: a second module of a name hides the first, as every `conftest` hides another."""
+    paths = sorted((ROOT / "tests").rglob("*.py"))
+    names = Counter(path.stem for path in paths if path.stem != "conftest")
+    assert [name for name, count in names.items() if count > 1] == []
+    assert [path.name for path in paths if "conftest" in imported(path)] == []
 
 
 def run(program: str) -> str:

@@ -1,95 +1,29 @@
-"""A real server over loopback, in a thread, and clients that wait for messages, never for time; and a browser."""
+"""Fixtures of the server: one over loopback, and a browser before it."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
 from flashing import flashing_camera
+from served import UVICORN, Serve, Served
 
 from benchmarks.reaction.chromium import Chromium, find_chromium
 from cuestream.players import find_player
 from engine.player import Player
-from server.app import make_app
-from server.host import Host
 from server.protocol.limits import Limits
-from server.serving import Server, make_server
 from server.settings import Settings
 from server.tls import Certificate
-
-STARTED_S = 20.0
-UVICORN = logging.getLogger("uvicorn")
 
 
 @pytest.fixture(autouse=True)
 def logged() -> None:
     """uvicorn's configuration of the log would keep it from `caplog`."""
     UVICORN.propagate = True
-
-
-class Served:
-    """A server that runs. `host` is looked at by tests, never changed."""
-
-    def __init__(
-        self, player: Player[Any], settings: Settings, drain_s: float, certificate: Certificate | None
-    ) -> None:
-        self.app = make_app(player, settings)
-        self.host: Host = self.app.state.host
-        self._started = Event()
-        self.port = 0
-        self._server: Server = make_server(self.app, "127.0.0.1", 0, drain_s, self._ready, certificate)
-        UVICORN.propagate = True
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = Thread(target=self._run)
-
-    def start(self) -> None:
-        self._thread.start()
-        if not self._started.wait(STARTED_S):
-            raise TimeoutError("the server did not start")
-
-    def _run(self) -> None:
-        asyncio.run(self._server.serve())
-
-    def _ready(self, port: int) -> None:
-        self.port, self._loop = port, asyncio.get_running_loop()
-        self._started.set()
-
-    def leave(self) -> None:
-        """As at the first Ctrl-C."""
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._server.leave)
-
-    def on_loop(self, work: Callable[[], Any]) -> Any:
-        """What `work` returns when it is called on the server's loop."""
-        assert self._loop is not None
-
-        async def call() -> Any:
-            return work()
-
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(STARTED_S)
-        assert not self._thread.is_alive()
-
-    @property
-    def http(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def ws(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/v1/stream"
-
-
-Serve = Callable[..., contextlib.AbstractContextManager[Served]]
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
-from conftest import Served
+from served import Served
 from shell_client import PATIENCE_S, ask
 
 from cuestream.players import find_player

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Served
+from served import Served
 from shell_client import ask
 
 from server.protocol.asyncapi import asyncapi

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import Serve, Served
+from served import Serve, Served
 
 from benchmarks.reaction import camera
 from benchmarks.reaction.chromium import Chromium

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from conftest import Serve
 from process import free_port, plays_at, serve_tiny
 from rig import RATE, Rig, TonePlayer, by_index, check_in_order, config, rig
+from served import Serve
 from shell_client import Client, ask
 
 from engine.errors import PackageError

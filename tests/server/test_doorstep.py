@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from conftest import Serve, Served
+from served import Serve, Served
 from shell_client import Client, ask
 
 from server.doorstep import DoorLimits

@@ -6,7 +6,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from conftest import Serve
+from served import Serve
 from shell_client import Client, ask
 
 import server.runner

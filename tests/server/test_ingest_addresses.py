@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from conftest import Serve
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, limits, redirects, says, state_of, web
 from rtsp_server import rtsp
+from served import Serve
 from shell_client import ask
 
 from server.ingest.address import Forbidden, connect, parse, resolve

@@ -6,10 +6,10 @@ import io
 from pathlib import Path
 
 import pytest
-from conftest import Serve
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, state_of, web
+from served import Serve
 
 from server.ingest.decrypting import BLOCK, Decrypted
 

@@ -22,10 +22,10 @@ import av
 import numpy as np
 import pytest
 from av.error import FFmpegError, err_check, tag_to_code
-from conftest import Serve, Served
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, says, state_of, web
 from process import is_gone, run
+from served import Serve, Served
 from shell_client import PATIENCE_S, Client, ask, jpeg, soon
 
 from server.ingest import feeding, rest

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import trustme
-from conftest import Serve
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, publisher, state_of, web
 from process import free_port
 from rtsp_server import rtsp
+from served import Serve
 from shell_client import Client, ask
 
 from server.ingest.address import Forbidden

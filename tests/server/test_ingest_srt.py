@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Serve, Served
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, state_of
 from output_rig import beeps_after_flashes
 from process import free_port, run
+from served import Serve, Served
 from shell_client import Client, ask
 
 from server.ingest.address import Forbidden, parse, shown_of

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import Serve, Served
+from served import Serve, Served
 from shell_client import Client
 
 from engine.player import Player

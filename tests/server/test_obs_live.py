@@ -6,8 +6,8 @@ import threading
 import urllib.request
 
 import pytest
-from conftest import Serve, Served
 from fake_obs import FakeObs, running
+from served import Serve, Served
 from shell_client import ask, soon
 from typer.testing import CliRunner
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import Serve, Served
+from served import Serve, Served
 from shell_client import jpeg, soon
 
 from benchmarks.reaction.chromium import Chromium

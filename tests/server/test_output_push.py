@@ -13,8 +13,8 @@ from typing import Any
 
 import av
 import pytest
-from conftest import Serve
 from output_rig import RATE, look_until, music_of, picture, shown_in, video
+from served import Serve
 from shell_client import PATIENCE_S, Client, ask
 
 from engine.synthetic import SyntheticPlayer

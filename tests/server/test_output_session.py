@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Serve, Served
 from output_rig import RATE, jump_of, look_until, music_of, picture, shown_in
+from served import Serve, Served
 from shell_client import Client, ask, jpeg
 
 from engine.synthetic import SyntheticPlayer, tone_hz

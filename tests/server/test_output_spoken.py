@@ -12,7 +12,6 @@ import av
 import numpy as np
 import pytest
 from aiortc import AudioStreamTrack
-from conftest import Serve
 from flashing import FPS, write_video
 from ingest_rig import feed, limits, state_of
 from output_rig import (
@@ -27,6 +26,7 @@ from output_rig import (
     shown_in,
 )
 from rtc_client import Lamp, closing, publisher
+from served import Serve
 from shell_client import Client, ask
 
 from engine.synthetic import SyntheticPlayer

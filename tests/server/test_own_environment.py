@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Serve
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, limits, state_of
 from output_rig import job_of, music_of
+from served import Serve
 from shell_client import PATIENCE_S
 
 from server.environment import PASSED_ON

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Serve
+from served import Serve
 
 from benchmarks.reaction.chromium import Chromium
 from engine.synthetic import SyntheticPlayer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Serve, Served
+from served import Serve, Served
 
 from benchmarks.cores import Cores
 from benchmarks.reaction import camera

@@ -20,8 +20,8 @@ import av
 import numpy as np
 import pytest
 from av.error import FFmpegError
-from conftest import Serve, Served
 from full_disk import NO_MORE, no_file_larger_than
+from served import Serve, Served
 from shell_client import PATIENCE_S, Client, ask, jpeg, soon
 
 from server.protocol.limits import Limits

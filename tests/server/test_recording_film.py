@@ -12,9 +12,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import Serve
 from full_disk import no_file_larger_than
 from process import is_gone
+from served import Serve
 from shell_client import PATIENCE_S, Client, ask, jpeg, soon
 
 from server.environment import PASSED_ON, of_a_process

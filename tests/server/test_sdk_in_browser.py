@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from conftest import Serve, Served
+from served import Serve, Served
 
 from benchmarks.reaction.chromium import Chromium
 from benchmarks.reaction.window import begin

@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 import pytest
-from conftest import Serve, Served
+from served import Serve, Served
 from shell_client import Client, ask, soon
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect

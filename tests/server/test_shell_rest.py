@@ -12,7 +12,7 @@ from typing import Any
 
 import av
 import pytest
-from conftest import Serve, Served
+from served import Serve, Served
 from shell_client import Client, ask
 from starlette.datastructures import Headers
 from websockets.exceptions import InvalidStatus

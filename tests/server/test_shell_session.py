@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import Serve, Served
+from served import Serve, Served
 from shell_client import PCM16, Client, jpeg
 
 from cuestream.players import find_player

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from conftest import Serve, Served
 from process import certified, plays_at, run, serve_tiny
+from served import Serve, Served
 
 from cuestream_client.client import Client
 from cuestream_client.closes import Patience

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import av
 import pytest
-from conftest import Serve
 from rtc_client import closing, eventually, player
+from served import Serve
 from test_webrtc_session import ended, hears
 from whip_muxer import __file__ as muxer
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Serve, Served
 from impairment import Impairment, Proxy, candidate_of, moved, without_candidates
 from rtc_client import Lamp, RtcClient, browser, closing, eventually, send
+from served import Serve, Served
 
 from cuestream.players import find_player
 from server.webrtc.limits import PeerLimits

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Serve, Served
 from obs_offer import AV1, HEVC, OBS
 from rtc_client import SDP, send
+from served import Serve, Served
 from shell_client import Client, ask, soon
 
 from cuestream.players import find_player
@@ -405,7 +405,7 @@ def test_without_aiortc_everything_else_works() -> None:
 import sys
 sys.modules["aiortc"] = None
 sys.path += ["tests/server", "sdk/python"]
-from conftest import Served
+from served import Served
 from cuestream.players import find_player
 from server.settings import Settings
 from shell_client import ask

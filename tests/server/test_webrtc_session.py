@@ -14,10 +14,10 @@ import av
 import numpy as np
 import pytest
 from aiortc import AudioStreamTrack
-from conftest import Serve, Served
 from numpy.typing import NDArray
 from obs_offer import OBS
 from rtc_client import SDP, Lamp, RtcClient, browser, closing, eventually, player, publisher, send
+from served import Serve, Served
 from shell_client import Client, ask
 
 from cuestream.players import find_player
