@@ -24,18 +24,24 @@ from engine.backends.manifest import Manifest
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
+"""Kept with the tree: runs that were given a name."""
+UNNAMED = Path("out/results")
+"""All others, below the folder that the benchmark is called from."""
 
 Row = Mapping[str, Any]
 
 
-def write(name: str, rows: Sequence[Row], facts: Mapping[str, Any]) -> Path:
-    """`results/NAME.json`: the rows, and how to get them again."""
-    path = RESULTS / f"{name}.json"
+def result_path(named: str | None, usual: str) -> Path:
+    """Where a run's result goes: by the name that it was given, else by its usual one, where no kept result is written over."""
+    return RESULTS / f"{named}.json" if named else UNNAMED / f"{usual}.json"
+
+
+def write(path: Path, rows: Sequence[Row], facts: Mapping[str, Any]) -> None:
+    """The rows, and how to get them again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     machine = {"machine": asdict(Machine.this())}
     report = {**provenance(), **machine, **facts, "rows": [dict(row) for row in rows]}
     path.write_text(json.dumps(report, indent=1) + "\n")
-    return path
 
 
 def result_name(kind: str, manifest: Manifest, *more: str) -> str:

@@ -97,12 +97,13 @@ def main() -> None:
         "policy": changes,
         "parts": [asdict(part) for part in played.parts],
     }
-    name = options.name or report.result_name("room", backend.manifest)
+    path = report.result_path(options.name, report.result_name("room", backend.manifest))
     title = f"Context and window: {backend.spec.name} {backend.manifest.label}, {options.threads} threads"
-    report.write(name, table, facts)
+    report.write(path, table, facts)
     report.print_table(title, COLUMNS, table)
     with suppress(ImportError):  # the picture needs the extra `plot`
-        plot(table, title, report.RESULTS / f"{name}.png")
+        plot(table, title, path.with_suffix(".png"))
+    print(f"wrote {path}")
 
 
 def plot(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:
@@ -145,7 +146,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=positive, default=30)
     parser.add_argument("--patience", type=float, default=10, help="seconds to wait for a quiet machine")
-    parser.add_argument("--name", help="name of the result files")
+    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
     return parser.parse_args()
 
 

@@ -268,8 +268,9 @@ def main() -> None:
     report.print_table(f"Live score: {spec.name}, {options.threads} threads", COLUMNS, rows)
     facts = {"model": spec.name, "threads": options.threads, "policy": asdict(policy)}
     light = options.effort.removeprefix("full")
-    name = options.name or report.result_name("score", Manifest.read(folder), light)
-    print(f"wrote {report.write(name, rows, facts).name}")
+    path = report.result_path(options.name, report.result_name("score", Manifest.read(folder), light))
+    report.write(path, rows, facts)
+    print(f"wrote {path}")
 
 
 def arguments() -> argparse.Namespace:
@@ -281,7 +282,7 @@ def arguments() -> argparse.Namespace:
         "--music-s", type=duration, default=20, help="seconds of the stream; at 15 a second segment plays"
     )
     parser.add_argument("--patience", type=float, default=20, help="seconds to wait for a quiet machine")
-    parser.add_argument("--name", help="name of the result file")
+    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
     return parser.parse_args()
 
 

@@ -329,16 +329,17 @@ def main() -> None:
     folder = model_folder(options)
     makers = {name: make for name, make in contenders(folder, options.threads).items() if name in only}
     manifest = Manifest.read(folder)
-    spec, name = manifest.spec, options.name or report.result_name("step", manifest)
+    spec, path = manifest.spec, report.result_path(options.name, report.result_name("step", manifest))
     measured: list[dict[str, Any]] = []
     for row in rows(makers, options, spec.code_rate):  # written row by row: a long run may be stopped
         measured.append(row)
-        title, table = publish(name, spec, options.threads, measured)
+        title, table = publish(path, spec, options.threads, measured)
     if not measured:
         raise CuestreamError(f"nothing was measured: {', '.join(only)} cannot run here")
     report.print_table(title, COLUMNS, table)
     with suppress(ImportError):  # the picture needs the extra `plot`
-        plot(table, title, report.RESULTS / f"{name}.png")
+        plot(table, title, path.with_suffix(".png"))
+    print(f"wrote {path}")
 
 
 def chosen(parts: Sequence[str] | None) -> list[str]:
@@ -349,7 +350,7 @@ def chosen(parts: Sequence[str] | None) -> list[str]:
 
 
 def publish(
-    name: str, spec: ModelSpec, threads: int, measured: Sequence[dict[str, Any]]
+    path: Path, spec: ModelSpec, threads: int, measured: Sequence[dict[str, Any]]
 ) -> tuple[str, list[dict[str, Any]]]:
     """Write what is measured so far; returns its title and the compared rows."""
     roof = max(row["probe_gb_s"] for row in measured)
@@ -361,7 +362,7 @@ def publish(
         "roof": "the best probe of the run; " + str(measuring.Bandwidth.__doc__),
         "real_time_factor": f"{spec.code_rate} x median seconds of a step",
     }
-    report.write(name, table, facts)
+    report.write(path, table, facts)
     return f"Decoder step: {spec.name}, {threads} threads, roof of {roof} GB/s", table
 
 
@@ -375,7 +376,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=positive, default=30)
     parser.add_argument("--patience", type=float, default=10, help="seconds to wait for a quiet machine")
     parser.add_argument("--only", nargs="+", help="parts of the names of those to measure")
-    parser.add_argument("--name", help="name of the result files")
+    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
     return parser.parse_args()
 
 

@@ -99,15 +99,15 @@ def main() -> None:
     folder = model_folder(options)
     backend = on_cpu(folder, options.threads)
     table = list(rows(backend, folder, options))
-    name = options.name or report.result_name(
-        "streams", backend.manifest, options.effort.removeprefix("full")
-    )
+    usual = report.result_name("streams", backend.manifest, options.effort.removeprefix("full"))
+    path = report.result_path(options.name, usual)
     title = f"Streams in lock step: {backend.spec.name} {backend.manifest.label}, {options.threads} threads"
     facts = {"model": backend.spec.name, "precision": backend.manifest.label, "threads": options.threads}
-    report.write(name, table, facts)
+    report.write(path, table, facts)
     report.print_table(title, COLUMNS, table)
     with suppress(ImportError):  # the picture needs the extra `plot`
-        plot(table, title, report.RESULTS / f"{name}.png")
+        plot(table, title, path.with_suffix(".png"))
+    print(f"wrote {path}")
 
 
 def plot(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:
@@ -142,7 +142,7 @@ def arguments() -> argparse.Namespace:
         "--steps", type=positive, default=600, help="of each; the starter's second segment begins at 375"
     )
     parser.add_argument("--patience", type=float, default=10, help="seconds to wait for a quiet machine")
-    parser.add_argument("--name", help="name of the result files")
+    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
     return parser.parse_args()
 
 

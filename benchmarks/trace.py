@@ -62,11 +62,11 @@ def main() -> None:
         "parts": [asdict(part) for part in found.parts],
     }
     apart = ("fast" * options.fast, options.effort.removeprefix("full"), lasting(options.seconds, LASTS_S))
-    name = options.name or report.result_name("trace", Manifest.read(folder), *apart)
+    path = report.result_path(options.name, report.result_name("trace", Manifest.read(folder), *apart))
     title = (
         f"Decoder steps: {found.model} {found.precision}, {found.music_s:g} s, p99/p50 {found.p99_over_p50:g}"
     )
-    report.write(name, rows, facts)
+    report.write(path, rows, facts)
     report.print_table(title, COLUMNS, rows)
     kept = (
         "machine_p99_over_p50",
@@ -78,7 +78,8 @@ def main() -> None:
     )
     print({key: facts[key] for key in kept})
     with suppress(ImportError):  # the picture needs the extra `plot`
-        plot(found, title, report.RESULTS / f"{name}.png")
+        plot(found, title, path.with_suffix(".png"))
+    print(f"wrote {path}")
 
 
 def floor(seconds: float = FLOOR_S) -> float:
@@ -146,7 +147,7 @@ def arguments() -> argparse.Namespace:
     add_effort_option(parser)
     parser.add_argument("--seconds", type=duration, default=LASTS_S)
     parser.add_argument("--fast", action="store_true", help="do not wait for a step to be due")
-    parser.add_argument("--name", help="name of the result files")
+    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
     return parser.parse_args()
 
 

@@ -68,10 +68,11 @@ def main() -> None:
     report.print_table(title(options), COLUMNS, rows)
     for name, value in facts.items():
         print(f"{name}: {value}")
-    path = report.write(options.name or default_name(options), rows, {**vars(options), **facts})
+    path = report.result_path(options.name, default_name(options))
+    report.write(path, rows, {**vars(options), **facts})
     with suppress(ImportError):  # the picture needs the extra `plot`
         draw(paced[0].heard, options.warm_up, title(options), path.with_suffix(".png"))
-    print(f"wrote {path.name}")
+    print(f"wrote {path}")
 
 
 def default_name(options: argparse.Namespace) -> str:
@@ -159,7 +160,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lead-ms", type=int, default=340, help="as for cuestream serve")
     parser.add_argument("--chunk-ms", type=int, default=20, help="as for cuestream serve")
     parser.add_argument("--most-busy", type=float, default=0.6, help="as for cuestream serve")
-    parser.add_argument("--name", help="name of the result file")
+    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
     return parser.parse_args()
 
 

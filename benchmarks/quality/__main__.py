@@ -1,4 +1,4 @@
-"""`python -m benchmarks.quality`: the starter model's gate. Prints a table, writes `results/quality-MODEL.json` and pictures.
+"""`python -m benchmarks.quality`: the starter model's gate. Prints a table, writes `quality-MODEL.json` and pictures.
 
 Contenders: the model (three seeds), the procedural composer live, the composer's music through the codec (the ceiling), and the
 model's music beside the wrong video (chance).
@@ -30,7 +30,7 @@ from benchmarks.quality.clips import (
 from benchmarks.quality.making import OUT, make, wav_of
 from benchmarks.quality.musicnn import Embedding
 from benchmarks.quality.pictures import draw, of_clip
-from benchmarks.report import print_table, write
+from benchmarks.report import print_table, result_path, write
 from cuestream.players import PROCEDURAL, find_player
 
 GATE = {"follows motion, r": 0.5, "cuts answered": 0.25, "R@3 of 12": 0.62, "Fréchet, x codec": 2.5}
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument(
         "--pictures", type=int, default=4, help="clips that are drawn as out/quality/MODEL/VIDEO-SEED.png"
     )
-    parser.add_argument("--name", help="of the results file; none is written with --name none")
+    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
     options = parser.parse_args()
     if options.clips < by.GROUP:
         parser.error(f"--clips must be at least {by.GROUP}: the right video is looked for among so many")
@@ -84,8 +84,9 @@ def main() -> None:
         "seconds": options.seconds,
         "policy": options.policy,
     }
-    if options.name != "none":
-        print(write(options.name or f"quality-{Path(options.model).name}", rows, facts).name)
+    path = result_path(options.name, f"quality-{Path(options.model).name}")
+    write(path, rows, facts)
+    print(f"wrote {path}")
     _draw([*zip(tasks["model"], clips["model"], strict=True)][: options.pictures])
 
 

@@ -19,7 +19,7 @@ from scipy.stats import linregress
 from benchmarks.quality.clips import CODEC, OTHERS, STEPS_PER_S, Task, frames_of, measure_sounds, music
 from benchmarks.quality.hearing import FEATURES, SAMPLE_RATE, WINDOW_S, Heard, hear
 from benchmarks.quality.keys import keeps_key
-from benchmarks.report import print_table, write
+from benchmarks.report import print_table, result_path, write
 from cuestream.players import find_player
 
 F32 = NDArray[np.float32]
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--model", default="starter", help="a name or a folder")
     parser.add_argument("--minutes", type=int, default=10)
     parser.add_argument("--videos", type=int, default=2)
+    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
@@ -62,7 +63,9 @@ def main() -> None:
          "seam_jump": "jump at seams"},
         rows,
     )  # fmt: skip
-    print(write(f"quality-{Path(options.model).name}-long", rows, {"minutes": options.minutes}).name)
+    path = result_path(options.name, f"quality-{Path(options.model).name}-long")
+    write(path, rows, {"minutes": options.minutes})
+    print(f"wrote {path}")
 
 
 def played(model: str, video: int, steps: int) -> tuple[F32, list[int]]:

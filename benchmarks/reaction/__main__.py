@@ -82,8 +82,9 @@ def main() -> None:
     report.print_table(title, COLUMNS, rows)
     for name, value in facts.items():
         print(f"{name}: {value}")
-    path = report.write(options.name or default_name(options), rows, {**vars(options), **facts})
-    print(f"wrote {path.name}")
+    path = report.result_path(options.name, default_name(options))
+    report.write(path, rows, {**vars(options), **facts})
+    print(f"wrote {path}")
 
 
 def default_name(options: argparse.Namespace) -> str:
@@ -162,7 +163,7 @@ def arguments() -> argparse.Namespace:
         help="of the picture by each way, from dark to bright or back",
     )
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
-    parser.add_argument("--name", help="name of the result file")
+    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
     return parser.parse_args()
 
 

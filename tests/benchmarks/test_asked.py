@@ -118,6 +118,18 @@ def test_results_are_named_by_what_was_measured() -> None:
     assert not others & COMMITTED
 
 
+def test_only_a_run_that_was_given_a_name_is_kept_with_the_tree(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "kept")
+    monkeypatch.chdir(tmp_path)
+    run = ("--model", "random-tiny", "--threads", "1", "--streams", "1", "--steps", "2", "--patience", "0")
+    monkeypatch.setattr(sys, "argv", ["streams", *run])
+    streams.main()
+    assert [*tmp_path.rglob("*.json")] == [tmp_path / "out/results/streams-tiny.json"]
+    assert report.result_path("mine", "streams-tiny") == tmp_path / "kept" / "mine.json"
+
+
 def parsed(monkeypatch: pytest.MonkeyPatch, read: Callable[[], Namespace], *options: str) -> Namespace:
     monkeypatch.setattr(sys, "argv", ["", *options])
     return read()
