@@ -163,6 +163,8 @@ class ModelSpec:
     code_rate: int = 50
 
     def __post_init__(self) -> None:
+        for part in (self, self.vision, self.long_short, self.decoder, *filter(None, (self.codec,))):
+            _check_numbers(self.name, part)
         _check(self)
 
     @property
@@ -217,7 +219,7 @@ _T = TypeVar("_T")
 def _codec_kind(raw: Any) -> type[AnyCodecSpec]:
     """Which kind a JSON codec is; one that does not say is an EnCodec."""
     kind = raw.get("kind", "encodec") if isinstance(raw, dict) else "encodec"
-    if kind not in CODEC_KINDS:
+    if not isinstance(kind, str) or kind not in CODEC_KINDS:
         raise ValueError(f"codec: unknown kind {kind!r}; known are {', '.join(CODEC_KINDS)}")
     return CODEC_KINDS[kind]
 
@@ -237,11 +239,27 @@ def _build(kind: type[_T], raw: Any, where: str) -> _T:
         raise ValueError(f"{where}: {error}") from error
 
 
+NUMBERS: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "whole number"),
+    "float": ((int, float), "number"),
+}
+MAY_BE_ZERO = ("ages", "guidance")
+
+
+def _check_numbers(name: str, part: Any) -> None:
+    """Whatever a spec counts or measures is a number above 0."""
+    for field in fields(part):
+        kinds, called = NUMBERS.get(str(field.type), ((), ""))
+        found, zero = getattr(part, field.name), field.name in MAY_BE_ZERO
+        if kinds and (type(found) not in kinds or not (found > 0 or (zero and found == 0))):
+            limit = "of 0 or more" if zero else "above 0"
+            raise ValueError(f"model spec {name!r}: {field.name} is a {called} {limit}; got {found!r}")
+
+
 def _check(spec: ModelSpec) -> None:
     decoder, eyes = spec.decoder, spec.long_short
     rules = {
-        "trained_s is above 0 and at most 3600": 0 < decoder.trained_s <= 3600,
-        "heads are at least 1": min(decoder.heads, spec.vision.heads, eyes.heads, eyes.fusion_heads) >= 1,
+        "trained_s is at most 3600": decoder.trained_s <= 3600,
         "decoder width is a multiple of its heads": decoder.width % decoder.heads == 0,
         "decoder width is even (sinusoidal positions)": decoder.width % 2 == 0,
         "vision width is a multiple of its heads": spec.vision.width % spec.vision.heads == 0,
@@ -249,7 +267,6 @@ def _check(spec: ModelSpec) -> None:
         "a mean and a deviation for each plane": len(spec.vision.mean)
         == len(spec.vision.std)
         == spec.vision.planes,
-        "ages is 0 or more": decoder.ages >= 0,
         "one delay for each codebook": len(decoder.delays) == decoder.codebooks,
         "delays are 0, 1, 2, ...": decoder.delays == tuple(range(decoder.codebooks)),
         "a frame slot is a whole number of steps": spec.code_rate % eyes.frame_rate == 0,
@@ -260,6 +277,8 @@ def _check(spec: ModelSpec) -> None:
             "the codec knows every token of the decoder": spec.codec.codebook_size >= decoder.card,
             "the codec's hop gives the code rate": spec.codec.sample_rate == spec.codec.hop * spec.code_rate,
         }
+    if isinstance(spec.codec, CodecSpec):
+        rules["the codec's ratios are above 0"] = min(spec.codec.ratios, default=0) > 0
     if isinstance(spec.codec, OscillatorSpec):
         rules["the period is a multiple of the noise's"] = spec.codec.period % NOISE_FRAMES == 0
     for rule, holds in rules.items():

@@ -87,7 +87,7 @@ def _derive_decoder(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> D
     return DecoderSpec(
         width=state["emb.0.weight"].shape[1],
         layers=_count(state, r"transformer\.layers\.(\d+)\."),
-        heads=int(config["transformer_lm"]["num_heads"]),
+        heads=_heads(config["transformer_lm"]),
         ffn_width=state["transformer.layers.0.linear1.weight"].shape[0],
         codebooks=codebooks,
         card=state["linears.0.weight"].shape[0],
@@ -95,6 +95,12 @@ def _derive_decoder(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> D
         trained_s=float((config.get("dataset") or {}).get("segment_duration", 30)),
         guidance=float(guidance.get("inference_coef", 3.0)),
     )
+
+
+def _heads(config: Mapping[str, Any]) -> int:
+    if (heads := int(config["num_heads"])) < 1:
+        raise ValueError(f"expected transformer_lm.num_heads to be 1 or more, found {heads}")
+    return heads
 
 
 def _derive_long_short(state: Mapping[str, Tensor], config: Mapping[str, Any], heads: int) -> LongShortSpec:

@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
-from engine.spec import ModelSpec, StreamPolicy
-from export.random_model import published_spec, tiny_spec
+from engine.spec import (
+    CodecSpec,
+    DecoderSpec,
+    LongShortSpec,
+    ModelSpec,
+    OscillatorSpec,
+    StreamPolicy,
+    VisionSpec,
+)
+from export.random_model import nano_spec, published_spec, tiny_spec
 
 SPECS = [tiny_spec(), published_spec("small"), published_spec("medium"), replace(tiny_spec(), codec=None)]
 
@@ -58,14 +66,37 @@ def test_the_released_geometry_counts_as_the_notes_say() -> None:
         (lambda raw: raw | {"vision": None}, "vision"),
         (lambda raw: raw | {"vision": 5}, "vision"),
         (lambda raw: raw | {"decoder": raw["decoder"] | {"width": "wide"}}, "decoder|spec"),
+        (lambda raw: raw | {"codec": raw["codec"] | {"kind": ["encodec"]}}, "codec: unknown kind"),
+        (lambda raw: raw | {"codec": raw["codec"] | {"ratios": [-5, -4, 8, 4]}}, "ratios"),
     ],
     ids=["unknown", "unknown in decoder", "unknown in codec", "missing", "missing in vision", "a list", "null part",
-         "a number as part", "text as number"],
+         "a number as part", "text as number", "a list as kind", "negative ratios"],
 )  # fmt: skip
 def test_a_text_that_is_no_spec_is_a_value_error_that_names_the_field(change: Any, expected: str) -> None:
     text = json.dumps(change(json.loads(tiny_spec().to_json())))
     with pytest.raises(ValueError, match=expected):
         ModelSpec.from_json(text)
+
+
+NUMBERS = [
+    (part, field.name)
+    for part, kind in (("", ModelSpec), ("vision", VisionSpec), ("long_short", LongShortSpec), ("decoder", DecoderSpec),
+                       ("encodec", CodecSpec), ("oscillator", OscillatorSpec))
+    for field in fields(kind)
+    if field.type in ("int", "float")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "many", None, [2]], ids=str)
+@pytest.mark.parametrize(("part", "name"), NUMBERS)
+def test_a_size_that_cannot_be_is_a_value_error_that_names_it(part: str, name: str, value: Any) -> None:
+    raw = json.loads((nano_spec() if part == "oscillator" else tiny_spec()).to_json())
+    (raw["codec"] if part in ("encodec", "oscillator") else raw[part] if part else raw)[name] = value
+    if (name, value) in (("ages", 0), ("guidance", 0)):
+        ModelSpec.from_json(json.dumps(raw))
+        return
+    with pytest.raises(ValueError, match=f"{name} is a .*above 0|{name} is a .*0 or more"):
+        ModelSpec.from_json(json.dumps(raw))
 
 
 @pytest.mark.parametrize(
