@@ -30,6 +30,7 @@ out, err = Console(), Console(stderr=True)
 INTERRUPTED = 130
 CUT_OFF_S = 1.0
 """What a video has to lack of its declared length to be worth a word."""
+MOST_SEED = 2**63 - 1
 MOST_THREADS = max(8, os.cpu_count() or 1)
 
 
@@ -672,7 +673,7 @@ def random(
         Operators,
         typer.Option(help="ONNX Runtime's own, fastest on a CPU; or standard ones alone, for NVIDIA GPUs"),
     ] = Operators.onnxruntime,
-    seed: Annotated[int, typer.Option(help="of the weights")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="of the weights")] = 0,
 ) -> None:
     """Export a model with random weights, for tests and benchmarks; it plays noise."""
     _need_export()
@@ -846,7 +847,7 @@ def compare(
     ],
     second: Annotated[str, typer.Argument(help="another export of the same model")],
     seconds: Annotated[float, typer.Option(min=1, help="of music that the first one plays")] = 20.0,
-    seed: Annotated[int, typer.Option(help="of the video")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="of the video")] = 0,
     threads: Annotated[int, typer.Option(min=0, max=MOST_THREADS, help="cores to use; 0 takes all")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:

@@ -112,9 +112,9 @@ def probe(path: Path) -> VideoInfo:
     MediaError if the file cannot be read, is a picture, has no video track, or not one frame of it can be decoded.
     """
     with open_input(path) as container:
-        if container.format.name.endswith(_PICTURES):
-            raise MediaError(f"{path}: is a picture, not a video")
         stream = video_stream(container, path)
+        if _is_picture(container, stream):
+            raise MediaError(f"{path}: is a picture, not a video")
         first = _first_frame(container, stream, path)
         start_s, stated_s = first.time or 0.0, declared_s(container, stream)
         stated = Extent(start_s, start_s + stated_s, stream.frames)
@@ -134,6 +134,12 @@ def probe(path: Path) -> VideoInfo:
             codec=stream.codec_context.codec.canonical_name,
             pixel_format=first.format.name,
         )
+
+
+def _is_picture(container: InputContainer, stream: VideoStream) -> bool:
+    """A file that is read as one, or holds one frame of no length, as AVIF and HEIC hold a picture."""
+    one = stream.frames == 1 and container.duration is None
+    return one or container.format.name.endswith(_PICTURES)
 
 
 def read_frames(path: Path, size: int, wanted: Wanted | None = None) -> Iterator[VideoFrame]:

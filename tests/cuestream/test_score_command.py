@@ -204,13 +204,16 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None
         ("score", "--gain", "200"),
         ("score", "--loudness", "inf"),
         ("score", "--threads", "-1"),
+        ("compare", "--seed", "-1"),
+        ("random", "--seed", str(2**64)),
         ("score", "--threads", "100000"),
         ("serve", "--threads", "-2"),
         ("serve", "--port", "99999"),
     ],
 )
 def test_a_number_that_cannot_be_meant_is_refused(run: Run, command: str, option: str, value: str) -> None:
-    code, _, said = run(command, *(["clip.mp4"] if command == "score" else []), option, value)
+    given = {"score": ["clip.mp4"], "compare": ["starter"] * 2, "random": ["tiny"], "serve": []}
+    code, _, said = run(command, *given[command], option, value)
     assert code == 2
     assert f"Invalid value for '{option}'" in said
 

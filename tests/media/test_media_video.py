@@ -206,6 +206,28 @@ def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     assert "found 1 audio, 1 picture" in one_line(error, path)
 
 
+@pytest.mark.parametrize(
+    "clip",
+    [
+        Clip(frames=1, codec="libsvtav1"),
+        Clip(frames=1, codec="png", pixel_format="rgb24"),
+    ],
+    ids=["avif", "png"],
+)
+def test_a_picture_is_no_video(tmp_path: Path, clip: Clip, request: pytest.FixtureRequest) -> None:
+    path = make(tmp_path / f"picture.{request.node.callspec.id}", clip)
+    with pytest.raises(MediaError) as error:
+        probe(path)
+    assert "is a picture, not a video" in one_line(error, path)
+
+
+def test_a_gif_that_moves_and_a_film_of_one_frame_are_videos(tmp_path: Path) -> None:
+    moving = make(tmp_path / "moving.gif", Clip(frames=3, codec="gif", pixel_format="rgb8"))
+    assert probe(moving).frame_count == 3
+    for name in ("one.mp4", "one.mkv"):
+        assert probe(make(tmp_path / name, Clip(frames=1))).frame_count == 1
+
+
 def test_a_track_without_frames_is_an_error(tmp_path: Path) -> None:
     path = make(tmp_path / "none.mkv", Clip(frames=0, sound=Sound(noise(0.2, 0.1))))
     for look in (probe, frames_of):
