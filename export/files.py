@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from safetensors import SafetensorError
@@ -56,10 +57,13 @@ def _download(repository: str, name: str) -> Path | None:
 def read_pickle(path: Path) -> dict[str, Any]:
     """A dict of tensors, texts, numbers and dicts of them. A pickle that asks for anything else is refused unexecuted."""
     _check_fetched(path)
+    archive = _is_zip(path)
     try:
+        if archive:
+            _check_sums(path)
         with warnings.catch_warnings():  # torch warns of pickles that it then refuses
             warnings.simplefilter("ignore")
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except pickle.UnpicklingError as error:
         raise PackageError(
             f"{path.name}: expected tensors, text and numbers only; {_asked_for(error)}"
@@ -67,6 +71,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
     except (
         RuntimeError,
         EOFError,
+        BadZipFile,
         OSError,
         ValueError,
         KeyError,
@@ -126,6 +131,21 @@ def _check_fetched(path: Path) -> None:
         )
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise PackageError(f"{path.name}: is a web page, not the file that was asked for")
+
+
+def _check_sums(path: Path) -> None:
+    """Refuse an archive whose content is not what was written, which PyTorch does not look for. A sum of 0 is one left out."""
+    with ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.CRC:
+                with archive.open(member) as file:
+                    try:
+                        while file.read(1 << 20):
+                            pass
+                    except BadZipFile as error:
+                        raise PackageError(
+                            f"{path.name}: is damaged: {member.filename!r} in it is not what was written"
+                        ) from error
 
 
 def _is_zip(path: Path) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import huggingface_hub.constants
 import numpy as np
@@ -280,6 +281,35 @@ def test_a_truncated_file_is_refused_wherever_it_was_cut(folder: Path, archive: 
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     refused(lambda: load(folder), "state_dict.bin")
+
+
+def test_weights_that_are_not_what_was_written_are_refused(folder: Path) -> None:
+    path = folder / "state_dict.bin"
+    damaged, place = archive_of(path)
+    damaged[place] ^= 1
+    path.write_bytes(damaged)
+    refused(lambda: load(folder), "state_dict.bin: is damaged")
+
+
+def test_an_archive_that_was_written_without_sums_is_read(folder: Path) -> None:
+    path = folder / "state_dict.bin"
+    content = torch.load(path, weights_only=True)
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(content, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert load(folder).weights
+
+
+def archive_of(path: Path) -> tuple[bytearray, int]:
+    """The bytes of an archive, and the place of the last one of its largest member."""
+    with ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+        with archive.open(largest) as file:
+            content = file.read()
+    whole = path.read_bytes()
+    return bytearray(whole), whole.index(content) + len(content) - 1
 
 
 def test_random_damage_is_refused_or_read_but_nothing_else(folder: Path) -> None:
