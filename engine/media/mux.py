@@ -21,7 +21,7 @@ from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
 from engine.media.audio import SAMPLE_RATE_OUT
-from engine.media.output import Target, add_copy, check_timed
+from engine.media.output import Target, add_copy, in_time
 from engine.media.source import video_stream
 from engine.media.timeline import kept, shown_s
 
@@ -93,9 +93,8 @@ def _copy(
     source: InputContainer, video: Path, copy: VideoStream, span: Span
 ) -> Iterator[av.Packet[VideoStream]]:
     started = False
-    for packet in kept(source, video_stream(source, video), span.until_s):
+    for packet in in_time(kept(source, video_stream(source, video), span.until_s), video):
         time_s = shown_s(packet)
-        check_timed(packet, video)
         started |= packet.is_keyframe or time_s >= span.start_s
         if not started or (packet.is_discard and time_s >= span.end_s):
             continue

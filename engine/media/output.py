@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from math import inf
 from pathlib import Path
 
@@ -117,10 +116,23 @@ def add_copy(container: OutputContainer, video: VideoStream, output: Path) -> Vi
     return copy
 
 
-def check_timed(packet: av.Packet[VideoStream], video: Path) -> None:
-    """MediaError for a packet without a time: a bare stream (.h264) cannot be copied into a container."""
-    if shown_s(packet) == -inf:
-        raise MediaError(f"{video}: expected packets with times, found a bare stream; put it into .mkv first")
+def in_time(packets: Iterator[av.Packet[VideoStream]], video: Path) -> Iterator[av.Packet[VideoStream]]:
+    """The packets, which a container can hold. MediaError for a bare stream (.h264), whose packets have no times, and where times
+    run back, as in files that were put behind one another."""
+    last = None
+    for packet in packets:
+        if shown_s(packet) == -inf:
+            raise MediaError(
+                f"{video}: expected packets with times, found a bare stream; put it into .mkv first"
+            )
+        if last is not None and packet.dts is not None and packet.dts < last:
+            back_s = float((last - packet.dts) * packet.time_base)
+            raise MediaError(
+                f"{video}: expected times that rise, found them {back_s:.1f} s back in it; put it in order first: "
+                f"ffmpeg -i {video.name} -c copy {video.stem}.mkv"
+            )
+        last = packet.dts if packet.dts is not None else last
+        yield packet
 
 
 def check_place(output: Path, *inputs: Path) -> None:
@@ -152,8 +164,8 @@ def _partial(output: Path) -> Iterator[Path]:
 def _try_header(partial: Path, output: Path, target: Target, video: Path) -> None:
     with open_input(video) as source, open_output(partial, target) as container:
         stream = video_stream(source, video)
-        for packet in islice(kept(source, stream, inf), 1):
-            check_timed(packet, video)
+        for _ in in_time(kept(source, stream, inf), video):
+            pass
         add_copy(container, stream, output)
         try:
             container.start_encoding()

@@ -313,6 +313,14 @@ def test_a_codec_that_does_not_fit_names_the_endings_that_do(
     refused(video, tmp_path / f"scored{ending}", found)
 
 
+def test_files_put_behind_one_another_can_be_heard_but_not_copied(tmp_path: Path) -> None:
+    video = clip_of(tmp_path, "joined.ts")
+    video.write_bytes(2 * video.read_bytes())
+    check_output(tmp_path / "out.wav", video, audio_only=True)
+    with pytest.raises(MediaError, match=r"joined.ts: expected times that rise, .* -c copy joined.mkv"):
+        check_output(tmp_path / "out.mp4", video)
+
+
 def test_a_bare_stream_can_be_heard_but_not_copied(tmp_path: Path) -> None:
     video = clip_of(tmp_path, "bare.h264")
     refused(video, tmp_path / "scored.mp4", "expected packets with times")
