@@ -7,7 +7,7 @@ tested, and how.
 
 from __future__ import annotations
 
-from itertools import count
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,11 @@ GRAPH_NUMBER = {
     TENSORRT_RTX: "cuda_graph_annotation_id",
 }
 """The run option that says which captured CUDA graph a run is."""
+NOT_CAPTURED = -1
+"""The number of a run that is none."""
+MOST_CAPTURED = 1024
+"""Graphs of a backend. A session gives none back before it is closed, that of a step which is no longer bound neither: steps that
+are bound later are launched kernel by kernel."""
 
 
 def open_backend(
@@ -106,7 +111,7 @@ class DeviceBackend(OnnxBackend):
         self.provider, self._captured = provider, captured
         self._gpu = providers.gpu()
         self._plugged = providers.rtx_devices(self._runtime) if provider == TENSORRT_RTX else []
-        self._numbers = count(1)
+        self._numbers = chain(range(1, MOST_CAPTURED + 1), repeat(NOT_CAPTURED))
         self._still: dict[str, int] = {}
 
     # --- memory

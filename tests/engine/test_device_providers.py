@@ -143,6 +143,21 @@ def test_every_bound_step_is_a_captured_graph_of_its_own(runtime: FakeRuntime, s
     assert captured == {"condition_in_place": "0", "step": "1", "step_two": "1"}
 
 
+def test_a_session_keeps_only_so_many_graphs_and_plays_on_without_more(
+    runtime: FakeRuntime, standard_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is bound again is a graph again, and ONNX Runtime gives none back."""
+    monkeypatch.setattr(devices, "MOST_CAPTURED", 2)
+    monkeypatch.setattr(backends, "MOST_BOUND", 1)
+    backend = open_backend(standard_folder, provider="cuda")
+    caches, condition = begun(backend)
+    for at in range(2):
+        backend.step(caches, 0, condition, 4, column(at), np.array([at]))
+        backend.step(caches, 1, condition, 4, column(at), np.array([at]))
+    numbers = [run[1]["gpu_graph_id"] for run in runtime.runs if run[0].endswith("step.onnx")]
+    assert numbers == ["1", "2", "-1", "-1"]
+
+
 def test_one_number_for_two_bound_steps_would_be_found(
     runtime: FakeRuntime, standard_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
