@@ -39,7 +39,7 @@ def press(browser: Chromium, name: str) -> None:
 
 
 def choose(browser: Chromium, source: str) -> None:
-    browser.run(f"document.querySelector('[name=source][value={source}]').click()")
+    browser.run(f"document.querySelector('[name=source][value={source}]').parentElement.click()")
 
 
 def hand(browser: Chromium, path: Path) -> None:
@@ -84,11 +84,11 @@ def test_the_key_is_asked_for_a_wrong_one_is_refused_and_the_right_one_plays(
 
 
 def test_every_name_on_the_page_is_there_once_and_those_that_are_asked_for_are_there() -> None:
-    page, script = ((STATIC / name).read_text(encoding="utf-8") for name in ("index.html", "app.js"))
+    page, *scripts = ((STATIC / name).read_text("utf-8") for name in ("index.html", "app.js", "controls.js"))
     names = re.findall(r'\bid="([^"]+)"', page)
     assert len(names) == len(set(names)) > 50
     assert set(re.findall(r'\bfor="([^"]+)"', page)) <= set(names)
-    assert set(re.findall(r'\$\("([^"]+)"\)', script)) <= set(names)
+    assert set(re.findall(r'\$\("([^"]+)"\)', "".join(scripts))) <= set(names)
 
 
 def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
