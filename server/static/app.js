@@ -69,14 +69,17 @@ if (about.label) {
 
 // --- start and end
 
-$("start").onclick = () => (client ? finish() : begin());
+let beginning = false; // Start keeps the focus meanwhile, so it is not disabled
+
+$("start").onclick = () => beginning || (client ? finish() : begin());
 
 /** ticket: of the session that this tab had before it was reloaded; null begins another one. */
 async function begin(ticket = null) {
   calm();
   if (!ticket && !source.ready) return source.pick(true);
   if (!ticket && about.asks_for_a_key && !(key ||= await askKey())) return;
-  $("start").disabled = $("sources").disabled = true;
+  beginning = $("sources").disabled = true;
+  enable();
   try {
     player = await MusicPlayer.open({ comfort: COMFORT });
     if (!ticket || source.chosen === "camera") await source.open(); // a page cannot open the others by itself
@@ -97,7 +100,7 @@ async function begin(ticket = null) {
     trouble(error.message, "source");
     cleanUp();
   }
-  $("start").disabled = $("sources").disabled = false;
+  beginning = $("sources").disabled = false;
   enable();
 }
 
@@ -257,6 +260,7 @@ function enable() {
   for (const id of ["change", "reset", "pause", "record"]) $(id).disabled = !live;
   $("pause").textContent = playback === "paused" ? "Play" : "Pause";
   $("pause").setAttribute("aria-pressed", playback === "paused");
+  $("start").setAttribute("aria-disabled", beginning);
   $("start").textContent = client ? "End" : "Start";
   $("start").classList.toggle("stop", Boolean(client));
 }
@@ -295,7 +299,7 @@ const KEYS = {
   n: () => $("reset").click(),
   h: () => $("hold_scene").click(),
   m: () => $("mute").click(),
-  r: () => $("record").click(),
+  r: () => $("record").hidden || $("record").click(),
   "+": () => controls.nudge(1),
   "-": () => controls.nudge(-1),
 };

@@ -1,4 +1,5 @@
-// Where the pictures come from: camera, screen or file. What is shown goes on until what was asked for is there.
+// Where the pictures come from: camera, screen or file. What is shown goes on until what was asked for is there. A click, Enter or
+// Space asks for one, and so does Start for what is chosen; arrow keys only choose.
 
 import { Shutter, camera, hide, screen, show } from "./cuestream.js";
 
@@ -23,10 +24,17 @@ export class Source {
     this.asked = 0; // how often for one: what comes after another was asked for is not shown
     this.file = null; // has a picture
     this.begins = false; // as soon as a file is chosen
+    this.stepping = false; // by arrow keys, which choose and ask for nothing
     group.onchange = () => this.client ?? void this.rest();
     group.onclick = ({ target }) => {
-      if (target.type === "radio") this.ask(target.value);
+      if (target.type === "radio" && !this.stepping) this.ask(target.value);
     };
+    group.onkeydown = ({ key, target }) => {
+      this.stepping = key.startsWith("Arrow");
+      if (key === "Enter") target.click();
+    };
+    group.onkeyup = () => void (this.stepping = false);
+    group.addEventListener("focusout", ({ relatedTarget }) => group.contains(relatedTarget) || this.left());
     picker.oncancel = () => this.putBack();
     picker.onchange = () => void this.picked(picker.files[0]);
   }
@@ -56,6 +64,12 @@ export class Source {
     else if (this.client && (source === "screen" || source !== this.shown)) void this.attach(); // another screen may be wanted
   }
 
+  /** What was chosen and not asked for is chosen no more once something else is shown. */
+  left() {
+    this.stepping = false;
+    if (this.client) this.putBack();
+  }
+
   pick(thenBegin = false) {
     this.begins = thenBegin;
     this.picker.value = ""; // or the same one again is no change
@@ -70,6 +84,7 @@ export class Source {
       return this.say(error.message);
     }
     this.file = file;
+    this.choose("file");
     if (this.client) return this.attach();
     this.say("");
     await (this.begins ? this.begin() : this.rest());
@@ -97,6 +112,7 @@ export class Source {
     this.empty.hidden = true;
     await show(this.preview, what);
     this.shown = chosen;
+    this.choose(chosen);
     for (const track of tracks) track.onended = () => this.lost();
     this.filename.textContent = chosen === "file" ? this.file.name : "";
     sessionStorage.setItem("source", chosen);

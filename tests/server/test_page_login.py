@@ -18,9 +18,17 @@ KEY = "a key for tests"
 CHOOSER = """window.choosers = 0;
 document.getElementById("file").addEventListener("click", (event) => (choosers++, event.preventDefault()));"""
 """Counts the choosers that would open."""
-DENIED = """navigator.mediaDevices.getDisplayMedia = async () => {
+DENIED = """window.askings = 0;
+navigator.mediaDevices.getDisplayMedia = async () => {
+  askings++;
   throw new DOMException("Permission denied", "NotAllowedError");
 }"""
+"""Counts how often a screen is asked for."""
+SAID = """window.said = [];
+new MutationObserver(() => said.push(document.getElementById("trouble").textContent)).observe(
+  document.getElementById("trouble"), { childList: true });"""
+CHECKED = "document.querySelector('[name=source]:checked').value"
+FOCUSED = "document.activeElement.id || document.activeElement.value"
 UNPLUG = """(() => {
   const [track] = document.getElementById("preview").srcObject.getTracks();
   track.stop();
@@ -116,7 +124,7 @@ def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
         assert browser.run(f"{element('filename')}.textContent") == "big-buck-bunny.mp4"
         choose(browser, "screen")
         until_said(browser, "The browser did not allow it.")
-        assert browser.run("document.querySelector('[name=source]:checked').value") == "file"
+        assert browser.run(CHECKED) == "file"
         before = browser.run(sent)
         browser.until(f"{sent} > {before}")
         choose(browser, "camera")
@@ -150,6 +158,50 @@ def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
         browser.key("Enter")
         browser.until(f"{element('start')}.textContent === 'Start'")
         assert "Start a session" in browser.run(f"{element('addresses')}.textContent")
+    assert not browser.events
+
+
+def test_the_keyboard_is_enough_and_arrow_keys_ask_for_nothing(browser: Chromium, serve: Serve) -> None:
+    asked = "[askings, choosers]"
+    browser.events.clear()
+    with serve(player=SyntheticPlayer()) as served:
+        browser.open(served.http)
+        browser.until("window.cuestream !== undefined")
+        for script in (CHOOSER, DENIED, SAID):
+            browser.run(script)
+        browser.run("document.querySelector('[name=source][value=camera]').focus()")
+        for source in ("screen", "file", "camera"):
+            browser.key("ArrowRight")
+            assert browser.run(CHECKED) == source
+        assert browser.run(asked) == [0, 0]
+        browser.run(f"{element('start')}.focus()")
+        browser.key(" ")
+        browser.until("window.cuestream.statistics.playback === 'playing'")
+        assert browser.run(FOCUSED) == "start"
+        assert browser.run(f"{element('start')}.textContent") == "End"
+
+        (hosted,) = served.host.sessions.values()
+        browser.key("r")  # this server does not record
+        browser.key("m")
+        browser.until(f"{element('mute')}.checked")
+        while not served.on_loop(lambda: hosted.config.mute):
+            browser.run("new Promise((done) => setTimeout(done, 20))")
+        assert browser.run("said") == []
+
+        browser.run("document.querySelector('[name=source][value=camera]').focus()")
+        browser.key("ArrowRight")
+        assert (browser.run(CHECKED), browser.run(asked)) == ("screen", [0, 0])
+        browser.key("Enter")
+        until_said(browser, "The browser did not allow it.")
+        browser.until(f"{CHECKED} === 'camera'")
+        assert browser.run(FOCUSED) == "screen"
+        browser.key(" ")
+        browser.until("askings === 2")
+        browser.until(f"{CHECKED} === 'camera'")
+        browser.key("ArrowRight")
+        assert (browser.run(CHECKED), browser.run(asked)) == ("file", [2, 0])
+        browser.run(f"{element('start')}.focus()")
+        assert browser.run(CHECKED) == "camera"  # which is what is shown
     assert not browser.events
 
 
