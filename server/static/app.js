@@ -181,6 +181,7 @@ const answers = {
   "session.resumed": (message) => {
     stands(message);
     recording.doubt();
+    if (about.records) void recording.recall(client.session.id);
     if (!source.watched) trouble("The music goes on. Choose the screen or the file again, for its picture.", "source");
   },
   "session.updated": (message) => {

@@ -37,8 +37,7 @@ export class Recording {
       this.say(text ? `${text}.` : ""); // a film may end before its recording
     } else {
       if (this.id === recording_id) this.id = null;
-      if (!this.listed.has(recording_id)) this.list.prepend(row(recording_id, samples, paths, text));
-      this.listed.add(recording_id);
+      this.enter({ recording_id, samples, paths, text }, "prepend");
       if (state === "failed") this.say(`The recording failed: ${text}.`);
       else if (reason in WHY) this.say(WHY[reason]);
     }
@@ -76,10 +75,26 @@ export class Recording {
     for (let look = 0; id && look < MOST_LOOKS; look++) {
       const answer = await fetch(`v1/recordings/${id}`, { headers: this.headers() }).catch(() => null); // the server may be away
       if (answer?.ok === false) return;
-      const state = await answer?.json();
-      if (state && state.state !== "recording") return this.told({ text: state.error ?? "cut off", ...state });
+      const about = await answer?.json();
+      if (about && about.state !== "recording") return this.told({ ...about, text: failing(about) });
       await new Promise((done) => setTimeout(done, WAIT_MS));
     }
+  }
+
+  /** The page was loaded again: what of its session is over is listed as before. */
+  async recall(session) {
+    const answer = await fetch(`v1/recordings?session=${session}`, { headers: this.headers() }).catch(() => null);
+    if (!answer?.ok) return;
+    for (const about of (await answer.json()).recordings) { // the newest first
+      if (about.state !== "recording") this.enter({ ...about, text: failing(about) }, "append");
+    }
+  }
+
+  /** One that has no row yet gets it, as the first or as the last. */
+  enter(about, put) {
+    if (this.listed.has(about.recording_id)) return;
+    this.listed.add(about.recording_id);
+    this.list[put](row(about));
   }
 
   /** To be called now and then: the time grows. */
@@ -91,10 +106,15 @@ export class Recording {
   }
 }
 
-function row(id, samples, paths, text) {
+/** What went wrong, of a recording as REST has it; one that the server did not finish says nothing of itself. */
+function failing({ state, text, error }) {
+  return text ?? error ?? (state === "interrupted" ? "cut off" : "");
+}
+
+function row({ recording_id, samples, paths, text }) {
   const made = document.createElement("li");
   const length = samples === undefined ? "" : ` · ${clock(samples / 48000)}`; // of one that was cut off nobody counted it
-  const title = Object.assign(document.createElement("span"), { textContent: id.slice(0, 15) + length });
+  const title = Object.assign(document.createElement("span"), { textContent: recording_id.slice(0, 15) + length });
   made.append(title);
   for (const path of paths) {
     const name = path.split("?")[0].split("/").at(-1);

@@ -205,6 +205,38 @@ def test_the_keyboard_is_enough_and_arrow_keys_ask_for_nothing(browser: Chromium
     assert not browser.events
 
 
+def test_a_reload_lists_what_was_recorded_and_goes_on_with_what_is_being_recorded(
+    browser: Chromium, serve: Serve, tmp_path: Path
+) -> None:
+    recorded = "[...document.querySelectorAll('#recorded li')].map((row) => row.firstChild.textContent)"
+    runs = f"{element('record')}.textContent.startsWith('0:')"
+    browser.events.clear()
+    with serve(player=SyntheticPlayer(), recordings=tmp_path, api_key=KEY) as served:
+        browser.open(served.http)
+        browser.until("window.cuestream !== undefined")
+        log_in(browser, KEY)
+        browser.until("window.cuestream.statistics.played > 0 && sessionStorage.getItem('cuestream.ticket')")
+        for count in (1, 2):
+            press(browser, "record")
+            browser.until(runs)
+            press(browser, "record")
+            browser.until(f"{recorded}.length === {count}")
+        before = browser.run(recorded)
+        press(browser, "record")
+        browser.until(runs)
+        browser.call("Page.reload")
+        browser.until(f"window.cuestream?.statistics.resumed === 1 && {runs}")
+        browser.until(f"{recorded}.length === 2")
+        assert browser.run(recorded) == before
+        assert browser.run(f"{element('trouble')}.hidden && !document.querySelector('#recorded em')")
+        link = browser.run("document.querySelector('#recorded a').href")
+        assert browser.run(f"fetch({link!r}).then((answer) => answer.status)") == 200
+        press(browser, "record")
+        browser.until(f"{recorded}.length === 3")
+        assert browser.run(recorded)[1:] == before
+    assert not browser.events
+
+
 def the_keys(browser: Chromium) -> None:
     """Letters typed at a list are no commands, and one that is held down is one."""
     browser.run(f"{element('tonality')}.focus()")
