@@ -17,10 +17,15 @@ function row([name, text]) {
   const copy = Object.assign(document.createElement("button"), { textContent: "Copy" });
   copy.setAttribute("aria-label", `Copy the ${name} address`);
   copy.onclick = async () => {
-    await navigator.clipboard.writeText(text);
+    await (navigator.clipboard?.writeText(text) ?? copySelected(code)); // a page by http has no clipboard
     copy.textContent = "Copied";
     setTimeout(() => (copy.textContent = "Copy"), COPIED_MS);
   };
   made.append(label, code, copy);
   return made;
+}
+
+function copySelected(element) {
+  getSelection().selectAllChildren(element);
+  document.execCommand("copy");
 }

@@ -15,6 +15,7 @@ import { Source } from "./source.js";
 
 const $ = (id) => document.getElementById(id);
 const SAY = { on_time: "on time", degraded: "degraded", concealing: "looping", waiting: "waiting for a picture" };
+const RULES = ["procedural", "synthetic"]; // play without a model, and know nothing of what only models do
 const WRONG_KEY = 401, NO_ANSWER = 1006;
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 const FRAME_MS = 40, CALM_FRAME_MS = 500;
@@ -60,6 +61,7 @@ const unaddressed = $("addresses").firstElementChild;
 const about = await (await fetch("v1/version")).json();
 const controls = new Controls(about.config, () => client);
 $("model").textContent = about.model;
+for (const row of document.querySelectorAll(".of-model")) row.hidden = RULES.includes(about.model);
 for (const id of ["record", "recordings", "recordkey"]) $(id).hidden = !about.records;
 $("version").textContent = `Cuestream ${about.version} · ${about.protocol}`;
 if (about.label) {
@@ -71,7 +73,10 @@ if (about.label) {
 
 let beginning = false; // Start keeps the focus meanwhile, so it is not disabled
 
-$("start").onclick = () => beginning || (client ? finish() : begin());
+$("start").onclick = ({ detail }) => {
+  if (detail) $("start").blur(); // after a click Space is to pause; a keyboard goes on from here
+  if (!beginning) client ? finish() : begin();
+};
 
 /** ticket: of the session that this tab had before it was reloaded; null begins another one. */
 async function begin(ticket = null) {
@@ -82,7 +87,7 @@ async function begin(ticket = null) {
   enable();
   try {
     player = await MusicPlayer.open({ comfort: COMFORT });
-    if (!ticket || source.chosen === "camera") await source.open(); // a page cannot open the others by itself
+    await (ticket ? source.reopen() : source.open());
     await unlocked();
     const invite = () => createSession(".", key, named);
     client = new Client({ invite, config: controls.chosen, client: "page", ticket });
@@ -125,28 +130,33 @@ function cleanUp() {
   client = player = null;
   void recording.finished();
   playback = "stopped";
+  memory.clear();
   if (!named) $("addresses").replaceChildren(unaddressed);
   void source.rest();
   enable();
   setTimeout(() => done?.close(), 300);
 }
 
+/** Empty where none is given. */
 function askKey() {
+  const dialog = $("keydialog");
   return new Promise((done) => {
-    $("keydialog").onclose = () => {
-      sessionStorage.setItem("key", $("apikey").value);
-      done($("apikey").value);
+    dialog.onclose = () => {
+      const given = dialog.returnValue && $("apikey").value;
+      if (given) sessionStorage.setItem("key", given);
+      done(given);
     };
-    $("apikey").value = "";
-    $("keydialog").showModal();
+    $("apikey").value = dialog.returnValue = "";
+    dialog.showModal();
   });
 }
 
 function line({ state, next }) {
   if (!client) return;
-  if (state === "connecting") pill("off", "connecting");
+  if (state === "connecting" && $("health").dataset.state !== "lost") pill("off", "connecting");
   if (state === "lost") pill("lost", next.then === "resume" ? "line lost, resuming" : "trying again");
-  if (state === "lost" && next.then === "retry") trouble(saying(next), "line");
+  const unanswered = state === "lost" && next.code === NO_ANSWER && next.pauseMs > 0; // not only a line that broke
+  if (unanswered || (state === "lost" && next.then === "retry")) trouble(saying(next), "line");
   if (state === "open") calm("line");
   if (state === "closed") {
     pill("off", "not connected");
@@ -182,7 +192,7 @@ const answers = {
     stands(message);
     recording.doubt();
     if (about.records) void recording.recall(client.session.id);
-    if (!source.watched) trouble("The music goes on. Choose the screen or the file again, for its picture.", "source");
+    if (!source.watched) trouble("The music goes on without a picture. Choose a source.", "source");
   },
   "session.updated": (message) => {
     controls.hold(message.config);
@@ -260,7 +270,6 @@ function enable() {
   const live = Boolean(client?.live);
   for (const id of ["change", "reset", "pause", "record"]) $(id).disabled = !live;
   $("pause").textContent = playback === "paused" ? "Play" : "Pause";
-  $("pause").setAttribute("aria-pressed", playback === "paused");
   $("start").setAttribute("aria-disabled", beginning);
   $("start").textContent = client ? "End" : "Start";
   $("start").classList.toggle("stop", Boolean(client));
@@ -268,7 +277,12 @@ function enable() {
 
 function pill(state, text) {
   $("health").dataset.state = state;
-  $("health").textContent = text;
+  write($("health"), text);
+}
+
+/** What says the same still is not read out again. */
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
 function showState() {
@@ -282,7 +296,7 @@ let told = null, fading = null; // what the message that is shown is about
 function trouble(text, about) {
   clearTimeout(fading);
   told = about;
-  $("trouble").textContent = text;
+  write($("trouble"), text);
   $("trouble").hidden = false;
 }
 
@@ -349,7 +363,4 @@ window.cuestream = {
 // --- a reload goes on with the session
 
 const left = savedTicket();
-if (left && (!named || left.id === named)) {
-  source.choose(sessionStorage.getItem("source"));
-  begin(left);
-}
+if (left && (!named || left.id === named)) begin(left);

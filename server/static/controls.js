@@ -82,5 +82,6 @@ function showSlider(name, value) {
   const input = $(name);
   input.value = value;
   input.style.setProperty("--done", `${(100 * (input.value - input.min)) / (input.max - input.min)}%`);
+  input.setAttribute("aria-valuetext", SLIDERS[name](value));
   $(`${name}_out`).textContent = SLIDERS[name](value);
 }

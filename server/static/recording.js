@@ -114,7 +114,7 @@ function failing({ state, text, error }) {
 function row({ recording_id, samples, paths, text }) {
   const made = document.createElement("li");
   const length = samples === undefined ? "" : ` · ${clock(samples / 48000)}`; // of one that was cut off nobody counted it
-  const title = Object.assign(document.createElement("span"), { textContent: recording_id.slice(0, 15) + length });
+  const title = Object.assign(document.createElement("span"), { textContent: began(recording_id) + length });
   made.append(title);
   for (const path of paths) {
     const name = path.split("?")[0].split("/").at(-1);
@@ -122,6 +122,13 @@ function row({ recording_id, samples, paths, text }) {
   }
   if (text) made.append(Object.assign(document.createElement("em"), { textContent: text }));
   return made;
+}
+
+/** When it began, here; its id says so in UTC. */
+function began(id) {
+  const [, ...parts] = id.match(/^(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)/).map(Number);
+  const [year, month, ...rest] = parts;
+  return new Date(Date.UTC(year, month - 1, ...rest)).toLocaleString();
 }
 
 function clock(seconds) {

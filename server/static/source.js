@@ -1,18 +1,19 @@
-// Where the pictures come from: camera, screen or file. What is shown goes on until what was asked for is there. A click, Enter or
-// Space asks for one, and so does Start for what is chosen; arrow keys only choose.
+// Where the pictures come from: camera, screen or file. What is shown goes on until what was asked for is there. A click, Enter
+// or Space asks for one, and so does Start for what is chosen; arrow keys only choose.
 
 import { Shutter, camera, hide, screen, show } from "./cuestream.js";
 
 const REFUSED = {
   NotAllowedError: "The browser did not allow it. Allow the camera or screen for this page, or choose a file.",
   NotFoundError: "There is no such camera or screen here. Choose another source.",
+  NotReadableError: "The camera or screen cannot be read; another program may have it.",
 };
 const GONE = { camera: "The camera is gone. Choose a source.", screen: "The screen is no longer shared. Choose a source." };
 
 export class Source {
   /**
-   * group: a fieldset of radio inputs. picker: a file input. preview, empty, filename: show the picture, that there is none, its name.
-   * begin: a file was chosen for Start. pictured: takes each picture that was sent. changed: another one is shown, or none.
+   * group: a fieldset of radio inputs. picker: a file input. preview, empty, filename: show the picture, that there is none, its
+   * name. begin: a file was chosen for Start. pictured: takes each picture that was sent. changed: another one is shown, or none.
    * say: shows words, none: no more.
    */
   constructor({ group, picker, preview, empty, filename }, { begin, pictured, changed, say }) {
@@ -117,6 +118,12 @@ export class Source {
     this.filename.textContent = chosen === "file" ? this.file.name : "";
     sessionStorage.setItem("source", chosen);
     return true;
+  }
+
+  /** After a reload: the camera, if it was that; a page cannot open the others by itself. */
+  async reopen() {
+    this.choose(sessionStorage.getItem("source"));
+    if (this.chosen === "camera") await this.open().catch(() => {}); // the music goes on without a picture
   }
 
   /** What is shown is for this client, and what will be. */

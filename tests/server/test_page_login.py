@@ -1,4 +1,4 @@
-"""What the page says: of a key, of a picture that cannot be had, of a recording that is over; and its keys."""
+"""What the page says: of a key, of a picture that cannot be had, of a recording that is over, of a server that is gone; keys."""
 
 from __future__ import annotations
 
@@ -27,6 +27,28 @@ navigator.mediaDevices.getDisplayMedia = async () => {
 SAID = """window.said = [];
 new MutationObserver(() => said.push(document.getElementById("trouble").textContent)).observe(
   document.getElementById("trouble"), { childList: true });"""
+BUSY = """navigator.mediaDevices.getUserMedia = async () => {
+  throw new DOMException("Could not start video source", "NotReadableError");
+}"""
+CONTRAST = """((element) => {
+  const light = ([r, g, b]) => [r, g, b].map((x) => (x / 255 <= 0.04045 ? x / 3294.6 : ((x / 255 + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+  const style = getComputedStyle(element);
+  const colours = (text) => text.match(/rgb\\([^)]*\\)/g).map((one) => one.match(/\\d+/g).map(Number));
+  const [text] = colours(style.color).map(light);
+  return Math.min(...colours(style.backgroundImage).map(light).map((ground) => (text + 0.05) / (ground + 0.05)));
+})"""
+"""Of light text on an element's gradient, WCAG 2.2's ratio."""
+TRIES = """window.tries = 0;
+window.WebSocket = class extends WebSocket {
+  constructor(...all) {
+    super(...all);
+    tries += 1;
+  }
+};"""
+PILLS = """window.pills = [];
+new MutationObserver(() => pills.push(document.getElementById("health").textContent)).observe(
+  document.getElementById("health"), { childList: true });"""
 CHECKED = "document.querySelector('[name=source]:checked').value"
 FOCUSED = "document.activeElement.id || document.activeElement.value"
 UNPLUG = """(() => {
@@ -76,6 +98,12 @@ def test_the_key_is_asked_for_a_wrong_one_is_refused_and_the_right_one_plays(
     with serve(player=SyntheticPlayer(), api_key=KEY) as served:
         browser.open(f"{served.http}/?session=show")
         browser.until("window.cuestream !== undefined")
+        press(browser, "start")
+        browser.until(f"{element('keydialog')}.open")
+        browser.type("not meant")
+        browser.run(f"{element('keydialog')}.close()")  # as Escape does
+        browser.run("new Promise((done) => setTimeout(done))")
+        assert browser.run("sessionStorage.getItem('key')") is None
         log_in(browser, "another key")
         until_said(browser, "That key is not right.")
         browser.until(f"{element('start')}.textContent === 'Start'")
@@ -211,6 +239,7 @@ def test_a_reload_lists_what_was_recorded_and_goes_on_with_what_is_being_recorde
     recorded = "[...document.querySelectorAll('#recorded li')].map((row) => row.firstChild.textContent)"
     runs = f"{element('record')}.textContent.startsWith('0:')"
     browser.events.clear()
+    browser.call("Emulation.setTimezoneOverride", timezoneId="Asia/Tokyo")
     with serve(player=SyntheticPlayer(), recordings=tmp_path, api_key=KEY) as served:
         browser.open(served.http)
         browser.until("window.cuestream !== undefined")
@@ -222,6 +251,7 @@ def test_a_reload_lists_what_was_recorded_and_goes_on_with_what_is_being_recorde
             press(browser, "record")
             browser.until(f"{recorded}.length === {count}")
         before = browser.run(recorded)
+        assert browser.run(f"Math.abs(Date.parse({before[0].split(' · ')[0]!r}) - Date.now()) < 60_000")
         press(browser, "record")
         browser.until(runs)
         browser.call("Page.reload")
@@ -234,7 +264,84 @@ def test_a_reload_lists_what_was_recorded_and_goes_on_with_what_is_being_recorde
         press(browser, "record")
         browser.until(f"{recorded}.length === 3")
         assert browser.run(recorded)[1:] == before
+    browser.call("Emulation.setTimezoneOverride", timezoneId="")
     assert not browser.events
+
+
+def test_a_reload_without_the_camera_goes_on_with_the_session(browser: Chromium, serve: Serve) -> None:
+    with serve(player=SyntheticPlayer()) as served:
+        browser.open(served.http)
+        browser.until("window.cuestream !== undefined")
+        press(browser, "start")
+        browser.until("window.cuestream.statistics.played > 0 && sessionStorage.getItem('cuestream.ticket')")
+        session = browser.run("window.cuestream.statistics.session")
+        script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=BUSY)
+        browser.call("Page.reload")
+        browser.until("window.cuestream?.statistics.resumed === 1")
+        until_said(browser, "The music goes on without a picture. Choose a source.")
+        browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
+        assert browser.run("window.cuestream.statistics.session") == session
+        browser.until(f"{element('health')}.textContent === 'no picture'")
+        choose(browser, "camera")
+        until_said(browser, "another program may have it")
+
+
+def test_a_server_that_is_gone_is_said_once(browser: Chromium, serve: Serve) -> None:
+    with serve(player=SyntheticPlayer()) as served:
+        browser.open(served.http)
+        browser.until("window.cuestream !== undefined")
+        press(browser, "start")
+        browser.until("window.cuestream.statistics.playback === 'playing'")
+        browser.until(f"{element('health')}.textContent === 'on time'")
+        browser.run(SAID)
+        browser.run(PILLS)
+        browser.run(TRIES)
+    browser.until("tries > 2")
+    assert browser.run("said") == ["The server does not answer; trying again."]
+    assert browser.run("pills") == ["line lost, resuming"]
+    browser.run(f"{element('start')}.click()")
+
+
+def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Serve) -> None:
+    with serve(player=SyntheticPlayer()) as served:
+        browser.open(served.http)
+        browser.until("window.cuestream !== undefined")
+        for name in ("guidance", "temperature", "short_term_s"):  # which only models know
+            assert not browser.run(f"{element(name)}.checkVisibility()")
+        assert browser.run(f"{element('gain_db')}.getAttribute('aria-valuetext')") == "0.0 dB"
+        assert browser.run(f"{element('pause')}.ariaPressed") is None  # its name says it already
+        assert browser.run(f"{element('record')}.ariaLabel") == "Record"
+        assert (
+            browser.run(f"{element('target')}.closest('.meter').querySelector('h2').textContent") == "Buffer"
+        )
+        assert browser.run(f"{CONTRAST}({element('start')})") > 4.5
+        browser.call(
+            "Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True
+        )
+        tops = [f"{element(name)}.parentElement.offsetTop" for name in ("mute", "hold_scene")]
+        assert browser.run(f"{tops[0]} === {tops[1]}")
+        browser.call("Emulation.clearDeviceMetricsOverride")
+
+        press(browser, "start")
+        browser.until("document.querySelector('.address button') && window.cuestream.statistics.played > 0")
+        browser.run(
+            "Object.defineProperty(navigator, 'clipboard', { value: undefined })"
+        )  # of a page by http
+        browser.run("document.querySelector('.address button').click()")
+        browser.until("document.querySelector('.address button').textContent === 'Copied'")
+        assert browser.run("getSelection().toString()") == browser.run(
+            "document.querySelector('.address code').textContent"
+        )
+        browser.until(f"{element('memorycaption')}.textContent")
+        x, y = browser.run(
+            "(({ x, y, width, height }) => [x + width / 2, y + height / 2])"
+            f"(({element('start')}.scrollIntoView(), {element('start')}.getBoundingClientRect()))"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        browser.until(f"{element('start')}.textContent === 'Start'")
+        assert browser.run(FOCUSED) is None  # or Space, which pauses, would press it again
+        assert browser.run(f"{element('memorycaption')}.textContent") == ""
 
 
 def the_keys(browser: Chromium) -> None:
