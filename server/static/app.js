@@ -161,6 +161,7 @@ function line({ state, next }) {
   if (state === "closed") {
     pill("off", "not connected");
     if (client.failure) trouble(saying({ ...next, why: client.failure.message }), "line");
+    else calm("line");
     if (next.code === WRONG_KEY) {
       key = "";
       sessionStorage.removeItem("key");
@@ -204,7 +205,7 @@ const answers = {
     enable();
   },
   "session.ended": ({ reason }) => {
-    if (reason === "idle") trouble("Nothing happened for a while, so the session ended. Start begins a new one.", "line");
+    if (reason === "idle") trouble("Nothing happened for a while, so the session ended. Start begins a new one.", "end");
   },
   "scene.cut": (message) => {
     scope.cut(message.from_sample);

@@ -299,7 +299,9 @@ def test_a_server_that_is_gone_is_said_once(browser: Chromium, serve: Serve) -> 
     browser.until("tries > 2")
     assert browser.run("said") == ["The server does not answer; trying again."]
     assert browser.run("pills") == ["line lost, resuming"]
-    browser.run(f"{element('start')}.click()")
+    press(browser, "start")
+    browser.until(f"{element('start')}.textContent === 'Start'")
+    assert browser.run(f"{element('trouble')}.hidden")  # nothing is tried any more
 
 
 def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Serve) -> None:
