@@ -39,6 +39,12 @@ CONTRAST = """((element) => {
   return Math.min(...colours(style.backgroundImage).map(light).map((ground) => (text + 0.05) / (ground + 0.05)));
 })"""
 """Of light text on an element's gradient, WCAG 2.2's ratio."""
+CLOSED = """new Promise((done) => {
+  const dialog = document.getElementById("keydialog");
+  dialog.addEventListener("close", () => done(true));
+  dialog.close();
+})"""
+"""As Escape does."""
 TRIES = """window.tries = 0;
 window.WebSocket = class extends WebSocket {
   constructor(...all) {
@@ -101,8 +107,7 @@ def test_the_key_is_asked_for_a_wrong_one_is_refused_and_the_right_one_plays(
         press(browser, "start")
         browser.until(f"{element('keydialog')}.open")
         browser.type("not meant")
-        browser.run(f"{element('keydialog')}.close()")  # as Escape does
-        browser.run("new Promise((done) => setTimeout(done))")
+        browser.run(CLOSED)
         assert browser.run("sessionStorage.getItem('key')") is None
         log_in(browser, "another key")
         until_said(browser, "That key is not right.")
