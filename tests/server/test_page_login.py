@@ -235,7 +235,7 @@ def test_the_keyboard_is_enough_and_arrow_keys_ask_for_nothing(browser: Chromium
         assert (browser.run(CHECKED), browser.run(asked)) == ("file", [2, 0])
         browser.run(f"{element('start')}.focus()")
         assert browser.run(CHECKED) == "camera"  # which is what is shown
-    assert not browser.events
+        assert not browser.events
 
 
 def test_a_reload_lists_what_was_recorded_and_goes_on_with_what_is_being_recorded(
@@ -269,8 +269,8 @@ def test_a_reload_lists_what_was_recorded_and_goes_on_with_what_is_being_recorde
         press(browser, "record")
         browser.until(f"{recorded}.length === 3")
         assert browser.run(recorded)[1:] == before
+        assert not browser.events
     browser.call("Emulation.setTimezoneOverride", timezoneId="")
-    assert not browser.events
 
 
 def test_a_reload_without_the_camera_goes_on_with_the_session(browser: Chromium, serve: Serve) -> None:
