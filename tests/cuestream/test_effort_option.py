@@ -10,7 +10,8 @@ import pytest
 from clips import Clip, make
 from typer.testing import CliRunner
 
-from cuestream.cli import EffortName, app
+from cuestream.cli import app
+from cuestream.commands.options import EffortName
 from cuestream.players import at_effort, find_player, in_pieces
 from engine.spec import Effort
 

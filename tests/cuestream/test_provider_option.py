@@ -7,7 +7,8 @@ import typing
 import pytest
 from typer.testing import CliRunner
 
-from cuestream.cli import Operators, Provider, app
+from cuestream.cli import app
+from cuestream.commands.options import Operators, Provider
 from cuestream.players import find_player
 from engine.backends.providers import CPU, PROVIDERS, TORCH
 from engine.errors import PackageError

@@ -1,0 +1,1 @@
+"""What `cuestream` can do: a module for each group of its commands."""

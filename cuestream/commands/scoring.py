@@ -1,0 +1,193 @@
+"""`cuestream score`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cuestream.commands.options import (
+    EFFORT_HELP,
+    INTERRUPTED,
+    MOST_THREADS,
+    PROVIDER_HELP,
+    EffortName,
+    Mix,
+    Provider,
+    err,
+    out,
+    say,
+)
+from engine.errors import CuestreamError, MediaError
+from engine.library import DEFAULT_MODEL
+from engine.media.output import TARGETS
+from engine.media.video import VIDEO_ENDINGS
+
+CUT_OFF_S = 1.0
+"""What a video has to lack of its declared length to be worth a word."""
+
+
+def score(
+    source: Annotated[Path, typer.Argument(help="a video, or a folder of videos")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="a file, its ending says what kind; or a folder for a folder"),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="an exported model: its folder, or the name of one that ships; or procedural, or synthetic"
+        ),
+    ] = DEFAULT_MODEL,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live/--offline", help="as a live stream would see it, or with the whole video in view"
+        ),
+    ] = True,
+    mix: Annotated[
+        Mix, typer.Option(help="what becomes of the original sound: both, music ducks under it, music only")
+    ] = Mix.keep,
+    audio_only: Annotated[
+        bool, typer.Option("--audio-only", help="write sound alone (wav, flac, mp3, m4a, ogg, opus)")
+    ] = False,
+    loudness: Annotated[
+        float, typer.Option(min=-70, max=0, help="target of the music in LUFS; 0 leaves it as it is")
+    ] = -16.0,
+    gain: Annotated[float, typer.Option(min=-60, max=12, help="further gain of the music in dB")] = 0.0,
+    seed: Annotated[int, typer.Option(help="the same seed, video and model give the same music")] = 0,
+    guidance: Annotated[
+        float | None, typer.Option(help="how firmly the music follows the picture; 1 turns it off")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="how freely tokens are drawn; 0 takes the likeliest")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="draw from the k likeliest tokens; 0 from all")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="draw from the nucleus of this mass instead; 0 is off")
+    ] = None,
+    short_term: Annotated[
+        float | None, typer.Option(help="seconds that an old scene keeps sounding (live)")
+    ] = None,
+    key: Annotated[
+        str,
+        typer.Option(
+            help="key signature by its major scale: C Db D ... B; seed: the seed chooses; free: none"
+        ),
+    ] = "seed",
+    timeline: Annotated[
+        Path | None, typer.Option(help="write cuts, memory and age of the picture as JSON lines")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="draw the timeline (png, svg, pdf)")] = None,
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published", help="offline: keep the published reader's faults, to compare with it"
+        ),
+    ] = False,
+    threads: Annotated[int, typer.Option(min=0, max=MOST_THREADS, help="cores to use; 0 takes all")] = 0,
+    provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = Provider.cpu,
+    effort: Annotated[EffortName, typer.Option(help=EFFORT_HELP)] = EffortName.full,
+) -> int:
+    """Write a video back with the music that the engine made for it. What is not chosen is as the model's makers recommend."""
+    from cuestream.players import at_effort, find_player, needs_whole_file
+    from cuestream.score import ScoreJob
+    from engine.media.finish import FinishSettings
+
+    if as_published and live:
+        raise MediaError("--as-published reproduces whole-file scoring; add --offline")
+    player = at_effort(find_player(model, threads, provider.value), effort.value)
+    if not live:
+        needs_whole_file(player)
+    chosen: dict[str, Any] = {
+        "guidance": guidance,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "short_term_s": short_term,
+    }
+    try:
+        wanted = {name: value for name, value in chosen.items() if value is not None}
+        policy = replace(player.defaults, seed=seed, key=key, **wanted)
+        player.check(policy)
+    except ValueError as error:
+        raise MediaError(str(error)) from error
+    settings = FinishSettings(mix.value, loudness or None, audio_only, gain)
+    pairs = _pairs(source, output, audio_only)
+    if len(pairs) > 1 and (timeline or plot):
+        raise MediaError("--timeline and --plot are for one video, not for a folder")
+    if player.label:
+        err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
+    jobs = [
+        ScoreJob(video, to, policy, settings, not live, as_published, timeline, plot) for video, to in pairs
+    ]
+    return _run(jobs, player)
+
+
+def _pairs(source: Path, output: Path | None, audio_only: bool) -> list[tuple[Path, Path]]:
+    """Videos and where their results go; a result that is not named lies beside its video as NAME.scored.ENDING."""
+    if not source.is_dir():
+        if output is not None and output.is_dir():
+            output = output / _scored_name(source, audio_only)
+        return [(source, output or source.with_name(_scored_name(source, audio_only)))]
+    videos = sorted(
+        p for p in source.iterdir() if p.suffix.lower() in VIDEO_ENDINGS and ".scored" not in p.suffixes
+    )
+    if not videos:
+        raise MediaError(f"{source}: no videos in this folder; known endings are {' '.join(VIDEO_ENDINGS)}")
+    folder = output or source
+    if folder.exists() and not folder.is_dir():
+        raise MediaError(f"{folder}: expected a folder for the results of a folder, found a file")
+    if not folder.exists() and folder.suffix.lower() in TARGETS:
+        raise MediaError(
+            f"{folder}: the results of a folder need a folder, whose name has no {folder.suffix}"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"{folder}: cannot be written: {error.strerror}") from error
+    return [(video, folder / _scored_name(video, audio_only)) for video in videos]
+
+
+def _scored_name(video: Path, audio_only: bool) -> str:
+    kept = video.suffix.lower() in (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+    return f"{video.stem}.scored{'.wav' if audio_only else video.suffix if kept else '.mkv'}"
+
+
+def _run(jobs: list[Any], player: Any) -> int:
+    """Score each video; in a folder one that fails does not stop the others."""
+    from cuestream.progress import scoring
+    from cuestream.score import score as run
+
+    failed = 0
+    for job in jobs:
+        try:
+            with scoring(err, job.video.name) as progress:
+                report = run(job, player, progress)
+        except CuestreamError as error:
+            if len(jobs) == 1:
+                raise
+            failed += 1
+            say(str(error))
+            continue
+        done = report.finished
+        out.print(
+            f"{done.output}: {done.duration_s:.2f} s, {report.real_time_factor:.2f} s of compute for a second of music, "
+            f"music at {done.measured_lufs + done.gain_db:.1f} LUFS, original sound: {done.mix}"
+            f"{', ' if report.label else ''}{report.label}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if report.interrupted:
+            say(f"interrupted; {done.output} holds the music up to {report.music_s:.2f} s")
+            sys.exit(INTERRUPTED)
+        if report.missing_s > CUT_OFF_S:
+            say(
+                f"{job.video}: its pictures end {report.missing_s:.1f} s before the length that the file declares"
+            )
+    if failed:
+        say(f"{failed} of {len(jobs)} videos could not be scored")
+    return 2 if failed else 0
