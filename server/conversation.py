@@ -269,13 +269,12 @@ class Conversation:
     def _record(self, hosted: Hosted, message: m.Recording) -> None:
         """The answer comes when the files are open, or finished."""
         if message.action == "start":
-            tape = hosted.record(message.audio, message.video)
+            hosted.record(message.audio, message.video).begun_by = message.event_id
         elif hosted.tape is None:
             raise SessionError("bad_request", "this session is not being recorded")
         else:
-            tape = hosted.tape
-            tape.end("asked")
-        tape.event_id = _id_of(message)
+            hosted.tape.ended_by = message.event_id
+            hosted.tape.end("asked")
 
 
 def _id_of(message: m.Message) -> str | None:

@@ -320,9 +320,8 @@ class Hosted:
 
     def recorded(self, tape: Tape) -> None:
         """How a recording of this session stands now."""
-        event_id = UNSET if tape.event_id is None else tape.event_id
-        tape.event_id = None
-        self._say(msgspec.structs.replace(tape.state, event_id=event_id))
+        for answer in tape.answers():
+            self._say(answer)
 
     def _note(self, line: dict[str, Any]) -> None:
         if self.tape:

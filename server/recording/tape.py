@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from engine.frames import F32
 from server.delivery import AudioOut, Delivery, Patience
@@ -118,8 +119,9 @@ class Tape:
         self.told: Told | None = None
         self.changed = asyncio.Event()
         """Set when it begins, ends or fails."""
-        self.event_id: str | None = None
-        """Of the message that asked last, until it is answered."""
+        self.begun_by: str | UnsetType = UNSET
+        self.ended_by: str | UnsetType = UNSET
+        """Ids of the messages that began and ended it, until they are answered."""
         ring = hosted.core.playout.ring
         self._recorder = recorder
         self._delivery = Delivery(EVERYTHING, ring.end, Counter())
@@ -163,12 +165,21 @@ class Tape:
     def join(self, timeout_s: float) -> bool:
         return self._writer.join(timeout_s)
 
+    def answers(self) -> list[m.RecordingState]:
+        """How it stands, for each message that this answers: who began it hears what came first, everybody its end. One without
+        an id where nobody waits."""
+        state = self.state
+        asked = [self.begun_by] if state.state == "recording" else [self.begun_by, self.ended_by]
+        self.begun_by = UNSET
+        waiting = [event_id for event_id in asked if event_id is not UNSET]
+        return [msgspec.structs.replace(state, event_id=event_id) for event_id in waiting or (UNSET,)]
+
     @property
     def state(self) -> m.RecordingState:
         told = self.told or Told("recording")
         paths = self._recorder.paths(self.id, tuple(told.files or ()))
         samples = max(told.samples, self._writer.samples)
-        reason = msgspec.UNSET if told.reason is None else told.reason
+        reason = UNSET if told.reason is None else told.reason
         return m.RecordingState(self.id, told.state, samples, paths, reason, told.error)
 
     def _put(self, first: int, samples: F32, *lines: dict[str, Any]) -> None:

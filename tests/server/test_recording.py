@@ -457,6 +457,49 @@ def test_a_recording_that_is_ended_before_its_files_are_open_is_answered_when_it
         assert (status, state["state"]) == (200, "finished")
 
 
+def test_who_began_a_recording_and_who_ended_it_are_answered_each_also_before_its_files_are_open(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_now = Event()
+    monkeypatch.setattr(Shelf, "check_room", lambda shelf: open_now.wait(PATIENCE_S))
+    with serve(recordings=tmp_path) as served, Client(served.ws) as client:
+        client.start()
+        client.send("recording", action="start", event_id="begin")
+        client.send("recording", action="stop", event_id="end")
+        client.send("ping", t_us=0, event_id="both were seen")
+        client.until("pong", event_id="both were seen")
+        open_now.set()
+        states = [client.until("recording.state") for _ in range(2)]
+        assert [(state["event_id"], state["state"]) for state in states] == [
+            ("begin", "recording"),
+            ("end", "finished"),
+        ]
+
+
+def test_a_recording_that_could_not_begin_says_so_to_everybody_who_asked(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_now = Event()
+
+    def full(shelf: Shelf) -> None:
+        open_now.wait(PATIENCE_S)
+        raise OSError("no disk")
+
+    monkeypatch.setattr(Shelf, "check_room", full)
+    with serve(recordings=tmp_path) as served, Client(served.ws) as client:
+        client.start()
+        client.send("recording", action="start", event_id="begin")
+        client.send("recording", action="stop", event_id="end")
+        client.send("ping", t_us=0, event_id="both were seen")
+        client.until("pong", event_id="both were seen")
+        open_now.set()
+        states = [client.until("recording.state") for _ in range(2)]
+        assert [(state["event_id"], state["state"]) for state in states] == [
+            ("begin", "failed"),
+            ("end", "failed"),
+        ]
+
+
 def test_a_recording_whose_disk_answers_after_the_server_stopped_ends(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
