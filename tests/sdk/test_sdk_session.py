@@ -353,6 +353,16 @@ def test_a_server_that_goes_away_is_left_in_time_for_the_one_it_names() -> None:
     assert (following.then, following.url, following.pause_s) == ("resume", "ws://other/v1/stream", 0.0)
 
 
+def test_a_server_that_goes_away_and_names_no_other_is_heard_to_its_end() -> None:
+    world = World(delay=0)
+    world.run(30)
+    assert world.line is not None
+    world.line.say(t.GoAway(2000, "draining"))
+    world.run(80)
+    assert not world.session.wants_to_leave
+    assert world.session.lost(1001).then == "resume"
+
+
 def test_no_server_talks_a_client_out_of_encryption() -> None:
     session = Session("wss://x", clock=lambda: 0.0)
     session.opened()

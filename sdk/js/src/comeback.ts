@@ -56,11 +56,13 @@ export class Comeback {
     if (error.retry_after_ms !== undefined) this.retryAfterMs = error.retry_after_ms;
   }
 
-  /** Prepare to leave before the end; a session at its limit would only be refused elsewhere. */
+  /** Prepare to leave before the end for the place that it names; without one the music is here to the end. A session at its limit
+   * would only be refused elsewhere. */
   goAway(message: GoAway): void {
-    if (message.reason === "session_limit") return;
+    const url = message.reconnect_url;
+    if (message.reason === "session_limit" || !url || !isAsSafe(url, this.url)) return;
     this.leaveAtMs = this.clock() + Math.min(LEAVE_AFTER_MS, message.time_left_ms / 2);
-    if (message.reconnect_url && isAsSafe(message.reconnect_url, this.url)) this.leaveTo = message.reconnect_url;
+    this.leaveTo = url;
   }
 
   /** The server is there again, only without the session: a new one need not wait long. */

@@ -197,6 +197,17 @@ describe("breaks", () => {
     expect(world.session.lost(4000)).toMatchObject({ then: "resume", pauseMs: 0 });
     expect(world.session.url).toBe("ws://other/v1/stream");
   });
+
+  test("one that names no other is heard to its end", () => {
+    const world = new World();
+    world.run(60);
+    for (const reason of ["draining", "restarting"]) {
+      world.session.receive(JSON.stringify({ type: "go_away", time_left_ms: 2000, reason }));
+      world.now += 2000;
+      expect(world.session.wantsToLeave).toBe(false);
+    }
+    expect(world.session.lost(1001)).toMatchObject({ then: "resume", pauseMs: 0 });
+  });
 });
 
 describe("a reload of the page", () => {

@@ -68,12 +68,13 @@ class Comeback:
             self._retry_after_s = error.retry_after_ms / 1000
 
     def go_away(self, message: GoAway) -> None:
-        """Prepare to leave before the end; a session at its limit would only be refused elsewhere."""
-        if message.reason == "session_limit":
+        """Prepare to leave before the end for the place that it names; without one the music is here to the end. A session at its
+        limit would only be refused elsewhere."""
+        url = message.reconnect_url
+        if message.reason == "session_limit" or url is UNSET or not _is_as_safe(url, self.url):
             return
         self._leave_at_s = self._clock() + min(LEAVE_AFTER_S, message.time_left_ms / 2000)
-        if message.reconnect_url is not UNSET and _is_as_safe(message.reconnect_url, self.url):
-            self._leave_to = message.reconnect_url
+        self._leave_to = url
 
     def answered(self) -> None:
         """The server is there again, only without the session: a new one need not wait long."""
