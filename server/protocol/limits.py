@@ -71,7 +71,7 @@ class Limits:
     session_s: int = 3_600
     """Length of a session; then 4440."""
     idle_s: int = 60
-    """Without a picture, paused or stopped; then `session.ended` and 1000."""
+    """Without a picture, also while it plays, paused or stopped; then `session.ended` and 1000."""
 
 
 DEFAULTS = Limits()
