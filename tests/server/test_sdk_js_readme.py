@@ -1,0 +1,130 @@
+"""What the README of the TypeScript client shows runs as it stands in a real Chromium, in a page of this server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from served import Serve, Served
+from shell_client import soon
+
+from benchmarks.reaction.chromium import Chromium
+from engine.synthetic import SyntheticPlayer
+
+README = Path(__file__).parents[2] / "sdk" / "js" / "README.md"
+IMPORT = re.compile(r'^import .* from "@cuestream/client";$', re.MULTILINE)
+PAGE = """
+    Object.assign(globalThis, await import("/static/cuestream.js"));
+    document.body.innerHTML = "<button></button>";
+    globalThis.audio = new Audio();
+    globalThis.shown = [];
+    globalThis.show = (config) => shown.push(config);
+    const fetched = fetch;
+    globalThis.fetch = (url, request) => fetched(url === "/my/session" ? "/v1/sessions" : url, request);"""
+"""What its reader has around it: a page with a button, and a backend that asks for sessions."""
+PLAYING = """
+    globalThis.player = await MusicPlayer.open();
+    globalThis.client = new Client();
+    client.on("music", (chunk) => (globalThis.chunk = chunk));
+    client.play();
+    await client.connect();
+    globalThis.stream = await camera();
+    new Shutter(client, stream.getVideoTracks()[0]);"""
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("recordings")
+    with serve(player=SyntheticPlayer(), ice_addresses=("127.0.0.1",), recordings=folder) as served:
+        yield served
+
+
+@pytest.fixture
+def page(browser: Chromium, server: Served) -> Chromium:
+    browser.open(f"{server.http}/healthz")
+    browser.run("sessionStorage.clear()")
+    run(browser, PAGE)
+    return browser
+
+
+def run(page: Chromium, script: str) -> Any:
+    """With `await`; what it declares outside of everything is there for the next one."""
+    names = ", ".join(re.findall(r"^const (\w+)", script, re.MULTILINE))
+    return page.run(f"(async () => {{ {script}\nObject.assign(globalThis, {{ {names} }}); }})()")
+
+
+def example(about: str) -> str:
+    """The only one with these words."""
+    blocks = re.findall(r"```js\n(.*?)```", README.read_text(), re.DOTALL)
+    (found,) = (block for block in blocks if about in block)
+    return IMPORT.sub("", found).replace("=> ...", "=> {}")
+
+
+def test_it_begins_by_a_click(page: Chromium, server: Served) -> None:
+    known = set(server.host.sessions)
+    run(page, example("await camera()"))
+    page.run("document.querySelector('button').click()")
+    soon(lambda: server.host.sessions.keys() - known)
+    (session,) = server.host.sessions.keys() - known
+    soon(lambda: server.host.sessions[session].core.state == "playing")
+
+
+def test_a_backend_invites_it(page: Chromium) -> None:
+    run(page, example("{ invite }"))
+    assert page.run("client.connect().then(() => client.session.id)")
+
+
+def test_everything_can_be_turned_and_listened_to(page: Chromium) -> None:
+    run(page, f"{PLAYING} player.connect(client);")
+    page.until("player.played", 10)
+    run(page, example("client.update"))
+    page.until("client.config.gain_db === -6 && client.config.short_term_s === 4 && shown.length", 10)
+
+
+def test_a_loudspeaker_of_ones_own_says_what_was_heard(page: Chromium) -> None:
+    run(page, PLAYING)
+    page.until("globalThis.chunk", 10)
+    run(
+        page,
+        "Object.assign(globalThis, { session: chunk.session, playedThrough: chunk.end });"
+        "Object.assign(globalThis, { bufferMs: 0, underruns: 0, clockPpm: 0 });",
+    )
+    run(page, example("client.report"))
+    assert page.run("client.failure") is None
+
+
+def test_a_reload_finds_its_ticket(page: Chromium) -> None:
+    run(page, "globalThis.player = await MusicPlayer.open();")
+    run(page, example("savedTicket()"))
+    page.run("client.connect()")
+    page.until("savedTicket() !== null", 10)
+
+
+def test_a_peer_connection_brings_the_music(page: Chromium) -> None:
+    pytest.importorskip("aiortc", reason="WebRTC needs cuestream[webrtc]")
+    run(page, "globalThis.stream = await camera();")
+    run(page, example("iceServers: []"))
+    page.run("client.on('state', (state) => shown.push(state.health)), client.play(), client.connect()")
+    page.until("audio.srcObject && shown.includes('on_time')", 10)
+
+
+def test_what_others_show_is_heard(page: Chromium) -> None:
+    pytest.importorskip("aiortc", reason="WebRTC needs cuestream[webrtc]")
+    run(page, "globalThis.token = undefined, globalThis.invite = () => createSession('/', token, 'show');")
+    run(page, PLAYING.replace("new Client()", "new Client({ invite })"))
+    page.run(f"void (async () => {{ {example('WhepPlayer')} }})()")
+    page.until("audio.srcObject !== null", 10)
+
+
+def test_the_shortest_way_has_its_options(page: Chromium) -> None:
+    run(
+        page,
+        "globalThis.video = (await camera()).getVideoTracks()[0], globalThis.onMusic = () => {};",
+    )
+    run(page, example("targetS"))
+    assert page.run("player instanceof MusicPlayer && transport instanceof RtcTransport")
