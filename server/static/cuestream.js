@@ -227,14 +227,15 @@ async function ask(url, request, answerMs = ANSWER_MS) {
   }
   if (answer.ok) return answer;
   const after = Number(answer.headers.get("retry-after")) * 1e3;
-  throw new Refused(answer.status, await said(answer), after > 0 ? after : void 0);
+  throw new Refused(answer.status, await said(url, answer), after > 0 ? after : void 0);
 }
-async function said(answer) {
+async function said(url, answer) {
   const text = await answer.text();
   try {
     return JSON.parse(text).error.text;
   } catch {
-    return text.split("\n", 1)[0] || `the server answered HTTP ${answer.status}`;
+    const line = text.split("\n", 1)[0];
+    return `${url} answered HTTP ${answer.status}${line && `: ${line}`}`;
   }
 }
 

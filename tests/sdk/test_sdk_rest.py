@@ -25,6 +25,10 @@ class Door(ThreadingHTTPServer):
 class Answer(BaseHTTPRequestHandler):
     server: Door
 
+    def do_POST(self) -> None:
+        """As who has no such address."""
+        self.send_error(404, "Not Found", "a page")
+
     def do_GET(self) -> None:
         self.server.tokens.append(self.headers.get("Authorization"))
         body = b"" if self.path in self.server.leads else json.dumps({"asked": self.path}).encode()
@@ -60,3 +64,8 @@ def test_the_key_is_not_taken_to_another_place() -> None:
 def test_a_redirect_within_the_place_is_followed() -> None:
     with door({"/v1/sessions/show/urls": "/here"}) as first:
         assert rest.addresses(first.url, "show", "secret") == {"asked": "/here"}
+
+
+def test_who_refuses_and_is_no_server_of_ours_is_named_by_its_address() -> None:
+    with door() as first, pytest.raises(Refused, match=f"{first.url}/v1/sessions answered HTTP 404: "):
+        rest.create(first.url, "show")

@@ -60,14 +60,16 @@ export async function ask(url: URL | string, request: RequestInit, answerMs = AN
   }
   if (answer.ok) return answer;
   const after = Number(answer.headers.get("retry-after")) * 1000;
-  throw new Refused(answer.status, await said(answer), after > 0 ? after : undefined);
+  throw new Refused(answer.status, await said(url, answer), after > 0 ? after : undefined);
 }
 
-async function said(answer: Response): Promise<string> {
+/** The server's own words, or what else answered there. */
+async function said(url: URL | string, answer: Response): Promise<string> {
   const text = await answer.text();
   try {
     return (JSON.parse(text) as { error: { text: string } }).error.text;
   } catch {
-    return text.split("\n", 1)[0] || `the server answered HTTP ${answer.status}`;
+    const line = text.split("\n", 1)[0];
+    return `${url} answered HTTP ${answer.status}${line && `: ${line}`}`;
   }
 }

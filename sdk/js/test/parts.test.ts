@@ -112,3 +112,16 @@ test("a request that nobody answers is given up", async () => {
   await expect(ask("http://here/", {}, 20)).rejects.toThrow("http://here/: no answer within 0.02 s");
   vi.unstubAllGlobals();
 });
+
+test("who refuses and is no server of ours is named by its address", async () => {
+  const refusing = (body: string) => vi.stubGlobal("fetch", async () => new Response(body, { status: 404 }));
+  refusing("Not Found");
+  await expect(ask("http://here/", {})).rejects.toThrow("http://here/ answered HTTP 404: Not Found");
+  refusing("<html>\n");
+  await expect(ask("http://here/", {})).rejects.toThrow("http://here/ answered HTTP 404: <html>");
+  refusing("");
+  await expect(ask("http://here/", {})).rejects.toThrow(/^http:\/\/here\/ answered HTTP 404$/);
+  refusing('{"error": {"text": "no such session here"}}');
+  await expect(ask("http://here/", {})).rejects.toThrow(/^no such session here$/);
+  vi.unstubAllGlobals();
+});

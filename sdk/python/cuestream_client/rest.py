@@ -95,4 +95,5 @@ def _said(error: urllib.error.HTTPError) -> str:
     try:
         return str(json.loads(text)["error"]["text"])
     except (ValueError, KeyError, TypeError):
-        return text.partition("\n")[0] or f"the server answered HTTP {error.code}"
+        line = text.partition("\n")[0].strip()
+        return f"{error.url} answered HTTP {error.code}" + (f": {line}" if line else "")
