@@ -124,6 +124,8 @@ class Chromium:
             self.events.append(params)
 
     def open(self, url: str) -> None:
+        """What the page before it said is forgotten: its server may have ended."""
+        self.events.clear()
         self._site = "://".join(urlsplit(url)[:2])
         self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete'")

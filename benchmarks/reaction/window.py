@@ -65,7 +65,6 @@ def delays(turns: F64, events: Sequence[float], within_ms: float) -> F64:
 def begin(browser: Chromium, address: str, way: str, page: str = QUIET_PAGE, **options: Any) -> None:
     """Let a page of this server play. options: `comfort`, `bufferMs`, `config`, `again`."""
     browser.open(f"{address.rstrip('/')}{page}")
-    browser.events.clear()  # of the page before, whose server may have ended
     go_on(browser, way, **options)
 
 

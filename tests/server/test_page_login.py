@@ -138,7 +138,6 @@ def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
     sent = "window.cuestream.statistics.sent"
     junk = tmp_path / "junk.mp4"
     junk.write_bytes(b"no film")
-    browser.events.clear()  # of the test before
     with serve(player=SyntheticPlayer(), recordings=tmp_path / "recordings") as served:
         browser.open(served.http)
         browser.until("window.cuestream !== undefined")
@@ -196,7 +195,6 @@ def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
 
 def test_the_keyboard_is_enough_and_arrow_keys_ask_for_nothing(browser: Chromium, serve: Serve) -> None:
     asked = "[askings, choosers]"
-    browser.events.clear()
     with serve(player=SyntheticPlayer()) as served:
         browser.open(served.http)
         browser.until("window.cuestream !== undefined")
@@ -243,7 +241,6 @@ def test_a_reload_lists_what_was_recorded_and_goes_on_with_what_is_being_recorde
 ) -> None:
     recorded = "[...document.querySelectorAll('#recorded li')].map((row) => row.firstChild.textContent)"
     runs = f"{element('record')}.textContent.startsWith('0:')"
-    browser.events.clear()
     browser.call("Emulation.setTimezoneOverride", timezoneId="Asia/Tokyo")
     with serve(player=SyntheticPlayer(), recordings=tmp_path, api_key=KEY) as served:
         browser.open(served.http)

@@ -28,6 +28,13 @@ def patient(serve: Serve) -> Iterator[Served]:
         yield served
 
 
+def test_what_a_page_said_is_forgotten_with_it(browser: Chromium, patient: Served) -> None:
+    browser.run("console.error('of the page before')")
+    assert browser.events
+    browser.open(f"{patient.http}/healthz")
+    assert not browser.events
+
+
 def test_no_sample_is_lost_or_doubled_by_breaks_of_the_line(browser: Chromium, patient: Served) -> None:
     listen(browser, patient)
     session = browser.run("reaction.client.session.id")
@@ -66,7 +73,6 @@ def test_a_session_that_is_gone_is_begun_anew_and_plays(browser: Chromium, patie
 def test_a_reload_goes_on_with_the_session_and_the_camera(browser: Chromium, serve: Serve) -> None:
     statistics = "window.cuestream?.statistics"
     with serve(player=SyntheticPlayer()) as served:
-        browser.events.clear()
         browser.open(served.http)
         browser.until("window.cuestream !== undefined")
         browser.run("document.getElementById('start').click()")

@@ -284,7 +284,9 @@ class AsyncClient:
             return self.session.refused(None, str(error))
         except InvalidStatus as error:
             status, headers = error.response.status_code, error.response.headers
-            return self.session.refused(status, f"{self.session.url} answered HTTP {status}", rest.retry_s(headers))
+            return self.session.refused(
+                status, f"{self.session.url} answered HTTP {status}", rest.retry_s(headers)
+            )
         except InvalidHandshake as error:
             if isinstance(error, InvalidMessage) and not self.session.begins:
                 # It broke off on the way to where our session is.
