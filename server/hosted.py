@@ -131,7 +131,7 @@ class Hosted:
             config=self.config,
             form=self.form,
             revisions=tuple(self.revisions.made),
-            pictures=self._stamps.newest(KEPT_PICTURES),
+            pictures=self._stamps.newest(checkpoint.take, KEPT_PICTURES),
             original_rate=self.original_rate,
             nonce=self.identity.nonce,
             model=self._house.player.digest,
@@ -378,7 +378,7 @@ class Hosted:
             return
         monotonic, metrics = self._house.monotonic, self._house.metrics
         before, began_s = self.speaker.sent, monotonic()
-        newest_us = self._stamps.at_us(out.newest_step)
+        newest_us = self._stamps.at_us(out.take, out.newest_step)
         made = list(self.speaker.say(out, newest_us, self.revisions.of(out)))
         metrics.encoding.observe(monotonic() - began_s)
         due_s = began_s if out.due_s is None else out.due_s
@@ -394,7 +394,7 @@ class Hosted:
     def about(self, out: AudioOut) -> dict[str, Any]:
         """What is known of a chunk, for a timeline."""
         return {
-            "newest_us": self._stamps.at_us(out.newest_step),
+            "newest_us": self._stamps.at_us(out.take, out.newest_step),
             "newest_step": out.newest_step,
             "age_s": self._age_s(out),
             "segment": out.segment,

@@ -51,7 +51,7 @@ class News:
         playout, config = self._core.playout, self._core.config
         ahead = step * config.hop - playout.played
         from_sample = on_the_wire(playout.ring.end + ahead, config.limits.rate)
-        return m.SceneCut(stamps.at_us(step), response, max(0, from_sample))
+        return m.SceneCut(stamps.at_us(playout.take, step), response, max(0, from_sample))
 
     def restored(self, samples: int, left_out: bool) -> m.WarningMessage:
         seconds = f"{samples / self._core.config.limits.rate:.2f} s"

@@ -56,7 +56,7 @@ class Remembering:
             self._take, self._known = now.take, {}
         for moment, step in now.window:
             if moment not in self._known or self._known[moment].step != step:
-                self._known[moment] = Known(step, *stamps.of(step))
+                self._known[moment] = Known(step, *stamps.of(now.take, step))
         held = {moment for moment, _ in now.window} | set(now.memory)
         self._known = {moment: known for moment, known in self._known.items() if moment in held}
 

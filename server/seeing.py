@@ -75,19 +75,19 @@ class Watching:
 
 
 class Stamps:
-    """Capture times by the step at which a picture came, of the take that plays."""
+    """Capture times by the take and the step at which a picture came. A take begins with the newest picture from before it."""
 
     def __init__(self, take: int = 0, newest: Iterable[tuple[int, int]] = ()) -> None:
-        self._take = take
-        self._steps: deque[int] = deque(maxlen=MOST_STAMPS)  # full: the oldest is forgotten
+        self._moments: deque[tuple[int, int]] = deque(maxlen=MOST_STAMPS)  # full: the oldest is forgotten
         self._times_us: deque[int] = deque(maxlen=MOST_STAMPS)
-        self._count = 0  # of all takes
+        self._count = 0  # of all, those too that are forgotten
         for step, at_us in newest:
             self.add(take, step, at_us)
 
-    def newest(self, count: int) -> tuple[tuple[int, int], ...]:
-        """Step and capture time of the newest pictures."""
-        return tuple(zip(self._steps, self._times_us, strict=True))[-count:]
+    def newest(self, take: int, count: int) -> tuple[tuple[int, int], ...]:
+        """Step and capture time of the newest pictures; one from before the take was there at its beginning."""
+        steps = [step if of == take else 0 for of, step in self._moments]
+        return tuple(zip(steps, self._times_us, strict=True))[-count:]
 
     @property
     def newest_us(self) -> int:
@@ -96,21 +96,18 @@ class Stamps:
 
     def add(self, take: int, step: int, at_us: int) -> None:
         """Steps stand still while a client that came back hears again what it missed, as the core's do."""
-        if take != self._take:
-            self._take = take
-            self._steps.clear()
-            self._times_us.clear()
-        self._steps.append(max(step, self._steps[-1] if self._steps else 0))
+        moment = (take, step)
+        self._moments.append(max(moment, self._moments[-1]) if self._moments else moment)
         self._times_us.append(at_us)
         self._count += 1
 
-    def at_us(self, step: int) -> int:
+    def at_us(self, take: int, step: int) -> int:
         """Of the newest picture that came at this step or before; of the oldest known one when it is older; 0 before any."""
-        return self.of(step)[0]
+        return self.of(take, step)[0]
 
-    def of(self, step: int) -> tuple[int, int]:
+    def of(self, take: int, step: int) -> tuple[int, int]:
         """The same, and how many pictures came before it."""
-        place = max(0, bisect_right(self._steps, step) - 1)
+        place = max(0, bisect_right(self._moments, (take, step)) - 1)
         if not self._times_us:
             return 0, 0
         return self._times_us[place], self._count - len(self._times_us) + place

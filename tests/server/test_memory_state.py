@@ -104,6 +104,35 @@ def test_another_take_remembers_nothing_of_the_one_before() -> None:
     assert [(cell.at_us, cell.picture) for cell in state.cells] == [(99, 1)]
 
 
+def test_another_take_begins_with_the_picture_that_is_held() -> None:
+    """Nothing was looked at since: neither while the scene is held nor before the next picture comes."""
+    stamps, remembering = Stamps(), Remembering(20.0)
+    for number in range(3):
+        stamps.add(0, 50 * number, 1000 + number)
+    state = remembering.state(Remembered(1, ((0, 0), (25, 0)), (), ()), stamps, 30)
+    assert state is not None
+    assert [(cell.at_us, cell.picture, cell.age_ms) for cell in state.cells] == [(1002, 2, 600)] * 2
+    assert stamps.at_us(0, 60) == 1001  # music of the take before, heard later
+    restored = Stamps(1, stamps.newest(1, 2))
+    assert (restored.at_us(1, 0), restored.newest_us) == (1002, 1002)
+
+
+def test_a_held_scene_stays_what_new_music_knows(served: Served) -> None:
+    with Client(served.ws) as client:
+        client.start()
+        client.play()
+        for _ in range(3):
+            client.show()
+            client.hear(client.at + 4800)
+        client.send("session.update", config={"hold_scene": True})
+        client.until("session.updated")
+        client.send("playback", action="reset_context")
+        client.until("memory.state")
+        client.hear(client.at + 48_000)
+        cells = next(m["cells"] for m in reversed(client.messages) if m["type"] == "memory.state")
+        assert {(cell["at_us"], cell["picture"]) for cell in cells} == {(3000, 3)}
+
+
 def test_the_newest_cells_are_told_when_there_are_too_many() -> None:
     stamps, remembering = Stamps(), Remembering(20.0)
     moments = tuple((step, step) for step in range(HELD_CELLS + 5))
