@@ -20,6 +20,7 @@ class Intake:
         """The scene is held: nothing is looked at but a first picture."""
         self.begun = False
         """Whether a picture was looked at."""
+        self._at_hand = False  # whether the engine has the newest one; that of a restored session has not
         self.now = 0
         """Steps of all takes that the engine has made."""
         self._steps: deque[int] = deque(
@@ -32,6 +33,10 @@ class Intake:
         """Whether the next picture is looked at."""
         return not (self.holds and self.begun)
 
+    def begin_take(self) -> None:
+        """Another music: it begins with the newest picture, or with the next one where that is not at hand."""
+        self.begun = self._at_hand
+
     def frame(self, pixels: U8, step: int | None, take: int, sounding: int) -> Shown | None:
         """The frame with its step, None when nobody is to see it. sounding: the step of the take that sounds now.
 
@@ -42,7 +47,7 @@ class Intake:
         if not self.looks:
             self.counts["frames_held_out"] += 1
             return None
-        self.begun = True
+        self.begun = self._at_hand = True
         return Shown(pixels, self._captured(take, sounding)) if step is None else self._waiting(pixels, step)
 
     def _check(self, pixels: U8, step: int | None) -> None:

@@ -187,10 +187,7 @@ class Session:
     def reset_context(self, now_s: float) -> None:
         """Another music, crossfaded, as if the session had begun with the picture of now."""
         self._alive(now_s)
-        self.take += 1
-        if self.state not in ("playing", "paused"):
-            self.playout.begin_take(self.take)  # nothing was heard that could be crossfaded
-        self._order(Orders(reset=self.take))
+        self._begin_take(heard=self.state in ("playing", "paused"))
 
     def close(self) -> None:
         """End it for good."""
@@ -213,10 +210,16 @@ class Session:
         self.state, self._stop_at = state, None
         self.playout.freeze()
         if state == "stopped":
-            self.take += 1
-            self.playout.begin_take(self.take)
-            self._order(Orders(reset=self.take))
+            self._begin_take(heard=False)
             self.state, self._again = "waiting" if self._again else state, False
+
+    def _begin_take(self, heard: bool) -> None:
+        """heard: there is music that the new one is crossfaded from."""
+        self.take += 1
+        self.intake.begin_take()
+        if not heard:
+            self.playout.begin_take(self.take)
+        self._order(Orders(reset=self.take))
 
     def _fade(self, level: float) -> None:
         mix, end = self.playout.mix, self.playout.ring.end

@@ -16,14 +16,14 @@ import msgspec
 import numpy as np
 import pytest
 from process import free_port, plays_at, serve_tiny
-from rig import RATE, Rig, TonePlayer, by_index, check_in_order, config, rig
+from rig import RATE, Rig, TonePlayer, black, by_index, check_in_order, config, rig
 from served import Serve
 from shell_client import Client, ask
 
 from engine.errors import PackageError
 from engine.synthetic import SyntheticPlayer
 from server.checkpoint import Checkpoint
-from server.controls import Gain
+from server.controls import Gain, Hold
 from server.host import Host
 from server.kept import About, Kept
 from server.metrics import Metrics
@@ -159,6 +159,30 @@ def test_a_session_that_is_silent_stays_silent_until_it_is_played(verb: str) -> 
     again.session.frame(again.now, np.zeros((8, 8, 3), np.uint8))
     again.session.play(again.now)
     check_in_order(again.run(1), one.placed)
+
+
+@pytest.mark.parametrize("verb", ["reset_context", "stop"])
+def test_new_music_of_a_session_that_was_held_begins_with_the_next_picture(verb: str) -> None:
+    """The picture that was held stayed with the server that is gone; music that goes on still knows it, another one cannot."""
+    played = rig()
+    played.session.control(0.0, Hold(True))
+    played.run(1.5)
+    assert played.session.checkpoint is not None
+    voice = Voice(TonePlayer(), played.session.policy)  # type: ignore[arg-type]
+    voice.restore(played.session.checkpoint)
+    again = Rig(Session.restored(config(), played.session.checkpoint, 0.0), voice)
+    again.session.control(0.0, Hold(True))
+    again.session.resume(0.0, played.session.checkpoint.placed)
+    again.session.frame(again.now, black())
+    assert again.session.counts["frames_held_out"] == 1
+    getattr(again.session, verb)(again.now)
+    again.run(1)
+    again.session.play(again.now)
+    again.session.frame(again.now, black())
+    again.run(1)
+    assert again.session.counts["frames_held_out"] == 1
+    assert again.session.playout.take == 1
+    assert not again.session.playout.concealing
 
 
 # --- the folder
