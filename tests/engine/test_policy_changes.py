@@ -152,3 +152,14 @@ def test_the_composer_follows_the_same_verbs(sound_font: Path) -> None:
     stream.advance()
     assert player.held(stream).counts["phrases"] == 2
     assert stream.composer.seed == stream.policy.seed == 3
+
+
+def test_the_composer_keeps_its_key_and_takes_what_names_none(sound_font: Path) -> None:
+    """To it `seed` and `free` are one: its phrases choose. A named key is another stream's, either way."""
+    stream = ProceduralPlayer(sound_font).open(StreamPolicy())
+    stream.set_policy(StreamPolicy(key="free", seed=3))
+    stream.set_policy(StreamPolicy(key="seed", seed=4))
+    for before, after in (("free", "C"), ("C", "free")):
+        stream = ProceduralPlayer(sound_font).open(StreamPolicy(key=before))
+        with pytest.raises(ValueError, match=f"open a new stream for {after}"):
+            stream.set_policy(StreamPolicy(key=after))

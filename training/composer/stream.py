@@ -89,9 +89,9 @@ class ProceduralStream(WrittenStream):
     def set_policy(self, policy: StreamPolicy) -> None:
         """Play by another policy from the next step on; another seed is heard from the next phrase on.
 
-        Raises ValueError for another key: the composer keeps the one that it began with.
+        Raises ValueError for another named key: the composer keeps the one that it began with.
         """
-        if policy.key != self.policy.key:
+        if policy.key != self.policy.key and not {policy.key, self.policy.key}.isdisjoint(KEYS):
             raise ValueError(f"the composer keeps its key; open a new stream for {policy.key}")
         self.policy = self.extractor.policy = policy
         self.composer.seed = policy.seed
