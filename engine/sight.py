@@ -183,7 +183,7 @@ class Sight:
             yield from self._see(frame, slot, opens, now)
         elif opens and self._held and self.policy.hold_last_frame:
             self.counts["held"] += 1
-            yield from self._open(slot, max(self._held, key=lambda seen: seen.step))
+            yield from self._open(slot, self._held[self._newest_place()])
         yield from self._refresh(now)
         self._rests_until = now + 1
         self._newest_step = max((seen.step for seen in self._held), default=0)
@@ -221,12 +221,16 @@ class Sight:
 
     def _stay(self, frame: Frame, slot: int, opens: bool) -> Asking[None]:
         """The picture is what it was: what is known of it is as old as the new frame."""
-        newest = max(range(len(self._held)), key=lambda place: self._held[place].step)
+        newest = self._newest_place()
         again = replace(self._held[newest], step=frame.step)
         if opens:
             yield from self._open(slot, again)
         else:
             self._held[newest] = again
+
+    def _newest_place(self) -> int:
+        """Of the newest frame; where several are as new, of the one in the newest slot."""
+        return max(range(len(self._held)), key=lambda at: (self._held[at].step, self.window.places[at]))
 
     def _encode(self, frame: Frame) -> Asking[Seen]:
         self.counts["encoded"] += 1

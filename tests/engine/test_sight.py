@@ -321,6 +321,31 @@ def test_a_source_that_stops_equals_one_that_repeats_its_frame(
     assert (stopped.sight.newest_step, repeated.sight.newest_step >= 275) == (40, True)
 
 
+def test_what_stands_still_after_a_pause_is_new_in_the_newest_slot_alone(
+    torch_backend: Any, pictures: Callable[..., U8]
+) -> None:
+    """Slots that a held frame filled were seen when it was captured, whatever comes later."""
+    sight, still = Sight(torch_backend, StreamPolicy()), pictures(1, 3)[0]
+    shown(sight, still, 0)
+    for step in range(1, 3 * SLOT + 10):
+        sight.look(step)
+    shown(sight, still, 3 * SLOT + 10)
+    assert (sight.counts["held"], sight.counts["similar"]) == (3, 1)
+    assert sight.captured == {0: 0, 1: 0, 2: 0, 3: 3 * SLOT + 10}
+
+
+def test_of_frames_captured_in_one_step_the_last_one_is_held(torch_backend: Any) -> None:
+    """As they come while a listener hears again what was missed: the steps that sound stand still, music is made."""
+    red, blue = scenes()
+    sight = Sight(torch_backend, StreamPolicy(on_cut="ignore", refresh="exact"))
+    for slot, frame in enumerate((red, blue)):
+        sight.push(Frame(frame, 0))
+        sight.look(slot * SLOT)
+    sight.look(2 * SLOT)
+    _, first, last = condition_of(sight).swapaxes(0, 2)
+    assert np.abs(first - last).max() <= KEYS_TOLERANCE
+
+
 def test_without_holding_a_source_that_stops_leaves_the_window_as_it_is(
     torch_backend: Any, pictures: Callable[..., U8]
 ) -> None:
