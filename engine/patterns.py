@@ -49,7 +49,7 @@ class DelayPattern:
     def codes(self, columns: I64) -> I64:
         """Columns [S, K] back to the code frames [K, S - K] that they complete."""
         frames = max(0, len(columns) - self.codebooks)
-        return np.stack([columns[k + 1 : k + 1 + frames, k] for k in range(self.codebooks)])
+        return np.array([columns[k + 1 : k + 1 + frames, k] for k in range(self.codebooks)])
 
     def filled(self, steps: int, frames: int) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
         """[steps, K]: which cells of a sequence hold one of `frames` timesteps."""

@@ -90,7 +90,7 @@ class Segments:
         ends = self.leading.origin + self.length - newest
         active = self._active
         position = np.array([newest - s.origin for s in active])
-        tokens = np.stack([self.pattern.begin(self.columns[-1], int(p)) for p in position])[:, None]
+        tokens = np.array([self.pattern.begin(self.columns[-1], int(p)) for p in position])[:, None]
         call = StepCall(self.caches, active[0].slot, condition, frames, tokens, position)
         most = min(steps, ends, begins if self.following is None else ends)
         return DrawCall(call, active.index(self.leading), self.policy, newest + 1, self._allowed, most)
@@ -124,7 +124,7 @@ class Segments:
             return np.zeros((self.pattern.codebooks, 0), np.int64)
         first = start - self.first
         return self.pattern.codes(
-            np.stack(self.columns[first : first + end - start + self.pattern.codebooks])
+            np.array(self.columns[first : first + end - start + self.pattern.codebooks])
         )
 
     @property
