@@ -2,12 +2,17 @@
 
 On uvicorn's and Starlette's way a message costs two turns of the loop, a queue and, coming in, a pause of the transport: more
 than the music in it. Handshake, heartbeat and close stay theirs.
+
+Who sends more than its share of the loop's time can hear is read more slowly, so that the others' music is in time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Callable
+from time import thread_time
+from typing import Any
 
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -19,12 +24,55 @@ EXTENSION = "cuestream.direct"
 TEXT, BINARY = 0x81, 0x82
 """Whole frames. Source: RFC 6455, 5.2; those of a server are not masked."""
 SHORT, MIDDLE = 125, 0xFFFF
+READ_BYTES = 8 * 1024
+"""That are heard before it is looked how long that took: of the shortest frames 10 ms."""
+SAVED_S = 0.1
+"""A client that sent nothing for so long may then send so much more at once."""
 
 
 class Direct(WebSocketsSansIOProtocol):
-    """One connection. Closes with the protocol's own code when pings are not answered."""
+    """One connection. Closes with the protocol's own code when pings are not answered.
+
+    share: of the loop's time, for what comes; put_off: is called when more came, which is then heard later.
+    """
 
     _hear: Callable[[str | bytes], None] | None = None
+
+    def __init__(self, share: float, put_off: Callable[[], object], **choices: Any) -> None:
+        super().__init__(**choices)
+        self._share, self._put_off = share, put_off
+        self._unheard = memoryview(b"")  # bound: what the transport reads at once; meanwhile it reads nothing
+        self._due_s = 0.0  # when what was heard is paid for
+        self._rest: asyncio.TimerHandle | None = None  # until then
+
+    def data_received(self, data: bytes) -> None:
+        self._unheard = memoryview(bytes(self._unheard) + data if self._unheard else data)
+        if self._rest is None:
+            self._go_on()
+        else:
+            self.transport.pause_reading()
+
+    def _go_on(self) -> None:
+        """Hear what came, a piece at a time, while its share lasts."""
+        rested, self._rest = self._rest is not None, None
+        while self._unheard and not self.transport.is_closing():
+            now_s = self.loop.time()
+            if self._due_s > now_s:
+                self._rest = self.loop.call_at(self._due_s, self._go_on)
+                self.transport.pause_reading()
+                self._put_off()
+                return
+            piece, self._unheard = self._unheard[:READ_BYTES], self._unheard[READ_BYTES:]
+            began_s = thread_time()  # not while others have the processor
+            super().data_received(bytes(piece))
+            self._due_s = max(self._due_s, now_s - SAVED_S) + (thread_time() - began_s) / self._share
+        if rested and not self.read_paused:
+            self.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._rest:
+            self._rest.cancel()
+        super().connection_lost(exc)
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)

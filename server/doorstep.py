@@ -28,6 +28,8 @@ class DoorLimits:
     """Connections whose request is not whole; one more, and the oldest of them is closed."""
     connections: int = 1024
     """Of every kind; one more is answered with 503."""
+    reading: float = 0.2
+    """Share of the event loop's time that what one websocket sends may take; what comes beyond it is heard later."""
 
 
 class Doorkeeper:

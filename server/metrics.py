@@ -29,6 +29,11 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.put_off = Counter(
+            "cuestream_websocket_reads_put_off",
+            "Times that what a websocket sent was heard later, since it takes more than its share of the loop",
+            registry=registry,
+        )
         self.too_often = Counter(
             "cuestream_rate_limited",
             "Connections, sessions and tokens of addresses that came too often",

@@ -176,6 +176,7 @@ def make_server(
     limits = house.settings.limits
     # what makes a connection; uvicorn only calls it
     http: Any = Doorkeeper(house.settings.door, house.metrics)
+    websocket: Any = partial(Direct, house.settings.door.reading, house.metrics.put_off.inc)
     config = uvicorn.Config(
         Forwarded(app, (*OWN_PROXIES, *house.settings.proxies)),
         host=host,
@@ -184,7 +185,7 @@ def make_server(
         proxy_headers=False,
         ssl_certfile=certificate.cert if certificate else None,
         ssl_keyfile=certificate.key if certificate else None,
-        ws=Direct,
+        ws=websocket,
         ws_max_size=max(limits.image_bytes, limits.audio_bytes, limits.text_bytes) + SPARE_BYTES,
         ws_per_message_deflate=False,
         ws_ping_interval=limits.heartbeat_s,

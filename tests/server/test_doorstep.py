@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from served import Serve, Served
-from shell_client import Client, ask
+from shell_client import Client, ask, soon
 
+from server.direct import Direct
 from server.doorstep import DoorLimits
 
 PATIENCE_S = 15.0
@@ -126,3 +127,22 @@ def test_a_connection_that_is_gone_is_forgotten(serve: Serve) -> None:
             with connect(served):
                 client.wait_for(lambda: len(keeper._half_open) == 1)
             client.wait_for(lambda: not keeper._half_open)
+
+
+def test_who_sends_too_much_is_heard_later_and_the_loop_goes_on(serve: Serve) -> None:
+    """The shortest messages there are, as many as the transport reads at once."""
+    count = 20_000
+    flood = b"\x82\x80\0\0\0\0" * count  # binary, masked, without a payload: each is refused or, once the line closes, left alone
+    with serve(errors_per_min=10**6) as served, Client(served.ws) as client:
+        client.start()
+        direct = next(each for each in served._server.server_state.connections if isinstance(each, Direct))
+        heard = served.on_loop(lambda: (direct.data_received(flood), len(direct._unheard))[1])
+        assert 0 < heard < len(flood)
+        assert put_off(served) == 1
+        soon(lambda: not direct._unheard)
+        client.play()
+        assert put_off(served) > 1
+
+
+def put_off(served: Served) -> float:
+    return served.host.metrics.registry.get_sample_value("cuestream_websocket_reads_put_off_total") or 0.0
