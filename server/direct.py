@@ -113,6 +113,8 @@ class Direct(WebSocketsSansIOProtocol):
     def keepalive_timeout(self) -> None:
         fail = self.conn.fail
         self.conn.fail = lambda code, reason="": fail(HEARTBEAT_TIMEOUT, "heartbeat_timeout")  # type: ignore[method-assign]
+        if not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": HEARTBEAT_TIMEOUT})
         super().keepalive_timeout()
 
 

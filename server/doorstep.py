@@ -16,6 +16,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from server.metrics import Metrics
 
 TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+GLANCE_S = 0.05
+"""Until half-open connections are counted: of those that came together, most have sent their request by then."""
 FULL = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -37,7 +39,8 @@ class Doorkeeper:
 
     def __init__(self, limits: DoorLimits, metrics: Metrics) -> None:
         self.limits, self._metrics = limits, metrics
-        self._half_open: dict[Doorstep, None] = {}  # bound: limits.half_open, then the oldest is closed
+        self._half_open: dict[Doorstep, None] = {}  # bound: limits.half_open, then the oldest are closed at a glance
+        self._glance: asyncio.TimerHandle | None = None
 
     def __call__(self, **choices: Any) -> asyncio.Protocol:
         return Doorstep(self, **choices)
@@ -45,12 +48,17 @@ class Doorkeeper:
     def came(self, connection: Doorstep) -> None:
         """Its request is awaited."""
         self._half_open[connection] = None
-        if len(self._half_open) > self.limits.half_open:
-            self.drop(next(iter(self._half_open)), "half_open", TOO_LATE)
+        if len(self._half_open) > self.limits.half_open and self._glance is None:
+            self._glance = connection.loop.call_later(GLANCE_S, self._thin_out)
 
     def left(self, connection: Doorstep) -> None:
         """Its request is whole, or it is gone."""
         self._half_open.pop(connection, None)
+
+    def _thin_out(self) -> None:
+        self._glance = None
+        while len(self._half_open) > self.limits.half_open:
+            self.drop(next(iter(self._half_open)), "half_open", TOO_LATE)
 
     def drop(self, connection: Doorstep, reason: str, answer: bytes) -> None:
         self.left(connection)

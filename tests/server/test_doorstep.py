@@ -146,3 +146,19 @@ def test_who_sends_too_much_is_heard_later_and_the_loop_goes_on(serve: Serve) ->
 
 def put_off(served: Served) -> float:
     return served.host.metrics.registry.get_sample_value("cuestream_websocket_reads_put_off_total") or 0.0
+
+
+def test_requests_that_are_whole_are_answered_however_many_come_at_once(serve: Serve) -> None:
+    with serve(door=DoorLimits(half_open=2)) as served, ExitStack() as held:
+        lines: list[socket.socket] = []
+
+        def come() -> None:
+            """While the loop has no time for them."""
+            for _ in range(12):
+                lines.append(held.enter_context(connect(served)))
+                lines[-1].sendall(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+
+        served.on_loop(come)
+        for line in lines:
+            assert line.recv(100).startswith(b"HTTP/1.1 200 ")
+        assert counted(served, "half_open") == 0
