@@ -28,6 +28,8 @@ READ_BYTES = 8 * 1024
 """That are heard before it is looked how long that took: of the shortest frames 10 ms."""
 SAVED_S = 0.1
 """A client that sent nothing for so long may then send so much more at once."""
+GONE_S = 12.0
+"""How long what was said last may wait to be read once the conversation is over; uvicorn waits 10 s for the other end's close."""
 
 
 class Direct(WebSocketsSansIOProtocol):
@@ -44,6 +46,7 @@ class Direct(WebSocketsSansIOProtocol):
         self._unheard = memoryview(b"")  # bound: what the transport reads at once; meanwhile it reads nothing
         self._due_s = 0.0  # when what was heard is paid for
         self._rest: asyncio.TimerHandle | None = None  # until then
+        self._gone: asyncio.TimerHandle | None = None  # until what nobody reads is given up
 
     def data_received(self, data: bytes) -> None:
         self._unheard = memoryview(bytes(self._unheard) + data if self._unheard else data)
@@ -70,9 +73,15 @@ class Direct(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._rest:
-            self._rest.cancel()
+        for timer in (self._rest, self._gone):
+            if timer:
+                timer.cancel()
         super().connection_lost(exc)
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        if not self.disconnected:
+            self._gone = self.loop.call_later(GONE_S, self.transport.abort)
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)

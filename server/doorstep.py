@@ -1,7 +1,7 @@
 """Who stands at the door: uvicorn's HTTP connection with an end to its patience.
 
 A request that is not whole in time is let go, whether its client says nothing, a byte a second or half a body. Of too many such
-connections the oldest goes, so that those who slow down keep nobody out who does not.
+connections the oldest goes, so that those who slow down keep nobody out who does not. So does one that reads nothing of its answer.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class DoorLimits:
     """Connections whose request is not whole; one more, and the oldest of them is closed."""
     connections: int = 1024
     """Of every kind; one more is answered with 503."""
+    unread_s: float = 300.0
+    """Until an answer of which nothing is read any more is given up; a player of endless sound may be paused for so long."""
     reading: float = 0.2
     """Share of the event loop's time that what one websocket sends may take; what comes beyond it is heard later."""
 
@@ -65,6 +67,11 @@ class Doorkeeper:
         self._metrics.dropped.labels(reason).inc()
         connection.let_go(answer)
 
+    def give_up(self, connection: Doorstep) -> None:
+        """It reads nothing, so it is told nothing."""
+        self._metrics.dropped.labels("unread").inc()
+        connection.transport.abort()
+
 
 class Doorstep(H11Protocol):
     """One connection, until it becomes a websocket."""
@@ -73,6 +80,7 @@ class Doorstep(H11Protocol):
         super().__init__(**choices)
         self._keeper = keeper
         self._late: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -92,10 +100,20 @@ class Doorstep(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self._keeper.limits.unread_s, self._keeper.give_up, self)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._is_read()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._stop_waiting()
+        self._is_read()
         super().handle_websocket_upgrade(event)
 
     def let_go(self, answer: bytes) -> None:
@@ -114,6 +132,11 @@ class Doorstep(H11Protocol):
         keeper = self._keeper
         self._late = self.loop.call_later(keeper.limits.request_s, keeper.drop, self, "slow", TOO_LATE)
         keeper.came(self)
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _stop_waiting(self) -> None:
         if self._late is not None:

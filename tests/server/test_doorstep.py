@@ -162,3 +162,32 @@ def test_requests_that_are_whole_are_answered_however_many_come_at_once(serve: S
         for line in lines:
             assert line.recv(100).startswith(b"HTTP/1.1 200 ")
         assert counted(served, "half_open") == 0
+
+
+def stubborn(served: Served, path: str, *more: str) -> socket.socket:
+    """A client that asks for something and reads nothing of it."""
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    line.connect(("127.0.0.1", served.port))
+    line.sendall("\r\n".join((f"GET {path} HTTP/1.1", "host: 127.0.0.1", *more, "", "")).encode())
+    return line
+
+
+def test_an_answer_that_nobody_reads_is_given_up(serve: Serve) -> None:
+    with serve(door=DoorLimits(unread_s=0.3)) as served, stubborn(served, "/static/cuestream.js") as line:
+        line.sendall(b"GET /static/cuestream.js HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 200)  # 17 MB of answers
+        soon(lambda: counted(served, "unread") == 1)
+        soon(lambda: not served._server.server_state.connections)
+
+
+def test_a_websocket_that_nobody_reads_is_gone_soon_after_its_end(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.direct.GONE_S", 0.2)
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"
+    upgrade = "Upgrade: websocket", "Connection: Upgrade", *key, "Sec-WebSocket-Protocol: cuestream.v1"
+    with serve(heartbeat_s=0.3) as served, stubborn(served, "/v1/stream", *upgrade) as line:
+        assert line.recv(12) == b"HTTP/1.1 101"
+        direct = served.on_loop(lambda: next(iter(served._server.server_state.connections)))
+        served.on_loop(lambda: direct.transport.write(bytes(8_000_000)))  # more than the kernel takes
+        soon(lambda: not served._server.server_state.connections)
