@@ -1,7 +1,7 @@
 """Who stands at the door: uvicorn's HTTP connection with an end to its patience.
 
 A request that is not whole in time is let go, whether its client says nothing, a byte a second or half a body. Of too many such
-connections the oldest goes, so that those who slow down keep nobody out who does not. So does one that reads nothing of its answer.
+connections the oldest goes, so that those who slow down keep nobody out who does not. Nor does who reads nothing of an answer.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Doorkeeper:
 
     def __init__(self, limits: DoorLimits, metrics: Metrics) -> None:
         self.limits, self._metrics = limits, metrics
-        self._half_open: dict[Doorstep, None] = {}  # bound: limits.half_open, then the oldest are closed at a glance
+        self._half_open: dict[
+            Doorstep, None
+        ] = {}  # bound: limits.half_open, then the oldest are closed at a glance
         self._glance: asyncio.TimerHandle | None = None
 
     def __call__(self, **choices: Any) -> asyncio.Protocol:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -106,7 +107,7 @@ class Host:
         self._ticker: Ticker | None = None
         self._agenda = Agenda()
         self._hurried: set[str] = set()  # sessions whose orders are not to wait for their next chunk
-        self._placed: dict[str, tuple[int, int]] = {}
+        self._counted: dict[str, Counter[str]] = {}  # of each session, what the metrics know
         self._step_share = 0.0
 
     async def start(self) -> None:
@@ -354,7 +355,7 @@ class Host:
             self._agenda.put(hosted.id, next_s)
             return orders
         self._count(hosted)
-        del self.sessions[hosted.id], self._placed[hosted.id]
+        del self.sessions[hosted.id], self._counted[hosted.id]
         self._agenda.drop(hosted.id)
         if self.shelf:
             self.shelf.drop(hosted.id)
@@ -402,11 +403,17 @@ class Host:
                     hosted.wake()
 
     def _count(self, hosted: Hosted) -> None:
-        counts = hosted.core.playout.counts
-        placed, concealed = self._placed.get(hosted.id, (0, 0))
-        self.metrics.placed.inc(counts["placed_samples"] - placed)
-        self.metrics.concealed.inc(counts["concealed_samples"] - concealed)
-        self._placed[hosted.id] = (counts["placed_samples"], counts["concealed_samples"])
+        counts, metrics = (
+            hosted.core.playout.counts + hosted.core.counts + hosted.watching.counts,
+            self.metrics,
+        )
+        new = counts - self._counted.get(hosted.id, Counter())
+        self._counted[hosted.id] = counts
+        metrics.placed.inc(new["placed_samples"])
+        metrics.concealed.inc(new["concealed_samples"])
+        metrics.left_out.inc(new["skipped_samples"])
+        for result in ("too_many", "dropped"):
+            metrics.frames.labels(result).inc(new[result])
 
     def measure(self) -> None:
         """Bring the gauges, and what is counted for each session, to what is now."""

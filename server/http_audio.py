@@ -90,6 +90,9 @@ class Encoder(Protocol):
 
     def finish(self) -> bytes: ...
 
+    def close(self) -> None:
+        """Also when it was not finished; FFmpeg's would lie around until the garbage collector comes."""
+
 
 class Wav:
     """Its header says the longest length there is."""
@@ -106,13 +109,15 @@ class Wav:
     def finish(self) -> bytes:
         return b""
 
+    def close(self) -> None: ...
+
 
 class Muxed:
     """Through a muxer of FFmpeg that writes into memory and never seeks."""
 
     def __init__(self, form: str, codec: str, options: dict[str, str]) -> None:
         self._sink = _Sink()
-        self._container = av.open(self._sink, "w", format=form, options={"flush_packets": "1"} | options)
+        self._container: Any = av.open(self._sink, "w", format=form, options={"flush_packets": "1"} | options)
         stream: Any = self._container.add_stream(codec, rate=WIRE_RATE)
         stream.layout = "stereo"
         self._stream = stream
@@ -130,6 +135,11 @@ class Muxed:
         self._container.mux(self._stream.encode(None))
         self._container.close()
         return self._sink.taken()
+
+    def close(self) -> None:
+        if self._container:
+            self._container.close()
+        self._container = self._stream = None
 
 
 class _Sink(io.RawIOBase):
@@ -177,6 +187,7 @@ async def listen(request: Request) -> Response:
     if hosted is None or ending not in ENDINGS:
         return PlainTextResponse("no such session or format here\n", 404)
     if len(hosted.taps) >= MOST_LISTENERS:
+        host.metrics.listeners_refused.inc()
         return PlainTextResponse(f"{MOST_LISTENERS} listeners are here already\n", 503)
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     if request.method == "HEAD":
@@ -204,7 +215,16 @@ class Listening(StreamingResponse):
 
 async def _sound(tap: Tap, ending: str) -> AsyncIterator[bytes]:
     encoder = await asyncio.to_thread(_encoder, ending)
-    while (block := await tap.next()) is not None:
-        if data := await asyncio.to_thread(encoder.encode, block):
-            yield data
-    yield await asyncio.to_thread(encoder.finish)
+    work: asyncio.Future[bytes] | None = None
+    try:
+        while (block := await tap.next()) is not None:
+            work = asyncio.ensure_future(asyncio.to_thread(encoder.encode, block))
+            if data := await asyncio.shield(work):
+                yield data
+        work = asyncio.ensure_future(asyncio.to_thread(encoder.finish))
+        yield await asyncio.shield(work)
+    finally:
+        if work is None or work.done():
+            encoder.close()
+        else:  # it left meanwhile
+            work.add_done_callback(lambda _: encoder.close())

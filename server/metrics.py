@@ -181,6 +181,16 @@ class Metrics:
             "Samples of original sound that came too late or too many for outputs that ended, 48 kHz",
             registry=registry,
         )
+        self.listeners_refused = Counter(
+            "cuestream_http_listeners_refused",
+            "Listeners that were too many for their session",
+            registry=registry,
+        )
+        self.left_out = Counter(
+            "cuestream_skipped_samples",
+            "Samples placed that clients were not given since they were too far behind, 32 kHz",
+            registry=registry,
+        )
         self.skipped = Counter(
             "cuestream_http_skipped_samples",
             "Samples that a slow HTTP listener or a WebRTC track missed, 48 kHz",

@@ -255,6 +255,7 @@ async def read_body(request: Request, most: int) -> bytes:
         async for part in request.stream():
             read += part
             if len(read) > most:
+                host_of(request).metrics.errors.labels("message_too_large").inc()
                 raise Refused(413, "message_too_large", f"a body has at most {most} bytes")
     except ClientDisconnect:
         raise Refused(400, "bad_request", "the client left before its body ended") from None

@@ -35,6 +35,7 @@ async def begin(request: Request) -> Response:
     check_key(request)
     hosted, wanted = find(request), await body(request, Push)
     if len(hosted.taps) >= MOST_LISTENERS:
+        host_of(request).metrics.outputs_refused.labels("output_refused").inc()
         raise Refused(409, "output_refused", f"{MOST_LISTENERS} listeners are here already")
     try:
         outputs = host_of(request).outputs

@@ -132,7 +132,9 @@ def test_a_connection_that_is_gone_is_forgotten(serve: Serve) -> None:
 def test_who_sends_too_much_is_heard_later_and_the_loop_goes_on(serve: Serve) -> None:
     """The shortest messages there are, as many as the transport reads at once."""
     count = 20_000
-    flood = b"\x82\x80\0\0\0\0" * count  # binary, masked, without a payload: each is refused or, once the line closes, left alone
+    flood = (
+        b"\x82\x80\0\0\0\0" * count
+    )  # binary, masked, without a payload: each is refused or, once the line closes, left alone
     with serve(errors_per_min=10**6) as served, Client(served.ws) as client:
         client.start()
         direct = next(each for each in served._server.server_state.connections if isinstance(each, Direct))
@@ -175,7 +177,9 @@ def stubborn(served: Served, path: str, *more: str) -> socket.socket:
 
 def test_an_answer_that_nobody_reads_is_given_up(serve: Serve) -> None:
     with serve(door=DoorLimits(unread_s=0.3)) as served, stubborn(served, "/static/cuestream.js") as line:
-        line.sendall(b"GET /static/cuestream.js HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 200)  # 17 MB of answers
+        line.sendall(
+            b"GET /static/cuestream.js HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 200
+        )  # 17 MB of answers
         soon(lambda: counted(served, "unread") == 1)
         soon(lambda: not served._server.server_state.connections)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from av.container import OutputContainer
 from served import Serve, Served
-from shell_client import Client, ask
+from shell_client import Client, ask, jpeg, soon
 from websockets.exceptions import InvalidStatus
 
 from server.http_audio import MOST_LISTENERS
 from server.protocol.media import Flag
+from server.rest import MOST_BODY
 from server.visitors import MOST_KNOWN, Visitors
 
 KEY = "a key for tests"
@@ -196,3 +199,78 @@ def test_of_listeners_that_come_together_no_more_are_let_in_than_there_is_room_f
         for line in lines:
             line.close()
         client.wait_for(lambda: counted(served, "cuestream_http_listeners 0.0"))
+
+
+# --- what a limit that was reached is counted as
+
+
+def test_pictures_that_are_too_many_are_counted_for_everybody(serve: Serve) -> None:
+    picture = jpeg(0)
+    with serve(fps=12) as served, Client(served.ws) as client:
+        client.start()
+        for _ in range(100):
+            client.show(picture)
+        soon(lambda: counted(served, 'cuestream_inbound_frames_total{result="taken"} 100.0'))
+        pictures = served.on_loop(
+            lambda: served.host.sessions[client.messages[0]["session_id"]].watching.counts
+        )
+        assert pictures["too_many"] > 0
+        for result in ("too_many", "dropped"):
+            assert counted(
+                served, f'cuestream_inbound_frames_total{{result="{result}"}} {pictures[result]:.1f}'
+            )
+        client.send("session.end", fade_ms=0)
+        assert client.closed() == 1000
+        assert counted(
+            served, f'cuestream_inbound_frames_total{{result="too_many"}} {pictures["too_many"]:.1f}'
+        )
+
+
+def test_music_that_a_slow_client_missed_is_counted(serve: Serve) -> None:
+    with serve(skip_behind_ms=300) as served, Client(served.ws) as client:
+        client.reports = False
+        client.start()
+        client.play()
+        hosted = served.on_loop(lambda: served.host.sessions[client.messages[0]["session_id"]])
+        soon(lambda: hosted.core.delivery.behind(hosted.core.playout, served.host.monotonic()) > 32 * 400)
+        client.send("flow.credit", credit_ms=5000)
+        client._until(lambda _: bool(client.media) and Flag.DISCONTINUITY in client.media[-1].flags)
+        skipped = served.on_loop(lambda: hosted.core.counts["skipped_samples"])
+        assert skipped
+        assert counted(served, f"cuestream_skipped_samples_total {skipped:.1f}")
+
+
+def test_listeners_and_bodies_that_are_too_many_and_too_long_are_counted(serve: Serve) -> None:
+    with serve() as served, Client(served.ws) as client, ExitStack() as held:
+        session = f"/v1/sessions/{client.start()['session_id']}"
+        for _ in range(MOST_LISTENERS):
+            line = held.enter_context(socket.create_connection(("127.0.0.1", served.port), 10))
+            line.sendall(f"GET {session}/audio.wav HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+            assert line.recv(12) == b"HTTP/1.1 200"
+        assert ask("GET", f"{served.http}{session}/audio.wav")[0] == 503
+        assert counted(served, "cuestream_http_listeners_refused_total 1.0")
+        assert ask("POST", f"{served.http}{session}/output", {"url": "hls:show"})[0] == 409
+        assert counted(served, 'cuestream_outputs_refused_total{code="output_refused"} 1.0')
+        assert ask("PATCH", f"{served.http}{session}", b" " * (MOST_BODY + 1))[0] == 413
+        assert counted(served, 'cuestream_protocol_errors_total{code="message_too_large"} 1.0')
+
+
+def test_a_listener_that_left_leaves_no_encoder_behind(serve: Serve) -> None:
+    def encoders() -> int:
+        return sum(type(each) is OutputContainer for each in gc.get_objects())
+
+    gc.collect()
+    before = encoders()
+    gc.disable()
+    try:
+        with serve() as served, Client(served.ws) as client:
+            path = f"/v1/sessions/{client.start()['session_id']}/audio"
+            for ending in ("ogg", "flac", "mp3"):
+                with socket.create_connection(("127.0.0.1", served.port), 10) as line:
+                    line.sendall(f"GET {path}.{ending} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+                    for _ in range(4):  # of its sound too
+                        assert line.recv(4096)
+            soon(lambda: counted(served, "cuestream_http_listeners 0.0"))
+            soon(lambda: encoders() == before)
+    finally:
+        gc.enable()

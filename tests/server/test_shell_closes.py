@@ -209,7 +209,11 @@ def test_4408_a_client_that_never_answers_pings(serve: Serve) -> None:
         while part := line.recv(4096):
             received += part
         assert received.endswith(b"\x88\x13" + (4408).to_bytes(2, "big") + b"heartbeat_timeout")
-        soon(lambda: 'cuestream_websocket_closes_total{code="4408"} 1.0' in ask("GET", f"{served.http}/metrics")[1])
+        soon(
+            lambda: (
+                'cuestream_websocket_closes_total{code="4408"} 1.0' in ask("GET", f"{served.http}/metrics")[1]
+            )
+        )
 
 
 def test_4409_another_connection_takes_the_session(served: Served) -> None:
