@@ -64,6 +64,7 @@ class Shelf:
         self._orders: dict[str, Kept | None] = {}  # bound: one for each session, the newest; None removes
         self._change = Condition()
         self._stopping = self._busy = False
+        self._fails = False  # the newest write did, and the log says so
         self._lock: int | None = None
         self._thread = Thread(target=self._run, name="checkpoints", daemon=True)
 
@@ -194,8 +195,12 @@ class Shelf:
                 began_s = time.perf_counter()
                 self._count(self._write(session_id, kept.to_bytes()))
                 self._metrics.checkpoint_s.observe(time.perf_counter() - began_s)
-        except OSError:  # a full disk takes away the way back after a crash, and nothing else
+            self._fails = False
+        except OSError as error:  # a full disk takes away the way back after a crash, and nothing else
             self._count("failed")
+            if not self._fails:
+                logger.error("%s cannot be written: %s", self._path(session_id).name, error.strerror)
+            self._fails = True
         self._metrics.checkpoint_bytes.set(sum(self._sizes.values()))
         if kept is not None:
             self._written(session_id, kept.about.consumed)

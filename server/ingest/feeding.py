@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -28,6 +29,7 @@ from server.protocol.errors import ErrorCode, quotable
 from server.protocol.media import Kind as Codec
 from server.protocol.media import Media, Size, StreamId
 
+logger = logging.getLogger("uvicorn.error")
 START_S = 10.0
 """Until Python runs in the worker, on a busy machine."""
 FAR_S = 10.0
@@ -125,6 +127,7 @@ class Feeding:
 
     def _tell(self, code: ErrorCode, text: str) -> None:
         self.text = quotable(text)
+        logger.warning("session %s: the ingest of %s: %s", self._hosted.id, self.about()["url"], self.text)
         if self._hosted.line:
             self._hosted.line.say(m.ErrorMessage(str(code), self.text, False))
 

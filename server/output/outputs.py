@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from server.hosted import Hosted
 
 SILENT_AFTER_S = 0.1
+logger = logging.getLogger("uvicorn.error")
 STOP_SPARE_S = 5.0
 """How much longer than `finish_s` a server that ends waits for its outputs."""
 
@@ -130,8 +132,15 @@ class Outputs:
         self.running.discard(output)
         output.ended.set()
         output.leave()
-        if told.state == "failed" and output.hosted.line:
-            output.hosted.line.say(WarningMessage("output", f"the output has failed: {told.error}"))
+        if told.state == "failed":
+            logger.error(
+                "session %s: its output to %s has failed: %s",
+                output.hosted.id,
+                output.target.shown,
+                told.error,
+            )
+            if output.hosted.line:
+                output.hosted.line.say(WarningMessage("output", f"the output has failed: {told.error}"))
         self._metrics.outputs.set(len(self.running))
         self._metrics.outputs_ended.labels(told.reason or "failed").inc()
         self._metrics.output_reconnects.inc(told.reconnects)

@@ -72,7 +72,9 @@ def test_a_worker_that_cannot_be_started_is_told_and_tried_again(
         os.kill(worker_of(served), 0)  # it is there
 
 
-def test_a_worker_that_dies_is_told_and_begins_again(serve: Serve, films: Path) -> None:
+def test_a_worker_that_dies_is_told_and_begins_again(
+    serve: Serve, films: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with serve(SYNTHETIC, ingest=limits(files=films)) as served, Client(served.ws) as client:
         session_id = client.start()["session_id"]
         status, one, _ = feed(served, "file:long.mp4", session_id)
@@ -83,6 +85,7 @@ def test_a_worker_that_dies_is_told_and_begins_again(serve: Serve, films: Path) 
         os.kill(before, signal.SIGKILL)
         error = client.until("error")
         assert (error["code"], error["fatal"]) == ("ingest_failed", False)
+        assert f"session {session_id}: the ingest of file:long.mp4: its worker was killed" in caplog.text
         assert client.until("warning")["code"] == "ingest_reconnected"
         assert worker_of(served) != before
         assert feed(served, "file:long.mp4", session_id)[0] == 409

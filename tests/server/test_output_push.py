@@ -92,7 +92,9 @@ def show(client: Client, kind: str) -> None:
             client.hear(client.at + RATE // 25)
 
 
-def test_a_target_that_is_not_there_is_tried_again_and_given_up(serve: Serve) -> None:
+def test_a_target_that_is_not_there_is_tried_again_and_given_up(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     limits = OutputLimits(retry_s=0.05, retry_most_s=0.1, give_up_s=1.5)
     with playing(serve, limits) as (client, output, served):
         ask("POST", output, {"url": f"rtmp://127.0.0.1:{free_port()}/live/{SECRET}"})
@@ -106,6 +108,11 @@ def test_a_target_that_is_not_there_is_tried_again_and_given_up(serve: Serve) ->
         metrics = ask("GET", f"{served.http}/metrics")[1]
         assert 'cuestream_outputs_ended_total{reason="failed"} 1.0' in metrics
         assert "cuestream_output_lost_samples_total 0.0" not in metrics
+        told = [record.message for record in caplog.records if "output" in record.message]
+        assert len(told) == 1
+        assert "rtmp://127.0.0.1:" in told[0]
+        assert "has failed: " in told[0]
+        assert SECRET not in told[0]
 
 
 def test_a_target_that_hangs_holds_nothing_up(serve: Serve) -> None:
