@@ -175,20 +175,31 @@ def products(model: ir.Model) -> list[tuple[ir.Node, NDArray[np.float32]]]:
     return found
 
 
-def _replace(
-    model: ir.Model, node: ir.Node, operator: str, constants: dict[str, NDArray[Any]], about: dict[str, int]
-) -> None:
-    old, name = node.inputs[1], str(node.outputs[0].name)
-    read = [node.inputs[0]]
-    for part, array in constants.items():
+def constants(model: ir.Model, name: str, arrays: Mapping[str, NDArray[Any]]) -> list[ir.Value]:
+    """Put them into the graph, each named behind `name`."""
+    values = []
+    for part, array in arrays.items():
         value = ir.Value(name=f"{name}.{part}", shape=ir.Shape(array.shape))
         value.const_value = ir.tensor(array, name=value.name)
         value.dtype = value.const_value.dtype
         model.graph.register_initializer(value)
-        read.append(value)
+        values.append(value)
+    return values
+
+
+def forget_unread(model: ir.Model, held: ir.Value | None) -> None:
+    """A matrix that something else was put in the place of."""
+    if held is not None and not held.uses():
+        del model.graph.initializers[str(held.name)]
+
+
+def _replace(
+    model: ir.Model, node: ir.Node, operator: str, arrays: dict[str, NDArray[Any]], about: dict[str, int]
+) -> None:
+    old = node.inputs[1]
+    read = [node.inputs[0], *constants(model, str(node.outputs[0].name), arrays)]
     product = ir.node(operator, read, about, domain=DOMAIN)
     ir.convenience.replace_nodes_and_values(
         model.graph, node, [node], [product], node.outputs, product.outputs
     )
-    if old is not None and not old.uses():
-        del model.graph.initializers[str(old.name)]
+    forget_unread(model, old)

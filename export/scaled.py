@@ -15,7 +15,16 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from export.quantise import EIGHT, Quantised, Rounded, digest, products, unpacked_nibbles
+from export.quantise import (
+    EIGHT,
+    Quantised,
+    Rounded,
+    constants,
+    digest,
+    forget_unread,
+    products,
+    unpacked_nibbles,
+)
 
 KINDS = {"int8": ir.DataType.INT8, "fp8": ir.DataType.FLOAT8E4M3FN, "int4": ir.DataType.INT4}
 LARGEST = {"int8": 127.0, "fp8": 448.0}
@@ -79,16 +88,9 @@ def in_blocks(matrix: Rounded, floats: Any) -> Scaled:
 def _put_before(model: ir.Model, node: ir.Node, scaled: Scaled) -> None:
     old, name = node.inputs[1], str(node.outputs[0].name)
     about = {"axis": 1} if scaled.block is None else {"axis": 0, "block_size": scaled.block}
-    read = []
-    for part, array in (("weight", scaled.levels), ("scales", scaled.scales)):
-        value = ir.Value(name=f"{name}.{part}", shape=ir.Shape(array.shape))
-        value.const_value = ir.tensor(array, name=value.name)
-        value.dtype = value.const_value.dtype
-        model.graph.register_initializer(value)
-        read.append(value)
+    read = constants(model, name, {"weight": scaled.levels, "scales": scaled.scales})
     dequantised = ir.node("DequantizeLinear", read, about)
     dequantised.outputs[0].name = f"{name}.floats"
     model.graph.insert_before(node, dequantised)
     node.replace_input_with(1, dequantised.outputs[0])
-    if old is not None and not old.uses():
-        del model.graph.initializers[str(old.name)]
+    forget_unread(model, old)

@@ -17,6 +17,7 @@ RESTART_S = 2.0
 GOODBYE_S = 1.0
 """How long a client may take to be told why its connection ends."""
 POLL_S = 0.01
+GOING_AWAY = 1001
 
 
 async def leave(host: Host, drain_s: float) -> None:
@@ -51,7 +52,7 @@ async def _drain(host: Host, within_s: float) -> None:
     await _all_left(host, within_s)
     for hosted in host.sessions.values():
         if hosted.line:
-            hosted.line.hang_up(1001)
+            hosted.line.hang_up(GOING_AWAY)
 
 
 async def _all_left(host: Host, within_s: float) -> None:

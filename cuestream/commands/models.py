@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.status import Status
 from rich.table import Table
 
 from cuestream.commands.options import (
@@ -22,6 +23,17 @@ from cuestream.commands.options import (
     out,
 )
 from engine.errors import PackageError
+
+if TYPE_CHECKING:
+    from export.checkpoint import Package
+
+
+OfPrecision = Annotated[Precision, typer.Option(help="of matrices and caches")]
+OfRounding = Annotated[Rounding | None, typer.Option(help=ROUNDING_HELP)]
+OfOperators = Annotated[
+    Operators,
+    typer.Option(help="ONNX Runtime's own, fastest on a CPU; or standard ones alone, for NVIDIA GPUs"),
+]
 
 
 def info(
@@ -50,12 +62,9 @@ def info(
 def export(
     package: Annotated[str, typer.Argument(help="a published or converted package: a folder or a hub id")],
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
-    precision: Annotated[Precision, typer.Option(help="of matrices and caches")] = Precision.fp32,
-    rounding: Annotated[Rounding | None, typer.Option(help=ROUNDING_HELP)] = None,
-    operators: Annotated[
-        Operators,
-        typer.Option(help="ONNX Runtime's own, fastest on a CPU; or standard ones alone, for NVIDIA GPUs"),
-    ] = Operators.onnxruntime,
+    precision: OfPrecision = Precision.fp32,
+    rounding: OfRounding = None,
+    operators: OfOperators = Operators.onnxruntime,
     codec: Annotated[
         str | None, typer.Option(help="the codec's folder, file or hub id; none exports without audio")
     ] = None,
@@ -64,19 +73,11 @@ def export(
     need_export()
     from engine.library import carry
     from export.checkpoint import check_folder, load_package
-    from export.onnx import export as write
 
     check_folder(output)
     loaded = load_package(package, codec)
     with err.status("loading") as status:
-        write(
-            loaded,
-            output,
-            precision.value,
-            lambda name: status.update(f"exporting {name}"),
-            operators=operators.value,
-            rounding=rounding.value if rounding else None,
-        )
+        _write(loaded, output, precision, rounding, operators, status)
     carry(Path(package), output)
     _say_exported(output)
 
@@ -103,32 +104,41 @@ def convert(
 def random(
     size: Annotated[Size, typer.Argument(help="tiny, or the geometry of a published model")],
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
-    precision: Annotated[Precision, typer.Option(help="of matrices and caches")] = Precision.fp32,
-    rounding: Annotated[Rounding | None, typer.Option(help=ROUNDING_HELP)] = None,
-    operators: Annotated[
-        Operators,
-        typer.Option(help="ONNX Runtime's own, fastest on a CPU; or standard ones alone, for NVIDIA GPUs"),
-    ] = Operators.onnxruntime,
+    precision: OfPrecision = Precision.fp32,
+    rounding: OfRounding = None,
+    operators: OfOperators = Operators.onnxruntime,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="of the weights")] = 0,
 ) -> None:
     """Export a model with random weights, for tests and benchmarks; it plays noise."""
     need_export()
     from export.checkpoint import check_folder
-    from export.onnx import export as write
     from export.random_model import random_package, spec_of
 
     check_folder(output)
     with err.status("drawing weights") as status:
         package = random_package(spec_of(size.value), seed)
-        write(
-            package,
-            output,
-            precision.value,
-            lambda name: status.update(f"exporting {name}"),
-            operators=operators.value,
-            rounding=rounding.value if rounding else None,
-        )
+        _write(package, output, precision, rounding, operators, status)
     _say_exported(output)
+
+
+def _write(
+    package: Package,
+    output: Path,
+    precision: Precision,
+    rounding: Rounding | None,
+    operators: Operators,
+    status: Status,
+) -> None:
+    from export.onnx import export as write
+
+    write(
+        package,
+        output,
+        precision.value,
+        lambda name: status.update(f"exporting {name}"),
+        operators=operators.value,
+        rounding=rounding.value if rounding else None,
+    )
 
 
 def _say_exported(folder: Path) -> None:

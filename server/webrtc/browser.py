@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from server.conversation import Conversation
 from server.hosted import Hosted
+from server.leaving import GOING_AWAY
 from server.line import Line
 from server.rest import Refused, body
 from server.secrets import Anybody, Hearing, bearer
@@ -25,8 +26,6 @@ from server.webrtc.music import Airing
 from server.webrtc.offers import BROWSER
 from server.webrtc.peer import Peer
 from server.webrtc.peers import Peers
-
-GOING_AWAY = 1001
 
 
 async def meet(request: Request) -> Response:

@@ -457,6 +457,17 @@ def test_a_recording_that_is_ended_before_its_files_are_open_is_answered_when_it
         assert (status, state["state"]) == (200, "finished")
 
 
+def begun_and_ended(client: Client, open_now: Event) -> list[tuple[str, str]]:
+    """What both are told, of a recording that is ended before its files are open."""
+    client.send("recording", action="start", event_id="begin")
+    client.send("recording", action="stop", event_id="end")
+    client.send("ping", t_us=0, event_id="both were seen")
+    client.until("pong", event_id="both were seen")
+    open_now.set()
+    states = [client.until("recording.state") for _ in range(2)]
+    return [(state["event_id"], state["state"]) for state in states]
+
+
 def test_who_began_a_recording_and_who_ended_it_are_answered_each_also_before_its_files_are_open(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -464,13 +475,7 @@ def test_who_began_a_recording_and_who_ended_it_are_answered_each_also_before_it
     monkeypatch.setattr(Shelf, "check_room", lambda shelf: open_now.wait(PATIENCE_S))
     with serve(recordings=tmp_path) as served, Client(served.ws) as client:
         client.start()
-        client.send("recording", action="start", event_id="begin")
-        client.send("recording", action="stop", event_id="end")
-        client.send("ping", t_us=0, event_id="both were seen")
-        client.until("pong", event_id="both were seen")
-        open_now.set()
-        states = [client.until("recording.state") for _ in range(2)]
-        assert [(state["event_id"], state["state"]) for state in states] == [
+        assert begun_and_ended(client, open_now) == [
             ("begin", "recording"),
             ("end", "finished"),
         ]
@@ -488,13 +493,7 @@ def test_a_recording_that_could_not_begin_says_so_to_everybody_who_asked(
     monkeypatch.setattr(Shelf, "check_room", full)
     with serve(recordings=tmp_path) as served, Client(served.ws) as client:
         client.start()
-        client.send("recording", action="start", event_id="begin")
-        client.send("recording", action="stop", event_id="end")
-        client.send("ping", t_us=0, event_id="both were seen")
-        client.until("pong", event_id="both were seen")
-        open_now.set()
-        states = [client.until("recording.state") for _ in range(2)]
-        assert [(state["event_id"], state["state"]) for state in states] == [
+        assert begun_and_ended(client, open_now) == [
             ("begin", "failed"),
             ("end", "failed"),
         ]
