@@ -16,18 +16,18 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from engine.player import Player
-from server import http_audio, rest
-from server.guard import Guard
-from server.host import Host
+from server.access.origins import Guard
+from server.http import endless, rest
+from server.http.openapi import description
+from server.http.stream_socket import stream
 from server.ingest import rest as ingest
 from server.ingest.standing import stand
 from server.metrics import CONTENT_TYPE
-from server.openapi import description
 from server.output import rest as outputs
 from server.protocol.asyncapi import asyncapi
 from server.recording import rest as recordings
+from server.sessions.host import Host
 from server.settings import Settings
-from server.stream_socket import stream
 from server.webrtc import routes as webrtc
 
 STATIC = Path(__file__).parent / "static"
@@ -84,7 +84,7 @@ def make_app(
         Route(SESSION, rest.change, methods=["PATCH"]),
         Route(SESSION, rest.end, methods=["DELETE"]),
         Route(SESSION + "/urls", rest.addresses, methods=["GET"]),
-        Route(SESSION + "/audio.{ending}", http_audio.listen, methods=["GET"]),
+        Route(SESSION + "/audio.{ending}", endless.listen, methods=["GET"]),
         Route(SESSION + "/recording", recordings.begin, methods=["POST"]),
         Route(SESSION + "/recording", recordings.end, methods=["DELETE"]),
         Route(SESSION + "/output", outputs.begin, methods=["POST"]),

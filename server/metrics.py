@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from server.moments import Moments
+from server.histogram import Moments
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 AGES_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from cuestream.players import ROOM_S
-from server.config import SessionConfig
-from server.delivery import Patience
-from server.doorstep import DoorLimits
-from server.guard import plain
+from server.access.origins import plain
+from server.core.config import SessionConfig
+from server.core.delivery import Patience
+from server.core.playout import Limits as PlayoutLimits
+from server.http.connections import DoorLimits
 from server.ingest.limits import IngestLimits
 from server.output.limits import OutputLimits
 from server.pictures.decoders import DecoderLimits
-from server.playout import Limits as PlayoutLimits
 from server.protocol.limits import Limits
 from server.protocol.messages import SessionLimits, VideoFormat
 from server.protocol.values import VideoCodec

@@ -8,7 +8,7 @@ from cuestream.players import PROCEDURAL, SYNTHETIC, find_player
 from engine import codec
 from engine.errors import CuestreamError
 from engine.library import find_package, read_spec, recommended
-from server.playout import Limits as PlayoutLimits
+from server.core.playout import Limits as PlayoutLimits
 from server.settings import Settings
 
 

@@ -164,18 +164,18 @@ def serve(
     need_serve()
     from cuestream.players import at_effort, find_player, in_pieces, prepare, threads_beside
     from server.app import make_app
+    from server.core.playout import Limits as PlayoutLimits
+    from server.http.serving import check_address, is_loopback, listen, make_server
+    from server.http.tls import Certificate, TlsError
     from server.ingest.address import Forbidden, shown_of
     from server.ingest.limits import IngestLimits
     from server.ingest.standing import feed_of, sound_path
     from server.output.limits import OutputLimits
     from server.pictures.decoders import DecoderLimits
-    from server.playout import Limits as PlayoutLimits
     from server.protocol.limits import Limits
     from server.recording.shelf import RecordingLimits
-    from server.room import GB
-    from server.serving import check_address, is_loopback, listen, make_server
     from server.settings import Settings
-    from server.tls import Certificate, TlsError
+    from server.system.disk import GB
     from server.webrtc.routes import missing
 
     check_address(host, api_key, insecure, name or ())

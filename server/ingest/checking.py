@@ -9,7 +9,7 @@ from pathlib import Path
 from server.ingest.address import SRT, Forbidden, Place, parse, resolve
 from server.ingest.limits import IngestLimits
 from server.ingest.srt import options_of
-from server.srt import lacking
+from server.system.srt import lacking
 
 FILE = "file:"
 

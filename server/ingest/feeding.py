@@ -17,10 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from server.environment import command_of, of_a_process
-from server.hearing import Sound
-from server.host import Host
-from server.hosted import Hosted
+from server.audio.original_sound import Sound
 from server.ingest.address import parse
 from server.ingest.checking import FILE
 from server.ingest.pipe import SOUND_RATE, Broken, Job, Kind, Note, Record, read, read_note
@@ -28,6 +25,9 @@ from server.protocol import messages as m
 from server.protocol.errors import ErrorCode, quotable
 from server.protocol.media import Kind as Codec
 from server.protocol.media import Media, Size, StreamId
+from server.sessions.host import Host
+from server.sessions.hosted import Hosted
+from server.system.environment import command_of, of_a_process
 
 logger = logging.getLogger("uvicorn.error")
 START_S = 10.0

@@ -13,14 +13,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from engine.errors import NoRoom
-from server.host import Draining, Hanging, Host
-from server.hosted import Hosted
+from server.access.rates import address_of, is_own
+from server.http.rest import Refused, body, check_key, find, host_of, no_session
 from server.ingest.address import Forbidden
 from server.ingest.aside import Aside
 from server.ingest.checking import check
 from server.ingest.feeding import Feeding
-from server.rest import Refused, body, check_key, find, host_of, no_session
-from server.visitors import address_of, is_own
+from server.sessions.host import Draining, Hanging, Host
+from server.sessions.hosted import Hosted
 
 RESOLVE_S = 5.0
 """For the name of a host, when an ingest is asked for."""

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from server.ingest.address import SRT, Forbidden, Place, resolve
 from server.ingest.pipe import Job
-from server.srt import OPTIONS, PROGRAM
+from server.system.srt import OPTIONS, PROGRAM
 
 VALUE_CHARS = 512
 NAMES = {"streamid": "srt_streamid"}

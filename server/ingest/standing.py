@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable
 
 from engine.errors import NoRoom
-from server.host import Draining, Hanging, Host
-from server.hosted import Hosted
+from server.http.rest import Refused
 from server.ingest.address import parse
 from server.ingest.checking import FILE, check
 from server.ingest.limits import IngestLimits
 from server.ingest.rest import Feed, Feedings
-from server.rest import Refused
+from server.sessions.host import Draining, Hanging, Host
+from server.sessions.hosted import Hosted
 
 SESSION = "ingest"
 LOOK_S = 1.0

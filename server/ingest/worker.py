@@ -26,7 +26,6 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from engine.errors import MediaError
 from engine.media.pixels import orientation, upright
 from engine.media.source import audio_stream, reason, video_stream
-from server.confinement import confine
 from server.ingest.address import Forbidden
 from server.ingest.checking import FILE
 from server.ingest.outlet import Outlet
@@ -35,6 +34,7 @@ from server.ingest.pipe import Job, Kind, Note, Record, note
 from server.ingest.sounding import Sounding
 from server.ingest.sources import Source, open_source
 from server.ingest.words import PUBLISHER_LEFT, words
+from server.system.confinement import confine
 
 OUT = 1
 MOST_BROKEN = 256

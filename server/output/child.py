@@ -14,9 +14,9 @@ from contextlib import suppress
 
 import msgspec
 
-from server.environment import command_of, piped
 from server.output.limits import OutputLimits
 from server.output.wire import End, Job, Report, Sent, pack
+from server.system.environment import command_of, piped
 
 LOOK_S = 0.1
 COMMAND = command_of("server.output.process")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from server.output.limits import OutputLimits
-from server.room import Lack, bytes_in, lack, make_writable
+from server.system.disk import Lack, bytes_in, lack, make_writable
 
 
 class Folder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.room import GB
+from server.system.disk import GB
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 
 from engine.frames import F32
-from server.hearing import Sound
-from server.resampling import WIRE_RATE
+from server.audio.original_sound import Sound
+from server.audio.resampling import WIRE_RATE
 
 TOLERANCE = WIRE_RATE // 50
 """20 ms."""

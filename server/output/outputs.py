@@ -15,11 +15,12 @@ import numpy as np
 from msgspec import Struct
 
 from engine.frames import F32
-from server.delivery import Delivery
-from server.errors import SessionError
-from server.hearing import Sound
+from server.audio.original_sound import Sound
+from server.audio.resampling import WIRE_RATE
+from server.core.delivery import Delivery
+from server.core.errors import SessionError
+from server.core.mixing import LOUDEST_DB, QUIETEST_DB, amplitude
 from server.metrics import Metrics
-from server.mixing import LOUDEST_DB, QUIETEST_DB, amplitude
 from server.output.folder import Folder
 from server.output.limits import OutputLimits
 from server.output.sender import Reason, Sender, State, Told
@@ -29,11 +30,10 @@ from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.protocol.messages import WarningMessage
 from server.recording.tape import EVERYTHING
-from server.resampling import WIRE_RATE
-from server.srt import NO_PROGRAM, is_there
+from server.system.srt import NO_PROGRAM, is_there
 
 if TYPE_CHECKING:
-    from server.hosted import Hosted
+    from server.sessions.hosted import Hosted
 
 SILENT_AFTER_S = 0.1
 logger = logging.getLogger("uvicorn.error")

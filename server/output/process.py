@@ -18,15 +18,15 @@ import av
 import msgspec
 from av.error import FFmpegError
 
-from server.confinement import confine
-from server.environment import end_with_the_input
+from server.audio.resampling import WIRE_RATE
 from server.ingest.srt import arguments
 from server.output.reel import Reel, samples_of
 from server.output.targets import HLS, Target
 from server.output.wire import Heard, Job, Pictured, Report, Sounded, read
-from server.resampling import WIRE_RATE
-from server.srt import PROGRAM
-from server.written import Written
+from server.system.confinement import confine
+from server.system.environment import end_with_the_input
+from server.system.srt import PROGRAM
+from server.system.written_file import Written
 
 NICE = 5
 """The engine comes first."""

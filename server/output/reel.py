@@ -20,16 +20,16 @@ import av
 import numpy as np
 
 from engine.frames import F32
-from server.hearing import Sound, Source
-from server.imaging import CHAINED, Eyes
+from server.audio.original_sound import Sound, Source
+from server.audio.resampling import WIRE_RATE
 from server.output.original import Original, limited
 from server.output.wire import Job
+from server.pictures.imaging import CHAINED, Eyes
 from server.protocol.limits import Limits
 from server.protocol.media import Flag, Kind, Media
 from server.recording.film import BROKEN, KEYFRAME_S, PRESET, Canvas, Copied
 from server.recording.sound import block
-from server.resampling import WIRE_RATE
-from server.written import Written
+from server.system.written_file import Written
 
 
 class Reel:

@@ -9,11 +9,11 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from server.errors import SessionError
-from server.http_audio import MOST_LISTENERS
+from server.core.errors import SessionError
+from server.http.endless import MOST_LISTENERS
+from server.http.rest import Refused, body, check_key, find, host_of
 from server.output.outputs import STOP_SPARE_S, Output
 from server.output.targets import What
-from server.rest import Refused, body, check_key, find, host_of
 
 STATUS = {"bad_request": 400, "output_forbidden": 403}
 

@@ -14,11 +14,11 @@ from threading import Condition, Thread
 from typing import Any, Literal, TypeAlias
 
 from engine.media import source
+from server.audio.resampling import WIRE_RATE
 from server.output.child import Broken, Child
 from server.output.folder import Folder
 from server.output.limits import OutputLimits
 from server.output.wire import Heard, Job, Pictured, Report, Sounded
-from server.resampling import WIRE_RATE
 
 Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
 State: TypeAlias = Literal["connecting", "sending", "waiting", "finished", "failed"]

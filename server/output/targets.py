@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine.media.output import TARGETS
-from server.errors import SessionError
+from server.core.errors import SessionError
 from server.ingest.address import Forbidden, parse
 from server.ingest.srt import read_options
 from server.recording.film import FRAGMENTS
-from server.srt import OPTIONS
+from server.system.srt import OPTIONS
 
 What: TypeAlias = Literal["music", "mixed"]
 LONGEST_URL = 1024

@@ -7,11 +7,11 @@ from typing import BinaryIO
 
 import msgspec
 
-from server.hearing import Sound
+from server.audio.original_sound import Sound
+from server.audio.resampling import WIRE_RATE
 from server.output.limits import OutputLimits
 from server.output.targets import Target
 from server.protocol.media import Media
-from server.resampling import WIRE_RATE
 
 LENGTH = struct.Struct("<I")
 

@@ -1,6 +1,6 @@
-"""Pictures that clients send are decoded in processes of their own, for decoders read what strangers wrote.
+"""From a picture as it travelled to what the player's eyes want, decoded in processes of their own.
 
-    Watching ─► Decoders (on the event loop) ── wire ──► worker: one decoder for each session ── wire ──► Decoders ─► Watching
-
-And the loop keeps the interpreter to itself: a decoder in a thread takes it and gives it back a dozen times a picture.
+seeing   counted, thinned, decoded, shown to the core      mailbox   the newest still picture waits
+decoders starts the processes and asks them                worker    what they run      wire  what goes between
+imaging  the decoding itself                               headers   how large a decoder would grow, read before it is asked
 """

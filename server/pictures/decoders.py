@@ -20,10 +20,10 @@ import msgspec
 import numpy as np
 
 from engine.frames import U8
-from server.environment import command_of, of_a_process
 from server.pictures.wire import Answers, Asked, Forget, Job, Picture, Ready, Seen, packed
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
+from server.system.environment import command_of, of_a_process
 
 logger = logging.getLogger("uvicorn.error")
 COMMAND = command_of("server.pictures.worker")

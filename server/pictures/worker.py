@@ -8,12 +8,12 @@ from __future__ import annotations
 import signal
 import sys
 
-from server.confinement import confine
-from server.environment import end_with_the_input
-from server.imaging import Eyes
+from server.pictures.imaging import Eyes
 from server.pictures.wire import Answer, Forget, Job, Picture, Ready, Seen, asked, packed
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import Limits
+from server.system.confinement import confine
+from server.system.environment import end_with_the_input
 
 
 def main() -> None:

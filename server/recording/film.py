@@ -25,13 +25,13 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from engine.frames import F32
 from engine.media.mux import add_sound
 from engine.media.output import TARGETS
-from server.imaging import Eyes
+from server.audio.resampling import WIRE_RATE
+from server.pictures.imaging import Eyes
 from server.protocol.errors import ProtocolError
 from server.protocol.limits import Limits
 from server.protocol.media import Flag, Kind, Media
 from server.recording.sound import block
-from server.resampling import WIRE_RATE
-from server.written import Written
+from server.system.written_file import Written
 
 TIME_BASE = Fraction(1, WIRE_RATE)
 KEYFRAME_S = 2

@@ -18,12 +18,12 @@ import msgspec
 
 from engine.frames import F32
 from engine.media import source
-from server.environment import command_of, piped
+from server.audio.resampling import WIRE_RATE
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.recording.shelf import RecordingLimits
 from server.recording.wire import End, Job, Music, Picture, Report, pack, report_of
-from server.resampling import WIRE_RATE
+from server.system.environment import command_of, piped
 
 logger = logging.getLogger("uvicorn.error")
 Broke: TypeAlias = Literal["not_started", "behind", "hung", "broke", "failed"]

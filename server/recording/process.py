@@ -16,11 +16,11 @@ import numpy as np
 from av.error import FFmpegError
 
 from engine.media import source as media_source
-from server.confinement import confine
-from server.environment import end_with_the_input
 from server.protocol.limits import Limits
 from server.recording.film import Film
 from server.recording.wire import Job, Music, Picture, Report, line, read
+from server.system.confinement import confine
+from server.system.environment import end_with_the_input
 
 OUT = 1
 HANGS_S = 60

@@ -16,12 +16,12 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from server.errors import SessionError
+from server.access.secrets import bearer
+from server.core.errors import SessionError
+from server.http.rest import Refused, body, check_key, find, host_of
 from server.protocol.values import RecordedAudio
 from server.recording.shelf import FILES, ID, Shelf
 from server.recording.tape import Recorder, Tape
-from server.rest import Refused, body, check_key, find, host_of
-from server.secrets import bearer
 
 WAIT_S = 15.0
 """For the disk, when a recording begins or ends."""

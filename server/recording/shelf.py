@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from server.room import GB, Lack, bytes_in, lack, make_writable
+from server.system.disk import GB, Lack, bytes_in, lack, make_writable
 
 ABOUT = "about.json"
 ID = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9_-]{16}")

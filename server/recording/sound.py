@@ -11,9 +11,9 @@ import numpy as np
 
 from engine.frames import F32
 from engine.media.output import TARGETS
+from server.audio.resampling import WIRE_RATE, pcm16
 from server.protocol.values import RecordedAudio
-from server.resampling import WIRE_RATE, pcm16
-from server.written import Written
+from server.system.written_file import Written
 
 CHANNELS = 2
 UNFINISHED = {"wav": {}, "flac": {}, "opus": {"page_duration": "200000"}}

@@ -17,8 +17,9 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from engine.frames import F32
-from server.delivery import AudioOut, Delivery, Patience
-from server.errors import SessionError
+from server.audio.resampling import WIRE_RATE
+from server.core.delivery import AudioOut, Delivery, Patience
+from server.core.errors import SessionError
 from server.metrics import Metrics
 from server.protocol import messages as m
 from server.protocol.limits import Limits
@@ -26,10 +27,9 @@ from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
 from server.recording.shelf import Shelf, new_id
 from server.recording.writer import Heard, Pictured, Reason, Told, Writer
-from server.resampling import WIRE_RATE
 
 if TYPE_CHECKING:
-    from server.hosted import Hosted
+    from server.sessions.hosted import Hosted
 
 EVERYTHING = Patience(credit=None, skip_behind=2**62, give_up_behind=2**62)
 MOST_NOTES = 256

@@ -18,14 +18,14 @@ from typing import Any, Literal, TypeAlias
 
 from engine.frames import F32
 from engine.media import source
+from server.audio.resampling import WIRE_RATE
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
 from server.recording.filming import Broke, Filming
 from server.recording.shelf import Full, Shelf, files_of
 from server.recording.sound import Sound
-from server.resampling import WIRE_RATE
-from server.written import Written
+from server.system.written_file import Written
 
 logger = logging.getLogger("uvicorn.error")
 State: TypeAlias = Literal["recording", "finished", "failed"]

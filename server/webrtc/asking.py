@@ -5,11 +5,11 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.gate import TooOften
-from server.host import Host
-from server.rest import Refused, read_body
-from server.secrets import Caller
-from server.visitors import address_of
+from server.access.admission import TooOften
+from server.access.rates import address_of
+from server.access.secrets import Caller
+from server.http.rest import Refused, read_body
+from server.sessions.host import Host
 from server.webrtc.offers import Offer, Purpose, Unfit, read
 from server.webrtc.peer import Peer
 from server.webrtc.peers import Peers
@@ -36,7 +36,7 @@ async def text_of(request: Request, media_type: str, most: int) -> str:
 def check_rate(request: Request) -> None:
     """Offers count as connections. Raises Refused."""
     try:
-        peers_of(request).host.gate.check_connect(address_of(request))
+        peers_of(request).host.admission.check_connect(address_of(request))
     except TooOften as error:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
 
@@ -44,7 +44,7 @@ def check_rate(request: Request) -> None:
 def caller_of(request: Request, token: str | None) -> Caller:
     """Who asks with this token. Raises Refused."""
     try:
-        return peers_of(request).host.gate.caller(token, address_of(request))
+        return peers_of(request).host.admission.caller(token, address_of(request))
     except TooOften as error:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
 

@@ -11,13 +11,13 @@ from aiortc import MediaStreamTrack
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from server.conversation import Conversation
-from server.hosted import Hosted
-from server.leaving import GOING_AWAY
-from server.line import Line
-from server.rest import Refused, body
-from server.secrets import Anybody, Hearing, bearer
-from server.visitors import address_of
+from server.access.rates import address_of
+from server.access.secrets import Anybody, Hearing, bearer
+from server.http.rest import Refused, body
+from server.sessions.conversation import Conversation
+from server.sessions.hosted import Hosted
+from server.sessions.leaving import GOING_AWAY
+from server.sessions.outbox import Line
 from server.webrtc.asking import caller_of, check_rate, headers, offer_of, peers_of
 from server.webrtc.bodies import Answered, Offered
 from server.webrtc.channel import Channel

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from aiortc import RTCDataChannel
 
-from server.conversation import Conversation
-from server.line import Line
 from server.protocol.errors import ErrorCode
+from server.sessions.conversation import Conversation
+from server.sessions.outbox import Line
 
 LABEL = "cuestream"
 FAREWELL_S = 1.0

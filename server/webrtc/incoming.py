@@ -15,12 +15,12 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from server.hearing import Sound, Source
-from server.host import Host
-from server.hosted import Hosted
+from server.audio.original_sound import Sound, Source
 from server.protocol.errors import ProtocolError
 from server.protocol.media import Kind, Media, Size, StreamId
 from server.protocol.values import U32
+from server.sessions.host import Host
+from server.sessions.hosted import Hosted
 
 HELD_FRAMES = 4
 """aiortc gives a frame of sound when so many more have come (`JitterBuffer(prefetch=4)`)."""

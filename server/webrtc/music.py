@@ -25,13 +25,13 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
 from engine.frames import F32
-from server.delivery import AudioOut, Delivery, Patience
-from server.feed import Feed
-from server.hosted import Hosted
-from server.packing import FRAME, encoder_of
+from server.audio.feed import Feed
+from server.audio.packing import FRAME, encoder_of
+from server.audio.resampling import PCM16, WIRE_RATE, pcm16
+from server.core.delivery import AudioOut, Delivery, Patience
 from server.protocol.media import Kind
 from server.protocol.messages import AudioFormat
-from server.resampling import PCM16, WIRE_RATE, pcm16
+from server.sessions.hosted import Hosted
 
 CHANNELS = 2
 FORM = AudioFormat("opus", WIRE_RATE, CHANNELS)

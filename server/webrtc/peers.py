@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 from aiortc import MediaStreamTrack
 
-from server.host import RETRY_S, Host
-from server.rest import Refused
-from server.secrets import Identity
+from server.access.secrets import Identity
+from server.http.rest import Refused
+from server.sessions.host import RETRY_S, Host
 from server.webrtc.music import Music
 from server.webrtc.offers import Offer, Unfit
 from server.webrtc.peer import Peer

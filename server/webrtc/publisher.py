@@ -10,8 +10,8 @@ import asyncio
 
 from aiortc import MediaStreamTrack
 
-from server.hosted import Hosted
-from server.line import Line
+from server.sessions.hosted import Hosted
+from server.sessions.outbox import Line
 from server.webrtc.incoming import Incoming
 from server.webrtc.music import Unheard
 from server.webrtc.peer import Peer

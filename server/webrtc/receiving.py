@@ -19,7 +19,7 @@ from aiortc.codecs import CODECS
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtp import RtpPacket
 
-from server.headers import NAL_TYPE, START_CODE, VP8_INTER, check_headers
+from server.pictures.headers import NAL_TYPE, START_CODE, VP8_INTER, check_headers
 from server.protocol.errors import ProtocolError
 from server.protocol.limits import Limits
 from server.protocol.media import Kind

@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.rest import Refused
-from server.secrets import bearer
+from server.access.secrets import bearer
+from server.http.rest import Refused
 from server.webrtc.asking import SDP, peers_of, text_of
 from server.webrtc.fragments import MEDIA_TYPE, read
 from server.webrtc.offers import Unfit

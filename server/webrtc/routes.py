@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.host import Host
-from server.rest import Refused
+from server.http.rest import Refused
+from server.sessions.host import Host
 
 if TYPE_CHECKING:
     from server.webrtc.peers import Peers

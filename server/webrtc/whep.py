@@ -8,10 +8,10 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.host import RETRY_S
-from server.http_audio import MOST_LISTENERS
-from server.rest import Refused, find
-from server.secrets import Hearing, Invited, Operator, bearer
+from server.access.secrets import Hearing, Invited, Operator, bearer
+from server.http.endless import MOST_LISTENERS
+from server.http.rest import Refused, find
+from server.sessions.host import RETRY_S
 from server.webrtc.asking import SDP, caller_of, check_rate, created, offer_of, peers_of, text_of
 from server.webrtc.music import Playing
 from server.webrtc.offers import WHEP

@@ -14,11 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.errors import NoRoom
-from server.gate import TooOften
-from server.host import Draining, Hanging, Host
-from server.hosted import Hosted
-from server.rest import NAMES, Refused, no_session
-from server.secrets import (
+from server.access.admission import TooOften
+from server.access.rates import address_of
+from server.access.secrets import (
     SESSION_NAME,
     Anybody,
     Caller,
@@ -28,7 +26,9 @@ from server.secrets import (
     bearer,
     new_session_id,
 )
-from server.visitors import address_of
+from server.http.rest import NAMES, Refused, no_session
+from server.sessions.host import Draining, Hanging, Host
+from server.sessions.hosted import Hosted
 from server.webrtc.asking import SDP, caller_of, check_rate, created, offer_of, peers_of, text_of
 from server.webrtc.offers import WHIP
 from server.webrtc.peers import Peers
@@ -117,7 +117,7 @@ async def _session(host: Host, wanted: Wanted, address: str | None) -> Hosted:
         if wanted.nonce is not None:
             raise Refused(401, "unauthorized", "this client secret was used, and its session is over")
         if not wanted.invited:  # else it was counted when it was invited
-            host.gate.check_start(address)
+            host.admission.check_start(address)
         await host.vacate(wanted.session_id)
         return host.find_again(wanted.session_id) or host.open(wanted.session_id, None)
     except TooOften as error:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cuestream.cli import app
-from server.serving import RefusedAddress
+from server.http.serving import RefusedAddress
 
 
 def test_a_port_that_is_taken_is_said_before_the_model_is_looked_for() -> None:

@@ -19,8 +19,8 @@ from engine.player import ModelPlayer
 from engine.spec import StreamPolicy
 from engine.together import take_all
 from export.checkpoint import Package, load_model
+from server.engine_thread.voices import Voice
 from server.settings import Settings
-from server.voices import Voice
 
 Served = tuple[Any, Settings]
 
@@ -61,7 +61,8 @@ def served(player: ModelPlayer, monkeypatch: pytest.MonkeyPatch, *options: str) 
     monkeypatch.setattr("cuestream.players.find_player", lambda *_: player)
     monkeypatch.setattr("server.app.make_app", make_app)
     monkeypatch.setattr(
-        "server.serving.make_server", lambda *_: SimpleNamespace(run=lambda lines: [x.close() for x in lines])
+        "server.http.serving.make_server",
+        lambda *_: SimpleNamespace(run=lambda lines: [x.close() for x in lines]),
     )
     done = CliRunner().invoke(app, ["serve", "--provider", "torch", "--port", "0", *options])
     assert done.exit_code == 0, done.output

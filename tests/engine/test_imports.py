@@ -119,6 +119,34 @@ def test_the_protocol_does_no_io_and_knows_no_engine() -> None:
     assert {name for name in found if is_in(name, {"server.protocol"})} == {"server.protocol.generate"}
 
 
+def test_the_core_of_a_session_reads_no_clock_and_does_no_io() -> None:
+    outside = {"asyncio", "socket", "threading", "time", "os", "pathlib", "random", "uvicorn", "starlette"}
+    assert [breach for breach in breaches("server", outside) if breach.startswith("server.core.")] == []
+
+
+BELOW = {
+    "protocol": set(),
+    "core": set(),
+    "system": set(),
+    "engine_thread": {"core"},
+    "audio": {"core", "protocol"},
+    "access": {"protocol", "metrics"},
+    "pictures": {"protocol", "access", "system"},
+    "checkpoints": {"core", "protocol", "audio", "metrics"},
+}
+"""What the rooms of the server that know no session may lean on."""
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_of_the_server_leans_only_on_what_lies_below(room: str) -> None:
+    others = {path.stem for path in (ROOT / "server").iterdir()} - {"__init__", "__pycache__", "static", room}
+    forbidden = {f"server.{other}" for other in others - BELOW[room]}
+    found = [
+        breach for breach in breaches("server", forbidden) if is_in(breach.split()[0], {f"server.{room}"})
+    ]
+    assert found == []
+
+
 def test_the_export_imports_no_shell() -> None:
     """But the package's version, which every export carries."""
     found = {m for _, path in modules("export") for m in imported(path) if is_in(m, {"cuestream"})}

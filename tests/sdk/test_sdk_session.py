@@ -23,7 +23,7 @@ from cuestream_client.music import Chunk
 from cuestream_client.outbox import KEPT_MESSAGES, Outbox
 from cuestream_client.pictures import Form, Pictures
 from cuestream_client.session import Picture, Playout, Session
-from server.limiting import Bucket
+from server.access.limiting import Bucket
 from server.protocol import messages as t
 from server.protocol.control import decode_client
 from server.protocol.control import encode as encode_theirs

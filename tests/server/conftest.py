@@ -15,9 +15,9 @@ from served import UVICORN, Serve, Served
 from benchmarks.reaction.chromium import Chromium, find_chromium
 from cuestream.players import find_player
 from engine.player import Player
+from server.http.tls import Certificate
 from server.protocol.limits import Limits
 from server.settings import Settings
-from server.tls import Certificate
 
 
 @pytest.fixture(autouse=True)

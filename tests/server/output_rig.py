@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from shell_client import PATIENCE_S, ask
 
-from server.hearing import Sound, Source
+from server.audio.original_sound import Sound, Source
 from server.output import wire
 from server.output.limits import OutputLimits
 from server.output.targets import Allowed, What, target_of

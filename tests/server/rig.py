@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from engine.player import Held
 from engine.spec import StreamPolicy
 from engine.stream import AudioChunk
-from server.config import SessionConfig
-from server.controls import Event
-from server.delivery import AudioOut
-from server.orders import Orders
-from server.session import Session
-from server.voices import Voice, Voices
+from server.core.config import SessionConfig
+from server.core.controls import Event
+from server.core.delivery import AudioOut
+from server.core.orders import Orders
+from server.core.session import Session
+from server.engine_thread.voices import Voice, Voices
 
 U8 = NDArray[np.uint8]
 HOP, RATE = 640, 32000

@@ -11,10 +11,10 @@ from typing import Any
 
 from engine.player import Player
 from server.app import make_app
-from server.host import Host
-from server.serving import Server, make_server
+from server.http.serving import Server, make_server
+from server.http.tls import Certificate
+from server.sessions.host import Host
 from server.settings import Settings
-from server.tls import Certificate
 
 STARTED_S = 20.0
 UVICORN = logging.getLogger("uvicorn")

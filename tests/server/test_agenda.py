@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.agenda import SPARE, Agenda
+from server.sessions.schedule import SPARE, Agenda
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["put", "drop", "take"]), st.sampled_from("abcd"), st.integers(0, 20)),

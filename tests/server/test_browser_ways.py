@@ -18,7 +18,7 @@ from benchmarks.reaction.window import WAYS, begin, go_on, leave
 from engine.frames import F32, U8
 from engine.media.pixels import Scaler
 from engine.synthetic import SIDE, SyntheticPlayer, tone_hz
-from server.resampling import PCM16, WIRE_RATE
+from server.audio.resampling import PCM16, WIRE_RATE
 
 LEFT_HZ, RIGHT_HZ = 1000, 3000
 APART_DB = 30
@@ -98,7 +98,7 @@ class TwoTones:
 def test_two_tones_stay_apart(
     browser: Chromium, meeting: Served, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = {"websocket": "server.packing.pcm16", "webrtc": "server.webrtc.music.pcm16"}[way]
+    where = {"websocket": "server.audio.packing.pcm16", "webrtc": "server.webrtc.music.pcm16"}[way]
     monkeypatch.setattr(where, TwoTones())
     begin(browser, meeting.http, way)
     browser.until("reaction.peaks().every((peak) => peak > 0.25)")

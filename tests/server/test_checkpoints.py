@@ -22,18 +22,18 @@ from shell_client import Client, ask
 
 from engine.errors import PackageError
 from engine.synthetic import SyntheticPlayer
-from server.checkpoint import Checkpoint
-from server.controls import Gain, Hold
-from server.host import Host
-from server.kept import About, Kept
+from server.access.secrets import Door, Identity, new_identity
+from server.checkpoints.kept import About, Kept
+from server.checkpoints.shelf import KEY_FILE, Shelf, ShelfError, ShelfLimits
+from server.core.checkpoint import Checkpoint
+from server.core.controls import Gain, Hold
+from server.core.session import Session
+from server.engine_thread.voices import Voice
 from server.metrics import Metrics
 from server.protocol.messages import AudioFormat
-from server.secrets import Door, Identity, new_identity
-from server.session import Session
+from server.sessions.host import Host
+from server.sessions.wire_controls import config_of
 from server.settings import Settings
-from server.shelf import KEY_FILE, Shelf, ShelfError, ShelfLimits
-from server.turning import config_of
-from server.voices import Voice
 
 LIMITS = ShelfLimits(files=3, age_s=30.0)
 NOW_S = 1_000_000.0

@@ -22,14 +22,14 @@ from process import is_gone
 from shell_client import jpeg
 
 from engine.frames import U8
-from server.environment import of_a_process
-from server.imaging import Eyes
 from server.pictures import decoders as under_test
 from server.pictures.decoders import BREAKING, COMMAND, DecoderLimits, Decoders
+from server.pictures.imaging import Eyes
 from server.pictures.wire import Answers, Job, Ready, Seen, packed
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS
 from server.protocol.media import Kind, Media, Size, StreamId
+from server.system.environment import of_a_process
 
 SIDE = 56
 Answer = U8 | ProtocolError | None

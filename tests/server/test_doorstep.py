@@ -11,8 +11,8 @@ import pytest
 from served import Serve, Served
 from shell_client import Client, ask, soon
 
-from server.direct import Direct
-from server.doorstep import DoorLimits
+from server.http.connections import DoorLimits
+from server.http.websocket import Direct
 
 PATIENCE_S = 15.0
 HEAD = "PATCH /v1/sessions/{id} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 5000\r\n\r\n"
@@ -187,7 +187,7 @@ def test_an_answer_that_nobody_reads_is_given_up(serve: Serve) -> None:
 def test_a_websocket_that_nobody_reads_is_gone_soon_after_its_end(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.direct.GONE_S", 0.2)
+    monkeypatch.setattr("server.http.websocket.GONE_S", 0.2)
     key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"
     upgrade = "Upgrade: websocket", "Connection: Upgrade", *key, "Sec-WebSocket-Protocol: cuestream.v1"
     with serve(heartbeat_s=0.3) as served, stubborn(served, "/v1/stream", *upgrade) as line:

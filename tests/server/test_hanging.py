@@ -9,7 +9,7 @@ import pytest
 from served import Serve
 from shell_client import Client, ask
 
-import server.runner
+import server.engine_thread.runner
 from engine.spec import StreamPolicy
 from server.protocol.media import Flag
 
@@ -38,7 +38,7 @@ class Stuck:
 
 @pytest.fixture
 def player(tiny_player: Any, monkeypatch: pytest.MonkeyPatch) -> Stuck:
-    monkeypatch.setattr(server.runner, "STEP_LIMIT_S", 1.0)
+    monkeypatch.setattr(server.engine_thread.runner, "STEP_LIMIT_S", 1.0)
     return Stuck(tiny_player)
 
 
@@ -73,7 +73,7 @@ def test_a_step_that_hangs_is_told_and_concealed_until_it_ends(serve: Serve, pla
 def test_a_step_that_hangs_for_good_says_so_and_does_not_keep_the_server(
     serve: Serve, player: Stuck, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(server.host, "DEAD_AFTER_S", 0.2)
+    monkeypatch.setattr(server.sessions.host, "DEAD_AFTER_S", 0.2)
     with serve(player=player) as served, Client(served.ws) as client:
         client.start()
         client.play()

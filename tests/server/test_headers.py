@@ -13,8 +13,8 @@ from aiortc.codecs import CODECS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.headers import Header, check_headers, headers
-from server.imaging import Eyes
+from server.pictures.headers import Header, check_headers, headers
+from server.pictures.imaging import Eyes
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS, Limits
 from server.protocol.media import Kind, Media, StreamId

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from shell_client import jpeg
 
-from server.environment import of_a_process
-from server.imaging import KEPT_PIXELS, MOST_SCANS, Eyes, harmless
-from server.limiting import Tally
-from server.line import Line
+from server.access.limiting import Tally
+from server.pictures.imaging import KEPT_PIXELS, MOST_SCANS, Eyes, harmless
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Kind, Media, StreamId
+from server.sessions.outbox import Line
+from server.system.environment import of_a_process
 
 SIDE = 56
 JPEG, PNG = jpeg(1), jpeg(2, "png")
@@ -96,7 +96,7 @@ def test_a_process_is_held_to_what_is_less() -> None:
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
-from server.confinement import confine
+from server.system.confinement import confine
 confine(1 << 41, 3600)
 print(resource.getrlimit(resource.RLIMIT_AS) + resource.getrlimit(resource.RLIMIT_CPU))
 confine(1 << 39, 30)

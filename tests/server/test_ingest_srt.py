@@ -25,7 +25,7 @@ from server.ingest.checking import check
 from server.ingest.limits import IngestLimits
 from server.ingest.pipe import Job
 from server.ingest.srt import command_of
-from server.srt import lacking
+from server.system.srt import lacking
 
 LACK = lacking()
 needs_srt = pytest.mark.skipif(LACK is not None, reason=LACK or "")

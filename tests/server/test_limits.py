@@ -13,10 +13,10 @@ from served import Serve, Served
 from shell_client import Client, ask, jpeg, soon
 from websockets.exceptions import InvalidStatus
 
-from server.http_audio import MOST_LISTENERS
+from server.access.rates import MOST_KNOWN, Visitors
+from server.http.endless import MOST_LISTENERS
+from server.http.rest import MOST_BODY
 from server.protocol.media import Flag
-from server.rest import MOST_BODY
-from server.visitors import MOST_KNOWN, Visitors
 
 KEY = "a key for tests"
 SOMEBODY, ANOTHER = {"x-forwarded-for": "203.0.113.7"}, {"x-forwarded-for": "203.0.113.8"}

@@ -11,10 +11,10 @@ from shell_client import Client
 
 from engine.player import Player
 from engine.spec import StreamPolicy
-from server.orders import Remembered
+from server.core.orders import Remembered
+from server.pictures.seeing import MOST_STAMPS, Stamps
 from server.protocol.messages import HELD_CELLS
-from server.remembering import Remembering
-from server.seeing import MOST_STAMPS, Stamps
+from server.sessions.memory_state import Remembering
 
 ROUNDS = 24
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig import RATE, rig, tone
 
-from server.controls import (
+from server.core.controls import (
     ChangeNow,
     CutResponse,
     Duck,
@@ -21,9 +21,9 @@ from server.controls import (
     Temperature,
     Window,
 )
-from server.errors import SessionError
-from server.mixing import Ducking, Mix, Ramp, amplitude, crossfade
-from server.policies import mixed
+from server.core.errors import SessionError
+from server.core.mixing import Ducking, Mix, Ramp, amplitude, crossfade
+from server.core.policies import mixed
 
 SOUND = tone(0, 20_000)
 

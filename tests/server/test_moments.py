@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from server.moments import Moments
+from server.histogram import Moments
 
 BOUNDS = (0.001, 0.25, 1.0, 5)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.doorstep import DoorLimits
+from server.http.connections import DoorLimits
 from server.ingest.limits import IngestLimits
 from server.metrics import Metrics
 from server.output.limits import OutputLimits

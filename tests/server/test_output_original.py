@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from output_rig import F32, RATE, beeps_from, job_of, jump_of, music_of, picture, shown_in, spoken
 
-from server.hearing import Loudest, Source
+from server.audio.original_sound import Loudest, Source
 from server.output.original import FADE, KNEE, TOLERANCE, Original, limited
 from server.output.process import Process
 from server.output.reel import Reel

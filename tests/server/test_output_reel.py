@@ -14,11 +14,11 @@ from full_disk import NO_MORE, no_file_larger_than
 from output_rig import F32, RATE, beeps_from, job_of, jump_of, music_of, picture, raw, shown_in, video
 from shell_client import jpeg
 
-from server.imaging import CHAINED
 from server.output.process import Process
 from server.output.reel import Reel
 from server.output.targets import Allowed, What
 from server.output.wire import End, Heard, Job, Pictured, Report, pack
+from server.pictures.imaging import CHAINED
 from server.protocol.media import Kind, Media, StreamId
 
 BLOCK = 960

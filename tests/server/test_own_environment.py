@@ -13,11 +13,11 @@ from output_rig import job_of, music_of
 from served import Serve
 from shell_client import PATIENCE_S
 
-from server.environment import PASSED_ON
 from server.output.child import Child
 from server.output.limits import OutputLimits
 from server.output.targets import Allowed
 from server.output.wire import Heard
+from server.system.environment import PASSED_ON
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the environment of others is read in /proc")
 SECRETS = {"CUESTREAM_API_KEY": "a-key-of-ours", "AWS_SECRET_ACCESS_KEY": "another", "FFREPORT": "file=x.log"}

@@ -17,7 +17,7 @@ from benchmarks.reaction.chromium import Chromium
 from benchmarks.reaction.window import WAYS, begin, delays, leave, react
 from cuestream.players import in_pieces
 from engine.synthetic import SyntheticPlayer
-from server.playout import Limits as PlayoutLimits
+from server.core.playout import Limits as PlayoutLimits
 
 LEAST, MOST, TURNS = 27, 33, 10
 WITHIN_MS = 1000 * LEAST / camera.FPS

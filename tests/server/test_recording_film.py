@@ -17,7 +17,6 @@ from process import is_gone
 from served import Serve
 from shell_client import PATIENCE_S, Client, ask, jpeg, soon
 
-from server.environment import PASSED_ON, of_a_process
 from server.protocol.limits import Limits
 from server.protocol.media import NO_FLAGS, Flag, Kind, Media, Size, StreamId
 from server.recording import filming as under_test
@@ -26,6 +25,7 @@ from server.recording.filming import COMMAND, Filming
 from server.recording.shelf import RecordingLimits, Shelf, new_id
 from server.recording.wire import End, Job, Music, Picture, Report, pack, read, report_of
 from server.recording.writer import Heard, Pictured, Told, Writer
+from server.system.environment import PASSED_ON, of_a_process
 
 TENTH = np.zeros(4800, np.float32)
 

@@ -12,11 +12,11 @@ from rig import RATE, Rig, TonePlayer, black, rig, tone
 from cuestream.players import find_player
 from engine.errors import NoRoom
 from engine.spec import StreamPolicy
-from server.delivery import AudioOut
-from server.orders import Orders, Report, Shown
-from server.playout import Music
-from server.runner import MOST_OPENINGS, Reports, Runner
-from server.voices import Voice
+from server.core.delivery import AudioOut
+from server.core.orders import Orders, Report, Shown
+from server.core.playout import Music
+from server.engine_thread.runner import MOST_OPENINGS, Reports, Runner
+from server.engine_thread.voices import Voice
 
 TIMEOUT_S = 10
 

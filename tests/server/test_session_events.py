@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rig import Rig, black, check_in_order, rig
 
-from server.controls import (
+from server.core.controls import (
     ChangeNow,
     CutResponse,
     Duck,
@@ -19,9 +19,9 @@ from server.controls import (
     Temperature,
     Window,
 )
-from server.delivery import AudioOut
-from server.errors import SessionError
-from server.mixing import Ducking
+from server.core.delivery import AudioOut
+from server.core.errors import SessionError
+from server.core.mixing import Ducking
 
 SEQUENCES, LENGTH = 4_000, 8
 CONTROLS = (

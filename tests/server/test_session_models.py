@@ -17,10 +17,10 @@ from cuestream.players import find_player
 from engine.media.video import LIVE_FRAMES_PER_S, EveryNth, VideoReader, probe
 from engine.player import ModelPlayer
 from engine.spec import StreamPolicy
-from server.controls import Hold, Seed, Temperature
-from server.orders import Orders, Shown
-from server.session import Session
-from server.voices import Voice
+from server.core.controls import Hold, Seed, Temperature
+from server.core.orders import Orders, Shown
+from server.core.session import Session
+from server.engine_thread.voices import Voice
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]

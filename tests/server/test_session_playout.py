@@ -8,18 +8,18 @@ from rig import HOP, RATE, TICK_S, Rig, TonePlayer, black, by_index, check_in_or
 
 from engine.errors import PackageError
 from engine.spec import StreamPolicy
-from server.checkpoint import Checkpoint
-from server.clock import PlayClock
-from server.conceal import HELD_S, Concealer, needed
-from server.controls import Duck, Fade, Gain, VerbFade
-from server.delivery import Patience
-from server.errors import SessionError
-from server.mixing import Ducking
-from server.orders import Orders
-from server.playout import Limits, Music
-from server.session import Session
+from server.core.checkpoint import Checkpoint
+from server.core.clock import PlayClock
+from server.core.conceal import HELD_S, Concealer, needed
+from server.core.controls import Duck, Fade, Gain, VerbFade
+from server.core.delivery import Patience
+from server.core.errors import SessionError
+from server.core.mixing import Ducking
+from server.core.orders import Orders
+from server.core.playout import Limits, Music
+from server.core.session import Session
+from server.engine_thread.voices import Voice
 from server.settings import Settings
-from server.voices import Voice
 
 LOW, HIGH = Limits().low, Limits().high
 

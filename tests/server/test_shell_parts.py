@@ -14,23 +14,23 @@ from starlette.datastructures import Headers
 from engine.media.pixels import Scaler
 from engine.spec import KEYS, StreamPolicy
 from engine.synthetic import SyntheticPlayer
-from server.errors import SessionError
-from server.guard import Guard
-from server.imaging import Eyes, halvings_of, still_size
-from server.limiting import Bucket
-from server.line import MOST_WAITING, Line
-from server.mailbox import Mailbox
+from server.access.limiting import Bucket
+from server.access.origins import Guard
+from server.access.secrets import SECRET_S, Anybody, Door, Invited, Operator, new_identity
+from server.audio.resampling import Resampler, aligned, pcm16
+from server.core.errors import SessionError
+from server.core.ring import Ring
+from server.pictures.imaging import Eyes, halvings_of, still_size
+from server.pictures.mailbox import Mailbox
 from server.protocol.config import ConfigPatch, merge
 from server.protocol.errors import ProtocolError
 from server.protocol.limits import Limits
 from server.protocol.media import NO_FLAGS, Flag, Kind, Media, StreamId
 from server.protocol.messages import Pong
 from server.protocol.values import Key
-from server.resampling import Resampler, aligned, pcm16
-from server.ring import Ring
-from server.secrets import SECRET_S, Anybody, Door, Invited, Operator, new_identity
-from server.telling import Ages
-from server.turning import check, config_of, controls, policy_of
+from server.sessions.outbox import MOST_WAITING, Line
+from server.sessions.status import Ages
+from server.sessions.wire_controls import check, config_of, controls, policy_of
 
 RATE = 32_000
 SIGNAL = np.random.default_rng(0).normal(0, 0.2, RATE).astype(np.float32)

@@ -21,10 +21,10 @@ from websockets.typing import Origin
 
 from cuestream.players import find_player
 from engine.errors import CuestreamError
+from server.access.forwarded import Forwarded
+from server.access.origins import Guard
 from server.app import make_app
-from server.forwarded import Forwarded
-from server.guard import Guard
-from server.serving import OWN_PROXIES, check_address, make_server
+from server.http.serving import OWN_PROXIES, check_address, make_server
 from server.settings import Settings
 
 KEY = "a key for tests"

@@ -15,10 +15,10 @@ from cuestream.players import find_player
 from cuestream_client import Client as PythonClient
 from cuestream_client.messages import AudioFormat
 from cuestream_client.pictures import Form
-from server.imaging import Eyes
-from server.playout import Limits as PlayoutLimits
+from server.audio.resampling import Resampler, pcm16
+from server.core.playout import Limits as PlayoutLimits
+from server.pictures.imaging import Eyes
 from server.protocol.media import Flag, Kind, Media, Size, StreamId, encode_media, raw_bytes
-from server.resampling import Resampler, pcm16
 
 SECOND = 48_000
 OPUS_DELAY = 312

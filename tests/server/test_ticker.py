@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.ticker import APART_S, Ticker
+from server.sessions.ticker import APART_S, Ticker
 
 
 class Clock:

@@ -16,8 +16,8 @@ from served import Serve, Served
 from cuestream_client.client import Client
 from cuestream_client.closes import Patience
 from cuestream_client.errors import Refused, Unreachable
-from server.doorstep import DoorLimits
-from server.tls import Certificate, TlsError
+from server.http.connections import DoorLimits
+from server.http.tls import Certificate, TlsError
 
 
 class Authority:

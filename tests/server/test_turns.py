@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from server.turns import ATTRIBUTES, SET_ATTRIBUTES, TURN_NS, take_short_turns
+from server.engine_thread.switching import ATTRIBUTES, SET_ATTRIBUTES, TURN_NS, take_short_turns
 
 GET_ATTRIBUTES = {"x86_64": 315, "aarch64": 275}
 

@@ -235,4 +235,4 @@ def test_a_track_that_was_stopped_gives_nothing() -> None:
 
 
 def test_the_encoder_is_the_websockets() -> None:
-    assert music_module.encoder_of.__module__ == "server.packing"
+    assert music_module.encoder_of.__module__ == "server.audio.packing"

@@ -17,9 +17,9 @@ from served import Serve, Served
 from shell_client import Client, ask, soon
 
 from cuestream.players import find_player
-from server.host import Host
+from server.access.secrets import HANDLE_SPARE_S, new_identity
 from server.protocol.limits import Limits
-from server.secrets import HANDLE_SPARE_S, new_identity
+from server.sessions.host import Host
 from server.settings import Settings
 from server.webrtc.browser import Browser
 from server.webrtc.limits import PeerLimits

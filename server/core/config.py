@@ -1,0 +1,44 @@
+"""How a session is to be: the choices of whoever runs the server, checked where they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.spec import StreamPolicy
+from server.core.delivery import Patience
+from server.core.playout import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """side: S of its frames. hop: samples of a step. room_s: how long a window may be asked for, if it did not begin longer."""
+
+    policy: StreamPolicy
+    side: int
+    hop: int = 640
+    limits: Limits = field(default_factory=Limits)
+    patience: Patience = field(default_factory=Patience)
+    grace_s: float = 2.0
+    resume_s: float = 30.0
+    max_catch_up_s: float = 5.0
+    """A client that comes back further behind is moved to the present by a marked crossfade; a nearer one loses no sample."""
+    snapshot_every_s: float = 1.0
+    waits_for_video: bool = False
+    """Frames carry their step and the music never passes them, as for a file: it is then the same whenever they arrive."""
+    room_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        limits, piece = self.limits, self.policy.chunk_steps * self.hop
+        rules = {
+            "the engine's chunk fits between the limits of the lead": piece <= limits.high - limits.low,
+            "what is kept is a whole number of chunks": limits.window % limits.chunk == 0,
+            "what is kept lasts as long as the session waits": limits.window >= self.resume_s * limits.rate,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise ValueError(f"session: {rule}; got {piece} samples a chunk, {limits}")
+
+    @property
+    def longest_window_s(self) -> float:
+        """That may be asked for while it plays."""
+        return max(self.room_s, self.policy.short_term_s)
