@@ -71,11 +71,11 @@ if (about.label) {
 
 // --- start and end
 
-let beginning = false; // Start keeps the focus meanwhile, so it is not disabled
+let beginning = false;
 
 $("start").onclick = ({ detail }) => {
   if (detail) $("start").blur(); // after a click Space is to pause; a keyboard goes on from here
-  if (!beginning) client ? finish() : begin();
+  client ? finish() : begin();
 };
 
 /** ticket: of the session that this tab had before it was reloaded; null begins another one. */
@@ -263,13 +263,15 @@ function report({ playedThrough, levelS, targetS, underruns, playing }) {
 
 // --- buttons, and what they show
 
+// A button that is of no use now keeps the focus, so none is `disabled`.
+document.addEventListener("click", (event) => event.target.closest("[aria-disabled=true]") && event.stopPropagation(), true);
 $("change").onclick = () => client?.sceneChange();
 $("reset").onclick = () => client?.resetContext();
 $("pause").onclick = () => (playback === "paused" ? client?.play() : client?.pause());
 
 function enable() {
   const live = Boolean(client?.live);
-  for (const id of ["change", "reset", "pause", "record"]) $(id).disabled = !live;
+  for (const id of ["change", "reset", "pause", "record"]) $(id).setAttribute("aria-disabled", !live);
   $("pause").textContent = playback === "paused" ? "Play" : "Pause";
   $("start").setAttribute("aria-disabled", beginning);
   $("start").textContent = client ? "End" : "Start";

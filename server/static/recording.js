@@ -102,7 +102,6 @@ export class Recording {
     this.button.classList.toggle("on", Boolean(this.id));
     this.button.setAttribute("aria-pressed", Boolean(this.id));
     this.button.lastChild.textContent = this.id ? clock((performance.now() - this.began) / 1000) : "Record";
-    for (const input of [...this.forms(), this.film]) input.disabled = Boolean(this.id);
   }
 }
 

@@ -295,10 +295,12 @@ def test_a_server_that_is_gone_is_said_once(browser: Chromium, serve: Serve) -> 
         press(browser, "start")
         browser.until("window.cuestream.statistics.playback === 'playing'")
         browser.until(f"{element('health')}.textContent === 'on time'")
-        browser.run(SAID)
-        browser.run(PILLS)
-        browser.run(TRIES)
+        for script in (SAID, PILLS, TRIES):
+            browser.run(script)
+        browser.run(f"{element('pause')}.focus()")
     browser.until("tries > 2")
+    assert browser.run(FOCUSED) == "pause"
+    assert browser.run(f"{element('pause')}.ariaDisabled") == "true"
     assert browser.run("said") == ["The server does not answer; trying again."]
     assert browser.run("pills") == ["line lost, resuming"]
     press(browser, "start")
