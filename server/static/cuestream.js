@@ -1369,7 +1369,7 @@ var Client = class extends Emitter {
         received: (data) => this.received(data),
         closed: ({ code, reason, stood, status = null, retryAfterMs }) => {
           this.line = null;
-          if (stood) resolve(session.lost(code, reason));
+          if (stood || session.state === "over") resolve(session.lost(code, reason));
           else resolve(session.refused(status, reason || `${session.url}: no answer`, retryAfterMs));
         }
       });

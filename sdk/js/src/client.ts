@@ -367,7 +367,7 @@ export class Client extends Emitter<Events> {
         received: (data) => this.received(data),
         closed: ({ code, reason, stood, status = null, retryAfterMs }) => {
           this.line = null;
-          if (stood) resolve(session.lost(code, reason));
+          if (stood || session.state === "over") resolve(session.lost(code, reason));
           else resolve(session.refused(status, reason || `${session.url}: no answer`, retryAfterMs));
         },
       });

@@ -25,18 +25,23 @@ class FakeTransport implements Transport {
 
   open(where: Where, receiver: Receiver): ClientLine {
     this.wheres.push(where);
-    const end = (code: number, stood: boolean) => {
+    let stood = false;
+    const end = (code: number) => {
       if (this.receiver !== receiver) return;
       this.server = this.receiver = null;
       receiver.closed({ code, reason: "", stood });
     };
     this.receiver = receiver;
     const server = (this.server = new Line(this.takes));
-    setTimeout(() => (this.down ? end(1006, false) : receiver.opened()));
+    setTimeout(() => {
+      if (this.down) return end(1006);
+      stood = true;
+      receiver.opened();
+    });
     const transport = this;
     return {
       send: (data) => server.feed(data),
-      close: (code) => end(code, true),
+      close: end,
       get bufferedBytes() {
         return transport.bufferedBytes;
       },
@@ -362,5 +367,15 @@ describe("a client", () => {
     await run(5000);
     expect(client.stats.state).toBe("over");
     expect(transport.wheres.length).toBeLessThan(4);
+  });
+
+  test("that is closed while it connects again has not failed", async () => {
+    const client = make();
+    await live(client);
+    transport.cut();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(transport.wheres.length).toBe(2);
+    await client.close();
+    expect(client.failure).toBeNull();
   });
 });
