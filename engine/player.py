@@ -86,6 +86,10 @@ class Player(Protocol[S]):
     def defaults(self) -> StreamPolicy: ...
 
     @property
+    def follows(self) -> frozenset[str]:
+        """The fields of a policy that change its music while it plays; the others mean nothing to it, or are refused."""
+
+    @property
     def side(self) -> int:
         """S: frames are uint8 [S, S, 3]."""
 
@@ -111,6 +115,10 @@ class Player(Protocol[S]):
     def held(self, stream: S) -> Held: ...
 
 
+FOLLOWED = frozenset({"seed", "temperature", "top_k", "top_p", "short_term_s", "on_cut"})
+"""What every model's music follows, of a policy."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelPlayer:
     """An exported model on some backend. recommended: how its makers play it. keys: its tokens' pitches, if they have any."""
@@ -134,6 +142,12 @@ class ModelPlayer:
     @property
     def defaults(self) -> StreamPolicy:
         return self.recommended or StreamPolicy(guidance=self.backend.spec.decoder.guidance)
+
+    @property
+    def follows(self) -> frozenset[str]:
+        """Guidance where there is some: a running stream takes none on. A key where the tokens' pitches are known."""
+        also = {"guidance": self.defaults.guided, "key": self.keys is not None}
+        return FOLLOWED | {name for name, is_followed in also.items() if is_followed}
 
     @property
     def side(self) -> int:

@@ -202,6 +202,7 @@ class SyntheticPlayer:
     sample_rate: int = SAMPLE_RATE
     fewest_frames: int = 1
     defaults: StreamPolicy = field(default_factory=StreamPolicy)
+    follows: frozenset[str] = frozenset({"seed", "on_cut"})
 
     def check(self, policy: StreamPolicy) -> None:
         check_unheld(NAME, policy)

@@ -25,6 +25,7 @@ from server.protocol.control import parse, strangers
 from server.protocol.errors import ProtocolError
 from server.sessions.host import RETRY_S, Draining, Hanging, Host
 from server.sessions.hosted import Hosted
+from server.sessions.wire_controls import followed
 
 MOST_BODY = 64 * 1024
 NAMES = "a session's name has letters, digits, - and _, 64 at most"
@@ -186,6 +187,7 @@ async def version(request: Request) -> Response:
         "model": player.name,
         "label": player.label,
         "config": msgspec.to_builtins(host_of(request).config),
+        "follows": followed(player.follows),
         "asks_for_a_key": host_of(request).door.asks_for_a_key,
         "webrtc": request.app.state.peers is not None,
         "records": host_of(request).recorder.shelf is not None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -59,6 +59,11 @@ def config_of(policy: StreamPolicy) -> Config:
         policy.short_term_s,
         cast("KeyName", policy.key),
     )
+
+
+def followed(fields: Iterable[str]) -> list[str]:
+    """Fields of a policy by their names in the configuration."""
+    return sorted("cut_response" if name == "on_cut" else name for name in fields)
 
 
 def policy_of(config: Config, policy: StreamPolicy) -> StreamPolicy:

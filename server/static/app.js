@@ -15,7 +15,6 @@ import { Source } from "./source.js";
 
 const $ = (id) => document.getElementById(id);
 const SAY = { on_time: "on time", degraded: "degraded", concealing: "looping", waiting: "waiting for a picture" };
-const RULES = ["procedural", "synthetic"]; // play without a model, and know nothing of what only models do
 const WRONG_KEY = 401, NO_ANSWER = 1006;
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 const FRAME_MS = 40, CALM_FRAME_MS = 500;
@@ -61,7 +60,7 @@ const unaddressed = $("addresses").firstElementChild;
 const about = await (await fetch("v1/version")).json();
 const controls = new Controls(about.config, () => client);
 $("model").textContent = about.model;
-for (const row of document.querySelectorAll(".of-model")) row.hidden = RULES.includes(about.model);
+for (const part of document.querySelectorAll("[data-of]")) part.hidden = !about.follows.includes(part.dataset.of);
 for (const id of ["record", "recordings", "recordkey"]) $(id).hidden = !about.records;
 $("version").textContent = `Cuestream ${about.version} · ${about.protocol}`;
 if (about.label) {

@@ -73,7 +73,7 @@ class ToneStream:
 
 class TonePlayer:
     name, digest, label = "tone", "tone", ""
-    defaults = StreamPolicy()
+    defaults, follows = StreamPolicy(), frozenset({"seed"})
     side, code_rate, sample_rate, fewest_frames = SIDE, 50, RATE, 1
 
     def check(self, policy: StreamPolicy) -> None: ...

@@ -138,7 +138,8 @@ def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
     sent = "window.cuestream.statistics.sent"
     junk = tmp_path / "junk.mp4"
     junk.write_bytes(b"no film")
-    with serve(player=SyntheticPlayer(), recordings=tmp_path / "recordings") as served:
+    player = SyntheticPlayer(follows=frozenset({"key"}))
+    with serve(player=player, recordings=tmp_path / "recordings") as served:
         browser.open(served.http)
         browser.until("window.cuestream !== undefined")
         the_keys(browser)
@@ -312,7 +313,7 @@ def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Ser
     with serve(player=SyntheticPlayer()) as served:
         browser.open(served.http)
         browser.until("window.cuestream !== undefined")
-        for name in ("guidance", "temperature", "short_term_s"):  # which only models know
+        for name in ("guidance", "temperature", "short_term_s", "tonality", "memoryhead"):  # of models alone
             assert not browser.run(f"{element(name)}.checkVisibility()")
         assert browser.run(f"{element('gain_db')}.getAttribute('aria-valuetext')") == "0.0 dB"
         assert browser.run(f"{element('pause')}.ariaPressed") is None  # its name says it already

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import get_args
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from shell_client import jpeg
 from starlette.datastructures import Headers
 
+from cuestream.players import find_player
 from engine.media.pixels import Scaler
+from engine.player import Player
 from engine.spec import KEYS, StreamPolicy
 from engine.synthetic import SyntheticPlayer
 from server.access.limiting import Bucket
@@ -30,7 +34,8 @@ from server.protocol.messages import Pong
 from server.protocol.values import Key
 from server.sessions.outbox import MOST_WAITING, Line
 from server.sessions.status import Ages
-from server.sessions.wire_controls import check, config_of, controls, policy_of
+from server.sessions.wire_controls import check, config_of, controls, followed, policy_of
+from training.composer.player import ProceduralPlayer
 
 RATE = 32_000
 SIGNAL = np.random.default_rng(0).normal(0, 0.2, RATE).astype(np.float32)
@@ -281,3 +286,21 @@ def test_an_age_is_told_in_the_steps_of_the_player() -> None:
 @pytest.mark.parametrize("headers", [{"host": "["}, {"host": "localhost", "origin": "http://[x"}])
 def test_what_is_no_address_is_a_foreign_one(headers: dict[str, str]) -> None:
     assert Guard(lambda *_: None, local=True)._why_not(Headers(headers), "/") == "that is no address"  # type: ignore[arg-type, return-value]
+
+
+def test_a_player_follows_a_key_where_it_takes_one_and_what_it_follows_can_be_turned(
+    tiny_player: Player[Any],
+) -> None:
+    for player in (
+        SyntheticPlayer(),
+        ProceduralPlayer(Path()),
+        tiny_player,
+        find_player("starter", threads=1),
+    ):
+        takes = True
+        try:
+            player.check(replace(player.defaults, key="D"))
+        except ValueError:
+            takes = False
+        assert ("key" in player.follows) == takes == (player.name == "starter")
+        assert set(followed(player.follows)) <= set(ConfigPatch.__struct_fields__)

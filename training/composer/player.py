@@ -55,6 +55,10 @@ class ProceduralPlayer:
     def fewest_frames(self) -> int:
         return 1
 
+    @property
+    def follows(self) -> frozenset[str]:
+        return frozenset({"seed", "on_cut"})
+
     def check(self, policy: StreamPolicy) -> None:
         check_unheld(NAME, policy)
 
