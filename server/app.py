@@ -104,7 +104,7 @@ def make_app(
         Route("/metrics", metrics),
         Route("/openapi.json", openapi),
         Route("/asyncapi.json", websocket),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        Mount("/static", PageFiles(directory=STATIC)),
     ]
     app = Starlette(
         routes=routes,
@@ -114,6 +114,15 @@ def make_app(
     )
     app.state.host, app.state.peers, app.state.feedings = host, webrtc.peers_of(host), feedings
     return app
+
+
+class PageFiles(StaticFiles):
+    """A browser asks whether it has the newest, or after an update it would mix the page of one version with scripts of another."""
+
+    def file_response(self, *args: Any, **choices: Any) -> Response:
+        response = super().file_response(*args, **choices)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 def page(name: str) -> Callable[[Request], Awaitable[Response]]:

@@ -204,6 +204,9 @@ def test_the_pages_and_everything_they_name_are_here(served: Served) -> None:
     assert asked | {"index.html", "obs.html"} == {
         path.name for path in (Path(__file__).parents[2] / "server" / "static").iterdir()
     }
+    for address in ("/", "/obs", "/static/app.js"):
+        with urllib.request.urlopen(served.http + address, timeout=10) as answer:
+            assert answer.headers["cache-control"] == "no-cache"  # of an older version nothing is shown
 
 
 def test_openapi_describes_the_routes(served: Served) -> None:
