@@ -117,7 +117,7 @@ def make_app(
 
 
 class PageFiles(StaticFiles):
-    """A browser asks whether it has the newest, or after an update it would mix the page of one version with scripts of another."""
+    """A browser asks whether it has the newest: after an update it would mix the page of one version with scripts of another."""
 
     def file_response(self, *args: Any, **choices: Any) -> Response:
         response = super().file_response(*args, **choices)

@@ -2,27 +2,35 @@
 
 const COPIED_MS = 1200;
 
-/** The rows of a session's `urls`. keyed: whether this server asks for its key. */
-export function addresses(urls, session, keyed) {
+/** What is shown of a session's `urls`: that for OBS, the others where somebody wants them. keyed: whether this server asks for its
+ * key. say: has words read out. */
+export function addresses(urls, session, keyed, say) {
   const header = keyed ? ' -H "Authorization: Bearer $KEY"' : "";
   const api = `curl -X PATCH ${location.origin}/v1/sessions/${session}${header} -d '{"change_now":true}'`;
   const { ogg, mp3, wav, flac } = urls.audio;
-  return Object.entries({ OBS: urls.obs, Opus: ogg, MP3: mp3, WAV: wav, FLAC: flac, API: api }).map(row);
+  const hint = made("p", { className: "dim", textContent: "In OBS add a Browser Source with this address, and tick “Control audio via OBS”." });
+  const more = made("details", {});
+  more.append(made("summary", { textContent: "VLC, mpv and programs" }));
+  more.append(...Object.entries({ Opus: ogg, MP3: mp3, WAV: wav, FLAC: flac, API: api }).map(([name, text]) => row(name, text, say)));
+  return [row("OBS", urls.obs, say), hint, more];
 }
 
-function row([name, text]) {
-  const made = Object.assign(document.createElement("div"), { className: "address" });
-  const label = Object.assign(document.createElement("span"), { textContent: name });
-  const code = Object.assign(document.createElement("code"), { textContent: text, title: text });
-  const copy = Object.assign(document.createElement("button"), { textContent: "Copy" });
-  copy.setAttribute("aria-label", `Copy the ${name} address`);
+function made(kind, about) {
+  return Object.assign(document.createElement(kind), about);
+}
+
+function row(name, text, say) {
+  const one = made("div", { className: "address" });
+  const code = made("code", { textContent: text, title: text });
+  const copy = made("button", { textContent: "Copy", ariaLabel: `Copy the ${name} address` });
   copy.onclick = async () => {
     await (navigator.clipboard?.writeText(text) ?? copySelected(code)); // a page by http has no clipboard
     copy.textContent = "Copied";
-    setTimeout(() => (copy.textContent = "Copy"), COPIED_MS);
+    say(`Copied the ${name} address`);
+    setTimeout(() => ((copy.textContent = "Copy"), say("")), COPIED_MS);
   };
-  made.append(label, code, copy);
-  return made;
+  one.append(made("span", { textContent: name }), code, copy);
+  return one;
 }
 
 function copySelected(element) {

@@ -9,13 +9,18 @@ import { Controls } from "./controls.js";
 import { Client, MusicPlayer, createSession, keepTicket, savedTicket } from "./cuestream.js";
 import { Measure } from "./measure.js";
 import { Memory } from "./memory.js";
-import { Recording } from "./recording.js";
+import { Recording, clock } from "./recording.js";
 import { Scope } from "./scope.js";
 import { Source } from "./source.js";
 
 const $ = (id) => document.getElementById(id);
-const SAY = { on_time: "on time", degraded: "degraded", concealing: "looping", waiting: "waiting for a picture" };
-const WRONG_KEY = 401, NO_ANSWER = 1006;
+const SAY = { on_time: "playing", degraded: "playing, simplified", concealing: "looping", waiting: "waiting for a picture" };
+const WHY = {
+  degraded: "The server is busy and makes the music with less work.",
+  concealing: "The server is too slow just now: what was heard last is repeated until it catches up.",
+};
+const OPENING = { camera: "waiting for the camera", screen: "waiting for the screen", file: "opening the file" };
+const WRONG_KEY = 401, TAKEN = 409, NO_ANSWER = 1006, UNKNOWN = 4404;
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 const FRAME_MS = 40, CALM_FRAME_MS = 500;
 const GAUGE_MS = 400;
@@ -24,6 +29,7 @@ const DESCRIBE_MS = 500; // words that count seconds
 const HINT_MS = 400; // before somebody is asked for a click
 const FAREWELL_MS = 1500; // for the last fade
 const WARNED_MS = 10_000; // until a warning goes away
+const FADE_S = 0.02; // of the sound of this tab alone
 const COMFORT = { targetS: 0.18, leastS: 0.15 }; // a page that draws hands music on 0.1 s late now and then
 
 const scope = new Scope({ strip: $("strip"), wave: $("wave"), spectrum: $("spectrum") });
@@ -31,7 +37,7 @@ const memory = new Memory({ old: $("memoryold"), window: $("memorywindow"), capt
 const recording = new Recording(
   { button: $("record"), list: $("recorded"), forms: () => [...document.getElementsByName("form")], film: $("film") },
   (message) => client?.send(message),
-  () => (key ? { authorization: `Bearer ${key}` } : {}),
+  bearing,
   (text) => (text ? trouble(text, "recording") : calm("recording")),
 );
 const source = new Source(
@@ -47,12 +53,12 @@ const source = new Source(
   },
 );
 const measure = new Measure();
-let client = null, player = null;
+let client = null, player = null, sound = null; // sound: a GainNode between the player and the loudspeaker
 let playback = "stopped", health = "waiting";
 let forget = () => {}; // of the session, by this tab
 let cuts = []; // {atMs, sample}: capture time, and the first sample that may know of it
 let key = sessionStorage.getItem("key") || "";
-const named = new URLSearchParams(location.search).get("session"); // of an address with ?session=NAME: it is always the same
+let named = new URLSearchParams(location.search).get("session"); // of an address with ?session=NAME: it is always the same
 const unaddressed = $("addresses").firstElementChild;
 
 // --- what the server is
@@ -63,9 +69,14 @@ $("model").textContent = about.model;
 for (const part of document.querySelectorAll("[data-of]")) part.hidden = !about.follows.includes(part.dataset.of);
 for (const id of ["record", "recordings", "recordkey"]) $(id).hidden = !about.records;
 $("version").textContent = `Cuestream ${about.version} · ${about.protocol}`;
-if (about.label) {
-  $("label").textContent = about.label;
-  $("label").hidden = false;
+$("label").textContent = about.label;
+
+function bearing() {
+  return key ? { authorization: `Bearer ${key}` } : {};
+}
+
+function mayAsk() {
+  return !about.asks_for_a_key || key !== "";
 }
 
 // --- start and end
@@ -81,11 +92,15 @@ $("start").onclick = ({ detail }) => {
 async function begin(ticket = null) {
   calm();
   if (!ticket && !source.ready) return source.pick(true);
-  if (!ticket && about.asks_for_a_key && !(key ||= await askKey())) return;
+  if (!ticket && !mayAsk() && !(key = await askKey())) return;
   beginning = $("sources").disabled = true;
   enable();
+  pill("off", OPENING[source.chosen]);
   try {
     player = await MusicPlayer.open({ comfort: COMFORT });
+    sound = new GainNode(player.context, { gain: $("here").checked ? 1 : 0 });
+    player.node.disconnect();
+    player.node.connect(sound).connect(player.context.destination);
     await (ticket ? source.reopen() : source.open());
     await unlocked();
     const invite = () => createSession(".", key, named);
@@ -101,6 +116,7 @@ async function begin(ticket = null) {
     source.watch(client);
   } catch (error) {
     client?.detach();
+    pill("off", "not connected");
     trouble(error.message, "source");
     cleanUp();
   }
@@ -126,11 +142,11 @@ function finish() {
 function cleanUp() {
   forget();
   const done = player;
-  client = player = null;
+  client = player = sound = null;
   void recording.finished();
   playback = "stopped";
   memory.clear();
-  if (!named) $("addresses").replaceChildren(unaddressed);
+  if (!named) locate(null);
   void source.rest();
   enable();
   setTimeout(() => done?.close(), 300);
@@ -155,7 +171,8 @@ function line({ state, next }) {
   if (state === "connecting" && $("health").dataset.state !== "lost") pill("off", "connecting");
   if (state === "lost") pill("lost", next.then === "resume" ? "line lost, resuming" : "trying again");
   const unanswered = state === "lost" && next.code === NO_ANSWER && next.pauseMs > 0; // not only a line that broke
-  if (unanswered || (state === "lost" && next.then === "retry")) trouble(saying(next), "line");
+  const begunAnew = state === "lost" && next.then === "retry" && next.code !== UNKNOWN; // which is said when there is a new session
+  if (unanswered || begunAnew) trouble(saying(next), "line");
   if (state === "open") calm("line");
   if (state === "closed") {
     pill("off", "not connected");
@@ -173,6 +190,7 @@ function line({ state, next }) {
 /** In words for who sits before the page. */
 function saying({ code, then, why }) {
   if (code === WRONG_KEY) return "That key is not right.";
+  if (code === TAKEN) return `A session named “${named}” is in use, in another tab or program. End it there, or choose another name below.`;
   if (code === NO_ANSWER) return `The server does not answer${then === "stop" ? "" : "; trying again"}.`;
   return why;
 }
@@ -181,6 +199,7 @@ function saying({ code, then, why }) {
 
 const answers = {
   "session.created": (message) => {
+    if (client.stats.sessions > 1) warn("The server had lost the session. This is a new one, and the music begins afresh.");
     scope.clear();
     memory.clear();
     measure.clear();
@@ -191,7 +210,6 @@ const answers = {
   "session.resumed": (message) => {
     stands(message);
     recording.doubt();
-    if (about.records) void recording.recall(client.session.id);
     if (!source.watched) trouble("The music goes on without a picture. Choose a source.", "source");
   },
   "session.updated": (message) => {
@@ -220,7 +238,7 @@ const answers = {
     const ear = measure.pictureToEar;
     if (ear) {
       $("latency").textContent = Math.round(ear.p50);
-      $("latency95").textContent = `95 % under ${Math.round(ear.p95)} ms`;
+      $("latency95").textContent = `95 % under ${Math.round(ear.p95)}`;
     }
     $("rtf").textContent = Math.round(100 * message.real_time_factor);
   },
@@ -229,22 +247,54 @@ const answers = {
     if (!message.fatal) trouble(message.text, "refusal");
     controls.show();
   },
-  warning: (message) => {
-    trouble(message.text, "warning");
-    fading = setTimeout(calm, WARNED_MS, "warning");
-  },
+  warning: (message) => warn(message.text),
   message: ({ type }) => type !== "session.resumed" && recording.settle(),
 };
 
 function stands(message) {
   controls.hold(message.config);
-  $("addresses").replaceChildren(...addresses(client.urls, client.session.id, about.asks_for_a_key));
+  locate(client.urls, client.session.id);
+  if (about.records) void recording.recall();
 }
 
 function heard(chunk) {
+  $("silence").hidden = true;
   scope.hear(chunk);
   measure.hear(chunk, chunk.source && client.timeOf(chunk.source.newestUs));
 }
+
+// --- where else the session can be heard
+
+let located = null;
+
+/** What is shown already stays, and what was opened in it. */
+function locate(urls, session) {
+  if (located !== null && urls?.obs === located) return;
+  located = urls?.obs ?? null;
+  const said = (text) => ($("said").textContent = text);
+  $("addresses").replaceChildren(...(urls ? addresses(urls, session, about.asks_for_a_key, said) : [unaddressed]));
+}
+
+/** The addresses of the session that Start will open, where its name is known. */
+async function foresee() {
+  const asked = named;
+  const answer = asked && mayAsk() && (await fetch(`v1/sessions/${encodeURIComponent(asked)}/urls`, { headers: bearing() }).catch(() => null));
+  const urls = answer?.ok ? await answer.json() : null;
+  if (!client && asked === named) locate(urls, asked);
+}
+
+$("name").value = named ?? "";
+$("name").onchange = () => {
+  if (!$("name").reportValidity()) return;
+  named = $("name").value || null;
+  history.replaceState(null, "", named ? `?session=${named}` : location.pathname);
+  void foresee();
+};
+$("naming").onsubmit = (event) => event.preventDefault();
+
+// --- what is heard here
+
+$("here").onchange = () => sound?.gain.setTargetAtTime($("here").checked ? 1 : 0, player.context.currentTime, FADE_S);
 
 let played = 0, buffered = {};
 function report({ playedThrough, levelS, targetS, underruns, playing }) {
@@ -275,10 +325,13 @@ function enable() {
   $("start").setAttribute("aria-disabled", beginning);
   $("start").textContent = client ? "End" : "Start";
   $("start").classList.toggle("stop", Boolean(client));
+  $("name").readOnly = Boolean(client);
 }
 
 function pill(state, text) {
   $("health").dataset.state = state;
+  $("health").title = WHY[state] ?? "";
+  document.title = state === "off" ? "Cuestream" : `${text} · Cuestream`; // seen while another tab is open
   write($("health"), text);
 }
 
@@ -302,6 +355,17 @@ function trouble(text, about) {
   $("trouble").hidden = false;
 }
 
+/** What goes away by itself. */
+function warn(text) {
+  trouble(text, "warning");
+  fading = setTimeout(calm, WARNED_MS, "warning");
+}
+
+$("dismiss").onclick = ({ detail }) => {
+  calm();
+  if (!detail) $("start").focus(); // a keyboard goes on from there
+};
+
 /** What was said about this holds no longer. */
 function calm(about = told) {
   if (about === told) $("trouble").hidden = true;
@@ -319,12 +383,15 @@ const KEYS = {
   r: () => $("record").hidden || $("record").click(),
   "+": () => controls.nudge(1),
   "-": () => controls.nudge(-1),
+  escape: () => calm(),
 };
+$("shortcuts").checked = localStorage.getItem("shortcuts") !== "off";
+$("shortcuts").onchange = () => localStorage.setItem("shortcuts", $("shortcuts").checked ? "on" : "off");
 addEventListener("keydown", (event) => {
   const { target } = event, key = event.key.toLowerCase();
-  const typing = $("keydialog").open || target.matches("input[type=number], input[type=password], select");
-  const pressing = (key === " " && target.matches("button, input")) || (key === "enter" && target !== document.body);
-  if (event.ctrlKey || event.metaKey || event.altKey || typing || pressing || !(key in KEYS)) return;
+  const typing = $("keydialog").open || target.matches("input[type=number], input[type=text], input[type=password], select");
+  const pressing = (key === " " && target.matches("button, input, summary")) || (key === "enter" && target !== document.body);
+  if (event.ctrlKey || event.metaKey || event.altKey || typing || pressing || !$("shortcuts").checked || !(key in KEYS)) return;
   event.preventDefault();
   if (!event.repeat || key === "+" || key === "-") KEYS[key]();
 });
@@ -342,8 +409,7 @@ function draw(now) {
     memory.describe();
     recording.describe();
   }
-  const seconds = Math.floor(Math.max(0, played) / 48000);
-  $("position").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  $("position").textContent = clock(Math.max(0, played) / 48000);
 }
 requestAnimationFrame(draw);
 
@@ -362,7 +428,10 @@ window.cuestream = {
   },
 };
 
-// --- a reload goes on with the session
+// --- what is there before a session; a reload goes on with one
+
+void foresee();
+if (about.records && mayAsk()) void recording.recall();
 
 const left = savedTicket();
 if (left && (!named || left.id === named)) begin(left);

@@ -81,11 +81,11 @@ export class Recording {
     }
   }
 
-  /** The page was loaded again: what of its session is over is listed as before. */
-  async recall(session) {
-    const answer = await fetch(`v1/recordings?session=${session}`, { headers: this.headers() }).catch(() => null);
+  /** What lies on the server is listed, the newest first. */
+  async recall() {
+    const answer = await fetch("v1/recordings", { headers: this.headers() }).catch(() => null);
     if (!answer?.ok) return;
-    for (const about of (await answer.json()).recordings) { // the newest first
+    for (const about of (await answer.json()).recordings) {
       if (about.state !== "recording") this.enter({ ...about, text: failing(about) }, "append");
     }
   }
@@ -130,6 +130,9 @@ function began(id) {
   return new Date(Date.UTC(year, month - 1, ...rest)).toLocaleString();
 }
 
-function clock(seconds) {
-  return `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+/** 4:05, from an hour on 1:04:05. */
+export function clock(seconds) {
+  const parts = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map(Math.floor);
+  if (!parts[0]) parts.shift();
+  return parts.map((part, i) => (i ? String(part).padStart(2, "0") : part)).join(":");
 }

@@ -4,9 +4,16 @@
 import { Shutter, camera, hide, screen, show } from "./cuestream.js";
 
 const REFUSED = {
-  NotAllowedError: "The browser did not allow it. Allow the camera or screen for this page, or choose a file.",
-  NotFoundError: "There is no such camera or screen here. Choose another source.",
-  NotReadableError: "The camera or screen cannot be read; another program may have it.",
+  camera: {
+    NotAllowedError: "The browser did not allow the camera. Allow it beside the address of this page, or choose another source.",
+    NotFoundError: "There is no camera here. Choose another source.",
+    NotReadableError: "The camera cannot be read; another program may have it.",
+  },
+  screen: {
+    NotAllowedError: "No screen was shared. Press Screen to choose one, or choose another source.",
+    NotFoundError: "There is no screen here that can be shared. Choose another source.",
+    NotReadableError: "This screen or window cannot be read. Choose another one.",
+  },
 };
 const GONE = { camera: "The camera is gone. Choose a source.", screen: "The screen is no longer shared. Choose a source." };
 
@@ -179,7 +186,7 @@ async function stream(source) {
   try {
     return await (source === "camera" ? camera() : screen());
   } catch (error) {
-    throw new Error(REFUSED[error.name] ?? error.message);
+    throw new Error(REFUSED[source][error.name] ?? error.message);
   }
 }
 

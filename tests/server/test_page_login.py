@@ -10,6 +10,7 @@ import pytest
 from served import Serve
 
 from benchmarks.reaction.chromium import Chromium
+from cuestream_client import Client
 from engine.synthetic import SyntheticPlayer
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,20 @@ window.WebSocket = class extends WebSocket {
 PILLS = """window.pills = [];
 new MutationObserver(() => pills.push(document.getElementById("health").textContent)).observe(
   document.getElementById("health"), { childList: true });"""
+AWAY = """window.away = true;
+window.WebSocket = class extends WebSocket {
+  constructor(url, ...all) {
+    super(away ? "ws://127.0.0.1:9" : url, ...all);
+  }
+};"""
+"""Nobody listens there."""
+GAINS = """window.gains = [];
+window.GainNode = class extends GainNode {
+  constructor(...all) {
+    super(...all);
+    gains.push(this);
+  }
+};"""
 CHECKED = "document.querySelector('[name=source]:checked').value"
 FOCUSED = "document.activeElement.id || document.activeElement.value"
 UNPLUG = """(() => {
@@ -152,17 +167,20 @@ def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
         assert browser.run("choosers") == 3
         hand(browser, junk)
         until_said(browser, "cannot be played here")
+        browser.run("document.activeElement.blur()")
+        browser.key("Escape")
+        assert browser.run(f"{element('trouble')}.hidden")
         hand(browser, ROOT / "examples" / "big-buck-bunny.mp4")  # and it begins, as was asked for
         browser.until("window.cuestream.statistics.playback === 'playing'")
         assert browser.run(f"{element('filename')}.textContent") == "big-buck-bunny.mp4"
         choose(browser, "screen")
-        until_said(browser, "The browser did not allow it.")
+        until_said(browser, "No screen was shared.")
         assert browser.run(CHECKED) == "file"
         before = browser.run(sent)
         browser.until(f"{sent} > {before}")
         choose(browser, "camera")
         browser.until(f"{element('trouble')}.hidden && {element('preview')}.srcObject !== null")
-        browser.until(f"{element('health')}.textContent === 'on time'")
+        browser.until(f"{element('health')}.textContent === 'playing'")
         browser.run(UNPLUG)
         until_said(browser, "The camera is gone.")
         assert browser.run(f"{element('health')}.textContent") == "no picture"
@@ -190,7 +208,7 @@ def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
         browser.run("document.activeElement.blur()")
         browser.key("Enter")
         browser.until(f"{element('start')}.textContent === 'Start'")
-        assert "Start a session" in browser.run(f"{element('addresses')}.textContent")
+        assert "Press Start" in browser.run(f"{element('addresses')}.textContent")
     assert not browser.events
 
 
@@ -219,12 +237,16 @@ def test_the_keyboard_is_enough_and_arrow_keys_ask_for_nothing(browser: Chromium
         while not served.on_loop(lambda: hosted.config.mute):
             browser.run("new Promise((done) => setTimeout(done, 20))")
         assert browser.run("said") == []
+        press(browser, "shortcuts")
+        browser.key("m")
+        assert browser.run(f"{element('mute')}.checked")  # as it was
+        press(browser, "shortcuts")
 
         browser.run("document.querySelector('[name=source][value=camera]').focus()")
         browser.key("ArrowRight")
         assert (browser.run(CHECKED), browser.run(asked)) == ("screen", [0, 0])
         browser.key("Enter")
-        until_said(browser, "The browser did not allow it.")
+        until_said(browser, "No screen was shared.")
         browser.until(f"{CHECKED} === 'camera'")
         assert browser.run(FOCUSED) == "screen"
         browser.key(" ")
@@ -267,6 +289,10 @@ def test_a_reload_lists_what_was_recorded_and_goes_on_with_what_is_being_recorde
         press(browser, "record")
         browser.until(f"{recorded}.length === 3")
         assert browser.run(recorded)[1:] == before
+        press(browser, "start")
+        browser.until(f"{element('start')}.textContent === 'Start'")
+        browser.call("Page.reload")
+        browser.until(f"{recorded}.length === 3")  # without a session, too
         assert not browser.events
     browser.call("Emulation.setTimezoneOverride", timezoneId="")
 
@@ -295,7 +321,7 @@ def test_a_server_that_is_gone_is_said_once(browser: Chromium, serve: Serve) -> 
         browser.until("window.cuestream !== undefined")
         press(browser, "start")
         browser.until("window.cuestream.statistics.playback === 'playing'")
-        browser.until(f"{element('health')}.textContent === 'on time'")
+        browser.until(f"{element('health')}.textContent === 'playing'")
         for script in (SAID, PILLS, TRIES):
             browser.run(script)
         browser.run(f"{element('pause')}.focus()")
@@ -304,9 +330,56 @@ def test_a_server_that_is_gone_is_said_once(browser: Chromium, serve: Serve) -> 
     assert browser.run(f"{element('pause')}.ariaDisabled") == "true"
     assert browser.run("said") == ["The server does not answer; trying again."]
     assert browser.run("pills") == ["line lost, resuming"]
+    assert browser.run("document.title") == "line lost, resuming · Cuestream"
     press(browser, "start")
     browser.until(f"{element('start')}.textContent === 'Start'")
     assert browser.run(f"{element('trouble')}.hidden")  # nothing is tried any more
+
+
+def test_a_name_keeps_the_addresses_and_one_that_is_in_use_is_said(browser: Chromium, serve: Serve) -> None:
+    addresses = f"{element('addresses')}.textContent"
+    with serve(player=SyntheticPlayer()) as served, Client(served.http, name="show"):
+        browser.open(f"{served.http}/?session=show")
+        browser.until(f"window.cuestream && {addresses}.includes('session=show')")
+        press(browser, "start")
+        until_said(browser, "A session named “show” is in use")
+        browser.run(
+            f"{element('name')}.value = 'a name'; {element('name')}.dispatchEvent(new Event('change'))"
+        )
+        assert browser.run("location.search") == "?session=show"  # there is no such name
+        browser.run(
+            f"{element('name')}.value = 'other'; {element('name')}.dispatchEvent(new Event('change'))"
+        )
+        browser.until(f"{addresses}.includes('session=other')")
+        assert browser.run("location.search") == "?session=other"
+        press(browser, "start")
+        browser.until("window.cuestream.statistics.played > 0")
+        assert browser.run("window.cuestream.statistics.session") == "other"
+        assert browser.run(f"{element('name')}.readOnly")
+
+
+def test_a_tab_that_is_silent_mutes_nobody_else_and_a_session_that_was_lost_is_said(
+    browser: Chromium, serve: Serve
+) -> None:
+    with serve(player=SyntheticPlayer(), resume_window_s=1) as served:
+        browser.open(served.http)
+        browser.until("window.cuestream !== undefined")
+        browser.run(GAINS)
+        press(browser, "start")
+        browser.until("window.cuestream.statistics.played > 0")
+        press(browser, "here")
+        browser.until("gains[0].gain.value < 0.001")
+        press(browser, "here")
+        browser.until("gains[0].gain.value > 0.999")
+        (hosted,) = served.host.sessions.values()
+        assert not served.on_loop(lambda: hosted.config.mute)
+        browser.run(AWAY)
+        served.on_loop(lambda: hosted.line.hang_up(1012))
+        while served.on_loop(lambda: dict(served.host.sessions)):
+            browser.run("new Promise((done) => setTimeout(done, 20))")
+        browser.run("window.away = false")
+        until_said(browser, "This is a new one")
+        assert browser.run("window.cuestream.statistics.session") != hosted.id
 
 
 def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Serve) -> None:
@@ -325,7 +398,7 @@ def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Ser
         browser.call(
             "Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True
         )
-        tops = [f"{element(name)}.parentElement.offsetTop" for name in ("mute", "hold_scene")]
+        tops = [f"{element(name)}.parentElement.offsetTop" for name in ("mute", "here")]
         assert browser.run(f"{tops[0]} === {tops[1]}")
         browser.call("Emulation.clearDeviceMetricsOverride")
 
@@ -336,6 +409,7 @@ def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Ser
         )  # of a page by http
         browser.run("document.querySelector('.address button').click()")
         browser.until("document.querySelector('.address button').textContent === 'Copied'")
+        assert browser.run(f"{element('said')}.textContent") == "Copied the OBS address"
         assert browser.run("getSelection().toString()") == browser.run(
             "document.querySelector('.address code').textContent"
         )
