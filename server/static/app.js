@@ -20,6 +20,7 @@ const WHY = {
   concealing: "The server is too slow just now: what was heard last is repeated until it catches up.",
 };
 const OPENING = { camera: "waiting for the camera", screen: "waiting for the screen", file: "opening the file" };
+const INSECURE = "Browsers give camera, screen and sound to secure pages alone. Open this page by https, or as localhost on the server's own machine.";
 const WRONG_KEY = 401, TAKEN = 409, NO_ANSWER = 1006, UNKNOWN = 4404;
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 const FRAME_MS = 40, CALM_FRAME_MS = 500;
@@ -91,6 +92,7 @@ $("start").onclick = ({ detail }) => {
 /** ticket: of the session that this tab had before it was reloaded; null begins another one. */
 async function begin(ticket = null) {
   calm();
+  if (!isSecureContext) return trouble(INSECURE, "page");
   if (!ticket && !source.ready) return source.pick(true);
   if (!ticket && !mayAsk() && !(key = await askKey())) return;
   beginning = $("sources").disabled = true;
@@ -430,6 +432,7 @@ window.cuestream = {
 
 // --- what is there before a session; a reload goes on with one
 
+if (!isSecureContext) trouble(INSECURE, "page");
 void foresee();
 if (about.records && mayAsk()) void recording.recall();
 

@@ -70,6 +70,7 @@ window.GainNode = class extends GainNode {
     gains.push(this);
   }
 };"""
+INSECURE = "Object.defineProperty(window, 'isSecureContext', { value: false })"
 CHECKED = "document.querySelector('[name=source]:checked').value"
 FOCUSED = "document.activeElement.id || document.activeElement.value"
 UNPLUG = """(() => {
@@ -395,11 +396,17 @@ def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Ser
             browser.run(f"{element('target')}.closest('.meter').querySelector('h2').textContent") == "Buffer"
         )
         assert browser.run(f"{CONTRAST}({element('start')})") > 4.5
+        clock = "import('./static/recording.js').then(({ clock }) => [65, 3725].map(clock))"
+        assert browser.run(clock) == ["1:05", "1:02:05"]
         browser.call(
             "Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True
         )
         tops = [f"{element(name)}.parentElement.offsetTop" for name in ("mute", "here")]
         assert browser.run(f"{tops[0]} === {tops[1]}")
+        tops = [
+            browser.run(top_when(said)) for said in ("paused", "the server says more than a phone is wide")
+        ]
+        assert tops[0] == tops[1]
         browser.call("Emulation.clearDeviceMetricsOverride")
 
         press(browser, "start")
@@ -423,6 +430,22 @@ def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Ser
         browser.until(f"{element('start')}.textContent === 'Start'")
         assert browser.run(FOCUSED) is None  # or Space, which pauses, would press it again
         assert browser.run(f"{element('memorycaption')}.textContent") == ""
+
+
+def top_when(said: str) -> str:
+    """Where the page begins beneath its header."""
+    return f"({element('health')}.textContent = {said!r}, document.querySelector('main').offsetTop)"
+
+
+def test_an_insecure_page_says_why_it_is_of_no_use(browser: Chromium, serve: Serve) -> None:
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=INSECURE)
+    with serve(player=SyntheticPlayer()) as served:
+        browser.open(served.http)
+        until_said(browser, "secure pages alone")
+        press(browser, "start")
+        assert browser.run(f"{element('start')}.textContent") == "Start"
+        assert not browser.run(f"{element('trouble')}.hidden")
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
 
 
 def the_keys(browser: Chromium) -> None:
