@@ -35,8 +35,11 @@ class Target:
 
 
 _LOSSY = 192_000
-# PyAV leaves the tag to FFmpeg, which picks hev1; Apple's players want the one that the video came with.
-_APPLE_HEVC = "hvc1"
+# PyAV leaves the tag to FFmpeg. Of HEVC it picks hev1; Apple's players want the one that the video came with.
+_APPLE_HEVC = {"hvc1"}
+# Nothing but the tag says which ProRes it is: without it 4444 is taken for 422 HQ, and its 12 bits are read as 10.
+_PRORES = {"apco", "apcs", "apcn", "apch", "ap4h", "ap4x"}
+_TAGS_KEPT = {"mp4": _APPLE_HEVC, "mov": _APPLE_HEVC | _PRORES, "matroska": _PRORES}
 # The index goes to the front, so that a browser plays the file while it loads.
 _INDEX_FIRST = {"movflags": "+faststart"}
 
@@ -111,8 +114,9 @@ def add_copy(container: OutputContainer, video: VideoStream, output: Path) -> Vi
         copy = container.add_stream_from_template(video, opaque=True)
     except ValueError as error:
         raise _unfit(output, video) from error
-    if container.format.name in {"mp4", "mov"} and video.codec_context.codec_tag == _APPLE_HEVC:
-        copy.codec_context.codec_tag = _APPLE_HEVC
+    tag = video.codec_context.codec_tag
+    if tag in _TAGS_KEPT.get(container.format.name, ()):
+        copy.codec_context.codec_tag = tag
     return copy
 
 

@@ -336,6 +336,15 @@ def test_apple_keeps_its_tag(tmp_path: Path) -> None:
         assert container.streams.video[0].codec_context.codec_tag == "hvc1"
 
 
+@pytest.mark.parametrize("ending", [".mov", ".mkv"])
+def test_prores_stays_of_its_kind(tmp_path: Path, ending: str) -> None:
+    video = clip_of(tmp_path, "clip.mov", codec="prores_ks", pixel_format="yuv444p10le")
+    report = finish(video, loud(tmp_path), tmp_path / f"scored{ending}", PLAIN)
+    with av.open(str(report.output)) as container:
+        copy = container.streams.video[0].codec_context
+        assert (copy.codec_tag, copy.pix_fmt) == ("ap4h", "yuv444p12le")
+
+
 def test_titles_survive(tmp_path: Path) -> None:
     source, titled = clip_of(tmp_path, "untitled.mp4"), tmp_path / "titled.mp4"
     with av.open(str(source)) as read, av.open(str(titled), "w") as written:
