@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,9 @@ def plot(output: Path, video: Path, music: Path, records: Records, info: VideoIn
             axis.axvline(cut, color=ACCENT, linewidth=0.8)
         axis.set_xlim(0, end_s)
     axes[-1].set_xlabel("time (s)")
-    title = f"{info.path.name}: the picture, its music, and what the engine held"
-    figure.suptitle(f"{title}\n{label}" if label else title, color=INK)
+    name = os.fsencode(info.path.name).decode(errors="replace")
+    title = f"{name}: the picture, its music, and what the engine held"
+    figure.suptitle(f"{title}\n{label}" if label else title, color=INK, parse_math=False)
     save(figure, output)
 
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 def scoring(console: Console, name: str) -> Iterator[Callable[[float, float], None]]:
     """Gives the function that takes (seconds of music made, seconds to make)."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.1f} of {task.total:.1f} s"),
         TextColumn("{task.fields[factor]}"),

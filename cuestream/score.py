@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,6 +21,7 @@ from cuestream.plot import check_plot, plot
 from engine.errors import MediaError
 from engine.media.finish import FinishReport, FinishSettings, finish
 from engine.media.output import check_output, check_place
+from engine.media.source import reason
 from engine.media.video import VideoInfo, probe
 from engine.media.wav import WavWriter
 from engine.player import Player
@@ -74,9 +75,7 @@ def score(job: ScoreJob, player: Player[Any], progress: Progress) -> ScoreReport
             taken.append(path)
     if job.plot is not None:
         check_plot(job.plot)
-    wav, lines = (
-        job.output.with_name(f".{job.output.stem}.{kind}") for kind in ("music.wav", "timeline.jsonl")
-    )
+    wav, lines = (job.output.with_name(f".{job.output.stem}.{kind}") for kind in ("music.wav", "music.jsonl"))
     began, records = time.monotonic(), list[dict[str, Any]]()
     try:
         made_s, interrupted = _make_music(job, info, player, wav, lines, records, progress)
@@ -107,7 +106,7 @@ def _make_music(
     sample_rate = player.sample_rate
     with ExitStack() as stack:
         writer = stack.enter_context(WavWriter(wav, sample_rate))
-        timeline = stack.enter_context(lines.open("w")) if job.timeline else None
+        timeline = stack.enter_context(_lines(lines)) if job.timeline else None
         _write_line(timeline, _header(job, player))
         try:
             for piece in _pieces(job, info, player):
@@ -140,6 +139,16 @@ def _header(job: ScoreJob, player: Player[Any]) -> dict[str, Any]:
         "mode": "offline" if job.offline else "live",
         "policy": asdict(job.policy),
     }
+
+
+@contextmanager
+def _lines(path: Path) -> Iterator[TextIO]:
+    """A text file to write to. Any error of the disk is a MediaError."""
+    try:
+        with path.open("w") as file:
+            yield file
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be written: {reason(error)}") from error
 
 
 def _write_line(file: TextIO | None, record: dict[str, Any]) -> None:

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from engine.errors import MissingRuntime
 
-out, err = Console(), Console(stderr=True)
+out, err = Console(markup=False), Console(stderr=True, markup=False)
+"""Names of files and models are printed as they are: `[live]` in one is no style."""
 
 INTERRUPTED = 130
 """The exit code of a command that was ended by Ctrl-C."""
@@ -82,7 +83,7 @@ class Size(StrEnum):
 
 def say(message: str) -> None:
     """One line for people."""
-    err.print(f"cuestream: {' '.join(message.split())}", markup=False, highlight=False, soft_wrap=True)
+    err.print(f"cuestream: {' '.join(message.split())}", highlight=False, soft_wrap=True)
 
 
 def need(extra: str, *modules: str) -> None:

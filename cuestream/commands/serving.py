@@ -219,7 +219,7 @@ def serve(
         raise CuestreamError(str(error)) from error
 
     def say(text: str) -> None:
-        err.print(f"ingest: {text}", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"ingest: {text}", highlight=False, soft_wrap=True)
 
     lines = listen(host, port)
     with err.status("loading the model") as status:
@@ -242,10 +242,10 @@ def serve(
         )
         if fed:
             where = f"http{'s' if certificate else ''}://{shown}:{port}{sound_path(application.state.host)}"
-            err.print(f"what it reads is played at {where}", markup=False, highlight=False, soft_wrap=True)
+            err.print(f"what it reads is played at {where}", highlight=False, soft_wrap=True)
 
     if without := missing():
-        err.print(without, style="yellow", highlight=False, markup=False)
+        err.print(without, style="yellow", highlight=False)
     if player.label:
         err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
     make_server(application, host, port, drain, ready, certificate).run(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -297,6 +298,42 @@ def test_the_test_tones_are_labelled_wherever_they_play(run: Run, tmp_path: Path
     assert label in run("info", "synthetic")[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (b"Title [dQw4w9WgXcQ]", "Title [dQw4w9WgXcQ]"),
+        (b"not utf-8 \xff", r"not utf-8 \udcff"),
+        (b"from 5$^$ on", "from 5$^$ on"),
+        (b"x" * 242, "x" * 242),
+    ],
+)
+def test_any_name_that_a_file_can_have_is_taken_and_said(
+    run: Run, tmp_path: Path, name: bytes, said: str
+) -> None:
+    made = make(tmp_path / "clip.mp4", Clip(frames=3))
+    video = made.rename(tmp_path / os.fsdecode(name + b".mp4"))
+    output = tmp_path / "to" / video.name
+    output.parent.mkdir()
+    sides = ("--timeline", tmp_path / "t.jsonl", "--plot", tmp_path / "p.png")
+    code, out, err = run("score", video, "-o", output, *sides, "--model", "synthetic")
+    assert code == 0, err
+    assert f"{said}.mp4: " in out
+    assert [path.name for path in output.parent.iterdir()] == [video.name]
+
+
+def test_a_disk_too_full_for_the_timeline_is_one_line(run: Run, tmp_path: Path) -> None:
+    video, output = make(tmp_path / "clip.mp4", Clip()), tmp_path / "out.mp4"
+    (tmp_path / ".out.music.jsonl").symlink_to("/dev/full")
+    to = ("-o", output, "--timeline", tmp_path / "t.jsonl", "--model", "synthetic")
+    code, _, said = run("score", video, *to)
+    assert code == 2
+    assert (
+        complaint(said)
+        == f"cuestream: {tmp_path / '.out.music.jsonl'}: cannot be written: No space left on device"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
 def test_wrong_usage_is_exit_code_2(run: Run) -> None:
     code, _, said = run("score")
     assert code == 2
@@ -322,7 +359,7 @@ def test_an_interrupted_run_that_keeps_nothing_says_so(
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_a_valid_file_up_to_there(tmp_path: Path, sent: signal.Signals) -> None:
     video = make(tmp_path / "long.mp4", Clip(frames=6000))
-    output, timeline, growing = (tmp_path / name for name in ("out.mp4", "t.jsonl", ".out.timeline.jsonl"))
+    output, timeline, growing = (tmp_path / name for name in ("out.mp4", "t.jsonl", ".out.music.jsonl"))
     command = [sys.executable, "-m", "cuestream", "score", video, "-o", output, "--timeline", timeline]
     with subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
