@@ -7,6 +7,7 @@ import os
 import platform
 from collections import Counter
 from dataclasses import asdict, dataclass
+from errno import ENOENT
 from pathlib import Path
 
 FILE = "threads.json"
@@ -19,6 +20,10 @@ class Threads:
 
     count: int = 0
     pinned: bool = False
+
+    def __post_init__(self) -> None:
+        if type(self.count) is not int or self.count < 0:
+            raise ValueError(f"expected a number of threads, found {self.count!r}")
 
     def __str__(self) -> str:
         return f"{self.count}{', pinned' if self.pinned else ''}"
@@ -57,8 +62,8 @@ def keep(digest: str, threads: Threads) -> Path:
     """For all later runs of this model on this machine. Returns where; raises OSError when it cannot be written there."""
     path = _file()
     try:
-        held = json.loads(path.read_text())
-    except (OSError, ValueError):
+        held = dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
         held = {}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**held, _key(digest): asdict(threads)}, indent=1))
@@ -66,10 +71,16 @@ def keep(digest: str, threads: Threads) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where what was found out or made for this machine is kept: what CUESTREAM_CACHE names, else in the user's cache."""
-    named = os.environ.get("CUESTREAM_CACHE")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(named) if named else cache / "cuestream"
+    """Where what was found out or made for this machine is kept: what CUESTREAM_CACHE names, else in the user's cache. Raises
+    FileNotFoundError for a user who has no home, as in a container that is run under a number."""
+    if named := os.environ.get("CUESTREAM_CACHE"):
+        return Path(named)
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "cuestream"
+    try:
+        return Path.home() / ".cache" / "cuestream"
+    except RuntimeError as error:
+        raise FileNotFoundError(ENOENT, "this user has no home folder", "~") from error
 
 
 def _file() -> Path:

@@ -55,7 +55,7 @@ def obstacle(manifest: Manifest) -> str | None:
     try:
         _check_choice()
         _check_geometry(manifest)
-        native.library(cache_folder())
+        _library()
     except native.Unavailable as error:
         return str(error)
     return None
@@ -73,7 +73,7 @@ class NativeBackend(OnnxBackend):
     ) -> None:
         super().__init__(folder, threads, profile, places)
         _check_geometry(self.manifest)
-        self._library = native.library(cache_folder())
+        self._library = _library()
         self._weights = _Weights(self._library, self.manifest)
         self._steps: dict[int, NativeStep] = {}
 
@@ -102,6 +102,13 @@ class NativeBackend(OnnxBackend):
         if rows not in self._steps:
             self._steps[rows] = NativeStep(self._library, self._weights, self._threads, rows)
         return self._steps[rows]
+
+
+def _library() -> ctypes.CDLL:
+    try:
+        return native.library(cache_folder())
+    except OSError as error:
+        raise native.Unavailable(f"{error.strerror} to keep the native step in: {error.filename}") from error
 
 
 def _check_choice() -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from engine.backends.manifest import STANDARD, Manifest
 from engine.errors import MissingRuntime, PackageError
 from engine.spec import ModelSpec
+from engine.threads import cache_folder
 
 CPU, CUDA, TENSORRT, TENSORRT_RTX = "cpu", "cuda", "tensorrt", "tensorrt-rtx"
 TENSORRT_NATIVE = "tensorrt-native"
@@ -181,7 +182,7 @@ def rtx_options(folder: Path, profiles: tuple[str, str, str], captured: bool) ->
 def engine_folder(manifest: Manifest, version: str, device: Gpu) -> Path:
     """Where engines of this model, this version and this device are kept; made when it is not there. An engine holds weights, and
     none of these names may change under it."""
-    root = os.environ.get(ENGINES_VARIABLE) or Path.home() / ".cache" / "cuestream" / "engines"
+    root = os.environ.get(ENGINES_VARIABLE) or cache_folder() / "engines"
     model = f"{manifest.spec.digest}-{manifest.weights[:16]}-{manifest.precision}"
     folder = Path(root) / device.key / version / model
     folder.mkdir(parents=True, exist_ok=True)

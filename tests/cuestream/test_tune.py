@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pwd
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -14,9 +16,10 @@ from cuestream.cli import app
 from cuestream.players import SYNTHETIC, threads_beside
 from cuestream.tuning import Tried, ranked, ways
 from engine.backends.manifest import Manifest
+from engine.backends.native import obstacle, on_cpu
 from engine.backends.onnxruntime import OnnxBackend
 from engine.library import find_model
-from engine.threads import FILE, Threads, cores, keep, tuned
+from engine.threads import FILE, Threads, cache_folder, cores, keep, tuned
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +66,38 @@ def test_what_was_kept_is_the_models_own_and_a_damaged_file_is_none(cache: Path,
     assert tuned(digest) is None
     keep(digest, Threads(1))
     assert tuned(digest) == Threads(1)
+
+
+@pytest.mark.parametrize(
+    "written", ["[1]", '"x"', '{"%s": {"count": "two"}}', '{"%s": {"count": -1}}', '{"%s": 3}']
+)
+def test_what_is_no_number_of_threads_is_none(cache: Path, starter: Path, written: str) -> None:
+    digest = Manifest.read(starter).spec.digest
+    keep(digest, Threads(1))
+    key = next(iter(json.loads((cache / FILE).read_text())))
+    (cache / FILE).write_text(written.replace("%s", key))
+    assert tuned(digest) is None
+    keep(digest, Threads(1))
+    assert tuned(digest) == Threads(1)
+
+
+def test_a_user_without_a_home_plays_and_keeps_nothing(
+    starter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_: int) -> NoReturn:
+        raise KeyError
+
+    for variable in ("CUESTREAM_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    backend = on_cpu(starter, 1)
+    assert type(backend) is OnnxBackend
+    assert obstacle(backend.manifest) == "this user has no home folder to keep the native step in: ~"
+    assert tuned(backend.spec.digest) is None
+    with pytest.raises(FileNotFoundError, match="no home folder"):
+        keep(backend.spec.digest, Threads(1))
+    monkeypatch.setenv("CUESTREAM_CACHE", "kept")
+    assert cache_folder() == Path("kept")
 
 
 def test_a_server_keeps_a_core(starter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
