@@ -14,7 +14,7 @@ from engine import codec, offline
 from engine.backends.base import F32, Backend
 from engine.errors import MediaError
 from engine.frames import U8, Frame, is_cut
-from engine.media.video import LIVE_FRAMES_PER_S, EveryNth, VideoInfo, VideoReader
+from engine.media.video import LIVE_FRAMES_PER_S, EveryNth, VideoInfo, VideoReader, ticks, ticks_until
 from engine.motion import MotionPicture
 from engine.player import Held, ModelPlayer, Player
 from engine.spec import StreamPolicy
@@ -39,11 +39,11 @@ def live(player: Player[Any], video: Path, info: VideoInfo, policy: StreamPolicy
     frames = iter(reader)
     waiting, end = next(frames, None), 0
     while waiting is not None or stream.frames < end:
-        while waiting is not None and int(waiting.time_s * rate) <= stream.now:
-            stream.push(waiting.pixels, int(waiting.time_s * rate))
+        while waiting is not None and (shown := ticks(waiting.time_s, rate)) <= stream.now:
+            stream.push(waiting.pixels, shown)
             waiting = next(frames, None)
             seconds = max(reader.end_s, 0.0 if reader.damaged else info.duration_s)
-            end = max(player.fewest_frames, math.ceil(seconds * rate))
+            end = max(player.fewest_frames, ticks_until(seconds, rate))
         stream.advance()
         while chunk := stream.take():
             yield _piece(player, player.held(stream), chunk)
@@ -75,7 +75,7 @@ def whole(
         limit = f"{offline.MAX_OFFLINE_S / 60:.0f} minutes"
         raise MediaError(f"{video}: whole-file scoring takes at most {limit}; score it live (--live)")
     times, rate, backend = _times(video), player.code_rate, player.backend
-    exact = max(player.fewest_frames, math.ceil(times.end_s * rate)) / rate
+    exact = max(player.fewest_frames, ticks_until(times.end_s, rate)) / rate
     duration = _published_duration(video, info) if as_published else exact
     short, memory, local_s, global_s = _encode(backend, video, info, times, duration, as_published)
     spans = offline.schedule(backend.spec, duration, as_published=as_published)
@@ -164,7 +164,7 @@ class _Motion:
     before: Frame | None = None
 
     def beside(self, pixels: U8, time_s: float) -> U8:
-        frame = Frame(pixels, int(time_s * self.code_rate))
+        frame = Frame(pixels, ticks(time_s, self.code_rate))
         cut = self.before is not None and is_cut(self.before, frame, StreamPolicy())
         self.picture.show(frame, cut)
         self.before = frame

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from engine.errors import MediaError, PackageError
 from engine.frames import Frame, is_cut
 from engine.media.audio import SAMPLE_RATE_OUT, read_stereo
-from engine.media.video import LIVE_FRAMES_PER_S, VIDEO_ENDINGS, EveryNth, VideoReader
+from engine.media.video import LIVE_FRAMES_PER_S, VIDEO_ENDINGS, EveryNth, VideoReader, ticks
 from engine.model.vidmuse import VidMuse
 from engine.motion import MotionPicture
 from engine.spec import ModelSpec, StreamPolicy
@@ -110,7 +110,7 @@ def shown(video: Path, spec: ModelSpec) -> list[Frame]:
     for frame in reader:
         if frame.time_s > LONGEST_S:
             break
-        frames.append(Frame(frame.pixels, int(frame.time_s * spec.code_rate)))
+        frames.append(Frame(frame.pixels, ticks(frame.time_s, spec.code_rate)))
     return frames
 
 

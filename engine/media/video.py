@@ -8,7 +8,7 @@ only those that the caller wants are converted. A damaged file gives its frames 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import inf
+from math import ceil, floor
 from pathlib import Path
 
 import av
@@ -34,6 +34,8 @@ __all__ = [
     "probe",
     "read_frames",
     "resize",
+    "ticks",
+    "ticks_until",
 ]
 
 Wanted = Callable[[int, float], bool]
@@ -59,8 +61,21 @@ LIVE_FRAMES_PER_S = 10
 # A file whose frames stop this much before the end that it declares has been cut off.
 _MISSING_S = 0.5
 
+# Of a tick: a time in floats, 0.58 s, is seldom the whole number of ticks that it stands for: times 50 it is 28.999999999999996.
+_ROUNDING = 1e-6
+
 # FFmpeg's names for what reads one picture of a file: image2, png_pipe, webp_pipe.
 _PICTURES = ("image2", "_pipe")
+
+
+def ticks(time_s: float, rate: float) -> int:
+    """Whole parts of 1/rate s that have passed by then."""
+    return floor(time_s * rate + _ROUNDING)
+
+
+def ticks_until(end_s: float, rate: float) -> int:
+    """Parts of 1/rate s that it takes to get there."""
+    return ceil(end_s * rate - _ROUNDING)
 
 
 @dataclass(slots=True)
@@ -71,9 +86,9 @@ class EveryNth:
     due: int = 0
 
     def __call__(self, _index: int, time_s: float) -> bool:
-        wanted = int(time_s * self.rate) >= self.due
-        if wanted:
-            self.due = int(time_s * self.rate) + 1
+        passed = ticks(time_s, self.rate)
+        if wanted := passed >= self.due:
+            self.due = passed + 1
         return wanted
 
 
@@ -196,25 +211,31 @@ class VideoReader:
 
 
 class _Clock:
-    """Presentation times in seconds from the first frame; mends those that are missing or run backwards."""
+    """Presentation times in seconds from the first frame; mends those that are missing or run backwards. Counted in fractions, so
+    that the same frames have the same times wherever the file's own clock begins."""
 
     def __init__(self, rate: Fraction) -> None:
-        self._frame_s = float(1 / rate)
-        self._first_s: float | None = None
-        self._last_s = -inf
+        self._frame_s = 1 / rate
+        self._first_s: Fraction | None = None
+        self._last_s = Fraction(0)
 
     def time_s(self, frame: av.VideoFrame) -> float:
-        stated: float | None = frame.time  # None where the frame has no pts
+        stated = _seconds(frame.pts, frame)
         if self._first_s is None:
-            self._first_s, self._last_s = stated or 0.0, 0.0
+            self._first_s = stated or Fraction(0)
             return 0.0
-        shown_s = -inf if stated is None else stated - self._first_s
-        self._last_s = shown_s if shown_s > self._last_s else self._last_s + self._frame_s
-        return self._last_s
+        after = self._last_s + self._frame_s
+        shown_s = after if stated is None else stated - self._first_s
+        self._last_s = shown_s if shown_s > self._last_s else after
+        return float(self._last_s)
 
     def end_s(self, frame: av.VideoFrame) -> float:
-        length_s = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
-        return self._last_s + (length_s or self._frame_s)
+        return float(self._last_s + (_seconds(frame.duration, frame) or self._frame_s))
+
+
+def _seconds(time: int | None, frame: av.VideoFrame) -> Fraction | None:
+    """None where the frame does not say."""
+    return None if time is None or not frame.time_base else time * frame.time_base
 
 
 def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:

@@ -10,7 +10,7 @@ import pytest
 from clips import Clip, Sound, corners, cut_off, make, make_sound, noise
 
 from engine.errors import MediaError
-from engine.media.video import VideoFrame, VideoReader, probe, read_frames
+from engine.media.video import EveryNth, VideoFrame, VideoReader, probe, read_frames, ticks, ticks_until
 
 SIZE = 32
 
@@ -147,6 +147,21 @@ def test_frames_are_turned_as_the_file_says(
     path = make(tmp_path / name, Clip(rotation=rotation, hflip=hflip))
     assert (probe(path).width, probe(path).height) == size
     assert quarter(frames_of(path)[0].pixels, 0, 0) == top_left
+
+
+def test_a_time_is_the_tick_that_it_stands_for() -> None:
+    for tick in range(2000):
+        time_s = tick / 50  # 29 / 50 * 50 is below 29
+        assert (ticks(time_s, 50), ticks_until(time_s, 50)) == (tick, tick)
+        assert (ticks(time_s + 1e-4, 50), ticks_until(time_s + 1e-4, 50)) == (tick, tick + 1)
+
+
+def test_the_same_frames_are_wanted_wherever_the_files_clock_begins(tmp_path: Path) -> None:
+    shown = [
+        [frame.time_s for frame in VideoReader(make(tmp_path / "clip.mkv", clip), 8, EveryNth(10))]
+        for clip in (Clip(frames=60), Clip(frames=60, start_s=1.4))
+    ]
+    assert shown[0] == shown[1] == [index / 10 for index in range(60)]
 
 
 def test_only_wanted_frames_are_converted(tmp_path: Path) -> None:
