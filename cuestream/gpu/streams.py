@@ -13,7 +13,6 @@ import gc
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 
@@ -151,27 +150,23 @@ def listen(
     ready: Callable[[], object] = lambda: None,
 ) -> Run:
     """Listeners by these numbers. ready: is called when everything is made, and may wait for others."""
-    films = [_film(backend, seed) for seed in range(SCENES)]
+    audience = Audience(backend, policy)
     backend.prepare(policy)
     gc.collect()
     gc.freeze()
-    batcher = Batcher[int](time.perf_counter)
-    listeners = dict[int, Listener]()
     ready()
     run = Run(seconds + joining_s)
     began_s = now_s = tick_s = time.perf_counter()
     begins_s = [began_s + joining_s * at / len(keys) for at in range(len(keys))]
     while now_s < began_s + joining_s + seconds:
-        while len(listeners) < len(keys) and now_s >= begins_s[len(listeners)]:
-            _join(backend, batcher, listeners, keys[len(listeners)], policy, now_s)
+        while (joined := len(audience.listeners)) < len(keys) and now_s >= begins_s[joined]:
+            audience.join(keys[joined], now_s)
         moments = [time.perf_counter()]
-        _show(listeners, films, now_s)
+        audience.show(now_s)
         moments.append(time.perf_counter())
-        ticked = batcher.tick(partial(_due, listeners, now_s))
-        for error in ticked.failed.values():
-            raise error
+        advanced = audience.step(now_s)
         moments.append(time.perf_counter())
-        _take([listeners[key] for key in ticked.advanced])
+        audience.take(advanced, time.perf_counter)
         moments.append(time.perf_counter())
         run.ticks_s.append(moments[-1] - moments[0])
         run.spent_s = [spent + took for spent, took in zip(run.spent_s, np.diff(moments), strict=True)]
@@ -179,12 +174,56 @@ def listen(
         time.sleep(max(0.0, tick_s - time.perf_counter()))
         now_s = time.perf_counter()
     run.power_w = power_w() if backend.device.type == "cuda" else None  # it is a mean over the last second
-    run.heard = [listener.heard for listener in listeners.values()]
-    run.heard += [Heard(at_s) for at_s in begins_s[len(listeners) :]]  # who never got in
+    run.heard = [listener.heard for listener in audience.listeners.values()]
+    run.heard += [Heard(at_s) for at_s in begins_s[len(run.heard) :]]  # who never got in
     for heard in run.heard:
         heard.end(now_s)
     gc.unfreeze()
     return run
+
+
+class Audience:
+    """Those who listen to one engine, and what it does for them in a tick: `show`, `step`, `take`."""
+
+    def __init__(self, backend: LockstepBackend, policy: StreamPolicy) -> None:
+        self._backend, self._policy = backend, policy
+        self._films = [_film(backend, seed) for seed in range(SCENES)]
+        self._batcher = Batcher[int](time.perf_counter)
+        self.listeners: dict[int, Listener] = {}
+
+    def join(self, key: int, now_s: float) -> None:
+        stream = ScoreStream(self._backend, replace(self._policy, seed=key))
+        _age(stream, key)
+        self.listeners[key] = Listener(stream, look_ahead(stream.codec_spec), Heard(now_s))
+        self._batcher.join(key, stream)
+
+    def show(self, now_s: float) -> None:
+        """A picture for everybody who saw none for `PICTURES_S`."""
+        for key, listener in self.listeners.items():
+            if now_s < listener.shown_s + PICTURES_S:
+                continue
+            film = self._films[key % len(self._films)]
+            listener.stream.push(film[(key * 7 + listener.shown) % len(film)])
+            listener.shown, listener.shown_s = listener.shown + 1, now_s
+            listener.steps[listener.stream.now] = now_s
+
+    def step(self, now_s: float) -> tuple[int, ...]:
+        """Look and step, to the end of a chunk. Returns whose stream went on; raises what one of them raised."""
+        ticked = self._batcher.tick(lambda key: self.listeners[key].due(now_s))
+        for error in ticked.failed.values():
+            raise error
+        return ticked.advanced
+
+    def take(self, keys: Sequence[int], clock: Callable[[], float]) -> None:
+        """The chunks of these, which they hear at the time that the clock says then."""
+        listeners = [self.listeners[key] for key in keys]
+        chunks = take_all([listener.stream for listener in listeners])
+        now_s = clock()
+        for listener, chunk in zip(listeners, chunks, strict=True):
+            if isinstance(chunk, Exception):
+                raise chunk
+            if chunk is not None:
+                listener.hear(now_s, chunk.newest_step)
 
 
 def _film(backend: LockstepBackend, seed: int) -> list[Frame]:
@@ -197,50 +236,11 @@ def _film(backend: LockstepBackend, seed: int) -> list[Frame]:
     return film
 
 
-def _join(
-    backend: LockstepBackend,
-    batcher: Batcher[int],
-    listeners: dict[int, Listener],
-    key: int,
-    policy: StreamPolicy,
-    now_s: float,
-) -> None:
-    stream = ScoreStream(backend, replace(policy, seed=key))
-    _age(stream, key)
-    listeners[key] = Listener(stream, look_ahead(stream.codec_spec), Heard(now_s))
-    batcher.join(key, stream)
-
-
 def _age(stream: ScoreStream, key: int) -> None:
     """As if its leading segment had begun some time ago: listeners are spread evenly over what a segment plays."""
     segments, context = stream.segments, context_steps(stream.backend.spec, stream.policy)
     plays = segments.length - context
     segments.leading = replace(segments.leading, origin=-(context + key * 619 % plays))
-
-
-def _show(listeners: dict[int, Listener], films: Sequence[list[Frame]], now_s: float) -> None:
-    """A picture for everybody who saw none for `PICTURES_S`."""
-    for key, listener in listeners.items():
-        if now_s < listener.shown_s + PICTURES_S:
-            continue
-        film = films[key % len(films)]
-        listener.stream.push(film[(key * 7 + listener.shown) % len(film)])
-        listener.shown, listener.shown_s = listener.shown + 1, now_s
-        listener.steps[listener.stream.now] = now_s
-
-
-def _due(listeners: dict[int, Listener], now_s: float, key: int) -> int:
-    return listeners[key].due(now_s)
-
-
-def _take(listeners: Sequence[Listener]) -> None:
-    chunks = take_all([listener.stream for listener in listeners])
-    now_s = time.perf_counter()
-    for listener, chunk in zip(listeners, chunks, strict=True):
-        if isinstance(chunk, Exception):
-            raise chunk
-        if chunk is not None:
-            listener.hear(now_s, chunk.newest_step)
 
 
 def row(runs: Sequence[Run], policy: StreamPolicy) -> StreamsRow:

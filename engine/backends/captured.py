@@ -8,13 +8,23 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 Work = Callable[..., Any]
+
+
+class Graph(Protocol):
+    """Work that was captured; what it reads and where it answers stays the same."""
+
+    def replay(self) -> None: ...
+
+
+Capture: TypeAlias = Callable[[Callable[[], Any]], tuple[Graph, Any]]
+"""Makes a graph of some work, and says where its answer will be."""
 
 BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 """Numbers of streams that a graph is made for; fewer leave lanes empty."""
@@ -77,22 +87,23 @@ class Captured:
     """Some work of up to so many streams. What it answers lies where the next call will write."""
 
     def __init__(
-        self, work: Work, most: int, inputs: Sequence[Parts], device: torch.device, memory: Any
+        self, work: Work, most: int, inputs: Sequence[Parts], device: torch.device, make: Capture
     ) -> None:
-        """memory: of graphs, shared with others that never run beside these."""
-        self._work, self._memory = work, memory
+        self._work, self._make = work, make
         self._lanes = lanes_up_to(most)
         self._held = [torch.zeros(most, *x.room, dtype=x.dtype, device=device) for x in inputs]
+        pinned = device.type == "cuda"
         self._told = [
-            torch.zeros(most, *x.room, dtype=x.dtype, pin_memory=True) if x.on_host else None for x in inputs
+            torch.zeros(most, *x.room, dtype=x.dtype, pin_memory=pinned) if x.on_host else None
+            for x in inputs
         ]
-        self._sent = torch.cuda.Event()
-        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Any]] = {}
+        self._sent = torch.cuda.Event() if pinned else None
+        self._graphs: dict[int, tuple[Graph, Any]] = {}
 
     def capture(self, lanes: int) -> None:
         """Make the graph for so many."""
         held = [part[:lanes] for part in self._held]
-        self._graphs[lanes] = capture(lambda: self._work(*held), self._memory)
+        self._graphs[lanes] = self._make(lambda: self._work(*held))
 
     def capture_all(self) -> None:
         for lanes in self._lanes:
@@ -110,7 +121,8 @@ class Captured:
         return answer[:count] if isinstance(answer, Tensor) else tuple(part[:count] for part in answer)
 
     def _send(self, inputs: Sequence[Parts], count: int, lanes: int) -> None:
-        self._sent.synchronize()  # what was told last has arrived
+        if self._sent is not None:
+            self._sent.synchronize()  # what was told last has arrived
         for held, told, given in zip(self._held, self._told, inputs, strict=True):
             if told is None:
                 given.put(held)
@@ -119,7 +131,8 @@ class Captured:
             if told.dtype == torch.int64:
                 told[count:lanes] = 0  # numbers of lanes that are empty name nobody
             held[:lanes].copy_(told[:lanes], non_blocking=True)
-        self._sent.record()
+        if self._sent is not None:
+            self._sent.record()
 
 
 def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph, Any]:

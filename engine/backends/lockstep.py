@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engine.asking import in_groups
 from engine.backends.base import F32, I64, DrawCall, Kept, StepCall
-from engine.backends.captured import Captured, Parts, lanes_up_to
+from engine.backends.captured import Captured, Graph, Parts, capture, lanes_up_to
 from engine.backends.eyes import Ages, Fuse, Write
 from engine.backends.places import (
     KEPT,
@@ -187,11 +187,13 @@ class LockstepBackend(TorchModel):
     def _sent_back(self, tensor: Tensor) -> list[Array]:
         if not self._graphs:
             return super()._sent_back(tensor)
+        pinned = self.device.type == "cuda"
         if len(self._landing) < tensor.nbytes:
-            self._landing = torch.empty(tensor.nbytes, dtype=torch.uint8, pin_memory=True)
+            self._landing = torch.empty(tensor.nbytes, dtype=torch.uint8, pin_memory=pinned)
         landed = self._landing[: tensor.nbytes].view(tensor.dtype).view(tensor.shape)
         landed.copy_(tensor, non_blocking=True)
-        torch.cuda.current_stream().synchronize()
+        if pinned:
+            torch.cuda.current_stream().synchronize()
         return [row.copy() for row in landed.numpy()]
 
     def _run(self, work: Work, *inputs: Parts) -> Any:
@@ -206,10 +208,14 @@ class LockstepBackend(TorchModel):
             return None
         key = (work, *((given.dtype, given.room) for given in inputs))
         if key not in self._works and len(self._works) < MOST_WORKS:
-            self._works[key] = Captured(work, most, inputs, self.device, self.graph_memory)
+            self._works[key] = Captured(work, most, inputs, self.device, self.capture)
             if self._preparing:
                 self._works[key].capture_all()
         return self._works.get(key)
+
+    def capture(self, work: Callable[[], Any]) -> tuple[Graph, Any]:
+        """A graph of this work, and where its answer will be."""
+        return capture(work, self.graph_memory)
 
     # --- memory
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.backends.base import I64, DrawCall, StepCall
-from engine.backends.captured import capture
+from engine.backends.captured import Graph
 from engine.backends.places import SEGMENTS, CachePool, Caches, Condition, Pool
 from engine.sampling import uniforms_of
 from kernels.columns import advance
@@ -62,7 +62,7 @@ class Program:
         )
         self._step = torch.zeros(lanes, dtype=torch.int64, device=device)
         self._first = torch.zeros(lanes, dtype=torch.int64, device=device)
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graph: Graph | None = None
 
     def fill(self, calls: Sequence[StepCall[Caches, Condition]], steps: int = 1) -> None:
         """Say what each lane reads, and in so many steps behind it; lanes beyond them read nothing."""
@@ -154,7 +154,7 @@ class Program:
         self.fill([])
         self._send()
         self._step.zero_()
-        self._graph, _ = capture(self._advance, self._backend.graph_memory)
+        self._graph, _ = self._backend.capture(self._advance)
 
 
 def _lanes(values: Sequence[int], lanes: int, empty: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,10 +135,10 @@ def test_listeners_of_an_engine_that_hangs_count(
 ) -> None:
     """Also one who could not begin meanwhile."""
 
-    def hang(listeners: Sequence[Listener]) -> None:
+    def hang(*_: object) -> None:
         streams.time.sleep(10)
 
-    monkeypatch.setattr(streams, "_take", hang)
+    monkeypatch.setattr(streams.Audience, "take", hang)
     backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=2)
     run = listen(backend, [1, 2], 0.3, StreamPolicy(context_s=0.1), joining_s=0.2)
     assert [heard.deficit_s > 9 for heard in run.heard] == [True, True]
