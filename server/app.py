@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from engine.player import Player
-from server.access.origins import Guard
+from server.access.origins import Guard, across
 from server.http import endless, rest
 from server.http.openapi import description
 from server.http.stream_socket import stream
@@ -108,7 +108,10 @@ def make_app(
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, local=local, names=settings.names, at=at)],
+        middleware=[
+            Middleware(Guard, local=local, names=settings.names, at=at, sites=settings.origins),
+            *across(settings.origins),
+        ],
         exception_handlers={rest.Refused: rest.refused},
         lifespan=lifespan,
     )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from cuestream.players import ROOM_S
-from server.access.origins import plain
+from server.access.origins import origin_of, plain
 from server.core.config import SessionConfig
 from server.core.delivery import Patience
 from server.core.playout import Limits as PlayoutLimits
@@ -79,6 +79,8 @@ class Settings:
     """STUN servers, that a server behind an address translation is told its own address by: `stun:host:port`."""
     names: tuple[str, ...] = ()
     """What others call this server: the names of a proxy in front of it."""
+    origins: tuple[str, ...] = ()
+    """Other sites whose pages may use this server, as its own page does: `https://music.example`."""
     proxies: tuple[str, ...] = ()
     """Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, beside this machine's."""
     redirect: str | None = None
@@ -108,6 +110,8 @@ class Settings:
                 raise ValueError(
                     f"--{option} takes a host in signs of ASCII, without scheme and port, not {wrong[0]!r}"
                 )
+        for site in self.origins:
+            origin_of(site)
         for proxy in self.proxies:
             try:
                 ipaddress.ip_network(proxy)

@@ -44,6 +44,10 @@ def serve(
         list[str] | None,
         typer.Option(help="what a proxy in front of the server is called, such as music.example"),
     ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(help="another site whose pages may use this server, such as http://localhost:5173"),
+    ] = None,
     proxy: Annotated[
         list[str] | None,
         typer.Option(
@@ -212,6 +216,7 @@ def serve(
             ice_addresses=tuple(ice_address or ()),
             ice_servers=tuple(ice_server or ()),
             names=tuple(name or ()),
+            origins=tuple(origin or ()),
             proxies=tuple(proxy or ()),
             redirect=redirect,
         )

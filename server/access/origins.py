@@ -1,22 +1,31 @@
 """Two checks before any route: that a browser's page of another site asks nothing of us, and that we are called by our name.
 
 Without the first, any page that somebody opens could use a server on their machine; without the second, a page could give its own
-name our address.
+name our address. Sites that the operator names may ask, and are told so as browsers want it (CORS).
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import URL, Headers
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 OURSELVES = frozenset({"localhost", "127.0.0.1", "::1"})
 PROBES = frozenset({"/healthz", "/readyz"})
 NO_ADDRESS = "that is no address"
+SITE = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?")
+USUAL_PORTS = {"http": ":80", "https": ":443"}
+"""Which a browser leaves out."""
+METHODS = ("GET", "POST", "PATCH", "DELETE")
+ASKED_WITH = ("authorization", "content-type", "if-match")
+ANSWERED_WITH = ("cuestream-session", "etag", "link", "location", "retry-after")
 
 
 def plain(name: str) -> str:
@@ -28,6 +37,32 @@ def plain(name: str) -> str:
         return name
 
 
+def origin_of(site: str) -> str:
+    """Where a page is from, as browsers say it. Raises ValueError for what is no site; `null` is none: any page may say that."""
+    found = SITE.fullmatch(site.lower())
+    if not found:
+        raise ValueError(
+            f"--origin takes a site such as https://music.example or http://localhost:5173, not {site!r}"
+        )
+    scheme, host, port = found.groups("")
+    host = f"[{plain(host)}]" if host.startswith("[") else host
+    return f"{scheme}://{host}{'' if port == USUAL_PORTS.get(scheme) else port}"
+
+
+def across(sites: Collection[str]) -> list[Middleware]:
+    """What lets the pages of these sites read our answers, also those of a server in their user's network. We have no cookies."""
+    origins = [*map(origin_of, sites)]
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=METHODS,
+        allow_headers=ASKED_WITH,
+        expose_headers=ANSWERED_WITH,
+        allow_private_network=True,
+    )
+    return [cors] if origins else []
+
+
 def is_host(called: str) -> bool:
     """Whether it is a host, with a port or without: for what is none, Starlette takes the address that we listen at."""
     scope = {"path": "/", "headers": [(b"host", called.encode("latin-1"))]}
@@ -36,13 +71,16 @@ def is_host(called: str) -> bool:
 
 class Guard:
     """ASGI middleware. local: only this machine's own names are answered to, the address that is listened at (`at`), and `names`,
-    those that a proxy is called by.
+    those that a proxy is called by. sites: those whose pages may ask.
 
     A proxy may call us by our own name: its pages are no other site's. Who asks whether the server lives calls it as they like.
     """
 
-    def __init__(self, app: ASGIApp, local: bool, names: Iterable[str] = (), at: str = "") -> None:
+    def __init__(
+        self, app: ASGIApp, local: bool, names: Iterable[str] = (), at: str = "", sites: Iterable[str] = ()
+    ) -> None:
         self._app, self._names = app, frozenset(map(plain, names))
+        self._origins = frozenset(map(origin_of, sites))
         ours = OURSELVES | self._names | ({plain(at)} if at else set())
         self._answered = ours if local or self._names else None
 
@@ -70,4 +108,8 @@ class Guard:
             return f"this server is not called {host or 'nothing'}; where a proxy is, see --name"
         if site is None or site.netloc == called or plain(site.hostname or "") in self._names:
             return None
-        return "asked from another site"
+        return (
+            None
+            if origin in self._origins
+            else "asked from another site; where its pages may ask, see --origin"
+        )

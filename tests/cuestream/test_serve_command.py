@@ -29,6 +29,13 @@ def test_a_host_that_is_not_here_is_said(host: str, said: str) -> None:
     assert said in str(done.exception)
 
 
+def test_a_site_that_is_none_is_said() -> None:
+    done = CliRunner().invoke(
+        app, ["serve", "--model", "nonesuch", "--port", "0", "--origin", "game.example"]
+    )
+    assert "--origin takes a site such as https://" in str(done.exception)
+
+
 def test_files_are_read_of_a_folder(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         app, ["serve", "--model", "nonesuch", "--ingest-files", str(tmp_path / "nodir")]

@@ -6,6 +6,7 @@ import asyncio
 import io
 import re
 import socket
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from websockets.typing import Origin
 from cuestream.players import find_player
 from engine.errors import CuestreamError
 from server.access.forwarded import Forwarded
-from server.access.origins import Guard
+from server.access.origins import Guard, origin_of
 from server.app import make_app
 from server.http.serving import OWN_PROXIES, check_address, make_server
 from server.settings import Settings
@@ -322,6 +323,62 @@ def test_a_websocket_that_is_refused_is_no_error_of_ours(
         pass
     assert ask("GET", f"{served.http}/healthz")[0] == 200
     assert not caplog.records
+
+
+def test_pages_of_a_site_that_is_named_may_ask(serve: Serve) -> None:
+    """As a browser does it: it asks first, and gives a page what it was told to."""
+    page, other = "http://localhost:5173", "http://localhost:5174"
+    with serve(origins=(f"{page}/",), api_key="k") as served:
+        made = f"{served.http}/v1/sessions"
+        wanted = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+        for origin, allowed in ((page, page), (other, None)):
+            request = urllib.request.Request(made, headers=wanted | {"origin": origin}, method="OPTIONS")
+            assert allowed_of(request) == allowed
+            request = urllib.request.Request(made, headers={"origin": origin}, method="POST")
+            assert allowed_of(request) == allowed  # 401: it has no key, and is told so
+        status, answer = ask("POST", made, key="k", origin=page)
+        assert status == 201
+        with Client(served.ws, answer["client_secret"]["value"], origin=page) as client:
+            client.start()
+        with pytest.raises(InvalidStatus), connect(served.ws, origin=Origin(other)):
+            pass
+
+
+def allowed_of(request: urllib.request.Request) -> str | None:
+    """The site that a browser would give the answer to."""
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.headers["access-control-allow-origin"]
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return answer.headers["access-control-allow-origin"]
+
+
+def test_another_site_is_told_how_it_may_ask_and_gets_nothing(served: Served) -> None:
+    status, text = ask("GET", f"{served.http}/v1/version", origin="https://game.example")
+    assert (status, "--origin" in text) == (403, True)
+    assert ask("GET", f"{served.http}/v1/version", origin="null")[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("site", "origin"),
+    [
+        ("https://Game.example:443/", "https://game.example"),
+        ("http://localhost:5173", "http://localhost:5173"),
+        ("http://[2001:0DB8::1]:80", "http://[2001:db8::1]"),
+        ("tauri://localhost", "tauri://localhost"),
+    ],
+)
+def test_a_site_is_the_same_however_it_is_written(site: str, origin: str) -> None:
+    assert origin_of(site) == origin
+
+
+@pytest.mark.parametrize(
+    "site", ["*", "null", "game.example", "https://*.example", "https://a/b", "https://a@b", "https://ä"]
+)
+def test_what_is_no_site_is_not_begun_with(site: str) -> None:
+    with pytest.raises(ValueError, match="--origin takes a site"):
+        Settings(origins=(site,))
 
 
 def test_a_key_that_nobody_asked_for(served: Served) -> None:
