@@ -223,11 +223,16 @@ async function ask(url, request, answerMs = ANSWER_MS) {
     answer = await fetch(url, { ...request, signal: AbortSignal.timeout(answerMs) });
   } catch (error) {
     const late = error.name === "TimeoutError";
-    throw new Unreachable(`${url}: ${late ? `no answer within ${answerMs / 1e3} s` : error.message}`);
+    throw new Unreachable(`${url}: ${late ? `no answer within ${answerMs / 1e3} s` : error.message}${across(url)}`);
   }
   if (answer.ok) return answer;
   const after = Number(answer.headers.get("retry-after")) * 1e3;
   throw new Refused(answer.status, await said(url, answer), after > 0 ? after : void 0);
+}
+function across(url) {
+  const here = globalThis.location;
+  if (!here || new URL(url, here.href).host === here.host) return "";
+  return `; is a server there, and was it started with --origin ${here.origin}?`;
 }
 async function said(url, answer) {
   const text = await answer.text();
@@ -1370,7 +1375,7 @@ var Client = class extends Emitter {
         closed: ({ code, reason, stood, status = null, retryAfterMs }) => {
           this.line = null;
           if (stood || session.state === "over") resolve(session.lost(code, reason));
-          else resolve(session.refused(status, reason || `${session.url}: no answer`, retryAfterMs));
+          else resolve(session.refused(status, reason || `${session.url}: no answer${across(session.url)}`, retryAfterMs));
         }
       });
     });
@@ -1885,6 +1890,7 @@ var Ticker = class {
 
 // src/shutter.ts
 var LOOK_MS = 12;
+var FOREIGN = /* @__PURE__ */ new Set(["DataCloneError", "SecurityError"]);
 var Shutter = class {
   /** Begins at once; until the client is live nothing is taken. */
   constructor(client, subject, options = {}) {
@@ -1896,6 +1902,7 @@ var Shutter = class {
   close;
   busy = false;
   over = false;
+  failing = false;
   stop() {
     this.over = true;
     this.close();
@@ -1905,7 +1912,7 @@ var Shutter = class {
   follow(track) {
     if (typeof MediaStreamTrackProcessor === "undefined") return this.play(track);
     const reader = new MediaStreamTrackProcessor({ track, maxBufferSize: 1 }).readable.getReader();
-    void this.read(reader).catch((error) => this.options.onError?.(error));
+    void this.read(reader).catch((error) => this.fail(error));
     return () => void reader.cancel().catch(() => {
     });
   }
@@ -1922,7 +1929,7 @@ var Shutter = class {
     const element = document.createElement("video");
     element.muted = element.playsInline = true;
     element.srcObject = new MediaStream([track]);
-    element.play().catch((error) => this.options.onError?.(error));
+    element.play().catch((error) => this.fail(error));
     const close = this.watch(element);
     return () => {
       close();
@@ -1947,12 +1954,20 @@ var Shutter = class {
       const { kind, payload, shown } = await easel.encode(client.video.codecs);
       if (this.over) return;
       client.push({ kind, payload, atUs });
+      this.failing = false;
       options.onPicture?.(atUs, shown);
     } catch (error) {
-      options.onError?.(error);
+      this.fail(error);
     } finally {
       this.busy = false;
     }
+  }
+  fail(error) {
+    const said2 = `the browser gives no pictures of another site's video: it needs CORS there and crossorigin="anonymous" here`;
+    const told = FOREIGN.has(error.name) ? new Unsupported(said2) : error;
+    if (this.options.onError) this.options.onError(told);
+    else if (!this.failing) reportError(told);
+    this.failing = true;
   }
 };
 

@@ -23,7 +23,7 @@ import type {
   SessionResumed,
   VideoFormat,
 } from "./protocol.js";
-import { createSession, serverAt, type Invitation } from "./rest.js";
+import { across, createSession, serverAt, type Invitation } from "./rest.js";
 import { Session, type Picture, type Playout, type Seen, type SessionOptions } from "./session.js";
 import type { Ticket } from "./ticket.js";
 import type { Line, Transport } from "./transport.js";
@@ -368,7 +368,7 @@ export class Client extends Emitter<Events> {
         closed: ({ code, reason, stood, status = null, retryAfterMs }) => {
           this.line = null;
           if (stood || session.state === "over") resolve(session.lost(code, reason));
-          else resolve(session.refused(status, reason || `${session.url}: no answer`, retryAfterMs));
+          else resolve(session.refused(status, reason || `${session.url}: no answer${across(session.url)}`, retryAfterMs));
         },
       });
     });

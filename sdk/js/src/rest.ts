@@ -56,11 +56,18 @@ export async function ask(url: URL | string, request: RequestInit, answerMs = AN
     answer = await fetch(url, { ...request, signal: AbortSignal.timeout(answerMs) });
   } catch (error) {
     const late = (error as Error).name === "TimeoutError";
-    throw new Unreachable(`${url}: ${late ? `no answer within ${answerMs / 1000} s` : (error as Error).message}`);
+    throw new Unreachable(`${url}: ${late ? `no answer within ${answerMs / 1000} s` : (error as Error).message}${across(url)}`);
   }
   if (answer.ok) return answer;
   const after = Number(answer.headers.get("retry-after")) * 1000;
   throw new Refused(answer.status, await said(url, answer), after > 0 ? after : undefined);
+}
+
+/** What may have kept a page of another site out: the browser tells it nothing of a refusal. */
+export function across(url: URL | string): string {
+  const here = globalThis.location as Location | undefined;
+  if (!here || new URL(url, here.href).host === here.host) return "";
+  return `; is a server there, and was it started with --origin ${here.origin}?`;
 }
 
 /** The server's own words, or what else answered there. */

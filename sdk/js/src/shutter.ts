@@ -5,10 +5,13 @@
 
 import type { Client } from "./client.js";
 import { makeEasel, type Drawable, type Easel, type Shown } from "./easel.js";
+import { Unsupported } from "./errors.js";
 import { Ticker } from "./ticker.js";
 
 /** How often is looked whether a picture is wanted: no server takes more than 60 a second. */
 const LOOK_MS = 12;
+/** What browsers throw where a video or a canvas is not to be read by this page. */
+const FOREIGN = new Set(["DataCloneError", "SecurityError"]);
 
 interface FrameReader {
   readonly readable: ReadableStream<VideoFrame>;
@@ -20,7 +23,7 @@ export type Subject = HTMLVideoElement | HTMLCanvasElement | OffscreenCanvas | M
 export interface ShutterOptions {
   /** Called with each picture that was pushed, to be drawn at once or never. */
   readonly onPicture?: (atUs: number, shown: Shown) => void;
-  /** Called when pictures cannot be made or sent. */
+  /** Called when a picture cannot be made or sent. When left out, the page hears of the first of a row (`reportError`). */
   readonly onError?: (error: Error) => void;
 }
 
@@ -29,6 +32,7 @@ export class Shutter {
   private readonly close: () => void;
   private busy = false;
   private over = false;
+  private failing = false;
 
   /** Begins at once; until the client is live nothing is taken. */
   constructor(
@@ -49,7 +53,7 @@ export class Shutter {
   private follow(track: MediaStreamTrack): () => void {
     if (typeof MediaStreamTrackProcessor === "undefined") return this.play(track);
     const reader = new MediaStreamTrackProcessor({ track, maxBufferSize: 1 }).readable.getReader();
-    void this.read(reader).catch((error: Error) => this.options.onError?.(error));
+    void this.read(reader).catch((error: Error) => this.fail(error));
     return () => void reader.cancel().catch(() => {}); // the track may have ended
   }
 
@@ -67,7 +71,7 @@ export class Shutter {
     const element = document.createElement("video");
     element.muted = element.playsInline = true;
     element.srcObject = new MediaStream([track]);
-    element.play().catch((error: Error) => this.options.onError?.(error));
+    element.play().catch((error: Error) => this.fail(error));
     const close = this.watch(element);
     return () => {
       close();
@@ -95,11 +99,20 @@ export class Shutter {
       const { kind, payload, shown } = await easel.encode(client.video!.codecs);
       if (this.over) return;
       client.push({ kind, payload, atUs });
+      this.failing = false;
       options.onPicture?.(atUs, shown);
     } catch (error) {
-      options.onError?.(error as Error);
+      this.fail(error as Error);
     } finally {
       this.busy = false;
     }
+  }
+
+  private fail(error: Error): void {
+    const said = 'the browser gives no pictures of another site\'s video: it needs CORS there and crossorigin="anonymous" here';
+    const told = FOREIGN.has(error.name) ? new Unsupported(said) : error;
+    if (this.options.onError) this.options.onError(told);
+    else if (!this.failing) reportError(told);
+    this.failing = true;
   }
 }

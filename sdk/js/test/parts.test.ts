@@ -1,6 +1,7 @@
 // The small parts: music as it is placed, the gate of pictures, clocks, listeners.
 
 import { describe, expect, test, vi } from "vitest";
+import type { Client } from "../src/client.js";
 import { ClockSync } from "../src/clocksync.js";
 import { fitted } from "../src/easel.js";
 import { Emitter } from "../src/emitter.js";
@@ -9,6 +10,7 @@ import type { Media } from "../src/media.js";
 import { Music } from "../src/music.js";
 import { FLAG, KIND, STREAM } from "../src/protocol.js";
 import { ask } from "../src/rest.js";
+import { Shutter } from "../src/shutter.js";
 
 function message(seq: number, first: number, values: number[], flags = 0): Media {
   const payload = new Uint8Array(Int16Array.from(values).buffer);
@@ -123,5 +125,51 @@ test("who refuses and is no server of ours is named by its address", async () =>
   await expect(ask("http://here/", {})).rejects.toThrow(/^http:\/\/here\/ answered HTTP 404$/);
   refusing('{"error": {"text": "no such session here"}}');
   await expect(ask("http://here/", {})).rejects.toThrow(/^no such session here$/);
+  vi.unstubAllGlobals();
+});
+
+test("a page of another site hears what may have kept it out", async () => {
+  vi.stubGlobal("location", new URL("http://game.example:8000/page"));
+  vi.stubGlobal("fetch", async () => Promise.reject(new TypeError("Failed to fetch")));
+  await expect(ask("http://music.example/", {})).rejects.toThrow("started with --origin http://game.example:8000?");
+  await expect(ask("http://game.example:8000/v1", {})).rejects.toThrow(/Failed to fetch$/);
+  vi.unstubAllGlobals();
+});
+
+test("pictures that cannot be made are told of once in a row, where nobody listens for that", async () => {
+  const reported: Error[] = [];
+  const workers: Encoder[] = [];
+  let foreign = false;
+  class Encoder {
+    onmessage: ((event?: unknown) => void) | undefined;
+    constructor() {
+      workers.push(this);
+    }
+    postMessage(asked: unknown): void {
+      if (typeof asked === "number") return; // the ticker's
+      if (foreign) throw new DOMException("not origin-clean", "DataCloneError");
+      this.onmessage!({ data: { payload: new ArrayBuffer(1), bitmap: (asked as { bitmap: unknown }).bitmap } });
+    }
+  }
+  class Canvas {
+    getContext = () => ({ drawImage: () => {} });
+    transferToImageBitmap = () => ({ close: () => {} });
+  }
+  vi.stubGlobal("reportError", (error: Error) => reported.push(error));
+  vi.stubGlobal("Worker", Encoder);
+  vi.stubGlobal("OffscreenCanvas", Canvas);
+  vi.stubGlobal("MediaStreamTrack", class {});
+  let pushed = 0;
+  const video = { codecs: ["jpeg"], fps: 12, max_edge: 320 };
+  const client = { nowUs: 0, live: true, video, wants: () => true, push: () => void pushed++ } as unknown as Client;
+  new Shutter(client, { videoWidth: 64, videoHeight: 36 } as HTMLVideoElement);
+  const look = async (isForeign: boolean) => {
+    foreign = isForeign;
+    workers[1]!.onmessage!();
+    await new Promise((done) => setTimeout(done));
+  };
+  for (const isForeign of [true, true, false, true]) await look(isForeign);
+  expect(reported.map(({ message }) => message.includes("crossorigin"))).toEqual([true, true]);
+  expect(pushed).toBe(1);
   vi.unstubAllGlobals();
 });
