@@ -151,7 +151,7 @@ def test_gaps_are_silence_so_that_a_place_in_the_file_is_an_index(tmp_path: Path
 
 def test_another_ending_is_said(tmp_path: Path) -> None:
     with pytest.raises(ClientError, match="flac"):
-        Recorder(tmp_path / "a.mp3", MONO)
+        Recorder(str(tmp_path / "a.mp3"), MONO)
 
 
 @pytest.mark.parametrize("ending", [".wav", ".flac"])

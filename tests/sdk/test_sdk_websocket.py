@@ -19,7 +19,17 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from cuestream_client import AsyncClient, Chunk, Client, Closed, Next, Playout, Refused, Unreachable
+from cuestream_client import (
+    AsyncClient,
+    Chunk,
+    Client,
+    ClientError,
+    Closed,
+    Next,
+    Playout,
+    Refused,
+    Unreachable,
+)
 from cuestream_client import aio as aio_module
 from cuestream_client import messages as m
 from cuestream_client.aio import QUEUED_CHUNKS, address
@@ -370,6 +380,30 @@ def test_what_is_no_server_of_ours_is_said() -> None:
     asyncio.run(run())
 
 
+def test_a_server_that_refuses_the_address_is_quoted() -> None:
+    async def run() -> None:
+        def refuse(line: ServerConnection, _: Request) -> Response:
+            return line.respond(403, "this server is not called music.example\n")
+
+        async with serve(Stage(), "127.0.0.1", 0, process_request=refuse) as server:
+            with pytest.raises(Refused, match=r"answered HTTP 403: this server is not called music\.example"):
+                await AsyncClient(url_of(server)).connect()
+
+    asyncio.run(run())
+
+
+def test_raw_pictures_that_a_server_does_not_take_are_said_with_its_option() -> None:
+    with pytest.raises(ValueError, match="not rgb24; raw pictures it takes with --raw-video"):
+        Pictures("rgb24").prepare(FRAME, 0, None)
+
+
+def test_who_did_not_connect_does_not_wait_for_music() -> None:
+    client = Client("http://127.0.0.1:9")
+    with pytest.raises(ClientError, match="connect first"):
+        next(client.audio())
+    client.close()
+
+
 def test_what_a_player_raises_is_not_lost() -> None:
     def broken() -> Playout:
         raise RuntimeError("the player broke")
@@ -447,7 +481,7 @@ def test_what_is_no_address_is_said() -> None:
 def test_a_field_that_is_wrong_is_named_before_anything_is_sent() -> None:
     with pytest.raises(ValueError, match="gain_db"):
         m.patch({"gain_db": 99})
-    with pytest.raises(ValueError, match="loudness"):
+    with pytest.raises(ValueError, match=r"loudness; there are guidance, .*gain_db"):
         m.patch({"loudness": 1})
 
 

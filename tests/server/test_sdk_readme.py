@@ -1,4 +1,6 @@
-"""What the README of the Python client shows runs as it stands, against this server; only its address is the test's."""
+"""What the README of the Python client shows, and the examples that use it, run as they stand, against this server; only its
+address is the test's.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from shell_client import ask, jpeg
 
 from engine.synthetic import SyntheticPlayer
 
-SDK = Path(__file__).parents[2] / "sdk" / "python"
+ROOT = Path(__file__).parents[2]
+SDK, EXAMPLES = ROOT / "sdk" / "python", ROOT / "examples"
 RUN_S = 30.0
 ADDRESS = "http://127.0.0.1:8765"
 CARD = '''"""A sound card that plays into nothing."""
@@ -49,23 +52,25 @@ def film(path: Path, seconds: int = 1) -> None:
         container.mux(stream.encode(None))
 
 
+def begun(folder: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
+    """A Python of its own in this folder, whose sound card is there."""
+    (folder / "sounddevice.py").write_text(CARD)
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": f"{SDK}{os.pathsep}{folder}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
 def test_the_examples_of_the_readme_run_to_their_end(serve: Serve, tmp_path: Path) -> None:
     examples = re.findall(r"```python\n(.*?)```", (SDK / "README.md").read_text(), re.DOTALL)
     assert all(ADDRESS in text for text in examples)
     film(tmp_path / "film.mp4")
     (tmp_path / "picture.jpg").write_bytes(jpeg(1))
-    (tmp_path / "sounddevice.py").write_text(CARD)
     with serve(player=SyntheticPlayer(), idle_s=2) as served:
-        runs = [
-            subprocess.Popen(
-                [sys.executable, "-c", text.replace(ADDRESS, served.http)],
-                cwd=tmp_path,
-                env=os.environ | {"PYTHONPATH": str(SDK)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-            for text in examples
-        ]
+        runs = [begun(tmp_path, "-c", text.replace(ADDRESS, served.http)) for text in examples]
         said = [run.communicate(timeout=RUN_S) for run in runs]
         status, metrics = ask("GET", f"{served.http}/metrics")
     assert status == 200
@@ -76,3 +81,32 @@ def test_the_examples_of_the_readme_run_to_their_end(serve: Serve, tmp_path: Pat
     assert (
         float(seen) >= 6
     )  # the film is looked at for its second, 12 times at most, and the pictures of the others once
+
+
+def test_the_examples_run_to_their_end(serve: Serve, tmp_path: Path) -> None:
+    """In real time, all at once; with their beginning that is some seconds."""
+    videos, music = tmp_path / "videos", tmp_path / "music"
+    videos.mkdir()
+    film(videos / "one.mp4")
+    film(videos / "two.mp4")
+    (videos / "no film.mp4").write_text("hello")
+    with serve(player=SyntheticPlayer()) as served:
+        draws = [EXAMPLES / "renderer.py", "--server", served.http, "--seconds", "0.6"]
+        runs = [
+            begun(tmp_path, *draws),
+            begun(tmp_path, *draws, "-o", "music.flac"),
+            begun(tmp_path, EXAMPLES / "many_files.py", videos, music, "--server", served.http),
+        ]
+        said = [[text.decode() for text in run.communicate(timeout=RUN_S)] for run in runs]
+        assert served.host.metrics.registry.get_sample_value("cuestream_sessions_opened_total") == 5
+    assert [run.returncode for run in runs] == [0, 0, 1]
+    assert [errors.count("\n") for _, errors in said] == [0, 0, 1]
+    assert "no film.mp4: " in said[2][1]
+    assert sorted(path.name for path in music.iterdir()) == ["one.mp4.flac", "two.mp4.flac"]
+    for path in (tmp_path / "music.flac", *music.iterdir()):
+        assert seconds_of(path) > 0.3
+
+
+def seconds_of(path: Path) -> float:
+    with av.open(str(path)) as file:
+        return sum(frame.samples for frame in file.decode(audio=0)) / 48_000

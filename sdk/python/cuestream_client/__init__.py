@@ -11,6 +11,7 @@ live, sources, recorder, command    `cuestream live`
 
 from cuestream_client.aio import AsyncClient
 from cuestream_client.client import Client
+from cuestream_client.closes import Patience
 from cuestream_client.comeback import Next
 from cuestream_client.errors import (
     ClientError,
@@ -35,6 +36,7 @@ __all__ = [
     "Closed",
     "MissingExtra",
     "Next",
+    "Patience",
     "Playout",
     "ProtocolError",
     "Refused",

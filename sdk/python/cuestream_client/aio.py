@@ -1,6 +1,6 @@
 """The client for asyncio: a `Session` on websockets.
 
-    async with AsyncClient("ws://127.0.0.1:8000/v1/stream") as client:
+    async with AsyncClient("http://127.0.0.1:8765") as client:
         await client.play()
         await client.push(frame)
         async for chunk in client.audio():
@@ -204,7 +204,11 @@ class AsyncClient:
                 self.report(Playout(chunk.session, chunk.end))
 
     async def next_chunk(self) -> Chunk | None:
-        """The next stretch of music, None after the last. Nothing is acknowledged."""
+        """The next stretch of music, None after the last. Nothing is acknowledged. Raises ClientError where nobody connected."""
+        if self._task is None:
+            raise ClientError(
+                "connect first, by `with` or `connect`: no music comes to a client that did not"
+            )
         chunk = await self._chunks.get()
         if chunk is None and self._failure:
             raise self._failure
@@ -284,9 +288,10 @@ class AsyncClient:
             return self.session.refused(None, str(error))
         except InvalidStatus as error:
             status, headers = error.response.status_code, error.response.headers
-            return self.session.refused(
-                status, f"{self.session.url} answered HTTP {status}", rest.retry_s(headers)
+            said = rest.answered(
+                self.session.url, status, (error.response.body or b"").decode("utf-8", "replace")
             )
+            return self.session.refused(status, said, rest.retry_s(headers))
         except InvalidHandshake as error:
             if isinstance(error, InvalidMessage) and not self.session.begins:
                 # It broke off on the way to where our session is.
@@ -363,7 +368,7 @@ def address(url: str) -> str:
     schemes = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
     parts = urlsplit(url)
     if parts.scheme not in schemes or not parts.hostname:
-        raise ValueError(f"an address such as ws://host:8000 was expected, found {url!r}")
+        raise ValueError(f"an address such as http://host:8765 was expected, found {url!r}")
     path = parts.path if parts.path not in ("", "/") else PATH
     return parts._replace(scheme=schemes[parts.scheme], path=path).geturl()
 

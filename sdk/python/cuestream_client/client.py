@@ -1,6 +1,6 @@
 """The client for programs without asyncio: the async one in a thread of its own.
 
-    with Client("ws://127.0.0.1:8000") as client:
+    with Client("http://127.0.0.1:8765") as client:
         client.play()
         client.push(frame)
         for chunk in client.audio():

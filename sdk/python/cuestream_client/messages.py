@@ -348,9 +348,10 @@ def patch(changes: dict[str, Any]) -> ConfigPatch:
     """A patch of keyword arguments, `duck` a dict of its own. Raises ValueError with the field that is wrong."""
     if not isinstance(changes, dict):
         raise ValueError(f"a configuration is a dict such as {{'gain_db': -6}}; this one is {changes!r}")
-    unknown = changes.keys() - set(ConfigPatch.__struct_fields__)
-    if unknown:
-        raise ValueError(f"no such field of the configuration: {', '.join(sorted(map(str, unknown)))}")
+    known = ConfigPatch.__struct_fields__
+    if unknown := changes.keys() - set(known):
+        named = ", ".join(sorted(map(str, unknown)))
+        raise ValueError(f"no such field of the configuration: {named}; there are {', '.join(known)}")
     try:
         return msgspec.convert(changes, ConfigPatch)
     except msgspec.ValidationError as error:

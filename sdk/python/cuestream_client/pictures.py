@@ -71,7 +71,8 @@ class Pictures:
         if isinstance(frame, bytes):
             return Picture(_kind_of(frame, wanted), frame, at_us)
         if self._form not in wanted.codecs:
-            raise ValueError(f"the server takes {', '.join(wanted.codecs)}, not {self._form}")
+            hint = "" if self._form == "jpeg" else "; raw pictures it takes with --raw-video"
+            raise ValueError(f"the server takes {', '.join(wanted.codecs)}, not {self._form}{hint}")
         edge = edge_of(wanted)
         if self._form == "jpeg":
             return Picture(Kind.JPEG, encode_jpeg(frame, edge), at_us)

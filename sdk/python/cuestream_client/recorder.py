@@ -24,8 +24,9 @@ class Recorder:
     Without any music no file stays: FLAC of no samples cannot be read.
     """
 
-    def __init__(self, path: Path, audio: AudioFormat) -> None:
+    def __init__(self, path: str | Path, audio: AudioFormat) -> None:
         """Raises ClientError for other endings."""
+        path = Path(path)
         if path.suffix.lower() not in CODECS:
             raise ClientError(f"{path}: the ending says what is written, one of {', '.join(CODECS)}")
         self.path, self.audio = path, audio

@@ -95,5 +95,10 @@ def _said(error: urllib.error.HTTPError) -> str:
     try:
         return str(json.loads(text)["error"]["text"])
     except (ValueError, KeyError, TypeError):
-        line = text.partition("\n")[0].strip()
-        return f"{error.url} answered HTTP {error.code}" + (f": {line}" if line else "")
+        return answered(str(error.url), error.code, text)
+
+
+def answered(url: str, status: int, text: str) -> str:
+    """What somebody said who did not answer as a server of ours does: the first line of it."""
+    line = text.partition("\n")[0].strip()
+    return f"{url} answered HTTP {status}" + (f": {line}" if line else "")
