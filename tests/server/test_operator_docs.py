@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from server.http.connections import DoorLimits
 from server.ingest.limits import IngestLimits
@@ -17,7 +19,8 @@ from server.pictures.decoders import DecoderLimits
 from server.recording.shelf import RecordingLimits
 from server.webrtc.limits import PeerLimits
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
 LIVE, INGEST, OUTPUT = (
     (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("live", "ingest", "output")
 )
@@ -35,6 +38,38 @@ def metrics() -> set[str]:
 def test_every_metric_is_described_and_none_besides() -> None:
     told = set(re.findall(r"`(cuestream_[a-z_]+)", LIVE + INGEST + OUTPUT))
     assert {PARTS.sub("", name) for name in told} == metrics()
+
+
+def series() -> set[str]:
+    """As queries ask for them, of a server that nothing happened to."""
+    parts = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
+    families = Metrics().registry.collect()
+    return {family.name + part for family in families for part in parts[family.type]}
+
+
+def test_the_dashboard_and_the_alarms_ask_for_what_there_is() -> None:
+    panels = json.loads((EXAMPLES / "grafana-dashboard.json").read_text())["panels"]
+    (group,) = yaml.safe_load((EXAMPLES / "prometheus-rules.yml").read_text())["groups"]
+    asked = [target["expr"] for panel in panels for target in panel["targets"]]
+    asked += [rule["expr"] for rule in group["rules"]]
+    labels = dict(re.findall(r"`(cuestream_[a-z_]+)\{([a-z]+)\}`", LIVE + INGEST + OUTPUT))
+    for query in asked:
+        names = re.findall(r"cuestream_[a-z_]+", query)
+        assert names
+        assert set(names) <= series(), query
+        by = {label for found in re.findall(r"by \((.*?)\)", query) for label in found.split(", ")}
+        assert by - {"instance", "le"} <= {labels.get(name) for name in names}, query
+
+
+def test_what_an_alarm_is_about_is_there_before_it_happens() -> None:
+    page = Metrics().page().decode()
+    for name in (
+        'checkpoints_total{result="failed"}',
+        'sessions_refused_total{reason="capacity"}',
+        'recordings_ended_total{reason="disk"}',
+        'outputs_ended_total{reason="failed"}',
+    ):
+        assert f"cuestream_{name} 0.0" in page
 
 
 @pytest.mark.parametrize("limits", [DoorLimits(), DecoderLimits(), RecordingLimits(), PeerLimits()], ids=repr)
