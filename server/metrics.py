@@ -119,9 +119,9 @@ class Metrics:
         self.peers_refused = Counter(
             "cuestream_webrtc_offers_refused", "Offers that were not answered", ["status"], registry=registry
         )
-        self.undecoded = Counter(
+        self.unheard = Counter(
             "cuestream_webrtc_undecoded_frames",
-            "Frames that were left out since the decoder was slower than the video, or the loop than the sound",
+            "Frames of sound that were left out since its decoder or the loop was slower",
             registry=registry,
         )
         self.recordings = Gauge("cuestream_recordings", "Recordings that run", registry=registry)

@@ -62,7 +62,7 @@ class Settings:
     """What a client is asked for: the newest slot is looked at five times a second, a cut at once. What is looked at is the newer
     the more there are: with 8 an answer took up to 460 ms, with 12 it takes 420. (10 would keep step with the pieces.)"""
     video_edge: int = 320
-    """Pixels of their longer edge, and of those that are looked at of WebRTC and of what the server reads itself."""
+    """Pixels of their longer edge, and of those that the server reads itself."""
     recordings: Path | None = None
     """The folder that sessions may be recorded into; None: none is."""
     ingest: IngestLimits = field(default_factory=IngestLimits)

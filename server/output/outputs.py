@@ -208,6 +208,11 @@ class Output:
             self._sender.put(Pictured(max(0, self._sample(now_s)), media))
 
     @property
+    def shows(self) -> bool:
+        """Whether pictures are in it, while it runs."""
+        return self.delay_ms is not None and not self.ended.is_set()
+
+    @property
     def mixes(self) -> bool:
         """Whether the original sound is in it, while it runs."""
         return self.gain_db is not None and self.gain_db > QUIETEST_DB and not self.ended.is_set()

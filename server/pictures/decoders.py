@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from engine.frames import U8
-from server.pictures.wire import Answers, Asked, Forget, Job, Picture, Ready, Seen, packed
+from server.pictures.wire import Answers, Asked, Forget, Job, LookBack, Picture, Ready, Seen, packed
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
 from server.system.environment import command_of, of_a_process
@@ -78,13 +78,18 @@ class Decoders:
         for worker in self._workers:
             worker.begin()
 
-    def see(self, session_id: str, media: Media, done: Done) -> None:
-        """At most one of a session at a time."""
+    def see(self, session_id: str, media: Media, done: Done, looked_at: bool = True) -> None:
+        """At most one of a session, or of one of its ways, at a time. looked_at: False where it is decoded for those that follow,
+        and has no pixels."""
         size = None if media.size is None else (media.size.width, media.size.height)
-        self._of(session_id).ask(Picture(session_id, media.kind, media.payload, size), done)
+        self._of(session_id).ask(Picture(session_id, media.kind, media.payload, size, looked_at), done)
+
+    def look_back(self, session_id: str, done: Done) -> None:
+        """The pixels of the newest picture, if it was not looked at; as `see`."""
+        self._of(session_id).ask(LookBack(session_id), done)
 
     def forget(self, session_id: str) -> None:
-        """The session has ended."""
+        """The session has ended, or one of the ways by which its pictures come."""
         self._of(session_id).forget(session_id)
 
     def look(self) -> None:
@@ -104,7 +109,7 @@ class Decoders:
 class _Waiting:
     """A picture that is not answered yet. gone: its session has ended."""
 
-    picture: Picture
+    picture: Picture | LookBack
     done: Done
     gone: bool = False
 
@@ -135,7 +140,7 @@ class _Worker(asyncio.SubprocessProtocol):
         if not (self._life or self._timer or self._stopping):
             self._timer = asyncio.get_running_loop().call_later(self._pause_s, self._start)
 
-    def ask(self, picture: Picture, done: Done) -> None:
+    def ask(self, picture: Picture | LookBack, done: Done) -> None:
         if not self._asked:
             self._since_s = self._monotonic()
         self._asked.append(_Waiting(picture, done))

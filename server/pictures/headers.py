@@ -16,6 +16,8 @@ from server.protocol.media import Kind
 MIB = 1 << 20
 START_CODE = b"\x00\x00\x01"
 NAL_TYPE, SPS = 0x1F, 7
+SLICES, IDR = range(1, 6), 5
+"""Units of pictures, and those of keyframes."""
 SPS_BYTES = 4096
 """Longer ones than an SPS with all of its scaling lists are none."""
 WITH_CHROMA = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 144, 244})
@@ -24,7 +26,7 @@ SAMPLES = {0: 1.5, 1: 1.5, 2: 2.0, 3: 3.0}
 """Of a pixel, by chroma_format_idc; grey is decoded as 4:2:0."""
 MACROBLOCK = 16
 """Pixels. What is cropped beyond whole ones is decoded all the same, and counts."""
-VP8_INTER = 1
+VP8_INTER, VP8_START = 1, b"\x9d\x01\x2a"
 VP8_KEPT = 4
 """The newest picture, and those that it may refer to."""
 
@@ -56,6 +58,19 @@ def check_headers(kind: Kind, data: bytes, limits: Limits) -> None:
                 raise ProtocolError(ErrorCode.FRAME_TOO_LARGE, text)
     except (ValueError, KeyError, struct.error):
         raise ProtocolError(ErrorCode.DECODE_FAILED, f"{kind.name}: its header cannot be read") from None
+
+
+def is_keyframe(kind: Kind, data: bytes) -> bool:
+    """Whether a frame of H.264, Annex B, or of VP8 can be decoded without the ones before it."""
+    if kind is Kind.VP8:
+        return data[3:6] == VP8_START and not data[0] & VP8_INTER
+    at = data.find(START_CODE)
+    while 0 <= at < len(data) - len(START_CODE):
+        unit = data[at + len(START_CODE)] & NAL_TYPE
+        if unit in SLICES:
+            return unit == IDR
+        at = data.find(START_CODE, at + len(START_CODE))
+    return False
 
 
 def headers(kind: Kind, data: bytes) -> Iterator[Header]:

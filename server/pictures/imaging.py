@@ -54,10 +54,21 @@ class Eyes:
         self._open: tuple[Kind, int, VideoCodecContext] | None = (
             None  # the codec, what it halves, its decoder
         )
+        self._passed: av.VideoFrame | None = None  # the newest, when nobody looked at it
 
     def see(self, media: Media) -> U8 | None:
         """uint8 [S, S, 3], None when the codec needs more first. Raises ProtocolError: decode_failed, frame_too_large."""
+        self._passed = None
         return self._try(media, self._scaler.square, self._side)
+
+    def pass_over(self, media: Media) -> None:
+        """Decode it for those that follow. Raises as `see` does."""
+        self._passed = self._try(media, lambda frame: frame, self._side)
+
+    def look_back(self) -> U8 | None:
+        """The newest one, if it was passed over."""
+        frame, self._passed = self._passed, None
+        return None if frame is None else self._scaler.square(frame)
 
     def frame(self, media: Media) -> av.VideoFrame | None:
         """The same before it is a square."""

@@ -10,34 +10,50 @@ from functools import partial
 from engine.frames import U8
 from server.access.limiting import Bucket
 from server.pictures.decoders import Decoders
+from server.pictures.imaging import CHAINED
 from server.pictures.mailbox import Mailbox
 from server.protocol.errors import ProtocolError
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 
 MOST_STAMPS = 2048
+LOOKS_AT_ONCE = 2
+"""So that a camera of just the rate that is wanted is looked at each time, though its pictures come unevenly."""
 
 
 class Watching:
-    """show: takes (when it came, pixels, capture time); refuse: takes (when it came, why not). Both are called on the loop.
+    """Pictures that come by one way: of a video each needs those before it. All of them are decoded then, and so many looked at
+    as the player wants; of a few that come together the newest is always.
 
-    Bound: a mailbox and one picture of each session at the decoders.
+    show: takes (when it came, pixels, capture time); refuse: takes (when it came, why not). Both are called on the loop.
+    Bound: a mailbox and one picture of each way at the decoders.
     """
 
     def __init__(
         self,
-        session_id: str,
+        name: str,
         limits: Limits,
+        looks_per_s: float,
         decoders: Decoders,
         show: Callable[[float, U8, int], None],
         refuse: Callable[[float, ProtocolError], None],
+        counts: Counter[str],
     ) -> None:
-        self.counts: Counter[str] = Counter()
-        self._session_id, self._mailbox, self._decoders = session_id, Mailbox(), decoders
-        self._rate = Bucket(limits.fps, limits.fps)
+        """name: for the decoders. counts: of the session, by all of its ways."""
+        self.counts = counts
+        self._name, self._mailbox, self._decoders = name, Mailbox(counts), decoders
+        self._rate, self._looks = Bucket(limits.fps, limits.fps), Bucket(looks_per_s, LOOKS_AT_ONCE)
         self._show, self._refuse = show, refuse
         self._stopped = False
         self._busy = False  # one is being decoded
+        self._passed: tuple[float, int] | None = (
+            None  # when the newest came and was captured, if it is not looked at
+        )
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether video that goes on is seen again from a keyframe on."""
+        return self._mailbox.needs_key
 
     def picture(self, now_s: float, media: Media) -> None:
         """To be decoded when its turn comes, if no newer one comes before."""
@@ -45,26 +61,34 @@ class Watching:
             self.counts["too_many"] += 1
             return
         self._mailbox.put(now_s, media)
-        self.counts["dropped"] = self._mailbox.dropped
         if not self._busy:
             self._next()
+
+    def tick(self, now_s: float) -> None:
+        """Look at what was passed over, when nothing came after it."""
+        if self._passed and not self._busy and not self._stopped and self._looks.allows(now_s):
+            (came_s, at_us), self._passed, self._busy = self._passed, None, True
+            self._decoders.look_back(self._name, partial(self._decoded, came_s, at_us))
 
     def stop(self) -> None:
         """What is being decoded is shown to nobody."""
         self._stopped = True
-        self._decoders.forget(self._session_id)
+        self._decoders.forget(self._name)
 
     def _next(self) -> None:
         item = None if self._stopped else self._mailbox.take()
         self._busy = item is not None
         if item:
             came_s, media = item
-            self._decoders.see(self._session_id, media, partial(self._decoded, came_s, media.ts))
+            looked_at = media.kind not in CHAINED or self._looks.allows(came_s)
+            self._passed = None if looked_at else (came_s, media.ts)
+            self._decoders.see(self._name, media, partial(self._decoded, came_s, media.ts), looked_at)
 
     def _decoded(self, came_s: float, at_us: int, seen: U8 | ProtocolError | None) -> None:
         try:
             if isinstance(seen, ProtocolError):
                 self._mailbox.broken()
+                self._passed = None
                 self.counts["refused"] += 1
                 self._refuse(came_s, seen)
             elif seen is not None and not self._stopped:

@@ -27,16 +27,23 @@ class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Picture(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """One of a session. size: width and height, of a raw one."""
+    """One of a session. size: width and height, of a raw one. looked_at: its pixels are wanted."""
 
     session: str
     kind: int
     payload: bytes
     size: tuple[int, int] | None = None
+    looked_at: bool = True
 
     def media(self) -> Media:
         size = None if self.size is None else Size(*self.size)
         return Media(Kind(self.kind), StreamId.VIDEO, 0, 0, self.payload, size=size)
+
+
+class LookBack(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The pixels of a session's newest picture are wanted after all."""
+
+    session: str
 
 
 class Forget(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -61,7 +68,7 @@ class Seen(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
         return ProtocolError(ErrorCode(self.code), self.text) if self.code else None
 
 
-Asked: TypeAlias = Job | Picture | Forget
+Asked: TypeAlias = Job | Picture | LookBack | Forget
 Answer: TypeAlias = Ready | Seen
 _asked = msgspec.msgpack.Decoder(Asked)
 _answer = msgspec.msgpack.Decoder(Answer)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import signal
 import sys
 
+from engine.frames import U8
 from server.pictures.imaging import Eyes
-from server.pictures.wire import Answer, Forget, Job, Picture, Ready, Seen, asked, packed
+from server.pictures.wire import Answer, Forget, Job, LookBack, Picture, Ready, Seen, asked, packed
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import Limits
+from server.protocol.media import Kind
 from server.system.confinement import confine
 from server.system.environment import end_with_the_input
 
@@ -27,7 +29,7 @@ def main() -> None:
     for record in records:
         if isinstance(record, Forget):
             eyes.pop(record.session, None)
-        elif isinstance(record, Picture):
+        elif isinstance(record, Picture | LookBack):
             if record.session not in eyes:
                 eyes[record.session] = Eyes(job.side, limits)
             end_after(job.picture_s)
@@ -47,16 +49,25 @@ def end_after(processor_s: float) -> None:
         signal.setitimer(signal.ITIMER_PROF, processor_s)  # the signal at its end ends us
 
 
-def see(eyes: Eyes, picture: Picture) -> Seen:
+def see(eyes: Eyes, asked: Picture | LookBack) -> Seen:
     """Whatever happens is an answer."""
     try:
-        pixels = eyes.see(picture.media())
+        pixels = _pixels(eyes, asked)
     except ProtocolError as error:
         return Seen(None, str(error.code), error.text)
     except Exception as error:
-        kind = picture.media().kind.name
+        kind = Kind(asked.kind).name if isinstance(asked, Picture) else "video"
         return Seen(None, str(ErrorCode.DECODE_FAILED), f"{kind}: {type(error).__name__}")
     return Seen(None if pixels is None else bytearray(pixels.data))
+
+
+def _pixels(eyes: Eyes, asked: Picture | LookBack) -> U8 | None:
+    if isinstance(asked, LookBack):
+        return eyes.look_back()
+    if asked.looked_at:
+        return eyes.see(asked.media())
+    eyes.pass_over(asked.media())
+    return None
 
 
 if __name__ == "__main__":

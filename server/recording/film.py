@@ -26,6 +26,7 @@ from engine.frames import F32
 from engine.media.mux import add_sound
 from engine.media.output import TARGETS
 from server.audio.resampling import WIRE_RATE
+from server.pictures.headers import is_keyframe
 from server.pictures.imaging import Eyes
 from server.protocol.errors import ProtocolError
 from server.protocol.limits import Limits
@@ -46,7 +47,6 @@ BLACK = (16, 128, 128)
 """The planes of 4:2:0."""
 PRESET = {"preset": "ultrafast", "tune": "zerolatency", "crf": "27"}
 """Of x264: about a millisecond for a picture of 320 x 180."""
-VP8_START = b"\x9d\x01\x2a"
 IVF = struct.Struct("<4sHH4sHHIIII")
 
 
@@ -245,7 +245,7 @@ class Encoded:
 
 def _ivf(frame: bytes) -> bytes:
     """A VP8 keyframe as a file of its own. Raises ValueError for what is none."""
-    if len(frame) < 10 or frame[0] & 1 or frame[3:6] != VP8_START:
+    if len(frame) < 10 or not is_keyframe(Kind.VP8, frame):
         raise ValueError("this does not begin as a keyframe of VP8 does")
     width, height = struct.unpack_from("<HH", frame, 6)
     head = IVF.pack(b"DKIF", 0, IVF.size, b"VP80", width & 0x3FFF, height & 0x3FFF, 1000, 1, 1, 0)

@@ -110,12 +110,16 @@ class Recorder:
 
 
 class Tape:
-    """One recording of one session. `begin`: the wire's sample that is its first; `told`: how it stands, None at first."""
+    """One recording of one session. `begin`: the wire's sample that is its first; `told`: how it stands, None at first.
+
+    `films`: whether it has a film.
+    """
 
     def __init__(
         self, recorder: Recorder, hosted: Hosted, shelf: Shelf, audio: RecordedAudio, video: Limits | None
     ) -> None:
         self.id, self.hosted = new_id(), hosted
+        self.films = video is not None
         self.told: Told | None = None
         self.changed = asyncio.Event()
         """Set when it begins, ends or fails."""

@@ -7,9 +7,10 @@ websocket ◄─ events, music   ──  Hosted  ◄─ poll, each tick ──  
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from math import inf
 from typing import Any
 
@@ -79,7 +80,6 @@ class Hosted:
         self.original_rate = WIRE_RATE
         """Samples a second of the original sound that its client sends."""
         self.revisions = Revisions()
-        self.watching = Watching(session_id, shared.settings.limits, shared.decoders, self._show, self.refuse)
         self.taps: list[Listener] = []  # bound: http_audio.MOST_LISTENERS
         self.tape: Tape | None = None
         """What records it."""
@@ -88,6 +88,11 @@ class Hosted:
         self.feeder: Feeder | None = None
         """What shows it pictures beside its client."""
         self._shared, self._stamps, self._loudest = shared, Stamps(), Loudest()
+        self._seen = Counter[str]()
+        self._ways: list[Watching] = []  # bound: its client's, and one of each peer
+        self._opened_ways = count()
+        self.watching = self.watch()
+        """The client's own pictures, and those that the server reads for it."""
         self._news = News(core, shared.settings.limits.memory_ms / 1000, now_s)
         self._life = Lifetime.begin(shared.settings.limits, now_s)
         self._second_s = self._ticked_s = now_s
@@ -216,13 +221,42 @@ class Hosted:
 
     # --- what a client asks
 
-    def picture(self, now_s: float, media: Media) -> None:
+    def watch(self) -> Watching:
+        """Another way for pictures; two videos have two decoders."""
+        settings, shared = self.settings, self._shared
+        name = f"{self.id}/{next(self._opened_ways)}"
+        way = Watching(
+            name,
+            settings.limits,
+            settings.video_fps,
+            shared.decoders,
+            self._show,
+            self.refuse,
+            self._seen,
+        )
+        self._ways.append(way)
+        return way
+
+    def leave_way(self, way: Watching) -> None:
+        """Nothing comes by it any more."""
+        way.stop()
+        self._ways.remove(way)
+
+    def picture(self, now_s: float, media: Media, way: Watching | None = None) -> None:
+        """way: from `watch`; None: the client's own."""
         self._life.pictured_s = now_s
-        self.watching.picture(now_s, media)
+        (way or self.watching).picture(now_s, media)
         if self.tape:
             self.tape.picture(now_s, media)
         if self.output:
             self.output.picture(now_s, media)
+
+    @property
+    def copying(self) -> tuple[Tape | None, Output | None]:
+        """What copies pictures now: it begins with a keyframe, and is cut at keyframes."""
+        film = self.tape if self.tape and self.tape.films else None
+        shown = self.output if self.output and self.output.shows else None
+        return film, shown
 
     def original(self, now_s: float, sound: Sound, begins_s: float | None = None) -> None:
         """The video's own sound: the music steps back under it, and an output may mix it in.
@@ -348,6 +382,8 @@ class Hosted:
 
         step_share: the time of a step over its music.
         """
+        for way in self._ways:
+            way.tick(now_s)
         orders, outputs = self.core.poll(now_s)
         for output in outputs:
             if isinstance(output, AudioOut):
@@ -478,7 +514,8 @@ class Hosted:
             self.tape.end("session_ended")
         if self.feeder:
             self.feeder.end()
-        self.watching.stop()
+        for way in self._ways:
+            way.stop()
         self.core.close()
 
     @property

@@ -7,7 +7,6 @@ channel, as there.
 from __future__ import annotations
 
 import msgspec
-from aiortc import MediaStreamTrack
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -36,7 +35,7 @@ async def meet(request: Request) -> Response:
     _check(request, token)
     offer = offer_of(request, offered.sdp, BROWSER)
     browser = Browser(peers, token, address_of(request))
-    peer, answer = await peers.answer(offer, token, browser.music, browser.take)
+    peer, answer = await peers.answer(offer, token, browser.music, browser.incoming)
     browser.live_on(peer)
     said = Answered("answer", answer, peers.host.settings.ice_servers)
     return JSONResponse(msgspec.to_builtins(said), 201, headers(peers.host, peer))
@@ -70,10 +69,7 @@ class Browser:
             host, self._line, token, address, lambda feed: Airing(feed, self.music)
         )
         self._channel = Channel(self._line, self._conversation, host.settings.peers.channel_bytes)
-        self._incoming = Incoming(host, self._shown, "offer")
-
-    def take(self, peer: Peer, track: MediaStreamTrack) -> None:
-        peer.work(self._incoming.take(track))
+        self.incoming = Incoming(host, self._shown, "offer")
 
     def live_on(self, peer: Peer) -> None:
         """The peer waits to be connected, and nothing was received yet."""

@@ -1,32 +1,34 @@
-"""What comes in on the tracks of a peer: pictures for the session's eyes, and the original sound.
+"""What comes in on the tracks of a peer: the session's pictures, and the original sound.
 
-aiortc decodes every frame, since each needs the ones before it. Of those only so many are looked at as the player wants, the
-newest each time: it is made small in a thread of the pool and then goes the way of every picture, through the session's mailbox.
+Video is decoded no more here than that of a websocket is: each frame goes to the session as it was encoded. Where it cannot go on
+without a keyframe, one is asked for; and now and then while something copies it, which is cut at keyframes.
 """
 
 from __future__ import annotations
 
-import asyncio
+import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import av
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from server.audio.original_sound import Sound, Source
-from server.protocol.errors import ProtocolError
-from server.protocol.media import Kind, Media, Size, StreamId
+from server.pictures.headers import is_keyframe
+from server.pictures.seeing import Watching
+from server.protocol.errors import ErrorCode, ProtocolError
+from server.protocol.media import NO_FLAGS, Flag, Kind, Media, StreamId
 from server.protocol.values import U32
 from server.sessions.host import Host
 from server.sessions.hosted import Hosted
+from server.webrtc.receiving import Encoded
 
 HELD_FRAMES = 4
 """aiortc gives a frame of sound when so many more have come (`JitterBuffer(prefetch=4)`)."""
 PICTURE_HELD_S = 1 / 30
-"""And a picture is here later than its sound, by encoder, decoder and scaling: with this fifteen beeps came 11 ms after their
-flashes in the mean, without it 20 ms before."""
+"""And a picture is here later than its sound, by its encoder."""
+KEYFRAME_EACH_S = 2.0
+"""While something copies the video: players cut HLS there, and nobody waits longer for the first picture."""
 
 Where = Callable[[], Hosted | None]
 """Gives the session that the peer belongs to now, None while or when it has none."""
@@ -37,41 +39,50 @@ class Incoming:
 
     def __init__(self, host: Host, where: Where, source: Source) -> None:
         self._host, self._where, self._source = host, where, source
-        self._smaller = Smaller(host.settings.video_edge)
+        self._hosted: Hosted | None = None
+        self._way: Watching | None = None  # to it
         self._seq = 0
+        self._keyframes = Keyframes()
 
-    async def take(self, track: MediaStreamTrack) -> None:
-        """Until it ends."""
-        work = self._pictures if track.kind == "video" else self._sound
-        try:
-            await work(track)
-        except MediaStreamError:
-            return
-
-    async def _pictures(self, track: MediaStreamTrack) -> None:
-        """Each one at a time of its own, so that it does not matter how many come."""
-        monotonic = self._host.monotonic
-        pace = Pace(self._host.settings.video_fps, monotonic())
-        while True:
-            await asyncio.sleep(pace.due_s - monotonic())
-            frame: object = await track.recv()
-            pace.taken(monotonic())
-            if (hosted := self._where()) and isinstance(frame, av.VideoFrame):
-                await self._show(hosted, frame)
-            elif hosted and isinstance(frame, ProtocolError):
-                hosted.refuse(monotonic(), frame)
-
-    async def _show(self, hosted: Hosted, frame: av.VideoFrame) -> None:
-        came_s = self._host.monotonic()
-        media = await self._smaller.media(self._host.pool, frame, self._seq & U32)
-        self._seq += 1
+    def picture(self, frame: Encoded) -> bool:
+        """One of the video, as soon as it is whole. Returns whether a keyframe is to be asked for."""
+        self._seq = (self._seq + (1 if frame.follows else 2)) & U32  # a number that is missing is a loss
+        hosted, now_s = self._where(), self._host.monotonic()
+        if hosted is None or not frame.data:
+            return False
+        way = self._way_to(hosted)
         self._host.metrics.frames.labels("taken").inc()
-        hosted.picture(came_s, media)
+        if len(frame.data) > (most := self._host.settings.limits.image_bytes):
+            said = f"a picture has at most {most} bytes, this one {len(frame.data)}"
+            hosted.refuse(now_s, ProtocolError(ErrorCode.FRAME_TOO_LARGE, said))
+            self._seq = (self._seq + 1) & U32
+            return True
+        key = is_keyframe(frame.kind, frame.data)
+        flags, at_us = Flag.KEYFRAME if key else NO_FLAGS, max(0, frame.at * 100 // 9)
+        media = Media(frame.kind, StreamId.VIDEO, self._seq, at_us, frame.data, flags)
+        hosted.picture(now_s, media, way)
+        return self._keyframes.due(now_s, key, hosted.copying) or way.needs_key
 
-    async def _sound(self, track: MediaStreamTrack) -> None:
+    def _way_to(self, hosted: Hosted) -> Watching:
+        if self._way is None or hosted is not self._hosted:
+            self.end()
+            self._hosted, self._way = hosted, hosted.watch()
+        return self._way
+
+    def end(self, reason: str = "") -> None:
+        """Nothing comes any more."""
+        if self._hosted and self._way:
+            self._hosted.leave_way(self._way)
+        self._hosted = self._way = None
+
+    async def hear(self, track: MediaStreamTrack) -> None:
+        """The sound, until it ends."""
         next_pts = None
         while True:
-            frame = await track.recv()
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                return
             if not isinstance(frame, av.AudioFrame):
                 continue
             goes_on, next_pts = frame.pts == next_pts, (frame.pts or 0) + frame.samples
@@ -84,39 +95,20 @@ class Incoming:
         channels = frame.layout.nb_channels
         sound = Sound(self._source, Kind.PCM_S16, frame.sample_rate, channels, samples, goes_on)
         began_s = now_s - (1 + HELD_FRAMES) * sound.seconds
-        hosted.original(now_s, sound, began_s + PICTURE_HELD_S + self._host.settings.picture_age_s)
+        hosted.original(now_s, sound, began_s + PICTURE_HELD_S)
 
 
-class Pace:
-    """So many a second in the mean. `due_s`: when the next one may be taken; what comes before waits.
+class Keyframes:
+    """When the next one is due of video that is copied."""
 
-    One that comes late moves the next by no more than half of what lies between them: else those of a camera that gives just as
-    many would wait behind the latest one for ever.
-    """
+    def __init__(self) -> None:
+        self._copying: object = None
+        self._newest_s = -math.inf  # since the same things copy it
 
-    def __init__(self, per_s: float, now_s: float) -> None:
-        self.due_s, self._apart_s = now_s, 1 / per_s
-
-    def taken(self, now_s: float) -> None:
-        self.due_s = max(self.due_s + self._apart_s, now_s + self._apart_s / 2)
-
-
-class Smaller:
-    """Frames of any size and form as pictures without a codec, the longer edge `edge` at most."""
-
-    def __init__(self, edge: int) -> None:
-        self._edge, self._reformatter = edge, VideoReformatter()
-
-    async def media(self, pool: ThreadPoolExecutor, frame: av.VideoFrame, seq: int) -> Media:
-        """Times are those of the track, in microseconds from its first frame on."""
-        return await asyncio.get_running_loop().run_in_executor(pool, self._media, frame, seq)
-
-    def _media(self, frame: av.VideoFrame, seq: int) -> Media:
-        share = min(1.0, self._edge / max(frame.width, frame.height))
-        width, height = max(1, round(frame.width * share)), max(1, round(frame.height * share))
-        small = self._reformatter.reformat(
-            frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
-        )
-        at_us = 0 if frame.time is None else max(0, int(frame.time * 1_000_000))
-        data, size = small.to_ndarray().tobytes(), Size(width, height)
-        return Media(Kind.RGB24, StreamId.VIDEO, seq, at_us, data, size=size)
+    def due(self, now_s: float, key: bool, copying: tuple[object, ...]) -> bool:
+        """At each picture. key: it is one. copying: what copies it."""
+        if copying != self._copying:
+            self._copying, self._newest_s = copying, -math.inf
+        if key:
+            self._newest_s = now_s
+        return any(copying) and now_s - self._newest_s >= KEYFRAME_EACH_S

@@ -10,7 +10,7 @@ class PeerLimits:
     """Of peer connections: who publishes, who listens, and browsers that do both."""
 
     at_once: int = 64
-    """Peers of all sessions; each has two sockets at least, and up to two threads that decode. One more gets 503."""
+    """Peers of all sessions; each has two sockets at least, and up to two threads. One more gets 503."""
     connect_s: float = 15.0
     """From the offer to the first encrypted packet; ICE alone waits for an offer without candidates for ever."""
     gather_s: float = 2.0
@@ -23,8 +23,8 @@ class PeerLimits:
     """Media lines of an offer."""
     candidates: int = 32
     """Of one peer, by its offer and trickled; each may be probed by us. Those beyond are left out."""
-    encoded_frames: int = 30
-    """That wait for the decoder; when it is slower, they go, and a keyframe is asked for."""
+    encoded_sounds: int = 30
+    """Frames of original sound that wait for their decoder; when it is slower, they go."""
     decoded_sounds: int = 32
     """Frames of original sound, of 20 ms mostly, that wait for the loop; then the oldest goes."""
     waiting_ms: int = 500

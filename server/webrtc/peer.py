@@ -20,14 +20,13 @@ from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSession
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.mediastreams import MediaStreamTrack
 
-from server.protocol.limits import Limits
 from server.webrtc.fragments import Fragment
 from server.webrtc.limits import PeerLimits
 from server.webrtc.music import Music
 from server.webrtc.offers import MALFORMED, Offer, Unfit, usable
 from server.webrtc.pulse import Pulse
 from server.webrtc.reach import listen_at
-from server.webrtc.receiving import bound
+from server.webrtc.receiving import Encoded, Tracks, bound_sound, take_frames
 
 logger = logging.getLogger("uvicorn.error")
 UNFIT = (*MALFORMED, InternalError, InvalidAccessError, InvalidStateError, OperationError)
@@ -42,37 +41,29 @@ class Peer:
         offer: Offer,
         bearer: str | None,
         limits: PeerLimits,
-        pictures: Limits,
         ice_servers: tuple[str, ...],
         monotonic: Callable[[], float],
-        undecoded: Callable[[int], object],
+        unheard: Callable[[int], object],
     ) -> None:
-        """pictures: how large they may be. undecoded: told how many frames the decoder was too slow for, or the loop
-        for their sound."""
+        """unheard: told how many frames of sound the decoder or the loop was too slow for."""
         self.id, self.etag = secrets.token_urlsafe(16), f'"{secrets.token_hex(8)}"'
         self.offer, self.ended, self._left = offer, "", False
         servers = [RTCIceServer(uri) for uri in ice_servers]
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._bearer, self._limits, self._monotonic = _digest(bearer), limits, monotonic
-        self._pictures = pictures
         self._candidates = offer.candidates
         self._connected, self._over = asyncio.Event(), asyncio.Event()
         # bound: what its owner began, and one request a second that ends
         self._work: set[asyncio.Task[None]] = set()
         self._at_end: list[Callable[[str], object]] = []
-        self._undecoded, self._asked_s = undecoded, -math.inf
+        self._unheard, self._asked_s = unheard, -math.inf
         self.connection.on("connectionstatechange", self._changed)
 
-    async def answer(
-        self, addresses: list[str], music: Music | None, track: Callable[[MediaStreamTrack], object]
-    ) -> str:
-        """The answer's SDP, with all our candidates. track: called with each one that will come in. Raises Unfit."""
-
-        def come(incoming: MediaStreamTrack) -> None:
-            self._bound(incoming)
-            track(incoming)
-
-        self.connection.on("track", come)
+    async def answer(self, addresses: list[str], music: Music | None, tracks: Tracks | None) -> str:
+        """The answer's SDP, with all our candidates. tracks: takes what will come in, None where nobody does. Raises Unfit."""
+        self.connection.on("track", lambda track: self._come(track, tracks))
+        if tracks:
+            self.at_end(tracks.end)
         try:
             await self.connection.setRemoteDescription(RTCSessionDescription(self.offer.sdp, "offer"))
             if music:
@@ -172,17 +163,30 @@ class Peer:
 
     # --- what comes in
 
-    def _bound(self, track: MediaStreamTrack) -> None:
+    def _come(self, track: MediaStreamTrack, tracks: Tracks | None) -> None:
         receiver = next(r for r in self.connection.getReceivers() if r.track is track)
-        bound(receiver, self._limits, self._pictures, self._lost_frames, lambda: self._undecoded(1))
+        if track.kind == "video":
+            take_frames(receiver, lambda frame: self._show(frame, tracks))
+            return
+        bound_sound(receiver, self._limits, self._unheard)
+        if tracks:
+            self.work(tracks.hear(track))
 
-    def _lost_frames(self, count: int) -> None:
-        self._undecoded(count)
-        if self._monotonic() - self._asked_s >= KEYFRAME_APART_S and not self.ended:
+    def _show(self, frame: Encoded, tracks: Tracks | None) -> None:
+        """Called by aiortc for each packet."""
+        if tracks is None or self._left:
+            return
+        try:
+            wanted = tracks.picture(frame)
+        except Exception:
+            logger.exception("a peer's work failed")
+            self.end("failed")
+            return
+        if wanted and self._monotonic() - self._asked_s >= KEYFRAME_APART_S:
             self._asked_s = self._monotonic()
-            self.work(self._ask_keyframes())
+            self.work(self._ask_keyframe())
 
-    async def _ask_keyframes(self) -> None:
+    async def _ask_keyframe(self) -> None:
         for receiver in self.connection.getReceivers():
             if receiver.track and receiver.track.kind == "video":
                 for source in receiver.getSynchronizationSources():

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import TypeAlias
-
-from aiortc import MediaStreamTrack
 
 from server.access.secrets import Identity
 from server.http.rest import Refused
@@ -16,7 +13,7 @@ from server.webrtc.music import Music
 from server.webrtc.offers import Offer, Unfit
 from server.webrtc.peer import Peer
 from server.webrtc.reach import addresses
-from server.webrtc.receiving import know_profiles
+from server.webrtc.receiving import Tracks, know_profiles
 
 MOST_SPENT = 1024
 Spent: TypeAlias = tuple[Identity, float]
@@ -28,7 +25,7 @@ class Peers:
 
     def __init__(self, host: Host) -> None:
         know_profiles()
-        logging.getLogger("aiortc").setLevel(logging.ERROR)  # it warns of every frame that cannot be decoded
+        logging.getLogger("aiortc").setLevel(logging.ERROR)  # it warns of all sound that cannot be decoded
         self.host = host
         self.publishing: dict[str, Peer] = {}  # bound: as `_open`
         self._spent: dict[bytes, Spent] = {}  # bound: MOST_SPENT, then the oldest is forgotten
@@ -62,18 +59,18 @@ class Peers:
         offer: Offer,
         bearer: str | None,
         music: Music | None,
-        track: Callable[[Peer, MediaStreamTrack], object],
+        tracks: Tracks | None,
     ) -> tuple[Peer, str]:
-        """A peer that waits to be connected, and the SDP that its client is to get. Raises Refused."""
+        """A peer that waits to be connected, and the SDP that its client is to get. Raises Refused.
+
+        tracks: takes what comes in, None where nobody does.
+        """
         if len(self._open) >= self._limits.at_once:
             raise self._refused(
                 503, "capacity", f"{self._limits.at_once} peers are connected, as many as may"
             )
-        metrics, settings = self.host.metrics, self.host.settings
-        pictures, servers = settings.limits, settings.ice_servers
-        peer = Peer(
-            offer, bearer, self._limits, pictures, servers, self.host.monotonic, metrics.undecoded.inc
-        )
+        metrics, servers = self.host.metrics, self.host.settings.ice_servers
+        peer = Peer(offer, bearer, self._limits, servers, self.host.monotonic, metrics.unheard.inc)
         self._open[peer.id] = peer
         metrics.peers.labels(offer.purpose.name).inc()
         life = asyncio.create_task(self._live(peer))
@@ -81,7 +78,7 @@ class Peers:
         life.add_done_callback(self._lives.discard)
         listening = addresses(self.host.settings.ice_addresses)
         try:
-            return peer, await peer.answer(listening, music, lambda come: track(peer, come))
+            return peer, await peer.answer(listening, music, tracks)
         except Unfit as error:
             peer.end("refused")
             raise self.unfit(error) from None

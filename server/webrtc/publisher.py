@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 
-from aiortc import MediaStreamTrack
-
 from server.sessions.hosted import Hosted
 from server.sessions.outbox import Line
 from server.webrtc.incoming import Incoming
@@ -23,12 +21,9 @@ LOOK_S = 1.0
 class Publisher:
     def __init__(self, peers: Peers) -> None:
         self._peers, self._host = peers, peers.host
-        self._incoming = Incoming(peers.host, self._shown, "whip")
+        self.incoming = Incoming(peers.host, self._shown, "whip")
         self._hosted: Hosted | None = None
         self._peer: Peer | None = None
-
-    def take(self, peer: Peer, track: MediaStreamTrack) -> None:
-        peer.work(self._incoming.take(track))
 
     def hold(self, hosted: Hosted, peer: Peer) -> None:
         """From now on; whoever published to the session before is let go."""

@@ -1,35 +1,59 @@
 """What aiortc's receivers are given before they begin: every profile of H.264, frames at once, and queues that cannot grow.
 
-aiortc offers two profiles and decodes all of them, for its decoder is FFmpeg's; FFmpeg's own publisher names the profile that it
-encodes. Its queues, from the network to the decoder and from there to the track, have no bound: a decoder that is slower than the
-video, or a loop that is late, would fill the memory. Those put here instead forget, and ask for a keyframe where that is needed.
-Its jitter buffer gives a frame away when the next one begins, which with a camera is 33 ms later or more. The attributes that are
-replaced are private; `tests/server/test_webrtc_queues.py` says what is expected of them.
+aiortc offers two profiles; FFmpeg's own publisher names the profile that it encodes, and our decoders take all of them. aiortc's
+jitter buffer gives a frame of video away when the next one begins, which with a camera is 33 ms later or more, and one for each
+packet; the one put here gives away whatever is whole, and to us: aiortc has nothing to decode then. Sound it decodes, between two
+queues without a bound: where its decoder or the loop is late they would fill the memory, and those put here forget. The
+attributes that are replaced are private; `tests/server/test_webrtc_queues.py` says what is expected of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from aiortc import RTCRtpCodecParameters, RTCRtpReceiver
+from aiortc import MediaStreamTrack, RTCRtpCodecParameters, RTCRtpReceiver
 from aiortc.codecs import CODECS
-from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtp import RtpPacket
 
-from server.pictures.headers import NAL_TYPE, START_CODE, VP8_INTER, check_headers
-from server.protocol.errors import ProtocolError
-from server.protocol.limits import Limits
 from server.protocol.media import Kind
 from server.webrtc.limits import PeerLimits
 
 PROFILES = {110: "4d001f", 112: "64001f", 114: "640c1f"}
 """Main, high and constrained high, by the payload types that nothing else has; an answer uses those of its offer."""
-IDR = 5
 PACKETS = 512
 """Of a video that may wait for one that is missing, as many as aiortc lets wait."""
+CLOCK_TURN = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A frame of video, H.264 as Annex B or VP8. at: 1 / 90,000 s from the first frame on.
+
+    follows: nothing is missing between it and the one before.
+    """
+
+    kind: Kind
+    data: bytes
+    at: int
+    follows: bool
+
+
+class Tracks(Protocol):
+    """Who takes what a peer sends."""
+
+    def picture(self, frame: Encoded) -> bool:
+        """As soon as it is whole; whether a keyframe is to be asked for."""
+
+    async def hear(self, track: MediaStreamTrack) -> None:
+        """Sound, until it ends."""
+
+    def end(self, reason: str) -> None:
+        """The peer is over."""
 
 
 def know_profiles() -> None:
@@ -49,29 +73,16 @@ def know_profiles() -> None:
             )
 
 
-def bound(
-    receiver: RTCRtpReceiver,
-    limits: PeerLimits,
-    pictures: Limits,
-    lost: Callable[[int], object],
-    unheard: Callable[[], object],
-) -> None:
-    """Give a receiver that has its track, and has not begun, its queues. lost: see `Backlog`. unheard: called for each frame of
-    sound that went. A frame of the track is an error where one of `pictures` was too large to be decoded."""
-    decoded = Newest(limits.decoded_sounds, unheard) if receiver.track.kind == "audio" else Newest()
+def take_frames(receiver: RTCRtpReceiver, take: Callable[[Encoded], object]) -> None:
+    """Of a receiver of video that has not begun. take: called on the loop."""
+    codecs = receiver._RTCRtpReceiver__codecs  # type: ignore[attr-defined]
+    receiver._RTCRtpReceiver__jitter_buffer = Frames(PACKETS, codecs, take)  # type: ignore[attr-defined]
 
-    def fits(codec: str, data: bytes) -> bool:
-        try:
-            check_headers(Kind[codec.upper()], data, pictures)
-        except ProtocolError as error:
-            decoded.put_now(error)
-            return False
-        return True
 
-    receiver._RTCRtpReceiver__decoder_queue = Backlog(limits.encoded_frames, lost, fits)  # type: ignore[attr-defined]
-    receiver.track._queue = decoded  # type: ignore[attr-defined]
-    if receiver.track.kind == "video":
-        receiver._RTCRtpReceiver__jitter_buffer = Frames(PACKETS)  # type: ignore[attr-defined]
+def bound_sound(receiver: RTCRtpReceiver, limits: PeerLimits, lost: Callable[[int], object]) -> None:
+    """Give a receiver of sound that has its track, and has not begun, its queues. lost: told how many frames went."""
+    receiver._RTCRtpReceiver__decoder_queue = Backlog(limits.encoded_sounds, lost)  # type: ignore[attr-defined]
+    receiver.track._queue = Newest(limits.decoded_sounds, lost)  # type: ignore[attr-defined]
 
 
 class Frames(JitterBuffer):
@@ -81,25 +92,48 @@ class Frames(JitterBuffer):
     RFC 6184, 5.1.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        codecs: Mapping[int, RTCRtpCodecParameters],
+        take: Callable[[Encoded], object],
+    ) -> None:
+        """codecs: by their payload types, filled when the receiver begins."""
         super().__init__(capacity, is_video=True)
+        self._codecs, self._take = codecs, take
+        self._follows = False
+        self._left: int | None = None  # the first packet that was not given away
+        self._clock: int | None = None  # of the newest frame, as RTP has it
+        self._at = 0
 
-    def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
+    def _remove_frame(self, sequence_number: int) -> None:
+        """Give away all that are whole; nothing is left for aiortc."""
+        self._follows = self._follows and self._origin == self._left  # else some were given up, to make room
         self._skip_padding()
-        packets: list[RtpPacket] = []
-        for packet in self._in_order():
-            if packets and packet.timestamp != packets[0].timestamp:
-                return self._frame(packets)
-            packets.append(packet)
-            if packet.marker:
-                return self._frame(packets)
-        return None
+        while packets := self._whole():
+            data = b"".join(packet._data for packet in packets)  # type: ignore[attr-defined]
+            self.remove(len(packets))
+            kind = Kind[self._codecs[packets[0].payload_type].name.upper()]
+            self._take(Encoded(kind, data, self._time(packets[0].timestamp), self._follows))
+            self._follows = True
+            self._skip_padding()
+        self._left = self._origin
 
     def _skip_padding(self) -> None:
         """Packets without a payload, by which browsers try how much goes through, follow a frame that is whole."""
         assert self._origin is not None
         while (packet := self._packets[self._origin % self.capacity]) and not packet._data:  # type: ignore[attr-defined]
             self.remove(1)
+
+    def _whole(self) -> list[RtpPacket]:
+        packets: list[RtpPacket] = []
+        for packet in self._in_order():
+            if packets and packet.timestamp != packets[0].timestamp:
+                return packets
+            packets.append(packet)
+            if packet.marker:
+                return packets
+        return []
 
     def _in_order(self) -> Iterator[RtpPacket]:
         """From the oldest on, as far as none is missing."""
@@ -110,45 +144,30 @@ class Frames(JitterBuffer):
                 return
             yield packet
 
-    def _frame(self, packets: list[RtpPacket]) -> JitterFrame:
-        data = b"".join(packet._data for packet in packets)  # type: ignore[attr-defined]
-        self.remove(len(packets))
-        return JitterFrame(data, packets[0].timestamp)
+    def _time(self, clock: int) -> int:
+        """RTP's clock begins anywhere, and again and again; pictures out of order go back by a little."""
+        ahead = 0 if self._clock is None else (clock - self._clock) % CLOCK_TURN
+        self._clock = clock
+        self._at += ahead if ahead < CLOCK_TURN // 2 else ahead - CLOCK_TURN
+        return self._at
 
 
 class Backlog(queue.Queue[Any]):
-    """Encoded frames before the decoder: when `most` wait, all go, and those of a video that follow until a keyframe.
+    """Encoded sound before its decoder: when `most` frames wait, all go. lost: told how many.
 
-    lost: told how many went. fits: asked for each frame of a video, by codec and data; one that does not goes, and is not lost.
     The end, None, goes ahead of what waits, for the loop waits until the decoder has met it.
     """
 
-    def __init__(
-        self, most: int, lost: Callable[[int], object], fits: Callable[[str, bytes], bool] = lambda *_: True
-    ) -> None:
+    def __init__(self, most: int, lost: Callable[[int], object]) -> None:
         super().__init__()  # bound: most
-        self._most, self._lost, self._fits = most, lost, fits
-        self._needs_key = False
+        self._most, self._lost = most, lost
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         if item is None:
             self._forget()
-        elif not self._takes(*item):
-            return
-        super().put(item)
-
-    def _takes(self, codec: RTCRtpCodecParameters, frame: Any) -> bool:
-        video = codec.mimeType.startswith("video/")
-        if video and not self._fits(codec.name, frame.data):
-            self._needs_key = True
-            return False
-        if self.qsize() >= self._most:
+        elif self.qsize() >= self._most:
             self._lost(self._forget())
-            self._needs_key = video
-        self._needs_key = self._needs_key and not is_key(codec.name, frame.data)
-        if self._needs_key:
-            self._lost(1)
-        return not self._needs_key
+        super().put(item)
 
     def _forget(self) -> int:
         with self.mutex:
@@ -158,25 +177,14 @@ class Backlog(queue.Queue[Any]):
 
 
 class Newest(asyncio.Queue[Any]):
-    """Decoded frames before whoever looks at them: the newest `most`. gone: called for each that went."""
+    """Decoded sound before whoever hears it: the newest `most` frames. lost: told of each that went."""
 
-    def __init__(self, most: int = 1, gone: Callable[[], object] | None = None) -> None:
+    def __init__(self, most: int, lost: Callable[[int], object]) -> None:
         super().__init__()
-        self._most, self._gone = most, gone
+        self._most, self._lost = most, lost
 
     async def put(self, item: Any) -> None:
-        self.put_now(item)
-
-    def put_now(self, item: Any) -> None:
         while self.qsize() >= self._most:  # bound: `most`, then the oldest goes
             self.get_nowait()
-            if self._gone:
-                self._gone()
+            self._lost(1)
         self.put_nowait(item)
-
-
-def is_key(codec: str, data: bytes) -> bool:
-    """Whether a frame can be decoded without the ones before it. H.264 as Annex B."""
-    if codec.upper() == "VP8":
-        return bool(data) and not data[0] & VP8_INTER
-    return any(unit[:1] and unit[0] & NAL_TYPE == IDR for unit in data.split(START_CODE))

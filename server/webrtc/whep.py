@@ -37,7 +37,7 @@ async def play(request: Request) -> Response:
         host.metrics.players.dec()
 
     try:
-        peer, answer = await peers.answer(offer, bearer(request.headers), music, lambda peer, track: None)
+        peer, answer = await peers.answer(offer, bearer(request.headers), music, None)
     except BaseException:
         leave("refused")
         raise

@@ -62,7 +62,7 @@ async def _publish(request: Request) -> Response:
     text = await text_of(request, SDP, peers.host.settings.peers.sdp_bytes)
     wanted = _wanted(peers, token, request)
     publisher = Publisher(peers)
-    peer, answer = await peers.answer(offer_of(request, text, WHIP), token, None, publisher.take)
+    peer, answer = await peers.answer(offer_of(request, text, WHIP), token, None, publisher.incoming)
     try:
         hosted = await _session(peers.host, wanted, address_of(request))
     except Refused:

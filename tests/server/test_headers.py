@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from fractions import Fraction
-from types import SimpleNamespace
 from typing import Any
 
 import av
 import pytest
-from aiortc.codecs import CODECS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.pictures.headers import Header, check_headers, headers
+from server.pictures.headers import Header, check_headers, headers, is_keyframe
 from server.pictures.imaging import Eyes
-from server.protocol.errors import ErrorCode, ProtocolError
+from server.protocol.errors import ProtocolError
 from server.protocol.limits import DEFAULTS, Limits
 from server.protocol.media import Kind, Media, StreamId
-from server.webrtc.limits import PeerLimits
-from server.webrtc.receiving import bound
 
+SPS, PPS = b"\x00\x00\x00\x01\x67sps", b"\x00\x00\x00\x01\x68pps"
 SIZES = [(64, 48), (320, 180), (1920, 1080), (130, 66)]
 
 
@@ -97,16 +94,27 @@ def test_a_header_that_cannot_be_read_is_refused(kind: Kind, data: bytes) -> Non
     assert refusal(kind, data) == f"decode_failed: {kind.name}: its header cannot be read"
 
 
-@pytest.mark.parametrize(("codec", "kind"), [("H264", Kind.H264), ("VP8", Kind.VP8)])
-def test_no_decoder_of_webrtc_is_given_what_is_too_large(codec: str, kind: Kind) -> None:
-    receiver: Any = SimpleNamespace(track=SimpleNamespace(kind="video"))
-    lost: list[int] = []
-    bound(receiver, PeerLimits(), Limits(image_pixels=64 * 48), lost.append, lambda: None)
-    to_decode, track = receiver._RTCRtpReceiver__decoder_queue, receiver.track._queue
-    form = next(each for each in CODECS["video"] if each.name == codec)
-    small, large = (SimpleNamespace(data=video(kind, width, 48)) for width in (64, 80))
-    for frame in (large, SimpleNamespace(data=b"\x00\x00\x01\x41" if codec == "H264" else b"\x11"), small):
-        to_decode.put((form, frame))
-    assert (to_decode.qsize(), lost) == (1, [1])
-    assert to_decode.get()[1] is small
-    assert track.get_nowait().code is ErrorCode.FRAME_TOO_LARGE
+@pytest.mark.parametrize(
+    ("kind", "data", "key"),
+    [
+        (Kind.H264, SPS + PPS + b"\x00\x00\x01\x65idr", True),
+        (Kind.H264, b"\x00\x00\x01\x09aud" + SPS + PPS + b"\x00\x00\x01\x25idr", True),
+        (Kind.H264, b"\x00\x00\x01\x41inter", False),
+        (Kind.H264, b"\x00\x00\x01\x41inter" + b"\x00\x00\x01\x65idr", False),
+        (Kind.H264, SPS + PPS, False),
+        (Kind.H264, b"\x00\x00\x01", False),
+        (Kind.H264, b"a frame whose beginning is missing", False),
+        (Kind.H264, b"", False),
+        (Kind.VP8, b"\x10\x02\x00\x9d\x01\x2a\x40\x00\x30\x00", True),
+        (Kind.VP8, b"\x11\x02\x00\x9d\x01\x2a\x40\x00\x30\x00", False),
+        (Kind.VP8, b"\x10a frame whose beginning is missing", False),
+        (Kind.VP8, b"", False),
+    ],
+)
+def test_keyframes_are_known(kind: Kind, data: bytes, key: bool) -> None:
+    assert is_keyframe(kind, data) is key
+
+
+@pytest.mark.parametrize("kind", [Kind.H264, Kind.VP8])
+def test_the_first_frame_of_an_encoder_is_a_keyframe(kind: Kind) -> None:
+    assert is_keyframe(kind, video(kind, 64, 48))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -25,7 +26,7 @@ from server.audio.resampling import Resampler, aligned, pcm16
 from server.core.errors import SessionError
 from server.core.ring import Ring
 from server.pictures.imaging import Eyes, halvings_of, still_size
-from server.pictures.mailbox import Mailbox
+from server.pictures.mailbox import MOST_CHAINED, Mailbox
 from server.protocol.config import ConfigPatch, merge
 from server.protocol.errors import ProtocolError
 from server.protocol.limits import Limits
@@ -111,24 +112,39 @@ def media(kind: Kind, seq: int, payload: bytes = b"x", flags: Flag = NO_FLAGS) -
 
 
 def test_the_newest_still_picture_wins() -> None:
-    box = Mailbox()
+    counts = Counter[str]()
+    box = Mailbox(counts)
     for seq in range(3):
         box.put(seq, media(Kind.JPEG, seq))
     assert box.take() == (2, media(Kind.JPEG, 2))
     assert box.take() is None
-    assert box.dropped == 2
+    assert counts["dropped"] == 2
 
 
 def test_after_a_loss_video_waits_for_a_keyframe() -> None:
-    box = Mailbox()
+    box = Mailbox(Counter())
     box.put(0, media(Kind.H264, 0))
     assert box.take() is None
     box.put(1, media(Kind.H264, 1, flags=Flag.KEYFRAME))
-    for seq in range(2, 20):
+    for seq in range(2, 3 + MOST_CHAINED):
         box.put(seq, media(Kind.H264, seq))
     assert box.take() is None
-    box.put(20, media(Kind.H264, 20, flags=Flag.KEYFRAME))
+    assert box.needs_key
+    box.put(99, media(Kind.H264, 99, flags=Flag.KEYFRAME))
     assert box.take() is not None
+    assert not box.needs_key
+
+
+@pytest.mark.parametrize("between", [media(Kind.H264, 2), media(Kind.JPEG, 1)], ids=["a number", "a still"])
+def test_video_that_does_not_follow_what_was_decoded_waits_for_a_keyframe(between: Media) -> None:
+    box = Mailbox(Counter())
+    box.put(0, media(Kind.H264, 0, flags=Flag.KEYFRAME))
+    assert box.take() is not None
+    box.put(1, between)
+    box.take()
+    box.put(2, media(Kind.H264, between.seq + 1))
+    assert box.take() is None
+    assert box.needs_key
 
 
 @pytest.mark.parametrize(("kind", "codec"), [(Kind.JPEG, "mjpeg"), (Kind.PNG, "png"), (Kind.WEBP, "libwebp")])

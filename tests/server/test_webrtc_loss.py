@@ -13,6 +13,7 @@ from rtc_client import Lamp, RtcClient, browser, closing, eventually, send
 from served import Serve, Served
 
 from cuestream.players import find_player
+from server.pictures.mailbox import MOST_CHAINED
 from server.webrtc.limits import PeerLimits
 
 pytestmark = pytest.mark.usefixtures("loopback")
@@ -45,15 +46,17 @@ def held(served: Served) -> dict[str, int]:
     sctp = peer.connection.sctp
     found["messages"] = len(sctp._outbound_queue) + len(sctp._sent_queue) + len(sctp._data_channel_queue)
     (hosted,) = served.host.sessions.values()
+    found["video"] = max(len(way._mailbox._waiting) for way in hosted._ways)
     found["line"] = len(hosted.line._outbox)
     return found
 
 
 BOUNDS = {
-    "audio encoded": LIMITS.encoded_frames,
-    "video encoded": LIMITS.encoded_frames,
+    "audio encoded": LIMITS.encoded_sounds,
+    "video encoded": 0,
     "audio decoded": 1,
-    "video decoded": 1,
+    "video decoded": 0,
+    "video": MOST_CHAINED,
     "missing": 130,
     "music": LIMITS.waiting_ms // 20,
     "datagrams": 300,
