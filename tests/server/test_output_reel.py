@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import msgspec
 import numpy as np
 import pytest
 from full_disk import NO_MORE, no_file_larger_than
@@ -127,6 +128,20 @@ def test_after_a_lost_packet_video_waits_for_a_keyframe(tmp_path: Path, kind: Ki
     del packets[2]
     run(reel, click(0.5), packets)
     assert reel.left_out == 3
+
+
+@pytest.mark.parametrize("url", ["file:a.mkv", "file:a.mp4", "hls:a"])
+def test_copied_video_that_changes_its_size_goes_on(tmp_path: Path, url: str) -> None:
+    reel = reel_of(job_of(url, "mixed", Allowed(folder=tmp_path)))
+    packets = [*video(Kind.H264, [16] * 10), *video(Kind.H264, [240] * 10, (128, 96))]
+    numbered = [msgspec.structs.replace(media, seq=seq) for seq, media in enumerate(packets)]
+    run(reel, click(0.5), dict(enumerate(numbered)))
+    assert reel.left_out == 0
+    path = tmp_path / "a" / "index.m3u8" if url == "hls:a" else tmp_path / url.removeprefix("file:")
+    with av.open(str(path)) as container:
+        sizes = [frame.width for frame in container.decode(video=0)]
+    assert sizes == [64] * 10 + [128] * 10
+    assert jump_of(shown_in(path)) == pytest.approx(10 * BLOCK / RATE, abs=0.03)
 
 
 def test_pictures_that_are_held_back_are_bounded(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import av
+import msgspec
 import numpy as np
 import pytest
 from full_disk import no_file_larger_than
+from output_rig import video
 from process import is_gone
 from served import Serve
 from shell_client import PATIENCE_S, Client, ask, jpeg, soon
@@ -74,6 +76,21 @@ def test_the_server_looks_at_no_picture_for_a_film(
     assert state["text"] == ""
     (path,) = tmp_path.glob("*/film.mp4")
     assert pictures_in(path) == 4
+
+
+@pytest.mark.parametrize("kind", [Kind.H264, Kind.VP8])
+def test_copied_video_that_changes_its_size_goes_on(tmp_path: Path, kind: Kind) -> None:
+    film = Film(tmp_path, Limits())
+    packets = [*video(kind, [16] * 10), *video(kind, [240] * 10, (128, 96)), *video(kind, [16] * 10)]
+    for seq, media in enumerate(packets):
+        film.picture(1920 * seq, msgspec.structs.replace(media, seq=seq))
+        film.sound(1920 * seq, np.zeros(1920, np.float32))
+    film.close()
+    assert (film.left_out, film.name) == (0, "film.mp4" if kind is Kind.H264 else "film.webm")
+    with av.open(str(tmp_path / film.name)) as container:
+        seen = [(frame.width, round((frame.time or 0) * 25)) for frame in container.decode(video=0)]
+    assert [width for width, _ in seen] == [64] * 10 + [128] * 10 + [64] * 10
+    assert [at - seen[0][1] for _, at in seen] == pytest.approx(range(30), abs=1)
 
 
 def test_a_film_that_breaks_is_said_and_the_music_goes_on(
