@@ -2,9 +2,10 @@
 
 aiortc offers two profiles; FFmpeg's own publisher names the profile that it encodes, and our decoders take all of them. aiortc's
 jitter buffer gives a frame of video away when the next one begins, which with a camera is 33 ms later or more, and one for each
-packet; the one put here gives away whatever is whole, and to us: aiortc has nothing to decode then. Sound it decodes, between two
-queues without a bound: where its decoder or the loop is late they would fill the memory, and those put here forget. The
-attributes that are replaced are private; `tests/server/test_webrtc_queues.py` says what is expected of them.
+packet; the one put here gives away whatever is whole, and to us: aiortc has nothing to decode then, and the thread that it begins
+for that waits for the end. Sound it decodes, between two queues without a bound: where its decoder or the loop is late they would
+fill the memory, and those put here forget. The attributes that are replaced are private; `tests/server/test_webrtc_queues.py`
+says what is expected of them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ PROFILES = {110: "4d001f", 112: "64001f", 114: "640c1f"}
 PACKETS = 512
 """Of a video that may wait for one that is missing, as many as aiortc lets wait."""
 CLOCK_TURN = 1 << 32
+WAITS = 90_000
+"""Of a video's clock, for a packet that is missing and was asked for again: after a second a keyframe is quicker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,25 @@ class Frames(JitterBuffer):
 
     def _remove_frame(self, sequence_number: int) -> None:
         """Give away all that are whole; nothing is left for aiortc."""
+        newest = self._packets[sequence_number % self.capacity]
         self._follows = self._follows and self._origin == self._left  # else some were given up, to make room
+        self._give_away()
+        while (
+            newest and newest is self._packets[sequence_number % self.capacity] and self._is_overdue(newest)
+        ):
+            self.smart_remove(1)
+            self._follows = False
+            self._give_away()
+        self._left = self._origin
+
+    def _is_overdue(self, newest: RtpPacket) -> bool:
+        """Whether what waits is too old. newest: it is among them."""
+        assert self._origin is not None
+        places = ((self._origin + count) % self.capacity for count in range(self.capacity))
+        oldest = next(packet for place in places if (packet := self._packets[place]))
+        return WAITS < (newest.timestamp - oldest.timestamp) % CLOCK_TURN < CLOCK_TURN // 2
+
+    def _give_away(self) -> None:
         self._skip_padding()
         while packets := self._whole():
             data = b"".join(packet._data for packet in packets)  # type: ignore[attr-defined]
@@ -117,7 +138,6 @@ class Frames(JitterBuffer):
             self._take(Encoded(kind, data, self._time(packets[0].timestamp), self._follows))
             self._follows = True
             self._skip_padding()
-        self._left = self._origin
 
     def _skip_padding(self) -> None:
         """Packets without a payload, by which browsers try how much goes through, follow a frame that is whole."""

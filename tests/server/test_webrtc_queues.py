@@ -7,6 +7,7 @@ import inspect
 import queue
 from typing import Any
 
+import pytest
 from aiortc import rtcrtpreceiver
 from aiortc.codecs import CODECS
 from aiortc.jitterbuffer import JitterBuffer
@@ -138,11 +139,27 @@ def test_padding_behind_a_frame_is_no_frame_and_no_loss() -> None:
 
 
 def test_a_frame_after_packets_that_were_given_up_does_not_follow() -> None:
-    packets = packets_of([1] * (2 * PACKETS))
-    del packets[3]
+    packets = packets_of([40] * 20)
+    for packet in packets:
+        packet.timestamp //= 20  # so many a second that there is no room for those that wait
+    del packets[3 * 40 + 7]
     found = encoded(packets)
-    assert [frame.data for frame in found[:4]] == [whole(n, 1) for n in (0, 1, 2, 4)]
+    assert [frame.data for frame in found] == [whole(n, 40) for n in (0, 1, 2, *range(4, 20))]
     assert [n for n, frame in enumerate(found) if not frame.follows] == [0, 3]
+
+
+@pytest.mark.parametrize("missing", [[0], [1], [2], [0, 1, 2]], ids=["first", "middle", "last", "all"])
+def test_a_packet_that_does_not_come_again_is_waited_for_for_a_second(missing: list[int]) -> None:
+    lengths = [3] * 60
+    packets = packets_of(lengths)
+    for part in reversed(missing):
+        del packets[3 * 5 + part]
+    waits = [frame.data for frame in encoded(packets[: 3 * 35])]
+    assert waits == [whole(n, 3) for n in range(5)]
+    found = encoded(packets)
+    after = [frame.data for frame in found[5:]]
+    assert after[-50:] == [whole(n, 3) for n in range(10, 60)]
+    assert [n for n, frame in enumerate(found) if not frame.follows] == [0, 5]
 
 
 def test_the_clock_begins_again_and_goes_back_for_pictures_out_of_order() -> None:
