@@ -22,6 +22,9 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self.sessions = Gauge("cuestream_sessions", "Sessions by state", ["state"], registry=registry)
         self.opened = Counter("cuestream_sessions_opened", "Sessions that began", registry=registry)
+        self.ended = Counter(
+            "cuestream_sessions_ended", "Sessions by why they ended", ["reason"], registry=registry
+        )
         self.refused = Counter(
             "cuestream_sessions_refused", "Sessions that were refused", ["reason"], registry=registry
         )
@@ -210,11 +213,6 @@ class Metrics:
         )
         self.checkpoint_bytes = Gauge(
             "cuestream_checkpoint_bytes", "Size of all checkpoints", registry=registry
-        )
-        self.evicted = Counter(
-            "cuestream_sessions_evicted",
-            "Sessions whose client was away, ended for want of room",
-            registry=registry,
         )
         # An alarm's `increase` does not see the first value of a series: those that alarms are about begin with 0.
         for counter, values in (

@@ -391,8 +391,7 @@ class Host:
         parked = [hosted for hosted in self.sessions.values() if hosted.core.parked and not hosted.gone]
         parked.sort(key=lambda hosted: hosted.core.left_s or 0.0, reverse=True)
         for hosted in parked[self.settings.max_parked :]:
-            self.metrics.evicted.inc()
-            hosted.leave()
+            hosted.leave("evicted")
 
     def _heard(self, reports: dict[str, Report]) -> None:
         for session_id, report in reports.items():
@@ -438,4 +437,4 @@ class Host:
         if self._ticker:
             self._ticker.stop()
         for hosted in self.sessions.values():
-            hosted.leave()
+            hosted.leave("stopped")

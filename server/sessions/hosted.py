@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -37,7 +37,7 @@ from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
 from server.recording.tape import Tape
-from server.sessions.lifetime import CLOSES, Lifetime, Reason
+from server.sessions.lifetime import CLOSES, Ended, Lifetime, Reason
 from server.sessions.notices import News
 from server.sessions.outbox import Line
 from server.sessions.shared import Feeder, Listener, Shared
@@ -203,7 +203,7 @@ class Hosted:
         self.line = None
         self.core.detach(now_s)
         if left:
-            self.leave()
+            self.leave("left")
 
     def feed(self, cursor: int) -> Feed:
         """For a listener from this input sample on."""
@@ -451,9 +451,9 @@ class Hosted:
                 self._fail(ErrorCode.SLOW_CONSUMER, event.about["message"])
             case "failed":
                 logger.error("session %s: its music cannot go on: %s", self.id, event.about["message"])
-                self.break_off(event.about["message"], ErrorCode.GENERATOR_FAILED)
+                self.break_off(event.about["message"], "generator_failed")
             case "expired":
-                self.leave()
+                self.leave("expired")
 
     def _tell_cut(self, step: int, asked: bool) -> None:
         """One that was asked for answers everybody who asked by now."""
@@ -497,16 +497,19 @@ class Hosted:
             event_id = self._end_asked if reason == "asked" else UNSET
             self._say(m.SessionEnded(reason, self.speaker.next, event_id=event_id))
             self.line.hang_up(CLOSES[reason])
-        self.leave()
+        self.leave(reason)
 
-    def break_off(self, text: str, code: ErrorCode = ErrorCode.INTERNAL) -> None:
+    def break_off(self, text: str, why: Literal["generator_failed", "internal"] = "internal") -> None:
         """End it for good, and say why."""
-        self._fail(code, text)
-        self.leave()
+        self._fail(ErrorCode(why), text)
+        self.leave(why)
 
-    def leave(self) -> None:
-        """End it for good; whoever is connected has been told."""
+    def leave(self, why: Ended) -> None:
+        """End it for good, once; whoever is connected has been told."""
+        if self.gone:
+            return
         self.gone = True
+        self._shared.metrics.ended.labels(why).inc()
         self.wake()
         for tap in self.taps:
             tap.end()

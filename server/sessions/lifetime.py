@@ -8,6 +8,8 @@ from typing import Literal
 from server.protocol.limits import Limits
 
 Reason = Literal["asked", "idle", "session_limit"]
+Ended = Literal[Reason, "left", "expired", "evicted", "stopped", "generator_failed", "internal"]
+"""Why a session ended at all. left: its client said so. expired: nobody came back to it. stopped: its server did."""
 CLOSES: dict[Reason, int] = {"asked": 1000, "idle": 1000, "session_limit": 4440}
 
 

@@ -182,7 +182,7 @@ def test_of_too_many_sessions_without_clients_the_one_that_waits_longest_ends(se
             assert back.closed() == 4404
         with Client(served.ws) as back:
             back.resume(waits, two.at)
-        assert counted(served, "cuestream_sessions_evicted_total 1.0")
+        assert counted(served, 'cuestream_sessions_ended_total{reason="evicted"} 1.0')
 
 
 def test_of_listeners_that_come_together_no_more_are_let_in_than_there_is_room_for(serve: Serve) -> None:

@@ -119,6 +119,8 @@ def test_1011_the_model_fails(serve: Serve, tiny_player: Any, caplog: pytest.Log
         client.start()
         assert fatal(client) == ("generator_failed", 1011)
         assert "the weights are gone" in client.messages[-1]["text"]
+        ended = 'cuestream_sessions_ended_total{reason="generator_failed"} 1.0'
+        assert ended in ask("GET", f"{served.http}/metrics")[1]
     assert "its music cannot go on: " in caplog.text
     assert "the weights are gone" in caplog.text
 
