@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -20,7 +19,7 @@ from server.access.secrets import bearer
 from server.core.errors import SessionError
 from server.http.rest import Refused, body, check_key, find, host_of
 from server.protocol.values import RecordedAudio
-from server.recording.shelf import FILES, ID, Shelf
+from server.recording.shelf import FILES, ID, Recorded, Shelf
 from server.recording.tape import Recorder, Tape
 
 WAIT_S = 15.0
@@ -34,6 +33,12 @@ class Begin(Struct, frozen=True):
 
     audio: RecordedAudio = "flac"
     video: bool = False
+
+
+class Listed(Struct, frozen=True):
+    """Answer of GET /v1/recordings, the newest first."""
+
+    recordings: tuple[Recorded, ...]
 
 
 async def begin(request: Request) -> Response:
@@ -64,21 +69,21 @@ async def _answer(tape: Tape, status: int, ended: bool = False) -> Response:
                 await tape.changed.wait()
     except TimeoutError:
         raise Refused(503, "internal", f"the disk did not answer within {WAIT_S:g} s") from None
-    state = tape.state
-    if state.state == "failed":
-        raise Refused(507, "recording_refused", state.text)
-    return JSONResponse(_shown(tape), status)
+    recorded = tape.recorded
+    if recorded.state == "failed":
+        raise Refused(507, "recording_refused", recorded.text)
+    return _shown(recorded, status)
 
 
 async def look(request: Request) -> Response:
     shelf, recording_id = _open(request)
     recorder = host_of(request).recorder
     if tape := recorder.tapes.get(recording_id):
-        return JSONResponse(_shown(tape))
-    about = await asyncio.to_thread(_kept, shelf, recorder, recording_id)
-    if about is None:
+        return _shown(tape.recorded)
+    kept = await asyncio.to_thread(_kept, shelf, recorder, recording_id)
+    if kept is None:
         raise Refused(404, "not_found", "no such recording here")
-    return JSONResponse(about)
+    return _shown(kept)
 
 
 async def index(request: Request) -> Response:
@@ -90,26 +95,25 @@ async def index(request: Request) -> Response:
         raise Refused(400, "bad_request", "expected the id of a recording as `before`")
     ids = await asyncio.to_thread(shelf.ids, before)
     # after the folder is read, for what lies there and does not run now has ended
-    running = {tape.id: _shown(tape) for tape in recorder.tapes.values()}
+    running = {tape.id: tape.recorded for tape in recorder.tapes.values()}
 
-    def found() -> Iterator[dict[str, Any]]:
+    def found() -> Iterator[Recorded]:
         for recording_id in ids:
-            about = running.get(recording_id) or _kept(shelf, recorder, recording_id)
-            if about and session_id in (None, about.get("session_id")):
-                yield about
+            recorded = running.get(recording_id) or _kept(shelf, recorder, recording_id)
+            if recorded and session_id in (None, recorded.session_id):
+                yield recorded
 
-    recordings = await asyncio.to_thread(lambda: list(islice(found(), MOST_LISTED)))
-    return JSONResponse({"recordings": recordings}, headers={"cache-control": "no-store"})
-
-
-def _shown(tape: Tape) -> dict[str, Any]:
-    """One that runs, or just ended."""
-    return {**msgspec.to_builtins(tape.state), "session_id": tape.hosted.id}
+    return _shown(await asyncio.to_thread(lambda: Listed(tuple(islice(found(), MOST_LISTED)))))
 
 
-def _kept(shelf: Shelf, recorder: Recorder, recording_id: str) -> dict[str, Any] | None:
-    about = shelf.about(recording_id)
-    return about and about | {"paths": recorder.paths(recording_id, tuple(about["files"]))}
+def _shown(about: Recorded | Listed, status: int = 200) -> Response:
+    return JSONResponse(msgspec.to_builtins(about), status, {"cache-control": "no-store"})
+
+
+def _kept(shelf: Shelf, recorder: Recorder, recording_id: str) -> Recorded | None:
+    """One that ended."""
+    kept = shelf.about(recording_id)
+    return kept and msgspec.structs.replace(kept, paths=recorder.paths(recording_id, kept.files))
 
 
 async def fetch(request: Request) -> Response:

@@ -5,7 +5,6 @@ FOLDER/20261125-194515-kX3f.../music.flac timeline.jsonl film.mp4 about.json
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -13,12 +12,15 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from server.system.disk import GB, Lack, bytes_in, lack, make_writable
 
+State: TypeAlias = Literal["recording", "finished", "failed", "interrupted"]
+"""interrupted: its server was killed."""
+Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
 ABOUT = "about.json"
 ID = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9_-]{16}")
 FILES = {
@@ -50,6 +52,27 @@ class RecordingLimits:
     """Pictures that may wait; those that come then are left out and counted."""
     film_memory_bytes: int = 2 * 1024**3
     """Of the process that makes a film."""
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a recording. samples: at 48 kHz, and left_out_pictures: None where they were not counted, or not yet. text:
+    what failed, of it or its film."""
+
+    recording_id: str
+    session_id: str | None = None
+    state: State = "recording"
+    reason: Reason | None = None
+    samples: int | None = None
+    left_out_pictures: int | None = None
+    text: str = ""
+
+
+class Recorded(About, frozen=True, kw_only=True):
+    """A recording as REST answers it, whether it runs or not. files: bytes of each. paths: where they are fetched at this server;
+    both once it ended."""
+
+    files: dict[str, int] = {}
+    paths: tuple[str, ...] = ()
 
 
 class Full(Exception):
@@ -93,30 +116,31 @@ class Shelf:
         found = (name for name in names if ID.fullmatch(name))
         return sorted((name for name in found if before is None or name < before), reverse=True)
 
-    def keep(self, about: dict[str, Any]) -> None:
+    def keep(self, about: About) -> None:
         """What is known of a recording from now on, as a whole or not at all. Raises OSError."""
-        path = self.place(about["recording_id"]) / ABOUT
+        path = self.place(about.recording_id) / ABOUT
         new = path.with_name(f"{ABOUT}.new")
         try:
-            with new.open("w") as file:
-                file.write(json.dumps(about) + "\n")
+            with new.open("wb") as file:
+                file.write(msgspec.json.encode(about) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())  # otherwise a loss of power may leave an empty one
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)
 
-    def about(self, recording_id: str) -> dict[str, Any] | None:
-        """What is known of a recording, None when there is none. Of one that was cut off: what is left."""
+    def about(self, recording_id: str) -> Recorded | None:
+        """What is known of a recording, but for its paths; None when there is none. Of one that was cut off: what is left."""
         if not ID.fullmatch(recording_id) or not (folder := self.place(recording_id)).is_dir():
             return None
         try:
-            told = msgspec.json.decode((folder / ABOUT).read_bytes(), type=dict[str, Any])
+            kept = msgspec.json.decode((folder / ABOUT).read_bytes(), type=About)
         except (OSError, ValueError):
-            told = {}
-        if told.get("state", "recording") == "recording":
+            kept = About(recording_id=recording_id)
+        told = msgspec.structs.asdict(kept) | {"recording_id": recording_id, "files": files_of(folder)}
+        if kept.state == "recording":
             told["state"] = "interrupted"
-        return told | {"recording_id": recording_id, "files": files_of(folder)}
+        return Recorded(**told)
 
     def file(self, recording_id: str, name: str) -> Path | None:
         """A file of a recording, None for any other name."""

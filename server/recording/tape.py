@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,8 +25,8 @@ from server.protocol import messages as m
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
-from server.recording.shelf import Shelf, new_id
-from server.recording.writer import Heard, Pictured, Reason, Told, Writer
+from server.recording.shelf import Reason, Recorded, Shelf, new_id
+from server.recording.writer import Heard, Pictured, Told, Writer
 
 if TYPE_CHECKING:
     from server.sessions.hosted import Hosted
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 EVERYTHING = Patience(credit=None, skip_behind=2**62, give_up_behind=2**62)
 MOST_NOTES = 256
 """Events that wait for the next music, as in a pause."""
+BEGINS = Told("recording")
+"""Until the writer says something."""
 STOP_S = 12.0
 """How long a server that ends waits for its recordings."""
 
@@ -86,7 +88,7 @@ class Recorder:
             "config": msgspec.to_builtins(hosted.config),
         }
 
-    def paths(self, recording_id: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    def paths(self, recording_id: str, names: Iterable[str]) -> tuple[str, ...]:
         """Where the files are fetched, as paths of this server."""
         token = self._sign(recording_id)
         return tuple(
@@ -180,11 +182,31 @@ class Tape:
 
     @property
     def state(self) -> m.RecordingState:
-        told = self.told or Told("recording")
-        paths = self._recorder.paths(self.id, tuple(told.files or ()))
-        samples = max(told.samples, self._writer.samples)
+        """For the websocket."""
+        told = self.told or BEGINS
+        paths = self._recorder.paths(self.id, told.files or ())
         reason = UNSET if told.reason is None else told.reason
-        return m.RecordingState(self.id, told.state, samples, paths, reason, told.error)
+        return m.RecordingState(self.id, told.state, self._samples(told), paths, reason, told.text)
+
+    @property
+    def recorded(self) -> Recorded:
+        """The same for REST."""
+        told = self.told or BEGINS
+        files = told.files or {}
+        return Recorded(
+            recording_id=self.id,
+            session_id=self.hosted.id,
+            state=told.state,
+            reason=told.reason,
+            samples=self._samples(told),
+            left_out_pictures=None if told.state == "recording" else told.left_out,
+            text=told.text,
+            files=files,
+            paths=self._recorder.paths(self.id, files),
+        )
+
+    def _samples(self, told: Told) -> int:
+        return max(told.samples, self._writer.samples)
 
     def _put(self, first: int, samples: F32, *lines: dict[str, Any]) -> None:
         samples = samples[max(0, self._next - first) :]

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Condition, Thread
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from engine.frames import F32
 from engine.media import source
@@ -23,13 +23,11 @@ from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.protocol.values import RecordedAudio
 from server.recording.filming import Broke, Filming
-from server.recording.shelf import Full, Shelf, files_of
+from server.recording.shelf import About, Full, Reason, Shelf, files_of
 from server.recording.sound import Sound
 from server.system.written_file import Written
 
 logger = logging.getLogger("uvicorn.error")
-State: TypeAlias = Literal["recording", "finished", "failed"]
-Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
 LOOK_EVERY = WIRE_RATE
 """Samples between two looks at the room that is left: a second."""
 
@@ -53,14 +51,14 @@ class Pictured:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How a recording stands: begun, or finished for a reason. error: what failed, of it or its film. broke: how its film did."""
+    """How a recording stands: begun, or finished for a reason. text: what failed, of it or its film. broke: how its film did."""
 
-    state: State
+    state: Literal["recording", "finished", "failed"]
     reason: Reason | None = None
     samples: int = 0
     files: dict[str, int] | None = None
     left_out: int = 0
-    error: str = ""
+    text: str = ""
     broke: Broke | None = None
 
 
@@ -80,7 +78,7 @@ class Writer:
         """video: limits of the pictures, None without a film."""
         self._shelf, self._limits = shelf, shelf.limits
         self._id, self._audio, self._video, self._head, self._tell = recording_id, audio, video, head, tell
-        self._who = {"recording_id": recording_id, "session_id": head["session"]}
+        self._session_id: str = head["session"]
         self._waiting: deque[Heard | Pictured] = deque()  # bound: waiting_s of music, `_has_room`
         self._waiting_samples = self._waiting_pictures = self._waiting_bytes = 0
         self._left_out = 0
@@ -134,11 +132,11 @@ class Writer:
         try:
             self._shelf.check_room()
             folder.mkdir()
-            self._shelf.keep(self._who | {"state": "recording"})
+            self._shelf.keep(About(recording_id=self._id, session_id=self._session_id))
             told = self._write(folder)
             _check_that_it_is_there(folder)
         except Full as full:
-            told = Told("failed", full.reason, error=str(full))
+            told = Told("failed", full.reason, text=str(full))
         except Exception as error:  # whatever it is, somebody waits for the end
             told = self._failed(error)
         with self._change:
@@ -157,14 +155,21 @@ class Writer:
         logger.error("the recording %s failed: %s", self._id, error, exc_info=unforeseen)
         return self._told("failed", "failed", source.reason(error))
 
-    def _told(self, state: State, reason: Reason, error: str) -> Told:
+    def _told(self, state: Literal["finished", "failed"], reason: Reason, text: str) -> Told:
         """At the end."""
         left_out, broke = (self._film.left_out, self._film.broke) if self._film else (0, None)
-        return Told(state, reason, self.samples, None, self._left_out + left_out, error, broke)
+        return Told(state, reason, self.samples, None, self._left_out + left_out, text, broke)
 
-    def _about(self, told: Told) -> dict[str, Any]:
-        about = self._who | {"state": told.state, "reason": told.reason}
-        return about | {"samples": told.samples, "left_out_pictures": told.left_out, "error": told.error}
+    def _about(self, told: Told) -> About:
+        return About(
+            recording_id=self._id,
+            session_id=self._session_id,
+            state=told.state,
+            reason=told.reason,
+            samples=told.samples,
+            left_out_pictures=told.left_out,
+            text=told.text,
+        )
 
     def _write(self, folder: Path) -> Told:
         with ExitStack() as stack:
@@ -206,7 +211,7 @@ class Writer:
                 return reason
             if film and film.error != error:
                 error = film.error
-                self._tell(Told("recording", error=error))
+                self._tell(Told("recording", text=error))
             if self.samples - looked >= LOOK_EVERY:
                 looked = self.samples
                 try:

@@ -37,7 +37,7 @@ export class Recording {
       this.say(text ? `${text}.` : ""); // a film may end before its recording
     } else {
       if (this.id === recording_id) this.id = null;
-      this.enter({ recording_id, samples, paths, text }, "prepend");
+      this.enter({ recording_id, state, samples, paths, text }, "prepend");
       if (state === "failed") this.say(`The recording failed: ${text}.`);
       else if (reason in WHY) this.say(WHY[reason]);
     }
@@ -76,7 +76,7 @@ export class Recording {
       const answer = await fetch(`v1/recordings/${id}`, { headers: this.headers() }).catch(() => null); // the server may be away
       if (answer?.ok === false) return;
       const about = await answer?.json();
-      if (about && about.state !== "recording") return this.told({ ...about, text: failing(about) });
+      if (about && about.state !== "recording") return this.told(about);
       await new Promise((done) => setTimeout(done, WAIT_MS));
     }
   }
@@ -86,7 +86,7 @@ export class Recording {
     const answer = await fetch("v1/recordings", { headers: this.headers() }).catch(() => null);
     if (!answer?.ok) return;
     for (const about of (await answer.json()).recordings) {
-      if (about.state !== "recording") this.enter({ ...about, text: failing(about) }, "append");
+      if (about.state !== "recording") this.enter(about, "append");
     }
   }
 
@@ -105,21 +105,17 @@ export class Recording {
   }
 }
 
-/** What went wrong, of a recording as REST has it; one that the server did not finish says nothing of itself. */
-function failing({ state, text, error }) {
-  return text ?? error ?? (state === "interrupted" ? "cut off" : "");
-}
-
-function row({ recording_id, samples, paths, text }) {
+function row({ recording_id, state, samples, paths, text }) {
   const made = document.createElement("li");
-  const length = samples === undefined ? "" : ` · ${clock(samples / 48000)}`; // of one that was cut off nobody counted it
+  const length = samples === null ? "" : ` · ${clock(samples / 48000)}`; // of one that was cut off nobody counted it
   const title = Object.assign(document.createElement("span"), { textContent: began(recording_id) + length });
   made.append(title);
   for (const path of paths) {
     const name = path.split("?")[0].split("/").at(-1);
     made.append(Object.assign(document.createElement("a"), { href: path.slice(1), textContent: name, download: "" }));
   }
-  if (text) made.append(Object.assign(document.createElement("em"), { textContent: text }));
+  const failing = state === "interrupted" ? "cut off" : text; // one that the server did not finish says nothing of itself
+  if (failing) made.append(Object.assign(document.createElement("em"), { textContent: failing }));
   return made;
 }
 

@@ -423,6 +423,11 @@ def test_rest_begins_ends_and_gives_the_files_to_who_may_have_them(serve: Serve,
             client.hear(client.at + 9600)
             status, done = ask("DELETE", f"{one}/recording", key=KEY)
             assert (status, done["state"]) == (200, "finished")
+            assert (begun["paths"], begun["left_out_pictures"], begun["text"]) == ([], None, "")
+            assert ask("GET", running, key=KEY)[1] == done
+            assert begun.keys() == done.keys()
+            assert done["files"].keys() == {"music.flac", "timeline.jsonl"}
+            assert (done["reason"], done["left_out_pictures"], done["text"]) == ("asked", 0, "")
             assert ask("DELETE", f"{one}/recording", key=KEY)[0] == 409
         with_token = served.http + done["paths"][0]
         without = with_token.partition("?")[0]
@@ -566,7 +571,9 @@ def test_a_list_of_recordings_is_bounded_and_goes_on_before_one(
     )
     with serve(recordings=tmp_path) as served:
         assert [each["recording_id"] for each in listed(served)] == ids[:2]
-        assert {each["state"] for each in listed(served)} == {"interrupted"}
+        assert {(each["state"], each["samples"], each["text"]) for each in listed(served)} == {
+            ("interrupted", None, "")
+        }
         assert [each["recording_id"] for each in listed(served, f"?before={ids[1]}")] == ids[2:4]
         assert [each["recording_id"] for each in listed(served, f"?before={ids[3]}")] == ids[4:]
         assert [each["recording_id"] for each in listed(served, "?session=s-1")] == ids[1:2]
@@ -670,9 +677,9 @@ def test_a_process_that_is_ended_or_killed_leaves_what_can_be_played(
     assert len(timeline_of(folder)) > 40
     told = Shelf(tmp_path, RecordingLimits()).about(folder.name)
     assert told is not None
-    assert told["state"] == ("finished" if sent is signal.SIGTERM else "interrupted")
-    assert told["session_id"] == timeline_of(folder)[0]["session"]
-    assert told["files"]["music.flac"] > 0
+    assert told.state == ("finished" if sent is signal.SIGTERM else "interrupted")
+    assert told.session_id == timeline_of(folder)[0]["session"]
+    assert told.files["music.flac"] > 0
 
 
 @pytest.mark.parametrize("form", ["flac", "wav", "opus"])
@@ -701,7 +708,7 @@ def test_what_waits_for_a_slow_disk_is_bounded(tmp_path: Path) -> None:
     slow.start()
     assert slow.join(PATIENCE_S)
     assert [(each.state, each.reason) for each in told] == [("recording", None), ("failed", "failed")]
-    assert "slow" in told[-1].error
+    assert "slow" in told[-1].text
     assert (told[-1].samples, told[-1].left_out) == (2 * RATE, 2)
 
 
@@ -725,7 +732,7 @@ def test_a_timeline_that_a_full_disk_cuts_off_has_whole_lines(tmp_path: Path) ->
     with no_file_larger_than(10_000):
         taken.put(Heard(0, np.zeros(960, np.float32), tuple({"n": number} for number in range(5000))))
         assert taken.join(PATIENCE_S)
-    assert (told[-1].state, told[-1].error) == ("failed", NO_MORE)
+    assert (told[-1].state, told[-1].text) == ("failed", NO_MORE)
     lines = timeline_of(folder_of(tmp_path))
     assert [line["n"] for line in lines[1:]] == list(range(len(lines) - 1))
     assert len(lines) > 500
@@ -755,7 +762,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "gone").touch()
     gone.start()
     assert gone.join(PATIENCE_S)
-    assert (told[0].state, told[0].error) == ("failed", "File exists")
+    assert (told[0].state, told[0].text) == ("failed", "File exists")
 
 
 def test_a_folder_that_went_away_is_made_again_and_what_goes_with_it_has_failed(tmp_path: Path) -> None:
@@ -770,8 +777,8 @@ def test_a_folder_that_went_away_is_made_again_and_what_goes_with_it_has_failed(
         taken.finish("asked")
         assert taken.join(PATIENCE_S)
     assert [each.state for each in told] == ["recording", "finished", "recording", "failed"]
-    assert told[-1].error
-    assert str(tmp_path) not in told[-1].error
+    assert told[-1].text
+    assert str(tmp_path) not in told[-1].text
 
 
 def test_a_folder_that_went_away_ends_what_goes_on(tmp_path: Path) -> None:
@@ -783,7 +790,7 @@ def test_a_folder_that_went_away_ends_what_goes_on(tmp_path: Path) -> None:
     for first in range(0, 2 * RATE, RATE // 2):
         taken.put(Heard(first, np.zeros(RATE // 2, np.float32), ()))
     assert taken.join(PATIENCE_S)
-    assert (told[-1].state, told[-1].error) == ("failed", "its folder went away")
+    assert (told[-1].state, told[-1].text) == ("failed", "its folder went away")
 
 
 def test_what_cannot_be_kept_of_a_recording_is_told_and_what_was_kept_stays(tmp_path: Path) -> None:
@@ -796,7 +803,7 @@ def test_what_cannot_be_kept_of_a_recording_is_told_and_what_was_kept_stays(tmp_
     (folder / "about.json.new").mkdir()
     taken.finish("asked")
     assert taken.join(PATIENCE_S)
-    assert (told[-1].state, told[-1].reason, told[-1].error) == ("failed", "failed", "Is a directory")
+    assert (told[-1].state, told[-1].reason, told[-1].text) == ("failed", "failed", "Is a directory")
     assert told[-1].files
     assert (folder / "about.json").read_bytes() == before
 
@@ -838,7 +845,7 @@ def test_a_recording_says_what_a_full_disk_said(tmp_path: Path) -> None:
         taken.put(Heard(0, noise, ()))
         taken.put(Heard(RATE, noise, ()))
         assert taken.join(PATIENCE_S)
-    assert (told[-1].state, told[-1].error) == ("failed", NO_MORE)
+    assert (told[-1].state, told[-1].text) == ("failed", NO_MORE)
 
 
 def test_a_recording_ends_whatever_happens_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

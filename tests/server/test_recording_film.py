@@ -118,7 +118,7 @@ def test_a_film_that_breaks_is_said_and_the_music_goes_on(
     assert (state["state"], state["reason"], state["text"]) == ("finished", "asked", said)
     assert [path.rpartition("/")[2] for path in state["paths"]] == ["music.wav", "timeline.jsonl"]
     assert told is not None
-    assert (told["error"], told["left_out_pictures"]) == (said, 2)
+    assert (told.text, told.left_out_pictures) == (said, 2)
     with av.open(str(next(tmp_path.glob("*/music.wav")))) as container:
         assert sum(frame.samples for frame in container.decode(audio=0)) == state["samples"] > 24_000
 
