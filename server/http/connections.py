@@ -1,7 +1,8 @@
 """Who stands at the door: uvicorn's HTTP connection with an end to its patience.
 
 A request that is not whole in time is let go, whether its client says nothing, a byte a second or half a body. Of too many such
-connections the oldest goes, so that those who slow down keep nobody out who does not. Nor does who reads nothing of an answer.
+connections the oldest goes, so that those who slow down keep nobody out who does not: not before it had time to ask, since a
+client that opens a thousand asks late, unless its place is needed. Nor does who reads nothing of an answer keep one.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from server.metrics import Metrics
 
 TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-GLANCE_S = 0.05
-"""Until half-open connections are counted: of those that came together, most have sent their request by then."""
+YOUNG_S = 5.0
+"""A connection that is awaited for less is not counted as half open. A client that opened 1000 websockets at once had sent its
+last request after 2.1 s, where both shared two busy cores."""
 FULL = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -27,9 +29,9 @@ class DoorLimits:
 
     request_s: float = 10.0
     half_open: int = 64
-    """Connections whose request is not whole; one more, and the oldest of them is closed."""
+    """Connections whose request is not whole after `YOUNG_S`; one more, and the oldest of them is closed."""
     connections: int = 1024
-    """Of every kind; one more is answered with 503."""
+    """Of every kind; one more, and the oldest whose request is not whole is answered with 503, or itself where there is none."""
     unread_s: float = 300.0
     """Until an answer of which nothing is read any more is given up; a player of endless sound may be paused for so long."""
     reading: float = 0.2
@@ -41,9 +43,7 @@ class Doorkeeper:
 
     def __init__(self, limits: DoorLimits, metrics: Metrics) -> None:
         self.limits, self._metrics = limits, metrics
-        self._half_open: dict[
-            Doorstep, None
-        ] = {}  # bound: limits.half_open, then the oldest are closed at a glance
+        self._half_open: dict[Doorstep, float] = {}  # since when, the oldest first; bound: limits.connections
         self._glance: asyncio.TimerHandle | None = None
 
     def __call__(self, **choices: Any) -> asyncio.Protocol:
@@ -51,18 +51,32 @@ class Doorkeeper:
 
     def came(self, connection: Doorstep) -> None:
         """Its request is awaited."""
-        self._half_open[connection] = None
-        if len(self._half_open) > self.limits.half_open and self._glance is None:
-            self._glance = connection.loop.call_later(GLANCE_S, self._thin_out)
+        self._half_open[connection] = connection.loop.time()
+        self._look_later(connection.loop)
+
+    def make_room(self, connection: Doorstep) -> None:
+        """One more came than there may be: the oldest goes whose request is not whole, or itself where there is none."""
+        self.drop(next(iter(self._half_open), connection), "connections", FULL)
 
     def left(self, connection: Doorstep) -> None:
         """Its request is whole, or it is gone."""
         self._half_open.pop(connection, None)
 
-    def _thin_out(self) -> None:
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        """When the oldest of too many is young no more."""
+        if len(self._half_open) > self.limits.half_open and self._glance is None:
+            oldest_s = next(iter(self._half_open.values()))
+            self._glance = loop.call_at(oldest_s + YOUNG_S, self._thin_out, loop)
+
+    def _thin_out(self, loop: asyncio.AbstractEventLoop) -> None:
         self._glance = None
+        old_s = loop.time() - YOUNG_S
         while len(self._half_open) > self.limits.half_open:
-            self.drop(next(iter(self._half_open)), "half_open", TOO_LATE)
+            oldest, since_s = next(iter(self._half_open.items()))
+            if since_s > old_s:
+                break
+            self.drop(oldest, "half_open", TOO_LATE)
+        self._look_later(loop)
 
     def drop(self, connection: Doorstep, reason: str, answer: bytes) -> None:
         self.left(connection)
@@ -87,8 +101,8 @@ class Doorstep(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self._keeper.limits.connections:
-            self._keeper.drop(self, "connections", FULL)
-        else:
+            self._keeper.make_room(self)
+        if not transport.is_closing():
             self._await_request()
 
     def data_received(self, data: bytes) -> None:

@@ -75,7 +75,8 @@ def test_the_second_request_of_a_connection_has_its_time_too(serve: Serve) -> No
         assert counted(served, "slow") == 1
 
 
-def test_those_who_are_slow_keep_nobody_out(serve: Serve) -> None:
+def test_those_who_are_slow_keep_nobody_out(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.http.connections.YOUNG_S", 0.2)
     with serve(door=DoorLimits(half_open=4)) as served, ExitStack() as held:
         lines = [held.enter_context(connect(served)) for _ in range(12)]
         for line in lines[:8]:
@@ -87,6 +88,30 @@ def test_those_who_are_slow_keep_nobody_out(serve: Serve) -> None:
         for line in lines[10:]:
             line.sendall(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
             assert line.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_those_who_come_together_have_time_to_ask(serve: Serve) -> None:
+    with serve(door=DoorLimits(half_open=2)) as served, ExitStack() as held:
+        keeper: Any = served._server.config.http
+        lines = [held.enter_context(connect(served)) for _ in range(12)]
+        soon(lambda: len(keeper._half_open) == 12)
+        loop = served._loop
+        served.on_loop(lambda: keeper._thin_out(loop))
+        for line in lines:
+            line.sendall(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            assert line.recv(100).startswith(b"HTTP/1.1 200 ")
+        assert counted(served, "half_open") == 0
+
+
+def test_where_there_is_no_room_those_go_first_who_asked_for_nothing(serve: Serve) -> None:
+    with serve(door=DoorLimits(connections=4)) as served, Client(served.ws) as client, ExitStack() as held:
+        client.start()
+        silent = [held.enter_context(connect(served)) for _ in range(3)]
+        for line in silent:  # the oldest first
+            held.enter_context(Client(served.ws)).start()
+            assert line.recv(100).startswith(b"HTTP/1.1 503 ")
+        assert counted(served, "connections") == 3
+        client.play()
 
 
 def test_connections_are_bounded(serve: Serve) -> None:
@@ -138,12 +163,34 @@ def test_who_sends_too_much_is_heard_later_and_the_loop_goes_on(serve: Serve) ->
     with serve(errors_per_min=10**6) as served, Client(served.ws) as client:
         client.start()
         direct = next(each for each in served._server.server_state.connections if isinstance(each, Direct))
-        heard = served.on_loop(lambda: (direct.data_received(flood), len(direct._unheard))[1])
-        assert 0 < heard < len(flood)
-        assert put_off(served) == 1
+        loop: Any = direct.loop
+        still = Still(loop)
+
+        def come() -> list[int]:
+            direct.loop = still  # it hears no more because this machine was busy meanwhile
+            direct.data_received(flood)
+            left = [len(direct._unheard)]
+            direct._rest.cancel()
+            still.now_s = direct._due_s
+            direct._go_on()
+            direct.loop = loop
+            return [*left, len(direct._unheard)]
+
+        first, second = served.on_loop(come)
+        assert 0 < second < first < len(flood)
+        assert put_off(served) == 2
         soon(lambda: not direct._unheard)
         client.play()
-        assert put_off(served) > 1
+
+
+class Still:
+    """A loop whose clock stands still."""
+
+    def __init__(self, loop: Any) -> None:
+        self.call_at, self.now_s = loop.call_at, loop.time()
+
+    def time(self) -> float:
+        return self.now_s
 
 
 def put_off(served: Served) -> float:
