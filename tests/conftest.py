@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import settings
 from numpy.typing import NDArray
 
 if not torch.cuda.is_available():
@@ -41,6 +42,8 @@ EYES = ("vision", "short_term", "long_term", "fuse", "condition")
 SHORT_S = 2.0
 """Seconds of the short model's segments: 101 positions, so that a hand-over comes soon."""
 
+settings.register_profile("unhurried", deadline=None)  # a test is not judged by the clock of a busy machine
+settings.load_profile("unhurried")
 torch.set_num_threads(
     1
 )  # tiny tensors: a second thread costs 5 times on idle cores and 100 times on busy ones

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.memory import LongTermMemory, ShortTermWindow
@@ -45,7 +45,6 @@ def test_recalled_slots_are_the_nearest_to_an_even_spread(count: int) -> None:
 
 
 @given(gaps, st.sampled_from([2, 8, 64]))
-@settings(deadline=None)
 def test_long_term_memory_is_bounded_whatever_comes(steps: list[int], capacity: int) -> None:
     memory, held, slot = LongTermMemory(capacity), set[int](), -1
     for gap in steps:
@@ -60,7 +59,6 @@ def test_long_term_memory_is_bounded_whatever_comes(steps: list[int], capacity: 
 
 
 @given(gaps, st.sampled_from([2, 8, 64]))
-@settings(deadline=None)
 def test_long_term_memory_never_forgets_everything(steps: list[int], capacity: int) -> None:
     memory, slot = LongTermMemory(capacity), -1
     for gap in steps:
@@ -83,7 +81,6 @@ def test_a_source_slower_than_the_grid_is_remembered_evenly_too(every: int, phas
 
 
 @given(gaps, st.integers(1, 60))
-@settings(deadline=None)
 def test_the_window_holds_the_newest_slots_each_with_its_frame(steps: list[int], capacity: int) -> None:
     window, frames, slot, seen = ShortTermWindow(capacity), [], 7, []
     for gap in steps:
@@ -99,7 +96,6 @@ def test_the_window_holds_the_newest_slots_each_with_its_frame(steps: list[int],
 
 
 @given(gaps, st.integers(1, 60))
-@settings(deadline=None)
 def test_as_few_frames_move_as_can_be(steps: list[int], capacity: int) -> None:
     """Places in use stay a prefix, so only frames from behind its end have to move, and they fill the holes."""
     window, slot = ShortTermWindow(capacity), 0

@@ -17,7 +17,7 @@ from test_sdk_websocket import Stage, serving
 from typer.testing import CliRunner
 
 from cuestream import cli
-from cuestream_client import AudioFormat, Chunk, ClientError, MissingExtra
+from cuestream_client import AudioFormat, Chunk, Client, ClientError, MissingExtra
 from cuestream_client import command as command_module
 from cuestream_client import messages as m
 from cuestream_client.live import Board, Live, LiveJob
@@ -94,6 +94,27 @@ def test_a_picture_is_shown_for_the_seconds(picture: Source, tmp_path: Path) -> 
 
 
 def test_a_picture_without_an_end_is_refused(picture: Source, tmp_path: Path) -> None:
+    with serving(Stage()) as url, pytest.raises(ClientError, match="say with --seconds"):
+        Live(LiveJob(url, picture, output=tmp_path / "a.flac")).run()
+
+
+def test_a_source_that_fails_before_anything_plays_is_what_is_told(
+    picture: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    end, play = Client.end, Client.play
+
+    def ended(client: Client) -> None:
+        end(client)
+        list(client.audio())
+        over.set()
+
+    def played(client: Client) -> None:
+        assert over.wait(10)
+        play(client)
+
+    monkeypatch.setattr(Client, "end", ended)
+    monkeypatch.setattr(Client, "play", played)
     with serving(Stage()) as url, pytest.raises(ClientError, match="say with --seconds"):
         Live(LiveJob(url, picture, output=tmp_path / "a.flac")).run()
 

@@ -103,7 +103,7 @@ def heard(chunks: list[Chunk]) -> np.ndarray:
     return np.concatenate([chunk.samples[:, 0] for chunk in chunks])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(0, 6))
 def test_every_sample_comes_once_whatever_the_line_does(seed: int, delay: int) -> None:
     world = World(random.Random(seed), delay=delay)

@@ -36,7 +36,7 @@ def busy_mix() -> Mix:
     return mix.hear(-20.0, 4000, RATE)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 4000), min_size=1, max_size=30))
 def test_any_chunking_gives_the_same_samples(sizes: list[int]) -> None:
     mix, at, parts = busy_mix(), 0, []

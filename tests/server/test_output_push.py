@@ -95,7 +95,7 @@ def show(client: Client, kind: str) -> None:
 def test_a_target_that_is_not_there_is_tried_again_and_given_up(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limits = OutputLimits(retry_s=0.05, retry_most_s=0.1, give_up_s=1.5)
+    limits = OutputLimits(retry_s=0.05, retry_most_s=0.1, give_up_s=4)
     with playing(serve, limits) as (client, output, served):
         ask("POST", output, {"url": f"rtmp://127.0.0.1:{free_port()}/live/{SECRET}"})
         state = look_until(output, state="waiting")

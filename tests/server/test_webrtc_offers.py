@@ -149,7 +149,7 @@ def test_no_more_candidates_are_kept_than_may_be() -> None:
     assert read(OBS + many, WHIP, LIMITS).candidates == LIMITS.candidates
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_what_is_cut_and_mixed_is_taken_or_refused_and_nothing_else(data: st.DataObject) -> None:
     parts = OBS.splitlines(keepends=True)

@@ -152,6 +152,9 @@ class Live:
             try:
                 client.play()
                 self._listen(client, sink)
+            except ClientError:
+                if not self._failure:  # that ended the session, and is what is to be told
+                    raise
             finally:
                 self.stop.set()
                 client.close()
