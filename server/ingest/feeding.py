@@ -21,6 +21,7 @@ from server.audio.original_sound import Sound
 from server.ingest.address import parse
 from server.ingest.checking import FILE
 from server.ingest.pipe import SOUND_RATE, Broken, Job, Kind, Note, Record, read, read_note
+from server.pictures.seeing import Watching
 from server.protocol import messages as m
 from server.protocol.errors import ErrorCode, quotable
 from server.protocol.media import Kind as Codec
@@ -52,6 +53,7 @@ class Feeding:
         self._failures = 0
         """In a row."""
         self._seq = 0
+        self._way: Watching | None = None  # from the first picture on
         self.pid: int | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -94,6 +96,8 @@ class Feeding:
                     await asyncio.sleep(self._pause_s())
         finally:
             metrics.ingests.dec()
+            if self._way:
+                self._hosted.leave_way(self._way)
 
     def _pause_s(self) -> float:
         """The longer, the more attempts failed; but whoever publishes next may be the right one."""
@@ -223,7 +227,8 @@ class Feeding:
         picture = Media(Codec.RGB24, StreamId.VIDEO, self._seq, int(now_s * 1e6), record.payload, size=size)
         host.metrics.frames.labels("taken").inc()
         host.metrics.ingest_pictures.inc()
-        self._hosted.picture(now_s, picture)
+        self._way = self._way or self._hosted.watch()
+        self._hosted.picture(now_s, picture, self._way)
 
 
 def _start() -> Coroutine[Any, Any, Process]:

@@ -1,7 +1,8 @@
 """The server's side of the processes that decode pictures: each begun when it is needed, and again when it broke.
 
-Lives on the event loop. A session's pictures all go to one process, which answers in order; so what breaks one is the picture
-that it had not answered yet, and those behind it go to the process after it.
+Lives on the event loop. Pictures come by ways: a session's client is one, each peer or ingest that shows it something another.
+All of a way go to one process, which answers in order; so what breaks one is the picture that it had not answered yet, and those
+behind it go to the process after it.
 """
 
 from __future__ import annotations
@@ -78,19 +79,18 @@ class Decoders:
         for worker in self._workers:
             worker.begin()
 
-    def see(self, session_id: str, media: Media, done: Done, looked_at: bool = True) -> None:
-        """At most one of a session, or of one of its ways, at a time. looked_at: False where it is decoded for those that follow,
-        and has no pixels."""
+    def see(self, way: str, media: Media, done: Done, looked_at: bool = True) -> None:
+        """At most one of a way at a time. looked_at: False where it is decoded for those that follow, and has no pixels."""
         size = None if media.size is None else (media.size.width, media.size.height)
-        self._of(session_id).ask(Picture(session_id, media.kind, media.payload, size, looked_at), done)
+        self._of(way).ask(Picture(way, media.kind, media.payload, size, looked_at), done)
 
-    def look_back(self, session_id: str, done: Done) -> None:
+    def look_back(self, way: str, done: Done) -> None:
         """The pixels of the newest picture, if it was not looked at; as `see`."""
-        self._of(session_id).ask(LookBack(session_id), done)
+        self._of(way).ask(LookBack(way), done)
 
-    def forget(self, session_id: str) -> None:
-        """The session has ended, or one of the ways by which its pictures come."""
-        self._of(session_id).forget(session_id)
+    def forget(self, way: str) -> None:
+        """Nothing comes by it any more."""
+        self._of(way).forget(way)
 
     def look(self) -> None:
         """Kill what hangs. To be called now and then."""
@@ -101,13 +101,13 @@ class Decoders:
         """Nobody is answered any more."""
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
-    def _of(self, session_id: str) -> _Worker:
-        return self._workers[zlib.crc32(session_id.encode()) % len(self._workers)]
+    def _of(self, way: str) -> _Worker:
+        return self._workers[zlib.crc32(way.encode()) % len(self._workers)]
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A picture that is not answered yet. gone: its session has ended."""
+    """A picture that is not answered yet. gone: its way has ended."""
 
     picture: Picture | LookBack
     done: Done
@@ -121,7 +121,7 @@ class _Worker(asyncio.SubprocessProtocol):
         self, job: Job, silent_s: float, monotonic: Callable[[], float], broke: Callable[[], object]
     ) -> None:
         self._job, self._silent_s, self._monotonic, self._broke = job, silent_s, monotonic, broke
-        self._asked: deque[_Waiting] = deque()  # bound: one of each session, and of each that ended meanwhile
+        self._asked: deque[_Waiting] = deque()  # bound: one of each way, and of each that ended meanwhile
         self._since_s = 0.0  # since when the first of them is the first
         self._answers = self._fresh()
         self._process: asyncio.SubprocessTransport | None = None
@@ -147,10 +147,10 @@ class _Worker(asyncio.SubprocessProtocol):
         self.begin()
         self._send(picture)
 
-    def forget(self, session_id: str) -> None:
+    def forget(self, way: str) -> None:
         for waiting in self._asked:
-            waiting.gone = waiting.gone or waiting.picture.session == session_id
-        self._send(Forget(session_id))
+            waiting.gone = waiting.gone or waiting.picture.way == way
+        self._send(Forget(way))
 
     def look(self) -> None:
         if self._asked and self._monotonic() - self._since_s > self._silent_s:

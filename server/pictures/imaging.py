@@ -46,7 +46,7 @@ SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class Eyes:
-    """One session's decoder. side: S."""
+    """One way's decoder. side: S."""
 
     def __init__(self, side: int, limits: Limits = DEFAULTS) -> None:
         self._limits = limits

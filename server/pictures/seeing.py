@@ -39,7 +39,7 @@ class Watching:
         refuse: Callable[[float, ProtocolError], None],
         counts: Counter[str],
     ) -> None:
-        """name: for the decoders. counts: of the session, by all of its ways."""
+        """name: of the way. counts: of its session, by all ways."""
         self.counts = counts
         self._name, self._mailbox, self._decoders = name, Mailbox(counts), decoders
         self._rate, self._looks = Bucket(limits.fps, limits.fps), Bucket(looks_per_s, LOOKS_AT_ONCE)

@@ -27,9 +27,9 @@ class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Picture(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """One of a session. size: width and height, of a raw one. looked_at: its pixels are wanted."""
+    """One that came by a way. size: width and height, of a raw one. looked_at: its pixels are wanted."""
 
-    session: str
+    way: str
     kind: int
     payload: bytes
     size: tuple[int, int] | None = None
@@ -41,15 +41,15 @@ class Picture(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class LookBack(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """The pixels of a session's newest picture are wanted after all."""
+    """The pixels of a way's newest picture are wanted after all."""
 
-    session: str
+    way: str
 
 
 class Forget(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """A session has ended."""
+    """Nothing comes by it any more."""
 
-    session: str
+    way: str
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):

@@ -24,16 +24,16 @@ def main() -> None:
     job = next(records)
     assert isinstance(job, Job)
     confine(job.memory_bytes)
-    limits, eyes = Limits(image_pixels=job.image_pixels), dict[str, Eyes]()  # bound: one for each session
+    limits, eyes = Limits(image_pixels=job.image_pixels), dict[str, Eyes]()  # bound: one for each way
     say(Ready())
     for record in records:
         if isinstance(record, Forget):
-            eyes.pop(record.session, None)
+            eyes.pop(record.way, None)
         elif isinstance(record, Picture | LookBack):
-            if record.session not in eyes:
-                eyes[record.session] = Eyes(job.side, limits)
+            if record.way not in eyes:
+                eyes[record.way] = Eyes(job.side, limits)
             end_after(job.picture_s)
-            seen = see(eyes[record.session], record)
+            seen = see(eyes[record.way], record)
             end_after(0)
             say(seen)
 

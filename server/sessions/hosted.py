@@ -89,10 +89,10 @@ class Hosted:
         """What shows it pictures beside its client."""
         self._shared, self._stamps, self._loudest = shared, Stamps(), Loudest()
         self._seen = Counter[str]()
-        self._ways: list[Watching] = []  # bound: its client's, and one of each peer
+        self._ways: list[Watching] = []  # bound: its client's, and one of each peer and ingest
         self._opened_ways = count()
         self.watching = self.watch()
-        """The client's own pictures, and those that the server reads for it."""
+        """The client's own pictures."""
         self._news = News(core, shared.settings.limits.memory_ms / 1000, now_s)
         self._life = Lifetime.begin(shared.settings.limits, now_s)
         self._second_s = self._ticked_s = now_s

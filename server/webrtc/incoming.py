@@ -18,7 +18,7 @@ from server.pictures.headers import is_keyframe
 from server.pictures.seeing import Watching
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import NO_FLAGS, Flag, Kind, Media, StreamId
-from server.protocol.values import U32
+from server.protocol.values import SAFE_INTEGER, U32
 from server.sessions.host import Host
 from server.sessions.hosted import Hosted
 from server.webrtc.receiving import Encoded
@@ -48,7 +48,7 @@ class Incoming:
         """One of the video, as soon as it is whole. Returns whether a keyframe is to be asked for."""
         self._seq = (self._seq + (1 if frame.follows else 2)) & U32  # a number that is missing is a loss
         hosted, now_s = self._where(), self._host.monotonic()
-        if hosted is None or not frame.data:
+        if hosted is None or hosted.gone or not frame.data:
             return False
         way = self._way_to(hosted)
         self._host.metrics.frames.labels("taken").inc()
@@ -58,7 +58,7 @@ class Incoming:
             self._seq = (self._seq + 1) & U32
             return True
         key = is_keyframe(frame.kind, frame.data)
-        flags, at_us = Flag.KEYFRAME if key else NO_FLAGS, max(0, frame.at * 100 // 9)
+        flags, at_us = Flag.KEYFRAME if key else NO_FLAGS, max(0, min(SAFE_INTEGER, frame.at * 100 // 9))
         media = Media(frame.kind, StreamId.VIDEO, self._seq, at_us, frame.data, flags)
         hosted.picture(now_s, media, way)
         return self._keyframes.due(now_s, key, hosted.copying) or way.needs_key

@@ -111,12 +111,11 @@ class Frames(JitterBuffer):
 
     def _remove_frame(self, sequence_number: int) -> None:
         """Give away all that are whole; nothing is left for aiortc."""
-        newest = self._packets[sequence_number % self.capacity]
+        place = sequence_number % self.capacity
+        newest = self._packets[place]
         self._follows = self._follows and self._origin == self._left  # else some were given up, to make room
         self._give_away()
-        while (
-            newest and newest is self._packets[sequence_number % self.capacity] and self._is_overdue(newest)
-        ):
+        while newest and self._packets[place] is newest and self._is_overdue(newest):
             self.smart_remove(1)
             self._follows = False
             self._give_away()
