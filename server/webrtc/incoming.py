@@ -25,8 +25,9 @@ from server.webrtc.receiving import Encoded
 
 HELD_FRAMES = 4
 """aiortc gives a frame of sound when so many more have come (`JitterBuffer(prefetch=4)`)."""
-PICTURE_HELD_S = 1 / 30
-"""And a picture is here later than its sound, by its encoder."""
+PICTURE_HELD_S = 1 / 60
+"""And a picture is here later than its sound, by its encoder, and shown later still where an output encodes it again. With this
+the middle one of fifteen beeps came 14 ms after its flash (H.264, copied) and 7 ms before it (VP8)."""
 KEYFRAME_EACH_S = 2.0
 """While something copies the video: players cut HLS there, and nobody waits longer for the first picture."""
 

@@ -122,13 +122,16 @@ def beeps_after_flashes(path: Path | str) -> F32:
     """How much later than each flash the beep nearest to it is, in seconds."""
     began_s, samples = music_of(path)
     blocks = np.abs(samples[: len(samples) // 480 * 480]).reshape(-1, 480).max(axis=1)
-    levels = np.array([level for _, level in shown_in(path)], np.float32)
-    beeps = [began_s + at_s for at_s in _beginnings(blocks, 0.01)]
-    nearest = [min((beep - flash for beep in beeps), key=abs) for flash in _beginnings(levels, 1 / 25)]
+    times_s, levels = (np.array(each, np.float32) for each in zip(*shown_in(path), strict=True))
+    beeps = _beginnings(blocks, began_s + np.arange(len(blocks), dtype=np.float32) / 100)
+    nearest = [min((beep - flash for beep in beeps), key=abs) for flash in _beginnings(levels, times_s)]
     return np.array(nearest, np.float32)
 
 
-def _beginnings(levels: F32, each_s: float) -> list[float]:
+def _beginnings(levels: F32, times_s: F32) -> list[float]:
     """When it becomes more than half of the loudest, after less than that for 0.1 s."""
-    high, quiet = levels > levels.max() / 2, int(0.1 / each_s)
-    return [n * each_s for n in range(quiet, len(high)) if high[n] and not high[n - quiet : n].any()]
+    high = levels > levels.max() / 2
+    quiet = [high[(times_s < at_s) & (times_s >= at_s - 0.1)] for at_s in times_s]
+    late = times_s >= times_s[0] + 0.1
+    began = [high[n] and late[n] and not high[n - 1] and not quiet[n].any() for n in range(len(high))]
+    return [float(at_s) for at_s in times_s[began]]

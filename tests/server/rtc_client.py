@@ -16,6 +16,7 @@ from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
     RTCPeerConnection,
+    RTCRtpSender,
     RTCSessionDescription,
     VideoStreamTrack,
 )
@@ -168,11 +169,16 @@ class RtcClient:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def publisher(lamp: Lamp | None = None, audio: MediaStreamTrack | None = None) -> RtcClient:
+def publisher(
+    video: MediaStreamTrack | None = None, audio: MediaStreamTrack | None = None, codec: str = "VP8"
+) -> RtcClient:
     client = RtcClient()
     if audio:
         client.pc.addTransceiver(audio, "sendonly")
-    client.pc.addTransceiver(lamp or Lamp(), "sendonly")
+    sends = client.pc.addTransceiver(video or Lamp(), "sendonly")
+    known = RTCRtpSender.getCapabilities("video")
+    assert known is not None
+    sends.setCodecPreferences([each for each in known.codecs if each.name == codec])
     return client
 
 
