@@ -19,6 +19,7 @@ from engine.player import Player
 from server.access.origins import Guard, across
 from server.http import endless, rest
 from server.http.openapi import description
+from server.http.refusals import HANDLERS
 from server.http.stream_socket import stream
 from server.ingest import rest as ingest
 from server.ingest.standing import stand
@@ -112,7 +113,7 @@ def make_app(
             Middleware(Guard, local=local, names=settings.names, at=at, sites=settings.origins),
             *across(settings.origins),
         ],
-        exception_handlers={rest.Refused: rest.refused},
+        exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
     app.state.host, app.state.peers, app.state.feedings = host, webrtc.peers_of(host), feedings

@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import URL, Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.protocol.errors import API, error_body
 
 OURSELVES = frozenset({"localhost", "127.0.0.1", "::1"})
 PROBES = frozenset({"/healthz", "/readyz"})
@@ -69,6 +71,13 @@ def is_host(called: str) -> bool:
     return URL(scope=scope).netloc == called
 
 
+def _refusal(why: str, path: str) -> Response:
+    status, code = (400, "bad_request") if why == NO_ADDRESS else (403, "forbidden")
+    if path.startswith(API):
+        return JSONResponse(error_body(code, why), status)
+    return PlainTextResponse(why + "\n", status)
+
+
 class Guard:
     """ASGI middleware. local: only this machine's own names are answered to, the address that is listened at (`at`), and `names`,
     those that a proxy is called by. sites: those whose pages may ask.
@@ -90,7 +99,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         if why := self._why_not(headers, scope["path"]):
-            await PlainTextResponse(why + "\n", 400 if why == NO_ADDRESS else 403)(scope, receive, send)
+            await _refusal(why, scope["path"])(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

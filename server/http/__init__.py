@@ -3,5 +3,6 @@
 serving        a uvicorn around the app, and how it ends   connections  an end to the patience with slow ones
 stream_socket  /v1/stream, from upgrade to close           websocket    the same below: what is read and written when
 rest, openapi  sessions by plain requests                  endless      music for OBS, VLC and mpv
+refusals       answers that are errors
 tls            the certificate
 """

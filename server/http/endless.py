@@ -17,12 +17,13 @@ from typing import Any, Protocol
 import av
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from engine.frames import F32
 from server.audio.resampling import WIRE_RATE, pcm16
 from server.core.delivery import Delivery, Patience
+from server.http.refusals import Refused
 from server.sessions.host import Host
 from server.sessions.hosted import Hosted
 
@@ -182,13 +183,13 @@ async def listen(request: Request) -> Response:
     if host.door.asks_for_a_key and not host.door.may_listen(
         session_id, request.query_params.get("token", "")
     ):
-        return PlainTextResponse("this address needs the session's token\n", 401)
+        raise Refused(401, "unauthorized", "this address needs the session's token")
     hosted = host.find(session_id)
     if hosted is None or ending not in ENDINGS:
-        return PlainTextResponse("no such session or format here\n", 404)
+        raise Refused(404, "session_not_found", "no such session or format here")
     if len(hosted.taps) >= MOST_LISTENERS:
         host.metrics.listeners_refused.inc()
-        return PlainTextResponse(f"{MOST_LISTENERS} listeners are here already\n", 503)
+        raise Refused(503, "capacity", f"{MOST_LISTENERS} listeners are here already")
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     if request.method == "HEAD":
         return Response(media_type=ENDINGS[ending], headers=headers)

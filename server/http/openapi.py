@@ -1,20 +1,26 @@
-"""The REST side as OpenAPI, from the same structs that read its bodies."""
+"""The REST side as OpenAPI: every route with every status that it answers and the codes of its errors.
+
+Bodies are described by the structs that read and write them. A test makes the answers and compares.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 from cuestream import __version__
 from server.http.endless import ENDINGS
+from server.http.refusals import Refusal
 from server.http.rest import Change, Make
 from server.ingest.rest import Feed
 from server.output.outputs import OutputState
 from server.output.rest import Push
 from server.protocol.config import Config
-from server.protocol.messages import RecordingState, SessionLimits
-from server.recording.rest import Begin
+from server.protocol.messages import SessionLimits
+from server.recording.rest import Begin, Listed
+from server.recording.shelf import Recorded
 from server.webrtc.bodies import Answered, Offered
 
 KINDS = (
@@ -23,88 +29,40 @@ KINDS = (
     Change,
     Config,
     Feed,
+    Listed,
     Make,
     Offered,
     OutputState,
     Push,
-    RecordingState,
+    Recorded,
+    Refusal,
     SessionLimits,
 )
-SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
+Codes: TypeAlias = dict[int, tuple[str, ...]]
+"""Errors of an operation, by status."""
+JSON, SDP, FRAGMENT = "application/json", "application/sdp", "application/trickle-ice-sdpfrag"
+GUARDED: Codes = {400: ("bad_request",), 403: ("forbidden",)}
+"""A host that is none; another site, or a name that is not ours."""
+KEYED: Codes = GUARDED | {401: ("unauthorized",), 429: ("quota_exceeded",)}
+BODY: Codes = {400: ("bad_request",), 413: ("message_too_large",)}
+NO_SESSION: Codes = {404: ("session_not_found",)}
+NO_ROOM: Codes = {503: ("capacity", "draining", "model_unavailable")}
+SLOW_DISK: Codes = {503: ("internal",), 507: ("recording_refused",)}
+NO_EXTRA: Codes = {501: ("webrtc_off",)}
+OFFERED: Codes = (
+    KEYED | BODY | NO_EXTRA | {415: ("bad_request",), 422: ("unsupported_codec",), 503: ("capacity",)}
+)
+PEER: Codes = GUARDED | {401: ("unauthorized",), 404: ("not_found",)}
+ONE = "/v1/sessions/{session_id}"
+RECORDINGS = "/v1/recordings"
 
 
 def description() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(KINDS, ref_template="#/components/schemas/{name}")
-    session, recording = [_path("session_id")], [_path("recording_id")]
-    one = "/v1/sessions/{session_id}"
-    key: list[dict[str, list[str]]] = [{"key": []}]
-    paths = {
-        "/v1/sessions": {
-            "post": _operation("Make a session", "201", key)
-            | {"requestBody": {"content": {"application/json": {"schema": _ref("Make")}}}}
-        },
-        one: {
-            "parameters": session,
-            "get": _operation("Look at a session", "200", key),
-            "patch": _operation("Change its configuration or playback", "200", key)
-            | {"requestBody": {"content": {"application/json": {"schema": _ref("Change")}}}},
-            "delete": _operation("Fade out and end it", "204", key),
-        },
-        f"{one}/urls": {
-            "parameters": session,
-            "get": _operation("Where it is reached, whether it is open yet or not", "200", key),
-        },
-        **{
-            f"{one}/audio.{ending}": {
-                "parameters": session,
-                "get": _operation(f"Its music without end, as {kind}", "200"),
-            }
-            for ending, kind in ENDINGS.items()
-        },
-        f"{one}/recording": {
-            "parameters": session,
-            "post": _operation("Begin to record it", "201", key)
-            | {"requestBody": {"content": {"application/json": {"schema": _ref("Begin")}}}},
-            "delete": _operation("Finish its recording", "200", key),
-        },
-        f"{one}/output": {
-            "parameters": session,
-            "post": _operation("Push it to a server, or write it to a file, while it plays", "201", key)
-            | {"requestBody": {"content": {"application/json": {"schema": _ref("Push")}}}},
-            "get": _operation("Look at its output", "200", key),
-            "delete": _operation("Finish its output", "200", key),
-        },
-        f"{one}/ingest": {
-            "parameters": session,
-            "post": _operation(
-                "Feed it from an address that the server reads; opens it if nobody has", "201", key
-            )
-            | {"requestBody": {"content": {"application/json": {"schema": _ref("Feed")}}}},
-            "get": _operation("How that goes", "200", key),
-            "delete": _operation("Read no more", "200", key),
-        },
-        "/v1/recordings": {
-            "parameters": [_query("session"), _query("before")],
-            "get": _operation("List recordings, the newest first", "200", key),
-        },
-        "/v1/recordings/{recording_id}": {
-            "parameters": recording,
-            "get": _operation("Look at a recording", "200", key),
-        },
-        "/v1/recordings/{recording_id}/{name}": {
-            "parameters": [*recording, _path("name")],
-            "get": _operation("Fetch one of its files", "200", key),
-        },
-        **_webrtc(key),
-        "/v1/version": {"get": _operation("What this server is", "200")},
-        "/healthz": {"get": _operation("Whether it lives", "200")},
-        "/readyz": {"get": _operation("Whether it takes a new session; 503 when not", "200")},
-        "/metrics": {"get": _operation("For Prometheus", "200")},
-    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "Cuestream", "version": __version__},
-        "paths": paths,
+        "paths": {**_sessions(), **_recordings(), **_webrtc(), **_server()},
         "components": {
             "schemas": schemas,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -112,43 +70,233 @@ def description() -> dict[str, Any]:
     }
 
 
-def _webrtc(key: list[dict[str, list[str]]]) -> dict[str, Any]:
-    """Without the extra, all of them answer 501."""
-    session, peer = [_path("session_id")], [_path("peer_id")]
-    offers = {"options": _operation("What is taken here", "200")}
-    publish = _operation("Show a session pictures, by WHIP", "201", key) | _text(SDP)
-    talk = _operation("Pictures, music and messages over one peer connection", "201", key)
-    talk |= {"requestBody": {"content": {"application/json": {"schema": _ref("Offered")}}}}
-    talk["responses"]["201"]["content"] = {"application/json": {"schema": _ref("Answered")}}
+def _sessions() -> dict[str, Any]:
+    session = {"parameters": [_path("session_id")]}
     return {
-        "/v1/whip": {"post": publish, **offers},
-        "/v1/whip/{session_id}": {"parameters": session, "post": publish, **offers},
-        "/v1/whep/{session_id}": {
-            "parameters": session,
-            "post": _operation("Hear a session's music, by WHEP", "201", key) | _text(SDP),
-            **offers,
+        "/v1/sessions": {
+            "post": _operation(
+                "Make a session", 201, KEYED, BODY, NO_ROOM, {409: ("bad_request",)}, takes=_json(Make)
+            ),
         },
-        "/v1/offer": {"post": talk, **offers},
-        "/v1/peers/{peer_id}": {
-            "parameters": peer,
-            "patch": _operation("Trickle candidates", "204", key) | _text(FRAGMENT),
-            "delete": _operation("End a peer; its session waits for another", "200", key),
-            "options": _operation("What is taken here", "200"),
+        ONE: session
+        | {
+            "get": _operation("Look at a session", 200, KEYED, NO_SESSION),
+            "patch": _operation(
+                "Change its configuration or playback",
+                200,
+                KEYED,
+                BODY,
+                NO_SESSION,
+                {409: ("bad_request",)},
+                takes=_json(Change),
+            ),
+            "delete": _operation("Fade out and end it", 204, KEYED, NO_SESSION),
+        },
+        f"{ONE}/urls": session
+        | {"get": _operation("Where it is reached, whether it is open yet or not", 200, KEYED, NO_SESSION)},
+        **{
+            f"{ONE}/audio.{ending}": {
+                "parameters": [_path("session_id"), _query("token")],
+                "get": _operation(
+                    f"Its music without end, as {kind}",
+                    200,
+                    GUARDED,
+                    NO_SESSION,
+                    {401: ("unauthorized",), 503: ("capacity",)},
+                    gives={kind: {}},
+                ),
+            }
+            for ending, kind in ENDINGS.items()
+        },
+        f"{ONE}/output": session
+        | {
+            "post": _operation(
+                "Push it to a server, or write it to a file, while it plays",
+                201,
+                KEYED,
+                BODY,
+                NO_SESSION,
+                {403: ("output_forbidden",), 409: ("output_off", "output_refused")},
+                takes=_json(Push),
+                gives=_json(OutputState),
+            ),
+            "get": _operation(
+                "Look at its output", 200, KEYED, NO_SESSION, {404: ("not_found",)}, gives=_json(OutputState)
+            ),
+            "delete": _operation(
+                "Finish its output",
+                200,
+                KEYED,
+                NO_SESSION,
+                {404: ("not_found",), 503: ("internal",)},
+                gives=_json(OutputState),
+            ),
+        },
+        f"{ONE}/ingest": session
+        | {
+            "post": _operation(
+                "Feed it from an address that the server reads; opens it if nobody has",
+                201,
+                KEYED,
+                BODY,
+                NO_SESSION,
+                NO_ROOM,
+                {403: ("ingest_forbidden_url",), 409: ("bad_request",), 422: ("ingest_failed",)},
+                takes=_json(Feed),
+            ),
+            "get": _operation("How that goes", 200, KEYED, NO_SESSION, {404: ("not_found",)}),
+            "delete": _operation("Read no more", 200, KEYED, NO_SESSION, {404: ("not_found",)}),
         },
     }
 
 
-def _text(kind: str) -> dict[str, Any]:
-    return {"requestBody": {"content": {kind: {"schema": {"type": "string"}}}}}
+def _recordings() -> dict[str, Any]:
+    recording = {"parameters": [_path("recording_id")]}
+    unknown: Codes = {404: ("not_found", "recording_off")}
+    return {
+        f"{ONE}/recording": {
+            "parameters": [_path("session_id")],
+            "post": _operation(
+                "Begin to record it",
+                201,
+                KEYED,
+                BODY,
+                NO_SESSION,
+                SLOW_DISK,
+                {409: ("recording_off", "recording_refused")},
+                takes=_json(Begin),
+                gives=_json(Recorded),
+            ),
+            "delete": _operation(
+                "Finish its recording",
+                200,
+                KEYED,
+                NO_SESSION,
+                SLOW_DISK,
+                {409: ("bad_request",)},
+                gives=_json(Recorded),
+            ),
+        },
+        RECORDINGS: {
+            "parameters": [_query("session"), _query("before")],
+            "get": _operation(
+                "List recordings, the newest first",
+                200,
+                KEYED,
+                {404: ("recording_off",)},
+                gives=_json(Listed),
+            ),
+        },
+        f"{RECORDINGS}/{{recording_id}}": recording
+        | {"get": _operation("Look at a recording", 200, KEYED, unknown, gives=_json(Recorded))},
+        f"{RECORDINGS}/{{recording_id}}/{{name}}": {
+            "parameters": [_path("recording_id"), _path("name"), _query("token")],
+            "get": _operation(
+                "Fetch one of its files",
+                200,
+                KEYED,
+                unknown,
+                {409: ("recording_running",)},
+                gives={"*/*": {}},
+            ),
+        },
+    }
+
+
+def _webrtc() -> dict[str, Any]:
+    """Without the extra, all of them answer 501."""
+    session, sdp = [_path("session_id")], {SDP: {"schema": {"type": "string"}}}
+    options = {"options": _operation("What is taken here", 200, GUARDED, NO_EXTRA)}
+    said, elsewhere = (
+        "Show a session pictures, by WHIP",
+        {"307": {"description": "No room; that server takes over"}},
+    )
+    publish = _operation(said, 201, OFFERED, NO_ROOM, takes=sdp, gives=sdp)
+    publish_to = _operation(said, 201, OFFERED, NO_ROOM, NO_SESSION, takes=sdp, gives=sdp)
+    for each in (publish, publish_to):
+        each["responses"] |= elsewhere
+    return {
+        "/v1/whip": {"post": publish, **options},
+        "/v1/whip/{session_id}": {"parameters": session, "post": publish_to, **options},
+        "/v1/whep/{session_id}": {
+            "parameters": session,
+            "post": _operation(
+                "Hear a session's music, by WHEP", 201, OFFERED, NO_SESSION, takes=sdp, gives=sdp
+            ),
+            **options,
+        },
+        "/v1/offer": {
+            "post": _operation(
+                "Pictures, music and messages over one peer connection",
+                201,
+                {status: codes for status, codes in OFFERED.items() if status != 415},
+                {404: ("session_expired",)},
+                takes=_json(Offered),
+                gives=_json(Answered),
+            ),
+            **options,
+        },
+        "/v1/peers/{peer_id}": {
+            "parameters": [_path("peer_id")],
+            "patch": _operation(
+                "Trickle candidates",
+                204,
+                PEER,
+                BODY,
+                dict.fromkeys((412, 415, 422, 428), ("bad_request",)),
+                takes={FRAGMENT: {"schema": {"type": "string"}}},
+            ),
+            "delete": _operation("End a peer; its session waits for another", 200, PEER),
+            "options": _operation("What is taken here", 200, GUARDED),
+        },
+    }
+
+
+def _server() -> dict[str, Any]:
+    """What is told of the server itself. Outside /v1 a refusal is plain text."""
+    health = {"503": {"description": "It does not"}}
+    live, ready = _operation("Whether it lives", 200), _operation("Whether it takes a new session", 200)
+    for probe in (live, ready):
+        probe["responses"] |= health
+    return {
+        "/v1/version": {"get": _operation("What this server is", 200, GUARDED)},
+        "/healthz": {"get": live},
+        "/readyz": {"get": ready},
+        "/metrics": {"get": _operation("For Prometheus", 200)},
+    }
 
 
 def _operation(
-    summary: str, status: str, security: list[dict[str, list[str]]] | None = None
+    summary: str,
+    status: int,
+    *refusals: Codes,
+    takes: dict[str, Any] | None = None,
+    gives: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    answers = {status: {"description": summary}}
-    if security:
-        answers["401"] = {"description": "No key, or a wrong one"}
-    return {"summary": summary, "responses": answers} | ({"security": security} if security else {})
+    """takes, gives: media types of its body and of what it answers when it succeeds."""
+    codes: dict[int, list[str]] = {}
+    for refusal in refusals:
+        for refused, added in refusal.items():
+            known = codes.setdefault(refused, [])
+            known.extend(code for code in added if code not in known)
+    said: dict[str, Any] = {"description": summary} | ({"content": gives} if gives else {})
+    answers = {str(refused): _refusal(codes[refused]) for refused in sorted(codes)}
+    operation: dict[str, Any] = {"summary": summary, "responses": {str(status): said} | answers}
+    if takes:
+        operation["requestBody"] = {"content": takes}
+    if 401 in codes:
+        operation["security"] = [{"key": []}]
+    return operation
+
+
+def _refusal(codes: list[str]) -> dict[str, Any]:
+    code = {"properties": {"error": {"properties": {"code": {"enum": sorted(codes)}}}}}
+    schema = {"allOf": [_ref(Refusal), code]}
+    return {"description": ", ".join(sorted(codes)), "content": {JSON: {"schema": schema}}}
+
+
+def _json(kind: type[Struct]) -> dict[str, Any]:
+    return {JSON: {"schema": _ref(kind)}}
 
 
 def _path(name: str) -> dict[str, Any]:
@@ -159,5 +307,5 @@ def _query(name: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": {"type": "string"}}
 
 
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
+def _ref(kind: type[Struct]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}

@@ -19,6 +19,7 @@ from server.access.rates import address_of
 from server.access.secrets import SECRET_S, SESSION_NAME, Anybody, Hearing, Operator, bearer
 from server.core.errors import SessionError
 from server.http.endless import ENDINGS
+from server.http.refusals import Refused
 from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
 from server.protocol.config import ConfigPatch
 from server.protocol.control import parse, strangers
@@ -44,21 +45,6 @@ class Change(Struct, frozen=True):
     config: ConfigPatch | UnsetType = UNSET
     playback: Literal["play", "pause", "stop", "reset_context"] | UnsetType = UNSET
     change_now: bool = False
-
-
-class Refused(Exception):
-    """An answer that is an error."""
-
-    def __init__(self, status: int, code: str, text: str, retry_s: float | None = None) -> None:
-        self.status, self.code, self.text, self.retry_s = status, code, text, retry_s
-
-
-async def refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    headers = {"retry-after": str(max(1, round(error.retry_s)))} if error.retry_s else {}
-    if error.status == 401:
-        headers["www-authenticate"] = "Bearer"
-    return JSONResponse({"error": {"code": error.code, "text": error.text}}, error.status, headers)
 
 
 def host_of(request: Request) -> Host:
@@ -150,8 +136,8 @@ async def addresses(request: Request) -> Response:
 
 async def change(request: Request) -> Response:
     check_key(request, request.path_params["session_id"])
-    hosted, now_s = find(request), host_of(request).monotonic()
     wanted = await body(request, Change)
+    hosted, now_s = find(request), host_of(request).monotonic()  # it may have ended meanwhile
     try:
         if wanted.config is not UNSET:
             hosted.update(now_s, wanted.config)

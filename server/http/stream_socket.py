@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server.access.admission import TooOften
@@ -18,7 +18,7 @@ from server.access.rates import address_of
 from server.access.secrets import bearer
 from server.http.websocket import direct
 from server.protocol import SUBPROTOCOL
-from server.protocol.errors import CLOSES, ErrorCode
+from server.protocol.errors import CLOSES, ErrorCode, error_body
 from server.sessions.conversation import Conversation
 from server.sessions.host import Host
 from server.sessions.outbox import Line, reason_of
@@ -42,14 +42,15 @@ async def stream(websocket: WebSocket) -> None:
     """The route."""
     host: Host = websocket.app.state.host
     if SUBPROTOCOL not in websocket.scope["subprotocols"]:
-        refused = PlainTextResponse(f"this server speaks {SUBPROTOCOL}\n", 400)
-        await websocket.send_denial_response(refused)
+        refused = error_body("bad_request", f"this server speaks {SUBPROTOCOL}")
+        await websocket.send_denial_response(JSONResponse(refused, 400))
         return
     try:
         host.admission.check_connect(address_of(websocket))
     except TooOften as error:
         headers = {"retry-after": str(max(1, round(error.retry_s)))}
-        await websocket.send_denial_response(PlainTextResponse(f"{error}\n", 429, headers))
+        refused = error_body("quota_exceeded", str(error))
+        await websocket.send_denial_response(JSONResponse(refused, 429, headers))
         return
     await websocket.accept(subprotocol=SUBPROTOCOL)
     await Connection(host, websocket).run()

@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 
 from engine.errors import NoRoom
 from server.access.rates import address_of, is_own
-from server.http.rest import Refused, body, check_key, find, host_of, no_session
+from server.http.refusals import Refused
+from server.http.rest import body, check_key, find, host_of, no_session
 from server.ingest.address import Forbidden
 from server.ingest.aside import Aside
 from server.ingest.checking import check

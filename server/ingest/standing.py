@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from engine.errors import NoRoom
-from server.http.rest import Refused
+from server.http.refusals import Refused
 from server.ingest.address import parse
 from server.ingest.checking import FILE, check
 from server.ingest.limits import IngestLimits

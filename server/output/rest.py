@@ -11,7 +11,8 @@ from starlette.responses import JSONResponse, Response
 
 from server.core.errors import SessionError
 from server.http.endless import MOST_LISTENERS
-from server.http.rest import Refused, body, check_key, find, host_of
+from server.http.refusals import Refused
+from server.http.rest import body, check_key, find, host_of
 from server.output.outputs import STOP_SPARE_S, Output
 from server.output.targets import What
 
@@ -33,7 +34,8 @@ class Push(Struct, frozen=True, forbid_unknown_fields=True):
 async def begin(request: Request) -> Response:
     """It is answered at once; whether the target is there is seen by looking."""
     check_key(request)
-    hosted, wanted = find(request), await body(request, Push)
+    wanted = await body(request, Push)
+    hosted = find(request)  # it may have ended meanwhile
     if len(hosted.taps) >= MOST_LISTENERS:
         host_of(request).metrics.outputs_refused.labels("output_refused").inc()
         raise Refused(409, "output_refused", f"{MOST_LISTENERS} listeners are here already")

@@ -137,6 +137,15 @@ CLOSES: dict[int, Close] = {
 """1006 is never sent: it is what a client sees when a connection breaks. It resumes."""
 
 
+API = "/v1/"
+"""Addresses below it answer errors with `error_body`."""
+
+
+def error_body(code: str, text: str) -> dict[str, dict[str, str]]:
+    """What REST answers with an error."""
+    return {"error": {"code": code, "text": text}}
+
+
 class ProtocolError(Exception):
     """What was received breaks the protocol. `param` is the field, `event_id` the message, where they are known.
 

@@ -17,7 +17,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from server.access.secrets import bearer
 from server.core.errors import SessionError
-from server.http.rest import Refused, body, check_key, find, host_of
+from server.http.refusals import Refused
+from server.http.rest import body, check_key, find, host_of
 from server.protocol.values import RecordedAudio
 from server.recording.shelf import FILES, ID, Recorded, Shelf
 from server.recording.tape import Recorder, Tape
@@ -43,7 +44,8 @@ class Listed(Struct, frozen=True):
 
 async def begin(request: Request) -> Response:
     check_key(request)
-    hosted, wanted = find(request), await body(request, Begin)
+    wanted = await body(request, Begin)
+    hosted = find(request)  # it may have ended meanwhile
     try:
         tape = hosted.record(wanted.audio, wanted.video)
     except SessionError as error:

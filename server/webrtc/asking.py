@@ -8,7 +8,8 @@ from starlette.responses import Response
 from server.access.admission import TooOften
 from server.access.rates import address_of
 from server.access.secrets import Caller
-from server.http.rest import Refused, read_body
+from server.http.refusals import Refused
+from server.http.rest import read_body
 from server.sessions.host import Host
 from server.webrtc.offers import Offer, Purpose, Unfit, read
 from server.webrtc.peer import Peer

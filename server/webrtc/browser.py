@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 
 from server.access.rates import address_of
 from server.access.secrets import Anybody, Hearing, bearer
-from server.http.rest import Refused, body
+from server.http.refusals import Refused
+from server.http.rest import body
 from server.sessions.conversation import Conversation
 from server.sessions.hosted import Hosted
 from server.sessions.leaving import GOING_AWAY

@@ -7,7 +7,7 @@ import logging
 from typing import TypeAlias
 
 from server.access.secrets import Identity
-from server.http.rest import Refused
+from server.http.refusals import Refused
 from server.sessions.host import RETRY_S, Host
 from server.webrtc.music import Music
 from server.webrtc.offers import Offer, Unfit

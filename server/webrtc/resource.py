@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.secrets import bearer
-from server.http.rest import Refused
+from server.http.refusals import Refused
 from server.webrtc.asking import SDP, peers_of, text_of
 from server.webrtc.fragments import MEDIA_TYPE, read
 from server.webrtc.offers import Unfit

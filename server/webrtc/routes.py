@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.http.rest import Refused
+from server.http.refusals import Refused
 from server.sessions.host import Host
 
 if TYPE_CHECKING:

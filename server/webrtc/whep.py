@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from server.access.secrets import Hearing, Invited, Operator, bearer
 from server.http.endless import MOST_LISTENERS
-from server.http.rest import Refused, find
+from server.http.refusals import Refused
+from server.http.rest import find
 from server.sessions.host import RETRY_S
 from server.webrtc.asking import SDP, caller_of, check_rate, created, offer_of, peers_of, text_of
 from server.webrtc.music import Playing

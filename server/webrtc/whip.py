@@ -26,7 +26,8 @@ from server.access.secrets import (
     bearer,
     new_session_id,
 )
-from server.http.rest import NAMES, Refused, no_session
+from server.http.refusals import Refused
+from server.http.rest import NAMES, no_session
 from server.sessions.host import Draining, Hanging, Host
 from server.sessions.hosted import Hosted
 from server.webrtc.asking import SDP, caller_of, check_rate, created, offer_of, peers_of, text_of

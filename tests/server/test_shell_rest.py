@@ -312,7 +312,7 @@ def test_what_a_stranger_says_of_another_scheme_is_not_believed() -> None:
 )
 def test_a_host_that_is_none_is_refused_and_never_answered_with_another(served: Served, odd: str) -> None:
     status, text = ask("GET", f"{served.http}/v1/sessions/show/urls", host=odd)
-    assert (status, text) == (400, "that is no address\n")
+    assert (status, text) == (400, {"error": {"code": "bad_request", "text": "that is no address"}})
     assert ask("GET", f"{served.http}/healthz", host=odd)[0] == 200
 
 
