@@ -23,6 +23,8 @@ from server.system.confinement import confine
 from server.system.environment import end_with_the_input
 
 OUT = 1
+NICE = 10
+"""A film has time, up to what may wait for it: music, and outputs, which are sent while they play, go first."""
 HANGS_S = 60
 """A record may take so long; then nobody may be left who would end this process."""
 
@@ -32,6 +34,8 @@ def main() -> int:
     job = read(sys.stdin.buffer)
     assert isinstance(job, Job)
     confine(job.memory_bytes, writes=True)
+    if hasattr(os, "nice"):
+        os.nice(NICE)
     film = Film(Path(job.folder), Limits(image_pixels=job.image_pixels))
     try:
         _tell(Report(make(film, sys.stdin.buffer), done=True))

@@ -237,6 +237,15 @@ def test_a_recording_that_fails_says_what_its_film_left_out_and_why_it_broke(
     assert (told[-1].state, told[-1].left_out, told[-1].broke) == ("failed", 1, "not_started")
 
 
+def test_a_film_yields_to_the_music(tmp_path: Path) -> None:
+    film = filming(tmp_path)
+    show(film, 1)
+    soon(lambda: film.left_out == 0)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, pid_of(film)) == min(19, ours + 10)
+    film.close()
+
+
 def test_a_signal_to_all_of_the_servers_processes_ends_no_film(tmp_path: Path) -> None:
     film = filming(tmp_path)
     show(film, 2)
