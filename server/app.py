@@ -40,6 +40,7 @@ POLICY = "; ".join(
         "connect-src 'self' ws: wss:",
         "img-src 'self' data:",
         "media-src 'self' blob:",
+        "base-uri 'none'",
         "frame-ancestors 'none'",
     )
 )
@@ -130,7 +131,12 @@ class PageFiles(StaticFiles):
 
 
 def page(name: str) -> Callable[[Request], Awaitable[Response]]:
-    headers = {"cache-control": "no-cache", "content-security-policy": POLICY}
+    headers = {
+        "cache-control": "no-cache",
+        "content-security-policy": POLICY,
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+    }
 
     async def hand_out(request: Request) -> Response:
         return FileResponse(STATIC / name, headers=headers)

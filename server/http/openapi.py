@@ -153,6 +153,15 @@ def _sessions() -> dict[str, Any]:
 def _recordings() -> dict[str, Any]:
     recording = {"parameters": [_path("recording_id")]}
     unknown: Codes = {404: ("not_found", "recording_off")}
+    fetch = _operation(
+        "Fetch one of its files, or a range of it",
+        200,
+        KEYED,
+        unknown,
+        {409: ("recording_running",), 416: ("range_beyond",)},
+        gives={"*/*": {}},
+    )
+    fetch["responses"]["206"] = {"description": "The range that was asked for"}
     return {
         f"{ONE}/recording": {
             "parameters": [_path("session_id")],
@@ -191,14 +200,7 @@ def _recordings() -> dict[str, Any]:
         | {"get": _operation("Look at a recording", 200, KEYED, unknown, gives=_json(Recorded))},
         f"{RECORDINGS}/{{recording_id}}/{{name}}": {
             "parameters": [_path("recording_id"), _path("name"), _query("token")],
-            "get": _operation(
-                "Fetch one of its files",
-                200,
-                KEYED,
-                unknown,
-                {409: ("recording_running",)},
-                gives={"*/*": {}},
-            ),
+            "get": fetch,
         },
     }
 

@@ -14,6 +14,7 @@ from server.protocol.errors import API, error_body
 CODES = {
     "not_found": "no such address, recording, peer, output or ingest here",
     "method_not_allowed": "the address is not asked for by this method; `Allow` names those",
+    "range_beyond": "the file ends before the range that was asked for; `Content-Range` says where",
     "recording_running": "the recording is still being written",
     "output_off": "this server was started without what this output needs",
     "output_refused": "an output runs already, or as many as may, or its name is taken",
@@ -39,15 +40,22 @@ class Refusal(Struct, frozen=True):
 
 
 class Refused(Exception):
-    """An answer that is an error."""
+    """An answer that is an error. told: its headers, besides those that its status asks for."""
 
-    def __init__(self, status: int, code: str, text: str, retry_s: float | None = None) -> None:
-        self.status, self.code, self.text, self.retry_s = status, code, text, retry_s
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        text: str,
+        retry_s: float | None = None,
+        told: dict[str, str] | None = None,
+    ) -> None:
+        self.status, self.code, self.text, self.retry_s, self.told = status, code, text, retry_s, told or {}
 
 
 async def refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    headers = {"retry-after": str(max(1, round(error.retry_s)))} if error.retry_s else {}
+    headers = error.told | ({"retry-after": str(max(1, round(error.retry_s)))} if error.retry_s else {})
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return JSONResponse(error_body(error.code, error.text), error.status, headers)

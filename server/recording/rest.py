@@ -7,8 +7,10 @@ addresses, may fetch it.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +27,8 @@ from server.recording.tape import Recorder, Tape
 
 WAIT_S = 15.0
 """For the disk, when a recording begins or ends."""
+RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
+"""The first byte and the last one; without a first, so many at the end."""
 MOST_LISTED = 200
 """Recordings in one answer; `before` asks for those that follow."""
 
@@ -126,8 +130,21 @@ async def fetch(request: Request) -> Response:
     path = await asyncio.to_thread(shelf.file, recording_id, name)
     if path is None:
         raise Refused(404, "not_found", "no such recording or file here")
+    await asyncio.to_thread(_check_range, request, path)
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return FileResponse(path, media_type=FILES[name], filename=f"{recording_id}-{name}", headers=headers)
+
+
+def _check_range(request: Request, path: Path) -> None:
+    """What is no range, or several, is answered with the whole file, as RFC 9110 has it (14.2). Raises Refused."""
+    found, size = RANGE.fullmatch(request.headers.get("range", "")), path.stat().st_size
+    first, last = found.groups("") if found else ("", "")
+    is_one = int(first) <= int(last or first) if first else int(last or 0) > 0
+    if not is_one:
+        request.scope["headers"] = [each for each in request.scope["headers"] if each[0] != b"range"]
+    elif first and int(first) >= size:
+        said = {"content-range": f"bytes */{size}"}
+        raise Refused(416, "range_beyond", f"the file has {size} bytes", told=said)
 
 
 def _open(request: Request) -> tuple[Shelf, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
@@ -442,6 +444,38 @@ def test_rest_begins_ends_and_gives_the_files_to_who_may_have_them(serve: Serve,
             ) as answer:
                 assert answer.headers["content-type"] == "audio/flac"
                 assert answer.read() == held
+
+
+WHOLE = b"0123456789"
+RANGES = {
+    "bytes=2-4": (206, b"234"),
+    "bytes=7-": (206, b"789"),
+    "bytes=-2": (206, b"89"),
+    "bytes=9-99": (206, b"9"),
+    "bytes=4-2": (200, WHOLE),
+    "bytes=-": (200, WHOLE),
+    "bytes=-0": (200, WHOLE),
+    "bytes=0-1,3-4": (200, WHOLE),
+    "lines=1-2": (200, WHOLE),
+    "x": (200, WHOLE),
+}
+
+
+def test_a_file_is_fetched_in_ranges(serve: Serve, tmp_path: Path) -> None:
+    recording_id = new_id()
+    (tmp_path / recording_id).mkdir()
+    (tmp_path / recording_id / "music.wav").write_bytes(WHOLE)
+
+    def fetch(asked: str) -> tuple[int, bytes, str | None]:
+        line = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+        line.request("GET", f"/v1/recordings/{recording_id}/music.wav", headers={"range": asked})
+        with closing(line), closing(line.getresponse()) as answer:
+            return answer.status, answer.read(), answer.headers["content-range"]
+
+    with serve(recordings=tmp_path) as served:
+        assert {asked: fetch(asked)[:2] for asked in RANGES} == RANGES
+        status, said, where = fetch("bytes=10-")
+    assert (status, json.loads(said)["error"]["code"], where) == (416, "range_beyond", "bytes */10")
 
 
 def test_a_recording_that_is_ended_before_its_files_are_open_is_answered_when_it_is_finished(

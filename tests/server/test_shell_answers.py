@@ -174,7 +174,8 @@ def use_files(asker: Asker, served: Served, client: Client, patch: pytest.Monkey
     client.hear(client.at + 4800)
     asker(served, "DELETE", recording)
     asker(served, "DELETE", recording)
-    asker(served, "GET", one + "/timeline.jsonl")
+    for given in ({}, {"range": "bytes=0-9"}, {"range": "bytes=99999999-"}):
+        asker(served, "GET", one + "/timeline.jsonl", **given)
     with patch.context() as full:
         full.setattr(Recordings, "check_room", fails)
         asker(served, "POST", recording, {})

@@ -210,6 +210,18 @@ def test_the_pages_and_everything_they_name_are_here(served: Served) -> None:
             assert answer.headers["cache-control"] == "no-cache"  # of an older version nothing is shown
 
 
+def test_the_pages_are_in_no_frame_load_nothing_from_elsewhere_and_tell_nobody_where_they_are(
+    served: Served,
+) -> None:
+    for address in ("/", "/obs"):
+        with urllib.request.urlopen(served.http + address, timeout=10) as answer:
+            policy = answer.headers["content-security-policy"].split("; ")
+            assert {"default-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"} <= set(policy)
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "set-cookie" not in answer.headers
+
+
 def test_openapi_describes_the_routes(served: Served) -> None:
     described = ask("GET", f"{served.http}/openapi.json")[1]
     assert {"/v1/sessions", "/v1/sessions/{session_id}", "/readyz", "/metrics"} <= described["paths"].keys()
