@@ -153,12 +153,12 @@ async def change(request: Request) -> Response:
 
 
 async def end(request: Request) -> Response:
-    """One that was made and not opened yet gives its place back."""
+    """One that was made and not opened yet gives its place back, one that waits for its client after a restart its name."""
     check_key(request)
     host, session_id = host_of(request), request.path_params["session_id"]
     if host.find(session_id) is None and session_id in host.door.invited_ids(host.monotonic()):
         host.door.withdraw(session_id)
-    else:
+    elif not host.forget(session_id):
         find(request).end(host.monotonic())
     return Response(status_code=204)
 

@@ -234,6 +234,13 @@ class Host:
         kept = self.shelf is not None and self.shelf.waiting(session_id) is not None
         return kept or self.find(session_id) is not None
 
+    def forget(self, session_id: str) -> bool:
+        """Whether a session was kept for its client, which finds it no more."""
+        if self.shelf is None or self.shelf.waiting(session_id) is None:
+            return False
+        self.shelf.drop(session_id)
+        return True
+
     def awaits(self, session: Identity) -> bool:
         """Whether a client may come back to it: it is open here, or kept by a server before this one."""
         if hosted := self.find(session.session_id):

@@ -362,14 +362,17 @@ class Hosted:
             self.tape.note(line)
 
     def end(self, now_s: float, fade_ms: int | None = None, event_id: str | UnsetType = UNSET) -> None:
-        """Fade out; the last words follow, and answer this event."""
-        self._end_asked = event_id
-        if self.core.state != "playing":
-            self._life.end_s = now_s
-            return
+        """Fade out; the last words follow, and answer this event. Who asks again may only have it end sooner."""
+        playing = self.core.state == "playing"
         fade_s = (self.config.fade_ms if fade_ms is None else fade_ms) / 1000
-        self.core.control(now_s, Fade(0.0, fade_s))
-        self._life.end_s = now_s + fade_s + HEARD_ALL_S
+        end_s = now_s + fade_s + HEARD_ALL_S if playing else now_s
+        if self._life.end_s is not None and self._life.end_s <= end_s:
+            return
+        self._life.end_s = end_s
+        if event_id is not UNSET:
+            self._end_asked = event_id
+        if playing:
+            self.core.control(now_s, Fade(0.0, fade_s))
 
     # --- time
 

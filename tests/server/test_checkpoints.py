@@ -18,7 +18,7 @@ import pytest
 from process import free_port, plays_at, serve_tiny
 from rig import RATE, Rig, TonePlayer, black, by_index, check_in_order, config, rig
 from served import Serve
-from shell_client import Client, ask
+from shell_client import Client, ask, soon
 
 from engine.errors import PackageError
 from engine.synthetic import SyntheticPlayer
@@ -396,6 +396,26 @@ def test_a_handle_of_another_session_of_the_name_does_not_wake_the_one_that_is_k
             assert other.closed() == 4404
         with Client(served.ws) as again:
             again.resume(handle, client.at)
+
+
+def test_a_session_that_waits_for_its_client_after_a_restart_can_be_ended(
+    serve: Serve, tmp_path: Path
+) -> None:
+    with serve(checkpoints=tmp_path) as served, Client(served.ws) as client:
+        name = client.start()["session_id"]
+        client.play()
+        handle = client.until("resume.handle")["handle"]
+        soon(lambda: list(tmp_path.glob("*.session")))
+        client.drop()
+    with serve(checkpoints=tmp_path) as served:
+        one = f"{served.http}/v1/sessions/{name}"
+        assert ask("POST", f"{served.http}/v1/sessions", {"session_id": name})[0] == 409
+        assert [ask("DELETE", one)[0] for _ in range(2)] == [204, 404]
+        with Client(served.ws) as again:
+            again.come_back(handle)
+            assert again.closed() == 4404
+        assert ask("POST", f"{served.http}/v1/sessions", {"session_id": name})[0] == 201
+        soon(lambda: not list(tmp_path.glob("*.session")))
 
 
 def test_a_session_that_was_kept_without_a_nonce_is_read_with_none() -> None:

@@ -63,6 +63,26 @@ def test_a_session_that_ends_is_counted_once_by_why(
         assert ends(served) == {reason: 1.0}
 
 
+def test_who_asks_again_puts_no_end_off(serve: Serve) -> None:
+    with serve() as served, Client(served.ws) as client:
+        client.start()
+        client.play()
+        client.send("session.end", fade_ms=100, event_id="first")
+        client.send("session.end", fade_ms=60_000, event_id="again")
+        assert ask("DELETE", f"{served.http}/v1/sessions/{client.messages[0]['session_id']}")[0] == 204
+        assert client.until("session.ended")["event_id"] == "first"
+        assert client.closed() == 1000
+
+
+def test_who_asks_again_may_end_it_sooner(serve: Serve) -> None:
+    with serve() as served, Client(served.ws) as client:
+        client.start()
+        client.play()
+        client.send("session.end", fade_ms=60_000, event_id="first")
+        client.send("session.end", fade_ms=0, event_id="again")
+        assert client.until("session.ended")["event_id"] == "again"
+
+
 def test_every_reason_is_tried() -> None:
     failed = {"generator_failed"}  # in test_shell_closes
     assert {reason for reason, _, _ in WAYS} | failed == set(get_args(Ended))
