@@ -1,4 +1,7 @@
-"""What /openapi.json says of the answers of REST is what is answered: every status with every code of its errors."""
+"""What /openapi.json says of the answers of REST is what is answered: every status with every code of its errors.
+
+Some three hundred requests to three servers, with films and outputs that begin processes: that takes five seconds.
+"""
 
 from __future__ import annotations
 
