@@ -55,7 +55,7 @@ class Keys:
         try:
             with path.open("rb") as raw, np.load(raw) as file:
                 keys = cls(file["pitches"].astype(np.uint16), tuple(file["taught"].tolist()))
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise PackageError(f"{path}: expected the pitches of tokens: {error}") from error
         if keys.pitches.shape != (codebooks, card) or not keys.taught:
             raise PackageError(f"{path}: expected pitches [{codebooks}, {card}] and keys that were taught")

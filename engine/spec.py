@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral
 from typing import Any, Literal, TypeAlias, TypeVar
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -339,6 +340,10 @@ class StreamPolicy:
     """Rolling: one stale frame is fused again each so many steps, in turn."""
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            found = getattr(self, field.name)
+            if field.type == "int" and not isinstance(found, Integral):
+                raise ValueError(f"stream policy: {field.name} is a whole number; got {found!r}")
         limits = {
             "seed is from 0 to 2**63 - 1": 0 <= self.seed < 2**63,
             "guidance is from 0 to 20": 0 <= self.guidance <= 20,

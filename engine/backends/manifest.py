@@ -19,6 +19,17 @@ FORMAT = 2
 """Raised when graphs of an older export can no longer be run."""
 STANDARD, ONNXRUNTIME = "standard", "onnxruntime"
 """What graphs are made of; see `export.standard`."""
+KINDS: dict[str, type] = {
+    "precision": str,
+    "cache_head_dim": int,
+    "graphs": dict,
+    "made_with": dict,
+    "operators": str,
+    "weights": str,
+    "quantised": dict,
+    "step": dict,
+}
+"""Of what `Manifest` takes from the file as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,11 @@ class Manifest:
         try:
             raw = json.loads(path.read_text())
             found, digest = raw["format"], raw["spec_digest"]
+            if found != FORMAT:
+                raise PackageError(
+                    f"{folder}: expected export format {FORMAT}, found {found!r}; export it again"
+                )
+            _check(raw)
             spec = ModelSpec.from_json((folder / SPEC_FILE).read_text())
             manifest = cls(
                 folder,
@@ -86,10 +102,17 @@ class Manifest:
             )
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise PackageError(f"{folder}: {MANIFEST_FILE} or {SPEC_FILE} is damaged: {error}") from error
-        if found != FORMAT:
-            raise PackageError(f"{folder}: expected export format {FORMAT}, found {found!r}; export it again")
         if digest != spec.digest:
             raise PackageError(
                 f"{folder}: the graphs were made from the spec {digest}, but {SPEC_FILE} is {spec.digest}"
             )
         return manifest
+
+
+def _check(raw: dict[str, Any]) -> None:
+    """Raises ValueError for what is of another kind, and for operators that this version does not know."""
+    for name, kind in KINDS.items():
+        if name in raw and not isinstance(raw[name], kind):
+            raise ValueError(f"{name} is no {kind.__name__}")
+    if (operators := raw.get("operators", ONNXRUNTIME)) not in (STANDARD, ONNXRUNTIME):
+        raise ValueError(f"operators {operators!r} are not known")

@@ -109,6 +109,16 @@ def test_a_manifest_that_lacks_a_field_is_refused(folder: Path, field: str) -> N
     assert field in refused(folder) or field in ("spec_digest", "format")
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("graphs", []), ("step", 3), ("made_with", None), ("cache_head_dim", "16"), ("operators", "later")],
+)
+def test_a_field_of_another_kind_is_refused(folder: Path, field: str, value: object) -> None:
+    raw = json.loads((folder / MANIFEST_FILE).read_text())
+    (folder / MANIFEST_FILE).write_text(json.dumps(raw | {field: value}))
+    assert f"is damaged: {field}" in refused(folder)
+
+
 def test_an_export_of_another_format_is_to_be_made_again(folder: Path) -> None:
     raw = json.loads((folder / MANIFEST_FILE).read_text())
     (folder / MANIFEST_FILE).write_text(json.dumps(raw | {"format": FORMAT + 1}))

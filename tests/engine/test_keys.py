@@ -135,7 +135,7 @@ def test_the_table_is_kept_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
     Keys(np.full((4, 128), 1, np.uint16), TAUGHT).save(tmp_path)
     with pytest.raises(PackageError, match="no token of some codebook is left in D"):
         Keys.load(tmp_path, 4, 128)
-    for damaged in (b"PK nothing", b"PK\x03\x04" + bytes(40)):
+    for damaged in (b"", b"PK nothing", b"PK\x03\x04" + bytes(40)):
         (tmp_path / KEYS_FILE).write_bytes(damaged)
         with pytest.raises(PackageError, match="expected the pitches of tokens"):
             Keys.load(tmp_path, 4, 128)

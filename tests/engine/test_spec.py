@@ -120,14 +120,14 @@ def test_facts_that_do_not_fit_together_are_refused(part: str, change: dict[str,
 
 
 BAD_CHOICES: dict[str, list[Any]] = {
-    "seed": [-1, 2**63],
+    "seed": [-1, 2**63, "1"],
     "guidance": [-0.1, 20.5, float("nan")],
     "temperature": [-1, 10.5, float("nan")],
-    "top_k": [-1],
+    "top_k": [-1, 2.5],
     "top_p": [-0.1, 1.1, float("nan")],
     "short_term_s": [0.4, -1, float("nan"), float("inf")],
     "context_s": [-0.1, float("nan"), float("inf")],
-    "chunk_steps": [0, 501],
+    "chunk_steps": [0, 501, 5.5, None],
     "encode_every_steps": [0],
     "recalled": [0, 65],
     "long_term_capacity": [63, 30],
