@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from errno import ENOENT
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 FILE = "threads.json"
 TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -66,7 +67,10 @@ def keep(digest: str, threads: Threads) -> Path:
     except (OSError, ValueError, TypeError):
         held = {}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**held, _key(digest): asdict(threads)}, indent=1))
+    with TemporaryDirectory(dir=path.parent) as folder:  # a full disk leaves what is known of other models
+        fresh = Path(folder) / FILE
+        fresh.write_text(json.dumps({**held, _key(digest): asdict(threads)}, indent=1))
+        fresh.replace(path)
     return path
 
 

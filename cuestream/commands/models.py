@@ -238,7 +238,7 @@ def compare(
         str, typer.Argument(help="an exported model: its folder, or the name of one that ships")
     ],
     second: Annotated[str, typer.Argument(help="another export of the same model")],
-    seconds: Annotated[float, typer.Option(min=1, help="of music that the first one plays")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="of music that the first one plays")] = 20.0,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="of the video")] = 0,
     threads: Annotated[int, typer.Option(min=0, max=MOST_THREADS, help="cores to use; 0 takes all")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -133,9 +134,7 @@ def _pairs(source: Path, output: Path | None, audio_only: bool) -> list[tuple[Pa
         if output is not None and output.is_dir():
             output = output / _scored_name(source, audio_only)
         return [(source, output or source.with_name(_scored_name(source, audio_only)))]
-    videos = sorted(
-        p for p in source.iterdir() if p.suffix.lower() in VIDEO_ENDINGS and ".scored" not in p.suffixes
-    )
+    videos = sorted(filter(_is_to_score, source.iterdir()))
     if not videos:
         raise MediaError(f"{source}: no videos in this folder; known endings are {' '.join(VIDEO_ENDINGS)}")
     folder = output or source
@@ -149,12 +148,25 @@ def _pairs(source: Path, output: Path | None, audio_only: bool) -> list[tuple[Pa
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MediaError(f"{folder}: cannot be written: {error.strerror}") from error
-    return [(video, folder / _scored_name(video, audio_only)) for video in videos]
+    names = [_scored_name(video, audio_only) for video in videos]
+    alike = Counter(name.lower() for name in names)
+    return [
+        (video, folder / (_scored_name(video, audio_only, whole=True) if alike[name.lower()] > 1 else name))
+        for video, name in zip(videos, names, strict=True)
+    ]
 
 
-def _scored_name(video: Path, audio_only: bool) -> str:
+def _is_to_score(path: Path) -> bool:
+    """Not what a run made; nor what is hidden, such as the files that macOS leaves beside those of a foreign disk."""
+    seen = path.suffix.lower() in VIDEO_ENDINGS and ".scored" not in path.suffixes
+    return seen and not path.name.startswith(".") and path.is_file()
+
+
+def _scored_name(video: Path, audio_only: bool, whole: bool = False) -> str:
+    """whole: with the video's ending, which tells it from another one."""
     kept = video.suffix.lower() in (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-    return f"{video.stem}.scored{'.wav' if audio_only else video.suffix if kept else '.mkv'}"
+    ending = ".wav" if audio_only else video.suffix if kept else ".mkv"
+    return f"{video.name if whole else video.stem}.scored{ending}"
 
 
 def _run(jobs: list[Any], player: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +124,16 @@ def test_a_folder_is_scored_one_by_one_and_a_bad_file_does_not_stop_it(run: Run,
     assert sorted(p.name for p in results.iterdir()) == ["a.scored.mp4", "c.scored.mkv"]
 
 
+def test_videos_of_a_folder_take_no_result_from_each_other(run: Run, tmp_path: Path) -> None:
+    video, results = make(tmp_path / "a.mkv", Clip(frames=3)), tmp_path / "results"
+    for name in ("A.avi", "b.mkv", ".hidden.mkv", "b.scored.mkv"):
+        shutil.copyfile(video, tmp_path / name)
+    (tmp_path / "folder.mp4").mkdir()
+    assert run("score", tmp_path, "-o", results, "--model", "synthetic")[0] == 0
+    named = ["A.avi.scored.mkv", "a.mkv.scored.mkv", "b.scored.mkv"]
+    assert sorted(path.name for path in results.iterdir()) == named
+
+
 def test_the_timeline_covers_the_music_without_gaps(run: Run, tmp_path: Path) -> None:
     video = make(tmp_path / "clip.mp4", Clip(frames=20))
     run(
@@ -206,6 +217,7 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None
         ("score", "--loudness", "inf"),
         ("score", "--threads", "-1"),
         ("compare", "--seed", "-1"),
+        ("compare", "--seconds", "inf"),
         ("random", "--seed", str(2**64)),
         ("score", "--threads", "100000"),
         ("serve", "--threads", "-2"),

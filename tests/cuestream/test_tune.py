@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pwd
+import resource
 from pathlib import Path
 from typing import NoReturn
 
@@ -66,6 +67,19 @@ def test_what_was_kept_is_the_models_own_and_a_damaged_file_is_none(cache: Path,
     assert tuned(digest) is None
     keep(digest, Threads(1))
     assert tuned(digest) == Threads(1)
+
+
+def test_a_full_disk_takes_nothing_of_what_was_kept(cache: Path) -> None:
+    keep("one", Threads(2))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            keep("another", Threads(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert tuned("one") == Threads(2)
+    assert [path.name for path in cache.iterdir()] == [FILE]
 
 
 @pytest.mark.parametrize(
