@@ -75,7 +75,7 @@ def score(job: ScoreJob, player: Player[Any], progress: Progress) -> ScoreReport
             taken.append(path)
     if job.plot is not None:
         check_plot(job.plot)
-    wav, lines = (job.output.with_name(f".{job.output.stem}.{kind}") for kind in ("music.wav", "music.jsonl"))
+    wav, lines = (job.output.with_name(f".{job.output.name}.{kind}") for kind in ("wav", "jsonl"))
     began, records = time.monotonic(), list[dict[str, Any]]()
     try:
         made_s, interrupted = _make_music(job, info, player, wav, lines, records, progress)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,8 +20,11 @@ import pytest
 from clips import Clip, Sound, cut_off, make, make_sound, noise
 
 from cuestream import cli
+from cuestream.score import ScoreJob, score
 from engine.media.audio import measure_loudness, read_stereo
+from engine.media.finish import FinishSettings
 from engine.media.video import VideoReader, probe
+from engine.synthetic import SyntheticPlayer
 from training.composer.soundfont import SOUND_FONT_VARIABLE
 
 Run = Callable[..., tuple[int, str, str]]
@@ -132,6 +136,18 @@ def test_videos_of_a_folder_take_no_result_from_each_other(run: Run, tmp_path: P
     assert run("score", tmp_path, "-o", results, "--model", "synthetic")[0] == 0
     named = ["A.avi.scored.mkv", "a.mkv.scored.mkv", "b.scored.mkv"]
     assert sorted(path.name for path in results.iterdir()) == named
+
+
+def test_a_run_beside_another_takes_nothing_of_it(tmp_path: Path) -> None:
+    video, player = make(tmp_path / "a.mkv", Clip()), SyntheticPlayer()
+    sound = ScoreJob(video, tmp_path / "to.wav", player.defaults, FinishSettings(audio_only=True))
+    film = replace(sound, output=tmp_path / "to.mkv", settings=FinishSettings())
+
+    def beside(*_: float) -> None:
+        score(sound, player, lambda *_: None)
+
+    score(film, player, beside)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mkv", "to.mkv", "to.wav"]
 
 
 def test_the_timeline_covers_the_music_without_gaps(run: Run, tmp_path: Path) -> None:
@@ -335,13 +351,13 @@ def test_any_name_that_a_file_can_have_is_taken_and_said(
 
 def test_a_disk_too_full_for_the_timeline_is_one_line(run: Run, tmp_path: Path) -> None:
     video, output = make(tmp_path / "clip.mp4", Clip()), tmp_path / "out.mp4"
-    (tmp_path / ".out.music.jsonl").symlink_to("/dev/full")
+    (tmp_path / ".out.mp4.jsonl").symlink_to("/dev/full")
     to = ("-o", output, "--timeline", tmp_path / "t.jsonl", "--model", "synthetic")
     code, _, said = run("score", video, *to)
     assert code == 2
     assert (
         complaint(said)
-        == f"cuestream: {tmp_path / '.out.music.jsonl'}: cannot be written: No space left on device"
+        == f"cuestream: {tmp_path / '.out.mp4.jsonl'}: cannot be written: No space left on device"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
@@ -371,7 +387,7 @@ def test_an_interrupted_run_that_keeps_nothing_says_so(
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_a_valid_file_up_to_there(tmp_path: Path, sent: signal.Signals) -> None:
     video = make(tmp_path / "long.mp4", Clip(frames=6000))
-    output, timeline, growing = (tmp_path / name for name in ("out.mp4", "t.jsonl", ".out.music.jsonl"))
+    output, timeline, growing = (tmp_path / name for name in ("out.mp4", "t.jsonl", ".out.mp4.jsonl"))
     command = [sys.executable, "-m", "cuestream", "score", video, "-o", output, "--timeline", timeline]
     with subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
