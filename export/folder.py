@@ -11,12 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from safetensors import SafetensorError
+
+from engine.errors import PackageError
+
 
 @contextmanager
 def whole(folder: Path, last: str) -> Iterator[Path]:
-    """A folder to write to, whose files go to `folder` at the end, `last` the very last of them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".new-", dir=folder) as fresh:
-        yield Path(fresh)
-        for path in sorted(Path(fresh).iterdir(), key=lambda path: path.name == last):
-            path.replace(folder / path.name)
+    """A folder to write to, whose files go to `folder` at the end, `last` the very last of them. PackageError where a disk does
+    not take them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".new-", dir=folder) as fresh:
+            yield Path(fresh)
+            for path in sorted(Path(fresh).iterdir(), key=lambda path: path.name == last):
+                path.replace(folder / path.name)
+    except (OSError, SafetensorError) as error:
+        raise PackageError(
+            f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}"
+        ) from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +14,7 @@ import pytest
 
 from engine.backends.beside import Beside
 from engine.backends.manifest import MANIFEST_FILE, WEIGHTS_FILE
+from engine.errors import PackageError
 from engine.keys import KEYS_FILE
 from engine.library import POLICY_FILE, carry
 from export.checkpoint import Package, save_package
@@ -40,6 +44,21 @@ def test_who_plays_the_old_export_keeps_it_and_nothing_of_it_is_left_for_others(
     export(tiny_package, folder, names=FEW)
     assert bytes(played) == OLD
     assert files_in(folder) == {"fuse.onnx", WEIGHTS_FILE, MANIFEST_FILE, "spec.json", "notes.txt"}
+
+
+@pytest.mark.parametrize("write", [partial(export, names=FEW), save_package], ids=["export", "convert"])
+def test_a_full_disk_is_one_line_and_leaves_the_one_before(
+    folder: Path, tiny_package: Package, write: Callable[[Package, Path], None]
+) -> None:
+    before, limits = files_in(folder), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(PackageError, match=r"cannot be written: .*File too large") as error:
+            write(tiny_package, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(error.value)
+    assert files_in(folder) == before
 
 
 def test_an_export_that_breaks_off_leaves_the_one_before(folder: Path, tiny_package: Package) -> None:
