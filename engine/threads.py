@@ -6,13 +6,18 @@ import json
 import os
 import platform
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from errno import ENOENT
+from itertools import accumulate
+from math import inf, isinf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 FILE = "threads.json"
 TOPOLOGY = Path("/sys/devices/system/cpu")
+GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Control groups of Linux, of their second version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,8 @@ class Threads:
 
 
 def cores() -> list[int]:
-    """Logical processors that this process may use: one of each physical core first, then their siblings."""
+    """Logical processors that this process may use: one of each physical core first, then their siblings; no more than it is
+    given time on."""
     if not hasattr(os, "sched_getaffinity"):
         return list(range(os.cpu_count() or 1))
     allowed = sorted(os.sched_getaffinity(0))
@@ -40,7 +46,33 @@ def cores() -> list[int]:
         whole = _said(core, "physical_package_id"), _said(core, "core_id")
         turns[core] = seen[whole]
         seen[whole] += 1
-    return sorted(allowed, key=lambda core: (turns[core], core))
+    return sorted(allowed, key=lambda core: (turns[core], core))[: allowance()]
+
+
+def allowance() -> int | None:
+    """How many processors' time a container or a service is limited to (`docker run --cpus`, `CPUQuota`), whole ones. None without
+    a limit. More threads use it up early in each tenth of a second, and all of them stand still for the rest."""
+    least = min(map(_quota, _groups()))
+    return None if isinf(least) else max(1, int(least))
+
+
+def _groups() -> Iterator[Path]:
+    """This process's own, and those that it lies in."""
+    try:
+        lines = OWN_GROUP.read_text().splitlines()
+    except OSError:
+        lines = []
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    return accumulate(Path(own).parts, Path, initial=GROUPS)
+
+
+def _quota(group: Path) -> float:
+    """Seconds of processors in a second, of "max 100000" or "150000 100000"."""
+    try:
+        most, period = map(int, (group / "cpu.max").read_text().split())
+    except (OSError, ValueError):
+        return inf
+    return most / period
 
 
 def _said(core: int, part: str) -> str:

@@ -22,7 +22,7 @@ from engine.backends.manifest import Manifest
 from engine.backends.runtime import require_onnxruntime
 from engine.errors import PackageError
 from engine.spec import ModelSpec
-from engine.threads import Threads, cores, tuned
+from engine.threads import Threads, allowance, cores, tuned
 
 Array = NDArray[Any]
 
@@ -432,7 +432,8 @@ class OnnxBackend(OneByOne, OnHost):
 
     def _make_options(self) -> Any:
         options = self._runtime.SessionOptions()
-        options.intra_op_num_threads = self._threads.count
+        own = len(cores()) if allowance() else 0  # 0: one for each core, as ONNX Runtime counts them
+        options.intra_op_num_threads = self._threads.count or own
         if self._threads.pinned and self._threads.count > 1:
             pinned = cores()[1 : self._threads.count]  # of all threads but the caller's, counted from 1
             affinities = ";".join(str(core + 1) for core in pinned)

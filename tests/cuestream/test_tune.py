@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pwd
 import resource
 from pathlib import Path
@@ -20,7 +21,7 @@ from engine.backends.manifest import Manifest
 from engine.backends.native import obstacle, on_cpu
 from engine.backends.onnxruntime import OnnxBackend
 from engine.library import find_model
-from engine.threads import FILE, Threads, cache_folder, cores, keep, tuned
+from engine.threads import FILE, Threads, allowance, cache_folder, cores, keep, tuned
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +122,31 @@ def test_a_server_keeps_a_core(starter: Path, monkeypatch: pytest.MonkeyPatch) -
     for count, expected in ((4, 4), (8, 7)):
         keep(digest, Threads(count))
         assert threads_beside("starter") == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "allowed"),
+    [
+        ({}, None),
+        ({"": "max 100000", "a": "max 100000", "a/b": "max 100000"}, None),
+        ({"a": "250000 100000", "a/b": "max 100000"}, 2),
+        ({"a": "400000 100000", "a/b": "50000 100000"}, 1),
+        ({"": "100000 100000"}, 1),
+        ({"a/b/c": "100000 100000"}, None),
+    ],
+)
+def test_a_container_takes_no_more_cores_than_it_is_given_time_on(
+    limits: dict[str, str], allowed: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").write_text("1:cpu:/elsewhere\n0::/a/b\n")
+    for group, limit in limits.items():
+        (tmp_path / "groups" / group).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / group / "cpu.max").write_text(f"{limit}\n")
+    monkeypatch.setattr("engine.threads.GROUPS", tmp_path / "groups")
+    monkeypatch.setattr("engine.threads.OWN_GROUP", tmp_path / "own")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert allowance() == allowed
+    assert len(cores()) == (allowed or 8)
 
 
 def test_ways_are_powers_of_two_and_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
