@@ -69,7 +69,7 @@ def together(backend: Answering, askings: Sequence[Asking[T]]) -> list[T | Excep
     for at in range(len(askings)):
         go_on(at, None)
     while waiting:
-        kind = min((type(request) for request in waiting.values()), key=lambda kind: kind.stage)
+        kind = min({type(request) for request in waiting.values()}, key=lambda kind: kind.stage)
         those = [at for at, request in waiting.items() if type(request) is kind]
         for at, answer in zip(those, _answers(backend, [waiting.pop(at) for at in those]), strict=True):
             if isinstance(answer, Exception):

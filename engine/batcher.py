@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Generic, TypeVar
@@ -140,7 +139,7 @@ def advance_all(turns: Sequence[tuple[Stream, int]]) -> list[Exception | None]:
         for turn in due:
             if turn.raised is not None:
                 continue
-            with _told([turn]):
+            try:
                 if isinstance(turn.stream, ScoreStream):
                     asked = (turn, turn.stream, turn.stream.ask(turn.left))
                     asking.setdefault(id(turn.stream.backend), []).append(asked)
@@ -148,29 +147,26 @@ def advance_all(turns: Sequence[tuple[Stream, int]]) -> list[Exception | None]:
                     for _ in range(turn.left):
                         turn.stream.advance()
                     turn.left = 0
+            except Exception as error:
+                turn.raised = error
         for together in asking.values():
             _answer(together)
     return [turn.raised for turn in all_turns]
 
 
 def _answer(asked: Sequence[tuple[_Turn, ScoreStream, DrawCall[Any, Any]]]) -> None:
-    """One backend's steps for the streams that ask for them."""
-    answers: list[I64] = []
-    with _told([turn for turn, _, _ in asked]):
-        answers = draw_all(asked[0][1].backend, [call for _, _, call in asked])
-    for (turn, stream, _), columns in zip(asked, answers, strict=False):
-        with _told([turn]):
+    """One backend's steps for the streams that ask for them. Whatever is raised, the other streams play on."""
+    try:
+        answers: list[I64] = draw_all(asked[0][1].backend, [call for _, _, call in asked])
+    except Exception as error:
+        for turn, _, _ in asked:
+            turn.raised = error
+        return
+    for (turn, stream, _), columns in zip(asked, answers, strict=True):
+        try:
             stream.hear(columns)
             turn.left -= len(columns)
-
-
-@contextmanager
-def _told(turns: Sequence[_Turn]) -> Iterator[None]:
-    """Whatever is raised, the other streams play on, and who opened these is told."""
-    try:
-        yield
-    except Exception as error:
-        for turn in turns:
+        except Exception as error:
             turn.raised = error
 
 

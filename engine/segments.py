@@ -89,16 +89,18 @@ class Segments:
             self.following = Segment(1 - self.leading.slot, newest, self.leading.ordinal + 1)
         ends = self.leading.origin + self.length - newest
         active = self._active
-        position = np.array([newest - s.origin for s in active])
-        tokens = np.array([self.pattern.begin(self.columns[-1], int(p)) for p in position])[:, None]
-        call = StepCall(self.caches, active[0].slot, condition, frames, tokens, position)
+        position = [newest - s.origin for s in active]
+        tokens = np.array([self.pattern.begin(self.columns[-1], p) for p in position])[:, None]
+        call = StepCall(self.caches, active[0].slot, condition, frames, tokens, np.array(position))
         most = min(steps, ends, begins if self.following is None else ends)
         return DrawCall(call, active.index(self.leading), self.policy, newest + 1, self._allowed, most)
 
     @property
     def _active(self) -> list[Segment]:
         """In the order of their slots."""
-        return sorted((s for s in (self.leading, self.following) if s), key=lambda s: s.slot)
+        if self.following is None:
+            return [self.leading]
+        return [self.leading, self.following][:: 1 if self.leading.slot == 0 else -1]
 
     def hear(self, columns: I64) -> None:
         """The columns [n, K] that were drawn; when the leading segment is full, the following one takes over."""

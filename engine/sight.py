@@ -153,7 +153,9 @@ class Sight:
 
     def idle_steps(self, now: int) -> int:
         """How many steps from `now` on have nothing due as long as no frame comes."""
-        return self._due_from(max(now, self._rests_until)) - now
+        if now >= self._rests_until:
+            self._rests_until = self._due_from(now)
+        return self._rests_until - now
 
     def _due_from(self, now: int) -> int:
         """The first step from `now` on at which something is due."""
@@ -272,7 +274,7 @@ class Sight:
     def _write(self, place: int, seen: Seen) -> Asking[None]:
         """Fuse a frame with what is recalled now and put it in its place."""
         tokens = yield Fuse(seen.short[None], self._memory)
-        self._held[place] = replace(seen, tokens=tokens[0])
+        self._held[place] = Seen(seen.step, seen.features, seen.short, tokens[0])
         if place in self._stale:
             self._stale.remove(place)
         yield Write(self.condition, place, tokens)

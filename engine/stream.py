@@ -179,7 +179,7 @@ class ScoreStream:
         sight_meta, arrays = self.sight.state()
         segments_meta, columns = self.segments.state()
         arrays["columns"] = columns
-        tail, tail_arrays = codec.pack(self._tail)
+        tail, tail_arrays = codec.pack(self._tail, self.backend.read)
         arrays |= {f"tail_{name}": array for name, array in tail_arrays.items()}
         if caches:
             arrays |= self._cache_arrays()

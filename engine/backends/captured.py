@@ -49,7 +49,7 @@ class Parts:
     @classmethod
     def of_lengths(cls, each: Sequence[Any], room: int = 1) -> Parts:
         """Of any lengths, which lie at the beginning of room for `room` or a power of two, so that few shapes come."""
-        longest = max(len(part) for part in each)
+        longest = max(part.shape[0] for part in each)
         return cls(each, (max(room, 1 << (longest - 1).bit_length()), *each[0].shape[1:]))
 
     @property
@@ -63,8 +63,8 @@ class Parts:
 
     def put(self, there: Tensor) -> None:
         """Into the first lanes of [lanes, ...], on the same side."""
-        if any(tuple(part.shape) != self.room for part in self.each):
-            rows = [row[: len(part)] for row, part in zip(there, self.each, strict=False)]
+        if any(part.shape != self.room for part in self.each):
+            rows = [row[: part.shape[0]] for row, part in zip(there.unbind(), self.each, strict=False)]
             if self.on_host:
                 for row, part in zip(rows, self.each, strict=True):
                     row.numpy()[:] = part

@@ -174,7 +174,7 @@ def _check(call: StepCall[Caches, Condition], steps: int) -> None:
 
 def check_room(call: StepCall[Caches, Condition], columns: int) -> None:
     """Raises ValueError where segments cannot hold so many more, or the condition has fewer frames than are to be seen."""
-    room, held = call.caches.pool.positions, int(call.position.max())
+    room, held = call.caches.pool.positions, max(call.position.tolist())
     if held + columns > room:
         raise ValueError(f"a segment of {room} positions that holds {held} cannot hold {columns} more")
     if call.frames > call.condition.frames:

@@ -15,13 +15,13 @@ from torch.nn.utils.rnn import pad_sequence
 from engine.asking import Request, in_groups
 from engine.backends.base import F32, I64, U8, Kept, OnHost, StepCall
 from engine.backends.eyes import Ages, Encode, Fuse, Remember, Write
-from engine.codec.encodec import Recur, Upsample
+from engine.codec.encodec import Carried, Piece, carried_from, reach
 from engine.codec.oscillator import Synthesise
 from engine.model.codec import CodecDecoder
 from engine.model.decoder import empty_caches
 from engine.model.oscillator import OscillatorCodec
 from engine.model.vidmuse import VidMuse
-from engine.spec import ModelSpec, StreamPolicy
+from engine.spec import CodecSpec, ModelSpec, StreamPolicy
 
 Array = NDArray[Any]
 Work = Callable[..., Any]
@@ -43,8 +43,7 @@ class TorchModel:
             Encode: self.encode_all,
             Remember: self.remember_all,
             Fuse: self.fuse_all,
-            Recur: self.recur_all,
-            Upsample: self.upsample_all,
+            Piece: self.piece_all,
             Synthesise: self.synthesise_all,
         }
 
@@ -83,17 +82,20 @@ class TorchModel:
         return list(zip(self._rows(features), self._rows(short), strict=True))
 
     @torch.inference_mode()
-    def remember_all(self, asked: Sequence[Remember]) -> list[Kept]:
+    def remember_all(self, asked: Sequence[Remember]) -> Sequence[Kept]:
         return self._rows(self._run(self._remembered, self._stacked(request.features for request in asked)))
 
     @torch.inference_mode()
-    def fuse_all(self, asked: Sequence[Fuse]) -> list[Kept]:
+    def fuse_all(self, asked: Sequence[Fuse]) -> Sequence[Kept]:
         """Windows and memories of any lengths, each with room for the longest."""
+        lengths = [request.short.shape[0] for request in asked]
         short = self._side_by_side([request.short for request in asked])
-        keys, values = (self._side_by_side([r.memory[:, i] for r in asked], RECALLED) for i in (0, 1))
-        held = self._stacked(np.array([len(request.memory) for request in asked]))
-        tokens = self._run(self._fused, short, keys, values, held)
-        return [self._kept(row[: len(request.short)]) for row, request in zip(tokens, asked, strict=True)]
+        memory = self._side_by_side([request.memory for request in asked], RECALLED)
+        held = self._stacked(np.array([request.memory.shape[0] for request in asked]))
+        tokens = self._run(self._fused, short, memory, held)
+        if all(length == tokens.shape[1] for length in lengths):
+            return self._rows(tokens)
+        return [self._kept(row[:length]) for row, length in zip(tokens, lengths, strict=True)]
 
     def _features(self, planes: Tensor) -> Tensor:
         return self.model.vision(planes)[1]
@@ -108,46 +110,57 @@ class TorchModel:
     def _remembered(self, features: Tensor) -> Tensor:
         return self.model.fusion.remember(self.model.long_branch(features))
 
-    def _fused(self, short: Tensor, keys: Tensor, values: Tensor, held: Tensor) -> Tensor:
+    def _fused(self, short: Tensor, memory: Tensor, held: Tensor) -> Tensor:
+        """memory: [S, M, 2, P, E]."""
+        keys, values = memory.unbind(2)
         return self.model.fusion.together(short, keys, values, held)[1]
 
     # --- codec
 
+    @torch.inference_mode()
     def recur(self, codes: I64, hidden: F32, cell: F32) -> tuple[F32, F32, F32]:
-        return self.recur_all([Recur(codes, hidden, cell)])[0]
+        y, hidden, cell = (
+            _array(part[0])
+            for part in self._recurred(*(self._tensor(part[None]) for part in (codes, hidden, cell)))
+        )
+        return y, hidden, cell
 
+    @torch.inference_mode()
     def upsample(self, y: F32) -> F32:
-        return self.upsample_all([Upsample(y)])[0]
+        return _array(self._upsampled(self._tensor(y[None]))[0])
 
     def synthesise(self, codes: I64, first: int) -> F32:
         return self.synthesise_all([Synthesise(codes, first)])[0]
 
     @torch.inference_mode()
-    def recur_all(self, asked: Sequence[Recur]) -> list[tuple[F32, F32, F32]]:
-        return in_groups(asked, lambda request: request.codes.shape, self._recur_alike)
+    def piece_all(self, asked: Sequence[Piece]) -> list[tuple[F32, Carried, Carried, Carried]]:
+        return in_groups(asked, lambda piece: (piece.codes.shape, piece.y.shape), self._pieces_alike)
 
-    def _recur_alike(self, asked: Sequence[Recur]) -> list[tuple[F32, F32, F32]]:
-        given = [
-            self._stacked(part)
-            for part in zip(
-                *((request.codes, request.hidden, request.cell) for request in asked), strict=True
-            )
-        ]
-        return list(zip(*map(self._sent_back, self._run(self._recurred, *given)), strict=True))
+    def _pieces_alike(self, asked: Sequence[Piece]) -> Iterable[tuple[F32, Carried, Carried, Carried]]:
+        codes = self._stacked([piece.codes for piece in asked])
+        before = (
+            self._carried(part)
+            for part in zip(*((piece.hidden, piece.cell, piece.y) for piece in asked), strict=True)
+        )
+        samples, *after = self._run(self._sounded, codes, *before)
+        carried = [self._carried_on(part) for part in after]
+        return zip(self._sent_back(samples), *carried, strict=True)
+
+    def _sounded(
+        self, codes: Tensor, hidden: Tensor, cell: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """codes: [S, K, T]; hidden, cell: [S, L, 1, C]; y: [S, C, t]."""
+        fresh, hidden, cell = self._recurred(codes, hidden, cell)
+        y = torch.cat((y, fresh), 2)
+        assert isinstance(self.spec.codec, CodecSpec)
+        rest = y[:, :, carried_from(y.shape[2], reach(self.spec.codec).context) :]
+        return self._upsampled(y), hidden, cell, rest.contiguous()
 
     def _recurred(self, codes: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """codes: [S, K, T]; hidden, cell: [S, L, 1, C]."""
         assert isinstance(self.model.codec, CodecDecoder)
         states = (state.squeeze(2).transpose(0, 1).contiguous() for state in (hidden, cell))
         y, hidden, cell = self.model.codec.recur_together(codes, *states)
         return y, hidden.transpose(0, 1).unsqueeze(2), cell.transpose(0, 1).unsqueeze(2)
-
-    @torch.inference_mode()
-    def upsample_all(self, asked: Sequence[Upsample]) -> list[F32]:
-        return in_groups(asked, lambda request: request.y.shape, self._upsample_alike)
-
-    def _upsample_alike(self, asked: Sequence[Upsample]) -> list[F32]:
-        return self._sent_back(self._run(self._upsampled, self._stacked(request.y for request in asked)))
 
     def _upsampled(self, y: Tensor) -> Tensor:
         assert isinstance(self.model.codec, CodecDecoder)
@@ -188,8 +201,17 @@ class TorchModel:
         """In memory of its own: who keeps one stream's does not keep them all."""
         return _array(tensor.clone())
 
-    def _rows(self, tensor: Tensor) -> list[Kept]:
+    def _rows(self, tensor: Tensor) -> Sequence[Kept]:
+        """Each as `_kept` has it."""
         return [self._kept(row) for row in tensor]
+
+    def _carried(self, arrays: Iterable[Carried]) -> Any:
+        """`_stacked`, of what `_carried_on` gave, or NumPy's."""
+        return self._stacked(arrays)
+
+    def _carried_on(self, tensor: Tensor) -> Sequence[Carried]:
+        """Rows, each in memory of its own, where the next piece wants them."""
+        return self._sent_back(tensor)
 
     def _sent_back(self, tensor: Tensor) -> list[Array]:
         """Rows on the host, each in memory of its own; one copy from the device brings all."""

@@ -6,6 +6,7 @@ further code frames are known; `last=True` says that none will come.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Protocol, TypeAlias
 
@@ -82,16 +83,17 @@ def decoding(
     """`decode` as what it asks of the graphs."""
     if isinstance(spec, OscillatorSpec):
         assert isinstance(state, OscillatorState)
-        return (yield from oscillator.decoding(spec, state, codes))
+        return oscillator.decoding(spec, state, codes)
     assert isinstance(state, EncodecState)
-    return (yield from encodec.decoding(spec, state, codes, last=last))
+    return encodec.decoding(spec, state, codes, last=last)
 
 
-def pack(state: CodecState) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
-    """A state as plain numbers and arrays, for a snapshot."""
+def pack(state: CodecState, read: Callable[[Any], F32]) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
+    """A state as plain numbers and arrays, for a snapshot. read: of what lies where the backend keeps it."""
     values = {f.name: getattr(state, f.name) for f in fields(state)}
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-    return {name: value for name, value in values.items() if name not in arrays}, arrays
+    numbers = {name: value for name, value in values.items() if isinstance(value, int)}
+    arrays = {name: value for name, value in values.items() if name not in numbers}
+    return numbers, {n: a if isinstance(a, np.ndarray) else read(a) for n, a in arrays.items()}
 
 
 def unpack(spec: AnyCodecSpec, numbers: dict[str, int], arrays: dict[str, NDArray[Any]]) -> CodecState:

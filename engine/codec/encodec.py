@@ -8,9 +8,9 @@ Letters: K codebooks, T code frames, C LSTM width, L LSTM layers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from engine.spec import CodecSpec
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
+Carried: TypeAlias = Any
+"""An array of floats where the backend keeps it, NumPy's before the first piece: it is given back, and read for a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,10 @@ class EncodecState:
     """Frames whose samples have left."""
     codes: I64
     """[K, t]: the frames from `read - lead` on."""
-    hidden: F32
-    cell: F32
+    hidden: Carried
+    cell: Carried
     """[L, 1, C] each."""
-    y: F32
+    y: Carried
     """[C, t]: the LSTM's output from frame `emitted - context` on."""
 
 
@@ -88,54 +90,52 @@ class EncodecGraphs(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recur:
-    """See `EncodecGraphs.recur`."""
+class Piece:
+    """Both halves of a piece: codes [K, T + 2 lead], what the LSTM carries, and y [C, t] from before.
+
+    Answered by the samples of all t + T frames, by hidden and cell, and by the last 2 `context` frames of y.
+    """
 
     stage: ClassVar[int] = 0
     codes: I64
-    hidden: F32
-    cell: F32
+    hidden: Carried
+    cell: Carried
+    y: Carried
+    context: int
 
-    def on(self, graphs: EncodecGraphs) -> tuple[F32, F32, F32]:
-        return graphs.recur(self.codes, self.hidden, self.cell)
+    def on(self, graphs: EncodecGraphs) -> tuple[F32, Carried, Carried, Carried]:
+        fresh, hidden, cell = graphs.recur(np.ascontiguousarray(self.codes), self.hidden, self.cell)
+        y = np.concatenate((self.y, fresh), axis=1)
+        return graphs.upsample(y), hidden, cell, y[:, carried_from(y.shape[1], self.context) :]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Upsample:
-    """See `EncodecGraphs.upsample`."""
-
-    stage: ClassVar[int] = 1
-    y: F32
-
-    def on(self, graphs: EncodecGraphs) -> F32:
-        return graphs.upsample(self.y)
+def carried_from(frames: int, context: int) -> int:
+    """The first of so many frames of y that the next piece needs: it begins `context` before what sounds next, which begins
+    `context` before the end."""
+    return max(0, frames - 2 * context)
 
 
 def decoding(
     spec: CodecSpec, state: EncodecState, codes: I64, *, last: bool = False
 ) -> Asking[tuple[F32, EncodecState]]:
-    """Take further codes [K, T] and return the samples that they make final."""
+    """Take further codes [K, T] and return the samples that they make final; nothing is asked before there are any."""
     lead, context = reach(spec).lead, reach(spec).context
     held = np.concatenate((state.codes, codes), axis=1)
     first_held = max(0, state.read - lead)
     known = first_held + held.shape[1]
-    read = known if last else max(state.read, known - lead)
-    hidden, cell, y = state.hidden, state.cell, state.y
-    if read > state.read:
+    read = known if last else known - lead
+    emitted = read if last else read - context
+    if emitted <= state.emitted:
+        return np.zeros(0, np.float32), replace(state, codes=held)
+    window = held
+    if last or state.read < lead:
         at = padded_indices(state.read, read, known if last else None, lead, spec.pad_mode)
-        fresh, hidden, cell = yield Recur(held[:, np.asarray(at) - first_held], hidden, cell)
-        y = np.concatenate((y, fresh), axis=1)
+        window = held[:, np.asarray(at) - first_held]
+    samples, hidden, cell, y = yield Piece(window, state.hidden, state.cell, state.y, context)
     first_y = max(0, state.emitted - context)
-    emitted = read if last else max(state.emitted, read - context)
-    samples = np.zeros(0, np.float32)
-    if emitted > state.emitted:
-        window = yield Upsample(np.ascontiguousarray(y))
-        samples = window[(state.emitted - first_y) * spec.hop : (emitted - first_y) * spec.hop]
-    kept_y, kept_codes = max(0, emitted - context), max(0, read - lead)
-    rest = EncodecState(
-        read, emitted, held[:, kept_codes - first_held :], hidden, cell, y[:, kept_y - first_y :]
-    )
-    return samples, rest
+    final = samples[(state.emitted - first_y) * spec.hop : (emitted - first_y) * spec.hop]
+    rest = held[:, max(0, read - lead) - first_held :]
+    return final, EncodecState(read, emitted, rest, hidden, cell, y)
 
 
 def padded_indices(first: int, end: int, total: int | None, lead: int, pad_mode: str) -> list[int]:

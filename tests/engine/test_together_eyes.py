@@ -17,7 +17,7 @@ from engine.backends.eyes import Ages, Encode, Fuse, Remember, Write
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.torch import TorchBackend
 from engine.batcher import advance_all
-from engine.codec.encodec import Recur, Upsample
+from engine.codec.encodec import Piece
 from engine.codec.oscillator import Synthesise
 from engine.frames import Frame
 from engine.sight import NEVER, Sight
@@ -107,7 +107,7 @@ def test_streams_that_look_and_sound_together_are_as_each_alone(
     short_torch_backend: TorchBackend, pictures: Pictures
 ) -> None:
     largest = check_together_is_alone(short_torch_backend, pictures).largest
-    assert all(largest[kind] >= 3 for kind in (Encode, Remember, Fuse, Write, Recur, Upsample))
+    assert all(largest[kind] >= 3 for kind in (Encode, Remember, Fuse, Write, Piece))
 
 
 def test_so_are_streams_of_a_model_with_motion_ages_and_oscillators(
