@@ -32,6 +32,10 @@ class Stream(Protocol):
     def frames(self) -> int:
         """Code frames that are complete; audio can be taken up to here, or a little before."""
 
+    @property
+    def lacks(self) -> int:
+        """Steps until `take` has a chunk."""
+
     def set_policy(self, policy: StreamPolicy) -> None:
         """From the next step on. Raises ValueError, and changes nothing, when a running stream cannot do that."""
 

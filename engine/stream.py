@@ -89,6 +89,16 @@ class ScoreStream:
         """Code frames that are complete."""
         return self.segments.frames
 
+    @property
+    def lacks(self) -> int:
+        """Steps until `take` has a chunk: to its end, and what the codec looks ahead."""
+        return max(0, self.segments.pattern.columns_for(self._known_at_take) - self.segments.known)
+
+    @property
+    def _known_at_take(self) -> int:
+        """Code frames that are complete when the next chunk is."""
+        return self._tail.emitted + self.policy.chunk_steps + self._look_ahead
+
     def push(self, picture: NDArray[np.uint8] | Frame, step: int | None = None) -> None:
         """Show a frame, uint8 [S, S, 3], captured at `step` (default: now), whatever a `Frame` says of that. It is looked at by
         the next `advance`. Who makes the `Frame`, in a thread of its own perhaps, may know its thumbnail already."""
@@ -148,7 +158,7 @@ class ScoreStream:
 
     def taking(self) -> Asking[AudioChunk] | None:
         """`take` as what it asks of the backend; None when no chunk is due."""
-        known = self._tail.emitted + self.policy.chunk_steps + self._look_ahead
+        known = self._known_at_take
         return None if self._closed or self.frames < known else self._decode(known, last=False)
 
     def close(self, frames: int | None = None) -> AudioChunk | None:

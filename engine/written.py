@@ -28,6 +28,11 @@ class WrittenStream(ABC):
         """Steps of 20 ms that are complete: all that were taken."""
         return self.now
 
+    @property
+    def lacks(self) -> int:
+        """Steps until `take` has a chunk."""
+        return max(0, self._taken + self.policy.chunk_steps - self.now)
+
     def take(self) -> AudioChunk | None:
         """The next chunk, as soon as its steps are written."""
         end = self._taken + self.policy.chunk_steps

@@ -19,7 +19,6 @@ import numpy as np
 from cuestream.gpu.device import power_w
 from engine.backends.lockstep import LockstepBackend
 from engine.batcher import Batcher
-from engine.codec import look_ahead
 from engine.frames import Frame
 from engine.segments import context_steps
 from engine.spec import StreamPolicy
@@ -61,8 +60,6 @@ class Heard:
 @dataclass(slots=True)
 class Listener:
     stream: ScoreStream
-    ahead: int
-    """Code frames that the codec looks ahead."""
     heard: Heard
     shown_s: float = -1.0
     shown: int = 0
@@ -76,10 +73,8 @@ class Listener:
         return 0.0 if first_s is None else self.heard.chunks * CHUNK_S - (now_s - first_s)
 
     def due(self, now_s: float) -> int:
-        """Steps to the end of the next chunk."""
-        if not self.steps or self.lead_s(now_s) >= LEAD_S:
-            return 0
-        return max(1, (self.heard.chunks + 1) * CHUNK_STEPS + self.ahead - self.stream.frames)
+        """Steps until the next chunk can be taken."""
+        return 0 if not self.steps or self.lead_s(now_s) >= LEAD_S else self.stream.lacks
 
     def hear(self, now_s: float, newest_step: int) -> None:
         heard = self.heard
@@ -194,7 +189,7 @@ class Audience:
     def join(self, key: int, now_s: float) -> None:
         stream = ScoreStream(self._backend, replace(self._policy, seed=key))
         _age(stream, key)
-        self.listeners[key] = Listener(stream, look_ahead(stream.codec_spec), Heard(now_s))
+        self.listeners[key] = Listener(stream, Heard(now_s))
         self._batcher.join(key, stream)
 
     def show(self, now_s: float) -> None:

@@ -105,7 +105,7 @@ class Voice:
         waits = self.waits_for_video and not self._ended and not self._frames
         if not may or waits or self.taken + steps * self._hop > self.wanted:
             return 0
-        return 1 if self.waits_for_video else max(1, self.taken // self._hop + steps - self.stream.frames)
+        return 1 if self.waits_for_video else max(1, self.stream.lacks)
 
     @property
     def shows(self) -> bool:

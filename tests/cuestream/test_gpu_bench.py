@@ -23,7 +23,7 @@ from cuestream.gpu.fidelity import fidelity
 from cuestream.gpu.providers import provider_rows
 from cuestream.gpu.report import Report, as_json, as_markdown, plot
 from cuestream.gpu.steps import StepRow, bytes_read, play
-from cuestream.gpu.streams import CHUNK_S, CHUNK_STEPS, LEAD_S, Heard, Listener, Run, listen, row
+from cuestream.gpu.streams import CHUNK_S, LEAD_S, Heard, Listener, Run, listen, row
 from engine.backends.base import StepCall
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.torch import TorchBackend
@@ -33,9 +33,9 @@ from engine.spec import StreamPolicy
 from export.checkpoint import Package, load_model
 
 
-def listener(frames: int = 0) -> Listener:
-    stream: Any = SimpleNamespace(frames=frames)
-    return Listener(stream, ahead=4, heard=Heard(began_s=0.0), steps={0: 0.0})
+def listener(lacks: int = 0) -> Listener:
+    stream: Any = SimpleNamespace(lacks=lacks)
+    return Listener(stream, heard=Heard(began_s=0.0), steps={0: 0.0})
 
 
 def test_a_listener_waits_for_what_comes_later_than_it_is_played() -> None:
@@ -49,15 +49,14 @@ def test_a_listener_waits_for_what_comes_later_than_it_is_played() -> None:
 
 
 def test_steps_are_due_to_the_end_of_a_chunk_while_the_lead_is_short() -> None:
-    assert Listener(listener().stream, ahead=4, heard=Heard(0.0)).due(0.0) == 0  # it has seen nothing
-    one = listener()
-    assert one.due(0.0) == CHUNK_STEPS + 4
+    assert Listener(listener(9).stream, heard=Heard(0.0)).due(0.0) == 0  # it has seen nothing
+    one = listener(9)
+    assert one.due(0.0) == 9
     one.hear(1.0, 0)
-    one.stream = listener(frames=CHUNK_STEPS + 4).stream
-    assert one.due(1.0) == CHUNK_STEPS
+    assert one.due(1.0) == 9
     one.hear(1.0, 0)
     assert one.due(1.0) == 0
-    assert one.due(1.0 + 2 * CHUNK_S - LEAD_S + 0.01) > 0
+    assert one.due(1.0 + 2 * CHUNK_S - LEAD_S + 0.01) == 9
 
 
 def test_float32_beside_float32_differs_by_nothing_to_speak_of(nano_package: Package) -> None:

@@ -159,6 +159,18 @@ def test_a_chunk_leaves_with_the_step_that_completes_its_look_ahead(
     assert left == list(range(5 + 3 + 4, 60, 5))
 
 
+def test_a_stream_says_how_many_steps_a_chunk_lacks(short_torch_backend: Any, pictures: Any) -> None:
+    stream = ScoreStream(short_torch_backend, policy(chunk_steps=5))
+    stream.push(pictures(1, 0)[0])
+    for whole in (5 + 3 + 4, 5):
+        for lacks in range(whole, 0, -1):
+            assert stream.lacks == lacks
+            assert stream.take() is None
+            stream.advance()
+        assert stream.lacks == 0
+        assert stream.take() is not None
+
+
 def test_music_that_nobody_takes_is_bounded(onnx_backend: Any, pictures: Callable[..., U8]) -> None:
     stream = ScoreStream(onnx_backend, StreamPolicy(guidance=1.0))
     stream.push(pictures(1, 0)[0])

@@ -43,6 +43,10 @@ class ToneStream:
     def frames(self) -> int:
         return self.now
 
+    @property
+    def lacks(self) -> int:
+        return max(0, self.taken + self.policy.chunk_steps - self.now)
+
     def push(self, pixels: U8, step: int | None = None) -> None:
         self.seen, self.newest = True, self.now if step is None else step
 

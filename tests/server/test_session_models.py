@@ -118,6 +118,18 @@ def test_a_checkpoint_of_a_model_goes_on_bit_for_bit(
     assert np.array_equal(pcm[: both - heard], scored[heard:both])
 
 
+def test_a_voice_is_due_to_the_end_of_a_piece(player: Any) -> None:
+    """With what the codec looks ahead, so that a backend that takes several steps at once is asked once for a piece."""
+    voice = Voice(player, POLICY)
+    shown = Shown(np.zeros((player.side, player.side, 3), np.uint8), 0)
+    voice.follow(Orders(frames=(shown,), wanted=RATE))
+    voice.show()
+    for _ in range(voice.due()):
+        assert voice.stream.take() is None
+        voice.stream.advance()
+    assert voice.stream.take() is not None
+
+
 def test_two_sessions_in_one_engine_play_as_alone(player: Any, video: Path, scored: F32) -> None:
     one = rig(player, POLICY, waits_for_video=True)
     one.before = client(player, video)
