@@ -84,10 +84,10 @@ class Segments:
         """To read the newest column in every segment, in the order of their slots, and draw what follows; `hear` goes on with
         the answer. It may ask for fewer than `steps`: none of them begins or ends a segment but the first and the last one."""
         newest = self.known - 1
-        begins = self.leading.origin + self.length - self.context - newest
+        ends = self.leading.origin + self.length - newest
+        begins = ends - self.context
         if self.following is None and begins <= 0:
             self.following = Segment(1 - self.leading.slot, newest, self.leading.ordinal + 1)
-        ends = self.leading.origin + self.length - newest
         active = self._active
         position = [newest - s.origin for s in active]
         tokens = np.array([self.pattern.begin(self.columns[-1], p) for p in position])[:, None]

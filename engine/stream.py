@@ -143,7 +143,7 @@ class ScoreStream:
             raise ValueError("a stream needs a frame before it can play; push one first")
         self._about = (self.sight.newest_step, self.segments.leading.ordinal, self.policy.seed)
         if steps > 1:
-            steps = min(steps, 1 + self.sight.idle_steps(self.now + 1))
+            steps = min(steps, 1 + self.sight.idle_steps(self.segments.known))
         return self.segments.ask(self.sight.condition, self.sight.frames, steps)
 
     def hear(self, columns: I64) -> None:

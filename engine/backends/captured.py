@@ -41,6 +41,8 @@ class Parts:
 
     each: Sequence[Any]
     room: tuple[int, ...]
+    shorter: bool = False
+    """Whether some leave room empty."""
 
     @classmethod
     def alike(cls, each: Sequence[Any]) -> Parts:
@@ -49,8 +51,9 @@ class Parts:
     @classmethod
     def of_lengths(cls, each: Sequence[Any], room: int = 1) -> Parts:
         """Of any lengths, which lie at the beginning of room for `room` or a power of two, so that few shapes come."""
-        longest = max(part.shape[0] for part in each)
-        return cls(each, (max(room, 1 << (longest - 1).bit_length()), *each[0].shape[1:]))
+        lengths = [part.shape[0] for part in each]
+        length = max(room, 1 << (max(lengths) - 1).bit_length())
+        return cls(each, (length, *each[0].shape[1:]), min(lengths) < length)
 
     @property
     def on_host(self) -> bool:
@@ -63,7 +66,7 @@ class Parts:
 
     def put(self, there: Tensor) -> None:
         """Into the first lanes of [lanes, ...], on the same side."""
-        if any(part.shape != self.room for part in self.each):
+        if self.shorter:
             rows = [row[: part.shape[0]] for row, part in zip(there.unbind(), self.each, strict=False)]
             if self.on_host:
                 for row, part in zip(rows, self.each, strict=True):

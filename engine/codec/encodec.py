@@ -119,7 +119,8 @@ def decoding(
     spec: CodecSpec, state: EncodecState, codes: I64, *, last: bool = False
 ) -> Asking[tuple[F32, EncodecState]]:
     """Take further codes [K, T] and return the samples that they make final; nothing is asked before there are any."""
-    lead, context = reach(spec).lead, reach(spec).context
+    needs = reach(spec)
+    lead, context = needs.lead, needs.context
     held = np.concatenate((state.codes, codes), axis=1)
     first_held = max(0, state.read - lead)
     known = first_held + held.shape[1]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from streams import again
 
-from engine.backends.captured import BATCHES, Captured, Graph, Parts, capture, lanes_up_to
+from engine.backends.captured import BATCHES, Captured, Parts, capture, lanes_up_to
 
 CPU = torch.device("cpu")
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -42,22 +41,6 @@ def test_shorter_parts_lie_at_the_beginning_of_the_same_room(there) -> None:  # 
     assert parts.room == (4, 2)
     assert parts.joined(CPU)[:, :, 0].tolist() == [[1, 0, 0, 0], [3, 3, 3, 0]]
     assert Parts.of_lengths(given, 32).room == (32, 2)
-
-
-class Again:
-    """A graph without CUDA: does its work again, and answers where it answered first."""
-
-    def __init__(self, work: Callable[[], Any], answer: Sequence[torch.Tensor]) -> None:
-        self._work, self._answer = work, answer
-
-    def replay(self) -> None:
-        for held, fresh in zip(self._answer, self._work(), strict=True):
-            held.copy_(fresh)
-
-
-def again(work: Callable[[], Any]) -> tuple[Graph, Any]:
-    answer = work()
-    return Again(work, answer), answer
 
 
 @pytest.mark.parametrize("kind", ["cpu", pytest.param("cuda", marks=NO_CUDA)])

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from streams import again
 from test_together import FRAMES, ROOM, Voice, answers
 
 from engine.backends.base import DrawCall, StepCall
+from engine.backends.captured import Graph
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.program import MOST_STEPS
 from engine.backends.torch import TorchBackend
@@ -142,6 +144,27 @@ def test_several_steps_at_once_are_the_same_steps(
     assert np.abs(sound - same).max() <= TOLERANCE
 
 
+class Captured(LockstepBackend):
+    """On the CPU, as on a GPU: whatever is asked is a graph's work."""
+
+    def __init__(self, package: Package) -> None:
+        super().__init__(load_model(package), "cpu", torch.float32, places=2)
+        self._graphs, self._preparing = True, False
+
+    def capture(self, work: Callable[[], Any]) -> tuple[Graph, Any]:
+        return again(work)
+
+
+def test_graphs_play_what_is_played_without(short_package: Package, shows: Any) -> None:
+    plain = LockstepBackend(load_model(short_package), "cpu", torch.float32, places=2)
+    policy = StreamPolicy(seed=5, context_s=0.7)
+    (columns, sound), (same, as_loud) = (
+        played(backend, shows, 70, MOST_STEPS, policy) for backend in (plain, Captured(short_package))
+    )
+    assert columns == same
+    assert np.abs(sound - as_loud).max() <= TOLERANCE
+
+
 def test_what_no_step_can_read_is_refused(make: Make, tiny_package: Package) -> None:
     """Several steps are of as many columns, and a frame that is not there would be another stream's."""
     voice = Voice(make(tiny_package), 1)
@@ -173,13 +196,18 @@ def test_a_restored_stream_plays_what_it_would_have_played(
         if step % 10 == 0:
             stream.push(shows(step))
         stream.advance()
+        stream.take()
     blob = stream.snapshot()
     other = ScoreStream.restore(backend, blob)
     assert other.segments.caches.place != stream.segments.caches.place
-    for s in (stream, other):
+    sound: list[list[Any]] = [[], []]
+    for s, heard in zip((stream, other), sound, strict=True):
         for _ in range(40):
             s.advance()
+            if chunk := s.take():
+                heard.append(chunk.samples)
     assert np.array_equal(stream.segments.columns, other.segments.columns)
+    assert np.array_equal(*map(np.concatenate, sound))
 
 
 def test_a_prompt_read_at_once_is_the_same_prompt(make: Make, tiny_package: Package) -> None:
