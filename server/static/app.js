@@ -14,7 +14,8 @@ import { Scope } from "./scope.js";
 import { Source } from "./source.js";
 
 const $ = (id) => document.getElementById(id);
-const SAY = { on_time: "playing", degraded: "playing, simplified", concealing: "looping", waiting: "waiting for a picture" };
+const SAY = { on_time: "playing", degraded: "playing", concealing: "looping", waiting: "waiting for a picture" };
+/** Not in the words, for a busy server comes and goes, and each change of them is read out. */
 const WHY = {
   degraded: "The server is busy and makes the music with less work.",
   concealing: "The server is too slow just now: what was heard last is repeated until it catches up.",
