@@ -37,7 +37,7 @@ export class Recording {
       this.say(text ? `${text}.` : ""); // a film may end before its recording
     } else {
       if (this.id === recording_id) this.id = null;
-      this.enter({ recording_id, state, samples, paths, text }, "prepend");
+      this.enter({ recording_id, state, samples, paths, text });
       if (state === "failed") this.say(`The recording failed: ${text}.`);
       else if (reason in WHY) this.say(WHY[reason]);
     }
@@ -81,20 +81,22 @@ export class Recording {
     }
   }
 
-  /** What lies on the server is listed, the newest first. */
+  /** What lies on the server is listed. */
   async recall() {
     const answer = await fetch("v1/recordings", { headers: this.headers() }).catch(() => null);
     if (!answer?.ok) return;
     for (const about of (await answer.json()).recordings) {
-      if (about.state !== "recording") this.enter(about, "append");
+      if (about.state !== "recording") this.enter(about);
     }
   }
 
-  /** One that has no row yet gets it, as the first or as the last. */
-  enter(about, put) {
-    if (this.listed.has(about.recording_id)) return;
-    this.listed.add(about.recording_id);
-    this.list[put](row(about));
+  /** One that has no row yet gets it; the newest is the first, by its id. */
+  enter(about) {
+    const { list, listed } = this, id = about.recording_id;
+    if (listed.has(id)) return;
+    const older = [...list.children].find((other) => other.dataset.id < id);
+    listed.add(id);
+    list.insertBefore(row(about), older ?? null);
   }
 
   /** To be called now and then: the time grows. */
@@ -107,6 +109,7 @@ export class Recording {
 
 function row({ recording_id, state, samples, paths, text }) {
   const made = document.createElement("li");
+  made.dataset.id = recording_id;
   const length = samples === null ? "" : ` · ${clock(samples / 48000)}`; // of one that was cut off nobody counted it
   const title = Object.assign(document.createElement("span"), { textContent: began(recording_id) + length });
   made.append(title);
