@@ -20,9 +20,10 @@ const WHY = {
   degraded: "The server is busy and makes the music with less work.",
   concealing: "The server is too slow just now: what was heard last is repeated until it catches up.",
 };
+const AFRESH = { session_limit: "The session was as long as one may be.", lost: "The server had lost the session." };
 const OPENING = { camera: "waiting for the camera", screen: "waiting for the screen", file: "opening the file" };
 const INSECURE = "Browsers give camera, screen and sound to secure pages alone. Open this page by https, or as localhost on the server's own machine.";
-const WRONG_KEY = 401, TAKEN = 409, NO_ANSWER = 1006, UNKNOWN = 4404;
+const WRONG_KEY = 401, TAKEN = 409, FULL = 503, NO_ANSWER = 1006, UNKNOWN = 4404;
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 const FRAME_MS = 40, CALM_FRAME_MS = 500;
 const GAUGE_MS = 400;
@@ -58,6 +59,7 @@ const measure = new Measure();
 let client = null, player = null, sound = null; // sound: a GainNode between the player and the loudspeaker
 let playback = "stopped", health = "waiting";
 let forget = () => {}; // of the session, by this tab
+let ended = null; // why the session before this one did, where the server said so
 let cuts = []; // {atMs, sample}: capture time, and the first sample that may know of it
 let key = sessionStorage.getItem("key") || "";
 let named = new URLSearchParams(location.search).get("session"); // of an address with ?session=NAME: it is always the same
@@ -145,7 +147,7 @@ function finish() {
 function cleanUp() {
   forget();
   const done = player;
-  client = player = sound = null;
+  client = player = sound = ended = null;
   void recording.finished();
   playback = "stopped";
   memory.clear();
@@ -174,8 +176,8 @@ function line({ state, next }) {
   if (state === "connecting" && $("health").dataset.state !== "lost") pill("off", "connecting");
   if (state === "lost") pill("lost", next.then === "resume" ? "line lost, resuming" : "trying again");
   const unanswered = state === "lost" && next.code === NO_ANSWER && next.pauseMs > 0; // not only a line that broke
-  const begunAnew = state === "lost" && next.then === "retry" && next.code !== UNKNOWN; // which is said when there is a new session
-  if (unanswered || begunAnew) trouble(saying(next), "line");
+  const refused = state === "lost" && next.then === "retry" && next.code !== UNKNOWN && !ended; // of those a new session is said
+  if (unanswered || refused) trouble(saying(next), "line");
   if (state === "open") calm("line");
   if (state === "closed") {
     pill("off", "not connected");
@@ -194,6 +196,7 @@ function line({ state, next }) {
 function saying({ code, then, why }) {
   if (code === WRONG_KEY) return "That key is not right.";
   if (code === TAKEN) return `A session named “${named}” is in use, in another tab or program. End it there, or choose another name below.`;
+  if (code === FULL && then !== "stop") return "The server has no room for another session just now; trying again.";
   if (code === NO_ANSWER) return `The server does not answer${then === "stop" ? "" : "; trying again"}.`;
   return why;
 }
@@ -202,7 +205,8 @@ function saying({ code, then, why }) {
 
 const answers = {
   "session.created": (message) => {
-    if (client.stats.sessions > 1) warn("The server had lost the session. This is a new one, and the music begins afresh.");
+    if (client.stats.sessions > 1) warn(`${AFRESH[ended] ?? AFRESH.lost} This is a new one, and the music begins afresh.`);
+    ended = null;
     scope.clear();
     memory.clear();
     measure.clear();
@@ -225,6 +229,7 @@ const answers = {
     enable();
   },
   "session.ended": ({ reason }) => {
+    ended = reason;
     if (reason === "idle") trouble("Nothing happened for a while, so the session ended. Start begins a new one.", "end");
   },
   "scene.cut": (message) => {

@@ -383,6 +383,30 @@ def test_a_tab_that_is_silent_mutes_nobody_else_and_a_session_that_was_lost_is_s
         assert browser.run("window.cuestream.statistics.session") != hosted.id
 
 
+def test_a_server_without_room_is_said(browser: Chromium, serve: Serve) -> None:
+    with serve(player=SyntheticPlayer(), max_sessions=1) as served:
+        browser.open(served.http)
+        browser.until("window.cuestream !== undefined")
+        with Client(served.http, name="show"):
+            press(browser, "start")
+            until_said(browser, "no room for another session just now; trying again")
+        press(browser, "start")
+        browser.until(f"{element('start')}.textContent === 'Start'")
+
+
+def test_a_session_that_was_long_enough_is_followed_by_another_and_that_is_said(
+    browser: Chromium, serve: Serve
+) -> None:
+    with serve(player=SyntheticPlayer(), session_s=2) as served:
+        browser.open(served.http)
+        browser.until("window.cuestream !== undefined")
+        browser.run(SAID)
+        press(browser, "start")
+        until_said(browser, "The session was as long as one may be. This is a new one")
+        assert len(browser.run("said")) == 1
+        press(browser, "start")
+
+
 def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Serve) -> None:
     with serve(player=SyntheticPlayer()) as served:
         browser.open(served.http)
