@@ -21,6 +21,7 @@ const WHY = {
   concealing: "The server is too slow just now: what was heard last is repeated until it catches up.",
 };
 const AFRESH = { session_limit: "The session was as long as one may be.", lost: "The server had lost the session." };
+const RENAMED = " Its addresses are new, too; those of a session with a name stay.";
 const OPENING = { camera: "waiting for the camera", screen: "waiting for the screen", file: "opening the file" };
 const INSECURE = "Browsers give camera, screen and sound to secure pages alone. Open this page by https, or as localhost on the server's own machine.";
 const WRONG_KEY = 401, TAKEN = 409, FULL = 503, NO_ANSWER = 1006, UNKNOWN = 4404;
@@ -205,7 +206,7 @@ function saying({ code, then, why }) {
 
 const answers = {
   "session.created": (message) => {
-    if (client.stats.sessions > 1) warn(`${AFRESH[ended] ?? AFRESH.lost} This is a new one, and the music begins afresh.`);
+    if (client.stats.sessions > 1) warn(`${AFRESH[ended] ?? AFRESH.lost} This is a new one, and the music begins afresh.${named ? "" : RENAMED}`);
     ended = null;
     scope.clear();
     memory.clear();

@@ -403,6 +403,7 @@ def test_a_session_that_was_long_enough_is_followed_by_another_and_that_is_said(
         browser.run(SAID)
         press(browser, "start")
         until_said(browser, "The session was as long as one may be. This is a new one")
+        until_said(browser, "Its addresses are new, too")
         assert len(browser.run("said")) == 1
         press(browser, "start")
 
