@@ -121,6 +121,7 @@ def bench(
     timed = Timed(backend)
     keys = Keys.load(folder, spec.decoder.codebooks, spec.decoder.card)
     stream = ScoreStream(cast("Backend[Any, Any]", timed), policy, keys=keys)
+    weights = weight_bytes(backend, policy.guided)
     bandwidth = read_bandwidth(backend.threads, patience_s=patience_s)
     held, usage, began, aside = list[Held](), Usage.now(), time.perf_counter(), 0.0
 
@@ -152,7 +153,7 @@ def bench(
         _p99_over_p50(step_ms),
         round(usage.others_until(Usage.now()), 2),
         list(_parts(timed.seconds, took, heard_s)),
-        list(_roofs(backend, timed.segments, step_ms, held, policy, bandwidth)),
+        list(_roofs(backend, weights, timed.segments, step_ms, held, policy, bandwidth)),
         bandwidth,
         Machine.this(),
         policy,
@@ -185,6 +186,7 @@ def _parts(seconds: Mapping[str, Sequence[float]], took_s: float, heard_s: float
 
 def _roofs(
     backend: OnnxBackend,
+    weights_read: int,
     segments: Sequence[int],
     step_ms: Sequence[float],
     held: Sequence[Held],
@@ -194,7 +196,7 @@ def _roofs(
     manifest, spec = backend.manifest, backend.spec
     numbers = 2 * spec.decoder.layers * spec.decoder.width
     rows = 2 if policy.guided else 1
-    weights = weight_bytes(backend, policy.guided) / 1e6
+    weights = weights_read / 1e6
     for count in sorted(set(segments)):
         ms = [t for t, n in zip(step_ms, segments, strict=True) if n == count]
         then = [h for h, n in zip(held, segments, strict=True) if n == count]
@@ -209,7 +211,8 @@ def _roofs(
 
 
 def weight_bytes(backend: OnnxBackend, guided: bool) -> int:
-    """What each step reads, whichever way it is taken; without tables, of which it reads a row."""
+    """What each step reads, whichever way it is taken; without tables, of which it reads a row. Raises MissingRuntime without
+    onnx, where ONNX Runtime takes the steps."""
     if isinstance(backend, NativeBackend):
         return backend.weight_bytes(guided)
     return constant_bytes(Path(backend.manifest.graph(STEP if guided else f"{STEP}_unguided")))

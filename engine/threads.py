@@ -50,8 +50,8 @@ def cores() -> list[int]:
 
 
 def allowance() -> int | None:
-    """How many processors' time a container or a service is limited to (`docker run --cpus`, `CPUQuota`), whole ones. None without
-    a limit. More threads use it up early in each tenth of a second, and all of them stand still for the rest."""
+    """How many processors' time a container or a service is limited to (`docker run --cpus`, `CPUQuota`), whole ones. None
+    without a limit. More threads use it up early in each tenth of a second, and all of them stand still for the rest."""
     least = min(map(_quota, _groups()))
     return None if isinf(least) else max(1, int(least))
 

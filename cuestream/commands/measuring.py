@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cuestream.commands.options import EFFORT_HELP, MOST_THREADS, EffortName, err, need_export, out
+from cuestream.commands.options import EFFORT_HELP, MOST_THREADS, EffortName, err, out
 from engine.errors import MediaError
 from engine.library import DEFAULT_MODEL
 from engine.media.output import check_place
@@ -28,7 +28,6 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="print everything, every step's time too")] = False,
 ) -> None:
     """Say where the time of a live stream goes on this machine, and how near its steps are to what the memory allows."""
-    need_export()
     from cuestream.bench import bench as measure
     from cuestream.bench import profile as take_profile
     from cuestream.bench import tables
@@ -60,7 +59,6 @@ def tune(
     rounds: Annotated[int, typer.Option(min=1, help="times that each way is tried")] = 3,
 ) -> None:
     """Find how many threads play a model fastest on this machine, and use them from now on where --threads says nothing."""
-    need_export()
     from cuestream.tuning import try_all
     from engine.backends.manifest import Manifest
     from engine.library import find_model

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import resource
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +21,7 @@ from cuestream.tuning import Tried, ranked, ways
 from engine.backends.manifest import Manifest
 from engine.backends.native import obstacle, on_cpu
 from engine.backends.onnxruntime import OnnxBackend
+from engine.errors import MissingRuntime
 from engine.library import find_model
 from engine.threads import FILE, Threads, allowance, cache_folder, cores, keep, tuned
 
@@ -39,7 +41,12 @@ def threads_of(folder: Path, asked: int = 0) -> int:
     return OnnxBackend(folder, asked).threads
 
 
-def test_the_command_tries_every_way_and_keeps_the_best(cache: Path, starter: Path) -> None:
+def test_the_command_tries_every_way_and_keeps_the_best(
+    cache: Path, starter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs what playing needs: no PyTorch."""
+    for missing in ("torch", "transformers", "onnx_ir"):
+        monkeypatch.setitem(sys.modules, missing, None)
     answer = CliRunner().invoke(app, ["tune", "starter", "--seconds", "4", "--rounds", "1"])
     assert answer.exit_code == 0, answer.output
     kept = tuned(Manifest.read(starter).spec.digest)
@@ -47,6 +54,17 @@ def test_the_command_tries_every_way_and_keeps_the_best(cache: Path, starter: Pa
     assert str(cache / FILE) in answer.output
     assert threads_of(starter) == kept.count
     assert threads_of(starter, 1) == 1  # who names a number has it
+
+
+@pytest.mark.parametrize("command", ["tune", "bench cpu"])
+def test_who_steps_by_the_graph_needs_onnx_and_is_told_at_once(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUESTREAM_STEP", "graph")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    answer = CliRunner().invoke(app, command.split())
+    assert isinstance(answer.exception, MissingRuntime)
+    assert "pip install onnx" in str(answer.exception)
 
 
 def test_a_pinned_model_plays_what_another_plays(starter: Path) -> None:
