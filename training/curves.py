@@ -6,12 +6,14 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from training.shell import extras, in_one_line
+
+with extras():
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
 from training.loop import HELD, LOG_FILE
-from training.shell import in_one_line
 
 SMOOTHED_OVER = 15
 """Lines of the log; what is learned from is noisy, what is held out is drawn as it is."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.errors import CuestreamError
+from engine.errors import CuestreamError, MissingRuntime
 
 
 @contextmanager
@@ -17,3 +17,15 @@ def in_one_line() -> Iterator[None]:
     except (CuestreamError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+
+
+@contextmanager
+def extras() -> Iterator[None]:
+    """Around a command's first imports of what the extras bring."""
+    with in_one_line():
+        try:
+            yield
+        except ImportError as error:
+            raise MissingRuntime(
+                f"training needs {error.name}; install the extras: pip install 'cuestream[cpu,export,plot]'"
+            ) from error

@@ -6,9 +6,12 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from training.shell import extras, in_one_line
+
+with extras():
+    import torch
+    from safetensors.torch import save_file
+    from torch import Tensor
 
 from engine.library import POLICY_FILE
 from export.checkpoint import Package
@@ -19,7 +22,6 @@ from training.codec.pitches import keys_of
 from training.codec.sounds import SOUNDS_FILE, Sounds
 from training.loop import CHECKPOINT_FILE
 from training.parts import ENCODER_FILE, codec_of, encoder
-from training.shell import in_one_line
 
 
 def package(decoder: Path, codec: CodecModel) -> Package:

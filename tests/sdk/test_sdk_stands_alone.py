@@ -37,6 +37,25 @@ def test_importing_brings_only_what_it_says(module: str, foreign: tuple[str, ...
     assert done.stdout.split() == []
 
 
+def test_the_command_without_its_libraries_is_one_line(tmp_path: Path) -> None:
+    code = "import runpy, sys; sys.modules['typer'] = None; runpy.run_module('cuestream_client', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(SDK)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("cuestream-client: the command needs typer")
+    assert line.endswith("pip install 'cuestream-client[cli]'")
+
+
+def test_it_is_given_out_with_its_licence() -> None:
+    assert (SDK / "LICENSE").read_bytes() == (SDK.parents[1] / "LICENSE").read_bytes()
+
+
 def test_the_examples_of_the_readme_have_types(tmp_path: Path) -> None:
     examples = re.findall(r"```python\n(.*?)```", (SDK / "README.md").read_text(), re.DOTALL)
     files = [tmp_path / f"example{at}.py" for at in range(len(examples))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,25 @@ def test_a_mistake_is_one_line(
     assert stopped.value.code == 2
     assert line.startswith("error: ")
     assert told in line
+
+
+@pytest.mark.parametrize(
+    ("module", "missing"),
+    [
+        ("training.codec", "torch"),
+        ("training.eyes", "torch"),
+        ("training.decoder", "torch"),
+        ("training.ship", "torch"),
+        ("training.curves", "matplotlib"),
+    ],
+)
+def test_what_is_not_installed_is_one_line(module: str, missing: str) -> None:
+    code = f"import runpy, sys; sys.modules[{missing!r}] = None; runpy.run_module({module!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert line.startswith(f"error: training needs {missing}")
+    assert line.endswith("pip install 'cuestream[cpu,export,plot]'")
 
 
 def test_a_folder_is_gone_on_with_by_what_began_it_alone(tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
+from training.shell import extras, in_one_line
+
+with extras():
+    import torch
 
 from engine.model.oscillator import compressed
 from engine.spec import OscillatorSpec
@@ -17,7 +20,6 @@ from training.loop import CHECKPOINT_FILE, Plan, train
 from training.origin import claim
 from training.parts import CODEC_FILE
 from training.pieces import compose, imagine
-from training.shell import in_one_line
 
 
 def clips(count: int, spec: OscillatorSpec, sounds: Sounds, first_seed: int = 0) -> torch.Tensor:

@@ -10,7 +10,10 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-import torch
+from training.shell import extras, in_one_line
+
+with extras():
+    import torch
 
 from engine.errors import CuestreamError
 from engine.library import carry
@@ -28,7 +31,6 @@ from training.loop import CHECKPOINT_FILE, Plan, train
 from training.origin import Origin, claim, digest
 from training.parts import eyes_of
 from training.pieces import PIECE_STEPS, SIGNATURES
-from training.shell import in_one_line
 
 HELD_OUT = 20
 """Videos that are not learned from: the first ones, a tenth at most."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from training.shell import extras, in_one_line
+
+with extras():
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
 
 from engine.model.vision import VisionTower
 from engine.motion import MotionPicture
@@ -15,7 +18,6 @@ from training.devices import add_device_options, begin_on
 from training.loop import CHECKPOINT_FILE, Plan, train
 from training.origin import claim
 from training.pieces import Video, draw
-from training.shell import in_one_line
 from training.starter import VISION
 
 FIRST_SEED = 1_000_000

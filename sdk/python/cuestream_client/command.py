@@ -9,21 +9,17 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, get_args
 
-from cuestream_client.errors import ClientError, MissingExtra
+import typer
+from rich.console import Console
+
+from cuestream_client.errors import ClientError
 from cuestream_client.live import Live, LiveJob
 from cuestream_client.messages import Key
+from cuestream_client.meters import Meters
+from cuestream_client.obs.command import ObsPassword, ObsUrl
+from cuestream_client.obs.command import app as obs_app
 from cuestream_client.obs.places import Place, find_place
 from cuestream_client.sources import Source
-
-try:
-    import typer
-    from rich.console import Console
-
-    from cuestream_client.meters import Meters
-    from cuestream_client.obs.command import ObsPassword, ObsUrl
-    from cuestream_client.obs.command import app as obs_app
-except ImportError as error:
-    raise MissingExtra(f"the command needs {error.name}", "cli") from error
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
