@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 # pip compiles one file after another. Like pip it passes over files for other Pythons.
 COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
-# It declares pyaudio, which needs a C library to build and is only for its own loudspeaker output.
+# Of the procedural composer. It declares pyaudio, which needs a C library to build and is only for its own loudspeaker output.
 TINYSOUNDFONT := --no-deps 'tinysoundfont>=0.3.7,<0.4'
 SOUND_FONT := fluidr3mono-gm-soundfont
 
@@ -63,7 +63,6 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.[cpu,plot]'
-	$(PIP_INSTALL) $(TINYSOUNDFONT)
 	$(COMPILE)
 	touch $@
 
