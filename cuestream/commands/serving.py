@@ -111,6 +111,10 @@ def serve(
     raw_video: Annotated[
         bool, typer.Option("--raw-video", help="also take pictures without a codec: RGB24, I420")
     ] = False,
+    session_hours: Annotated[
+        float,
+        typer.Option(min=0.01, max=8760, help="longest that a session plays; then its client begins anew"),
+    ] = 12.0,
     recordings: Annotated[
         Path | None, typer.Option(help="folder that sessions may be recorded into; without it none is")
     ] = None,
@@ -206,7 +210,7 @@ def serve(
             video_edge=video_edge,
             decoders=DecoderLimits(count=decoders),
             checkpoints=checkpoints,
-            limits=Limits(raw_video=raw_video),
+            limits=Limits(raw_video=raw_video, session_s=round(3600 * session_hours)),
             recordings=recordings,
             recording=room,
             outputs=outputs,

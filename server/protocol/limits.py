@@ -68,7 +68,7 @@ class Limits:
     """How often a client should send `ping` to keep its clock in step."""
     drain_s: int = 30
     """From `go_away` to the close."""
-    session_s: int = 3_600
+    session_s: int = 43_200
     """Length of a session; then 4440."""
     idle_s: int = 60
     """Without a picture, also while it plays, paused or stopped; then `session.ended` and 1000."""

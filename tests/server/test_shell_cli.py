@@ -12,12 +12,12 @@ from shell_client import Client, ask
 
 
 def test_it_says_where_it_plays_and_ctrl_c_drains() -> None:
-    with serve_tiny("--port", "0") as process:
+    with serve_tiny("--port", "0", "--session-hours", "0.5") as process:
         assert process.stderr is not None
         port = plays_at(process)
         assert ask("GET", f"http://127.0.0.1:{port}/readyz") == (200, {"status": "ready"})
         with Client(f"ws://127.0.0.1:{port}/v1/stream") as client:
-            client.start()
+            assert client.start()["limits"]["session_s"] == 1800
             process.send_signal(signal.SIGINT)
             assert client.until("go_away")["reason"] == "draining"
         assert process.wait(15) == 0
