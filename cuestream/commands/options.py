@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from importlib import import_module
+from pathlib import Path
 
 from rich.console import Console
 
@@ -79,6 +80,13 @@ class Size(StrEnum):
     tiny = "tiny"
     small = "small"
     medium = "medium"
+
+
+def named(text: str) -> Path:
+    """A path that says something: an empty one, as of a variable that is not set, would be the folder where one is."""
+    if not text:
+        raise ValueError("expected a name, found nothing")
+    return Path(text)
 
 
 def say(message: str) -> None:

@@ -19,6 +19,7 @@ from cuestream.commands.options import (
     Mix,
     Provider,
     err,
+    named,
     out,
     say,
 )
@@ -32,10 +33,15 @@ CUT_OFF_S = 1.0
 
 
 def score(
-    source: Annotated[Path, typer.Argument(help="a video, or a folder of videos")],
+    source: Annotated[Path, typer.Argument(parser=named, help="a video, or a folder of videos")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="a file, its ending says what kind; or a folder for a folder"),
+        typer.Option(
+            "-o",
+            "--output",
+            parser=named,
+            help="a file, its ending says what kind; or a folder for a folder",
+        ),
     ] = None,
     model: Annotated[
         str,

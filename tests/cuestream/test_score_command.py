@@ -362,6 +362,18 @@ def test_a_disk_too_full_for_the_timeline_is_one_line(run: Run, tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
+@pytest.mark.parametrize("arguments", [[""], ["clip.mp4", "-o", ""]])
+def test_a_name_of_nothing_is_not_the_folder_here(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    make(tmp_path / "clip.mp4", Clip(frames=3))
+    monkeypatch.chdir(tmp_path)
+    code, _, said = run("score", *arguments, "--model", "synthetic")
+    assert code == 2
+    assert "Invalid value" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
 def test_wrong_usage_is_exit_code_2(run: Run) -> None:
     code, _, said = run("score")
     assert code == 2
