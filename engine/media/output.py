@@ -121,9 +121,11 @@ def add_copy(container: OutputContainer, video: VideoStream, output: Path) -> Vi
 
 
 def in_time(packets: Iterator[av.Packet[VideoStream]], video: Path) -> Iterator[av.Packet[VideoStream]]:
-    """The packets, which a container can hold. MediaError for a bare stream (.h264), whose packets have no times, and where times
-    run back, as in files that were put behind one another."""
-    last = None
+    """The packets, which a container can hold: those that are decoded at one time follow each other by a tick, since MP4 does not
+    take what Matroska, which counts milliseconds, holds. MediaError for a bare stream (.h264), whose packets have no times, and
+    where times run back, as in files that were put behind one another."""
+    last: int | None = None
+    given: int | None = None
     for packet in packets:
         if shown_s(packet) == -inf:
             raise MediaError(
@@ -136,6 +138,10 @@ def in_time(packets: Iterator[av.Packet[VideoStream]], video: Path) -> Iterator[
                 f"ffmpeg -i {video.name} -c copy {video.stem}.mkv"
             )
         last = packet.dts if packet.dts is not None else last
+        if given is not None and packet.dts is not None and packet.dts <= given:
+            packet.dts = given + 1
+            packet.pts = None if packet.pts is None else max(packet.pts, packet.dts)
+        given = packet.dts if packet.dts is not None else given
         yield packet
 
 

@@ -2,6 +2,7 @@
 
 import resource
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -343,6 +344,20 @@ def test_prores_stays_of_its_kind(tmp_path: Path, ending: str) -> None:
     with av.open(str(report.output)) as container:
         copy = container.streams.video[0].codec_context
         assert (copy.codec_tag, copy.pix_fmt) == ("ap4h", "yuv444p12le")
+
+
+def test_frames_that_are_decoded_at_one_time_are_copied_one_after_another(tmp_path: Path) -> None:
+    source, alike = clip_of(tmp_path, "source.mp4", codec="mpeg4"), tmp_path / "alike.mkv"
+    with av.open(str(source)) as read, av.open(str(alike), "w") as written:
+        copy = written.add_stream_from_template(read.streams.video[0])
+        for at, packet in enumerate(packet for packet in read.demux(video=0) if packet.size):
+            packet.stream, packet.time_base = copy, Fraction(1, 1000)
+            packet.pts = packet.dts = at // 3 * 300
+            written.mux(packet)
+    report = finish(alike, loud(tmp_path), tmp_path / "scored.mp4", PLAIN)
+    with av.open(str(report.output)) as container:
+        times = [round(1000 * frame.time) for frame in container.decode(video=0)]
+    assert times == [at // 3 * 300 + at % 3 for at in range(20)]
 
 
 def test_titles_survive(tmp_path: Path) -> None:
