@@ -17,11 +17,11 @@ from typing import Any, BinaryIO, Literal
 
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import torch
 
 import cuestream
 from engine.backends.manifest import FORMAT, MANIFEST_FILE, SPEC_FILE, WEIGHTS_FILE
+from engine.backends.runtime import require_onnxruntime
 from engine.errors import PackageError
 from engine.model.vidmuse import VidMuse
 from export.calibrate import QUICK_STEPS, STEPS, Calibration, calibrate, matrices_of_a_step
@@ -70,9 +70,11 @@ def export(
 
     compact: little disk for a small model: weights in fp16 where nothing is lost by it, and a copy in memory for every graph.
     operators: `standard` for other runtimes than ONNX Runtime on a CPU, see `export.standard`; of few bits only the decoder's
-    matrices are made there, everything else is fp16. Raises PackageError for a precision that these operators cannot be made in.
+    matrices are made there, everything else is fp16. Raises PackageError for a precision that these operators cannot be made in,
+    MissingRuntime without ONNX Runtime.
     names: of the graphs that are written; none is all. rounding: see `rounding_of`.
     """
+    require_onnxruntime()
     rounding = rounding_of(precision, rounding)
     if precision in FEW_BITS:
         _check_few_bits(package, precision, operators, rounding)
@@ -396,7 +398,7 @@ def _manifest(
             "cuestream": cuestream.__version__,
             "torch": torch.__version__,
             "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
+            "onnxruntime": require_onnxruntime().__version__,
         },
         "graphs": described,
     }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 
 from engine.backends.manifest import FORMAT, MANIFEST_FILE, SPEC_FILE, Manifest
 from engine.backends.onnxruntime import OnnxBackend
-from engine.backends.runtime import require_onnxruntime
+from engine.backends.runtime import NO_TELEMETRY, require_onnxruntime
 from engine.errors import MissingRuntime, PackageError
 from engine.library import find_model, shipped
 from export.random_model import tiny_spec
@@ -49,6 +52,16 @@ def test_two_runtimes_are_refused_and_the_way_out_is_named(monkeypatch: pytest.M
 def test_either_runtime_alone_will_do(monkeypatch: pytest.MonkeyPatch, one: str) -> None:
     installed(monkeypatch, one)
     assert hasattr(require_onnxruntime(), "InferenceSession")
+
+
+def test_the_runtime_keeps_nothing_for_its_makers(tmp_path: Path) -> None:
+    """It had a database of events and a device's id in the user's cache."""
+    model = find_model("random-tiny")
+    code = f"from engine.backends.onnxruntime import OnnxBackend as B; from pathlib import Path; B(Path({str(model)!r}), 1)"
+    own = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "CUESTREAM_CACHE")}
+    env = {name: value for name, value in os.environ.items() if name != NO_TELEMETRY} | own
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name]
 
 
 # --- the folder
