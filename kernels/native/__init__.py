@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from ctypes import POINTER, Structure, c_bool, c_float, c_int32, c_void_p
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,10 @@ CLOSE = 1e-4
 
 class Unavailable(RuntimeError):
     """There is no native step on this machine; the message says why."""
+
+
+class Damaged(Unavailable):
+    """What was kept cannot be loaded, as after a loss of power."""
 
 
 class Matrix(Structure):
@@ -95,7 +100,13 @@ def library(folder: Path) -> ctypes.CDLL:
     """The compiled step, kept in `folder`. Raises Unavailable."""
     if platform.machine() not in ("x86_64", "AMD64") or not {"avx2", "fma", "f16c"} <= set(_flags().split()):
         raise Unavailable("the native step is written for Linux on x86-64 with AVX2")
-    found = loaded(_built(folder))
+    kept = _built(folder)
+    try:
+        found = loaded(kept)
+    except Damaged:
+        with suppress(OSError):
+            kept.unlink()
+        found = loaded(_built(folder))
     if (worst := max(difference(found, bits) for bits in BITS)) > CLOSE:
         raise Unavailable(
             f"products of the native step differ from plain ones by {worst:.2g} on this machine"
@@ -104,11 +115,11 @@ def library(folder: Path) -> ctypes.CDLL:
 
 
 def loaded(path: Path) -> ctypes.CDLL:
-    """A compiled step. Raises Unavailable."""
+    """A compiled step. Raises Damaged."""
     try:
         found = ctypes.CDLL(str(path))
     except OSError as error:
-        raise Unavailable(f"the native step cannot be loaded: {error}") from error
+        raise Damaged(f"the native step cannot be loaded: {error}") from error
     found.cuestream_open.restype = c_void_p
     found.cuestream_open.argtypes = (POINTER(Model), c_int32, POINTER(c_int32))
     found.cuestream_step.argtypes = (c_void_p, c_void_p, c_int32)

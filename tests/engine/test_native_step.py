@@ -303,6 +303,16 @@ def test_why_there_is_none_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert [path.suffix for path in tmp_path.iterdir() if path.name != "file"] == [".so"]  # of the fourth
 
 
+@pytest.mark.parametrize("left", [b"", b"\x7fELF"])
+def test_what_a_loss_of_power_left_is_made_again(
+    left: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = native._built(cache_folder())
+    (tmp_path / whole.name).write_bytes(left)
+    monkeypatch.setattr(native, "compiled", lambda _, to: Path(shutil.copy(whole, to)))
+    assert native.difference(native.library(tmp_path), bits=4) < 1e-5
+
+
 def test_a_damaged_export_says_so(made: Made, tmp_path: Path) -> None:
     for path in made("int4").iterdir():
         if path.name != WEIGHTS_FILE:
