@@ -35,7 +35,7 @@ def _counted(address: str) -> str:
         found = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if found.version == 6 and not found.ipv4_mapped:
+    if isinstance(found, ipaddress.IPv6Address) and not found.ipv4_mapped:
         return str(ipaddress.ip_network((found, 64), strict=False))
     return address
 
