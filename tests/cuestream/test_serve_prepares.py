@@ -11,7 +11,6 @@ import torch
 from typer.testing import CliRunner
 
 from cuestream.cli import app
-from engine.backends import program
 from engine.backends.lockstep import LockstepBackend
 from engine.batcher import advance_all
 from engine.errors import NoRoom
@@ -31,12 +30,12 @@ class Captured:
     def __init__(self, backend: LockstepBackend, monkeypatch: pytest.MonkeyPatch) -> None:
         self.backend, self.made = backend, list[str]()
         self.works = set[Any]()
-        monkeypatch.setattr(program, "capture", self._capture)
+        monkeypatch.setattr(backend, "capture", self._capture)
         monkeypatch.setattr(backend, "_graphs", True)
         monkeypatch.setattr(backend, "_captured_work", self._work)
         monkeypatch.setattr(backend, "_sent_back", lambda tensor: [row.copy() for row in tensor.numpy()])
 
-    def _capture(self, work: Any, memory: Any) -> tuple[Any, None]:
+    def _capture(self, work: Any) -> tuple[Any, None]:
         self.made.append(work.__qualname__)
         return SimpleNamespace(replay=work), None
 

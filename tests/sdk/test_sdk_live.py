@@ -86,7 +86,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Source:
 
 def test_a_picture_is_shown_for_the_seconds(picture: Source, tmp_path: Path) -> None:
     output = tmp_path / "a.flac"
-    with serving(Stage()) as url:
+    with serving(Stage(sees=True)) as url:
         run = Live(LiveJob(url, picture, output=output, seconds=0.5))
         run.run()
     assert run.board.pictures >= 1

@@ -46,13 +46,15 @@ FRAME = np.full((90, 160, 3), (255, 0, 0), np.uint8)
 
 @dataclass
 class Stage:
-    """A server's state over its connections. break_at: the connections of these numbers break after so many messages."""
+    """A server's state over its connections. break_at: the connections of these numbers break after so many messages.
+    sees: it plays from the first picture on, as a server does."""
 
     takes: dict[str, Take] = field(default_factory=dict)
     break_at: dict[int, int] = field(default_factory=dict)
     refuse: dict[int, tuple[str, int]] = field(default_factory=dict)
     tokens: list[str | None] = field(default_factory=list)
     ignores_credit: bool = False
+    sees: bool = False
 
     async def __call__(self, line: ServerConnection) -> None:
         assert line.request is not None
@@ -68,7 +70,8 @@ class Stage:
         async for raw in line:
             inner.feed(raw)
             take = inner.take
-            take.position = take.played + CREDIT if take.playing else take.position
+            plays = take.playing and (take.pictures or not self.sees)
+            take.position = take.played + CREDIT if plays else take.position
             if self.ignores_credit and take.playing:
                 take.position, take.played = QUEUED_CHUNKS * 2 * 640, 2**40
             for out in inner.due():

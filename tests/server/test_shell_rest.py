@@ -367,8 +367,8 @@ def allowed_of(request: urllib.request.Request) -> str | None:
 
 
 def test_another_site_is_told_how_it_may_ask_and_gets_nothing(served: Served) -> None:
-    status, text = ask("GET", f"{served.http}/v1/version", origin="https://game.example")
-    assert (status, "--origin" in text) == (403, True)
+    status, answer = ask("GET", f"{served.http}/v1/version", origin="https://game.example")
+    assert (status, "--origin" in answer["error"]["text"]) == (403, True)
     assert ask("GET", f"{served.http}/v1/version", origin="null")[0] == 403
 
 
