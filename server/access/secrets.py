@@ -25,6 +25,9 @@ HANDLE_SPARE_S = 5.0
 """A handle is a second old or two when the connection breaks."""
 SESSION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Of a session that is not named by us."""
+NO_KEY_ASKED = (
+    "this server asks for no key, and does not know what came as one; a client secret opens one session, once"
+)
 STRETCH = {"n": 2**14, "r": 8, "p": 1}
 """Of scrypt: 50 ms when a server starts, and so for each guess of whoever has an address and wants the key."""
 

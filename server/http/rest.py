@@ -16,7 +16,7 @@ from cuestream import __version__
 from engine.errors import NoRoom
 from server.access.admission import TooOften
 from server.access.rates import address_of
-from server.access.secrets import SECRET_S, SESSION_NAME, Anybody, Hearing, Operator, bearer
+from server.access.secrets import NO_KEY_ASKED, SECRET_S, SESSION_NAME, Anybody, Hearing, Operator, bearer
 from server.core.errors import SessionError
 from server.http.endless import ENDINGS
 from server.http.refusals import Refused
@@ -60,8 +60,7 @@ def check_key(request: Request, tended: str | None = None) -> None:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     if isinstance(caller, Anybody):
         asked = "this server asks for its key: Authorization: Bearer KEY"
-        unasked = "this server asks for no key, and does not know what came as one"
-        raise Refused(401, "unauthorized", asked if host_of(request).settings.api_key else unasked)
+        raise Refused(401, "unauthorized", asked if host_of(request).settings.api_key else NO_KEY_ASKED)
     tends = tended is not None and caller == Hearing(tended, turns=True)
     if not (isinstance(caller, Operator) or tends):
         raise Refused(403, "forbidden", "this token does not allow that; the key does")

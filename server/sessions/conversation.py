@@ -13,7 +13,7 @@ from msgspec import UNSET
 from engine.errors import NoRoom
 from server.access.admission import TooOften
 from server.access.limiting import Bucket
-from server.access.secrets import Anybody, Caller, Hearing, Identity, Invited, new_session_id
+from server.access.secrets import NO_KEY_ASKED, Anybody, Caller, Hearing, Identity, Invited, new_session_id
 from server.audio.feed import Feed
 from server.audio.original_sound import Ear, check_original
 from server.audio.speaker import DEFAULT, Outlet, settled
@@ -114,8 +114,9 @@ class Conversation:
         if isinstance(caller, Hearing):
             raise ProtocolError(ErrorCode.FORBIDDEN, "this token lets its bearer hear a session, and no more")
         if isinstance(caller, Anybody):
+            asked = "a client secret or the key is needed, and not used before"
             raise ProtocolError(
-                ErrorCode.UNAUTHORIZED, "a client secret or the key is needed, and not used before"
+                ErrorCode.UNAUTHORIZED, asked if self._host.settings.api_key else NO_KEY_ASKED
             )
         form = settled(DEFAULT if message.audio is UNSET or self._track else message.audio)
         if message.original is not UNSET and not self._track:

@@ -470,6 +470,8 @@ def _text(message: t.ServerMessage) -> str:
         ("http://host:8000", "ws://host:8000/v1/stream"),
         ("https://host/", "wss://host/v1/stream"),
         ("ws://host/other", "ws://host/other"),
+        ("https://host/music", "wss://host/music/v1/stream"),
+        ("https://host/music/v1/stream", "wss://host/music/v1/stream"),
     ],
 )
 def test_addresses(given: str, meant: str) -> None:

@@ -396,6 +396,9 @@ def test_what_is_no_site_is_not_begun_with(site: str) -> None:
 def test_a_key_that_nobody_asked_for(served: Served) -> None:
     status, answer = ask("POST", f"{served.http}/v1/sessions", key="another server's")
     assert (status, "asks for no key" in answer["error"]["text"]) == (401, True)
+    with Client(served.ws, "another-servers") as client:
+        client.send("session.start", protocol_minor=0)
+        assert "asks for no key" in client.until("error")["text"]
 
 
 @pytest.mark.parametrize(

@@ -364,12 +364,14 @@ class _Connecting(connect):
 
 
 def address(url: str) -> str:
-    """A websocket's address. Raises ValueError for what is none."""
+    """A websocket's address: as it is, or that of a server, which may lie below a path. Raises ValueError for what is none."""
     schemes = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
     parts = urlsplit(url)
     if parts.scheme not in schemes or not parts.hostname:
         raise ValueError(f"an address such as http://host:8765 was expected, found {url!r}")
-    path = parts.path if parts.path not in ("", "/") else PATH
+    below = parts.path.rstrip("/")
+    is_whole = below.endswith(PATH) or (below and parts.scheme in ("ws", "wss"))
+    path = parts.path if is_whole else below + PATH
     return parts._replace(scheme=schemes[parts.scheme], path=path).geturl()
 
 
