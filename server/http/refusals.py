@@ -13,8 +13,8 @@ from server.protocol.errors import API, error_body
 
 CODES = {
     "not_found": "no such address, recording, peer, output or ingest here",
-    "method_not_allowed": "the address is not asked for by this method; `Allow` names those",
-    "range_beyond": "the file ends before the range that was asked for; `Content-Range` says where",
+    "method_not_allowed": "this address does not take this method; `Allow` names those it takes",
+    "range_beyond": "the file ends before the requested range; `Content-Range` says where",
     "recording_running": "the recording is still being written",
     "output_off": "this server was started without what this output needs",
     "output_refused": "an output runs already, or as many as may, or its name is taken",
