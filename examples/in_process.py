@@ -43,9 +43,7 @@ def main() -> None:
 
     player = find_player(asked.model)
     stream = player.open(replace(player.defaults, seed=asked.seed))
-    wanted = round(
-        asked.seconds * player.code_rate
-    )  # in code frames: those of a step are whole a few steps later
+    wanted = round(asked.seconds * player.code_rate)  # code frames: a step's are whole a few steps later
     with WavWriter(asked.output, player.sample_rate) as wav:
         while stream.frames < wanted:
             if stream.now % (player.code_rate // FRAMES_A_SECOND) == 0:

@@ -52,9 +52,7 @@ def main() -> None:
             began = time.monotonic()
             try:
                 while (at_s := time.monotonic() - began) < asked.seconds:
-                    client.push(
-                        draw(at_s)
-                    )  # takes what the server asks for, 12 a second, and leaves the others
+                    client.push(draw(at_s))  # takes the 12 a second that the server asks for
                     time.sleep(FRAME_S)
             except KeyboardInterrupt:
                 pass

@@ -23,9 +23,8 @@ class Intake:
         self._at_hand = False  # whether the engine has the newest one; that of a restored session has not
         self.now = 0
         """Steps of all takes that the engine has made."""
-        self._steps: deque[int] = deque(
-            maxlen=FRAMES_AHEAD
-        )  # of frames that wait; full: the new frame is dropped
+        self._steps: deque[int] = deque(maxlen=FRAMES_AHEAD)
+        """Of frames that wait; full: the new frame is dropped."""
         self._last = (0, 0)  # take and step of the newest frame
 
     @property

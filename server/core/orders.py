@@ -32,9 +32,8 @@ class Orders(msgspec.Struct, frozen=True, gc=False):
     reset: int | None = None
     policy: tuple[StreamPolicy, int] | None = None
     """And its revision."""
-    frames: tuple[
-        Shown, ...
-    ] = ()  # bound: 1, the newest wins; FRAMES_AHEAD when the video sets the pace, see `Session`
+    frames: tuple[Shown, ...] = ()
+    """Bound: 1, the newest wins; FRAMES_AHEAD when the video sets the pace, see `Session`."""
     ended: bool = False
     """No frame will come; a video that set the pace sets it no more."""
     turn: bool = False

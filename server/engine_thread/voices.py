@@ -44,9 +44,8 @@ class Voice:
         self.take, self.taken, self.wanted = 0, 0, 0
         self._hop = player.sample_rate // player.code_rate
         self._exact = exact
-        self._frames: deque[Shown] = deque(
-            maxlen=FRAMES_AHEAD if waits_for_video else 1
-        )  # full: the newest win
+        self._frames: deque[Shown] = deque(maxlen=FRAMES_AHEAD if waits_for_video else 1)
+        """Full: the newest win."""
         self._newest: Shown | None = None
         self._ended = False
         self._before = 0  # steps of the takes before this one

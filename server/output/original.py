@@ -54,9 +54,8 @@ class Original:
         self.samples = self.lost = 0
         self._gain, self._most = np.float32(gain), most
         self._began = self._taken = taken
-        self._pieces: deque[Piece] = (
-            deque()
-        )  # in order and apart; bound: `most`, then what is new is left out
+        self._pieces: deque[Piece] = deque()
+        """In order and apart. Bound: `most`, then what is new is left out."""
         self._last = Piece(taken, np.zeros((0, 2), np.float32), faded=True)  # the newest that was ever held
         self._next = taken  # where the next stretch goes on
         self._least, self._counted = NEVER, 0  # how late all were at least, over how many samples

@@ -163,9 +163,8 @@ def main() -> int:
         tell(process.report("error", f"it needs more than {job.memory_bytes >> 20} MiB"))
         return 1
     except (FFmpegError, OSError, ValueError) as error:
-        said = (
-            getattr(error, "strerror", None) or type(error).__name__
-        )  # the address, with its keys, is not for others
+        # the address, with its keys, is not for others
+        said = getattr(error, "strerror", None) or type(error).__name__
         tell(process.report("error", said))
         return 1
     return 0

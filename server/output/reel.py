@@ -43,9 +43,8 @@ class Reel:
         self._limits = Limits(image_pixels=job.image_pixels)
         self.left_out = 0
         """Pictures that are broken, before a keyframe, of another kind than copied video, or too many to be held back."""
-        self._held: deque[tuple[int, Media]] = (
-            deque()
-        )  # bound: held_pictures, held_bytes; then the oldest goes
+        self._held: deque[tuple[int, Media]] = deque()
+        """Bound: held_pictures, held_bytes; then the oldest goes."""
         self._held_bytes = 0
         self._wait = max(0, job.late - (job.delay or 0)) if job.original is not None else 0
         self._music: deque[tuple[int, F32]] = deque()  # bound: what `_wait` says, and one block

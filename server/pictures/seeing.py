@@ -46,9 +46,8 @@ class Watching:
         self._show, self._refuse = show, refuse
         self._stopped = False
         self._busy = False  # one is being decoded
-        self._passed: tuple[float, int] | None = (
-            None  # when the newest came and was captured, if it is not looked at
-        )
+        self._passed: tuple[float, int] | None = None
+        """When the newest came and was captured, if it is not looked at."""
 
     @property
     def needs_key(self) -> bool:

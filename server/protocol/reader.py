@@ -43,9 +43,8 @@ class Reader(Generic[M]):
     streams: frozenset[StreamId]
     limits: Limits = DEFAULTS
     counts: Counts = field(default_factory=Counts)
-    _reported: set[tuple[str, str]] = field(
-        default_factory=set
-    )  # bound: limits.reported_fields, then only counted
+    _reported: set[tuple[str, str]] = field(default_factory=set)
+    """Bound: limits.reported_fields, then only counted."""
     _newest: dict[StreamId, int] = field(default_factory=dict)  # bound: the streams there are
 
     def control(self, raw: bytes | str) -> tuple[M | None, list[WarningMessage]]:
