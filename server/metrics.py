@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from server.histogram import Moments
+from server.protocol.values import EndReason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 AGES_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 WRITES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 MOMENTS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.02, 0.04, 0.1, 0.5)
 LAGS_S = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
-ENDS = ("asked", "session_ended", "length", "quota", "disk", "failed")
-"""Of recordings and outputs."""
 
 
 class Metrics:
@@ -219,8 +220,8 @@ class Metrics:
             (self.refused, ("capacity", "hanging", "draining", "restarting")),
             (self.dropped, ("slow", "half_open", "connections", "unread")),
             (self.checkpoints, ("failed", "no_room", "damaged", "other_model")),
-            (self.recordings_ended, ENDS),
-            (self.outputs_ended, ENDS),
+            (self.recordings_ended, get_args(EndReason)),
+            (self.outputs_ended, get_args(EndReason)),
             (self.films_broken, ("not_started", "behind", "hung", "broke", "failed")),
         ):
             for value in values:

@@ -23,12 +23,13 @@ from server.core.mixing import LOUDEST_DB, QUIETEST_DB, amplitude
 from server.metrics import Metrics
 from server.output.folder import Folder
 from server.output.limits import OutputLimits
-from server.output.sender import Reason, Sender, State, Told
+from server.output.sender import Sender, State, Told
 from server.output.targets import Allowed, Target, What, target_of
 from server.output.wire import Heard, Pictured, Sounded, job_of
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.protocol.messages import WarningMessage
+from server.protocol.values import EndReason
 from server.recording.tape import EVERYTHING
 from server.system.srt import NO_PROGRAM, is_there
 
@@ -52,7 +53,7 @@ class OutputState(Struct, frozen=True):
     delay_ms: int | None
     original_gain_db: float | None
     state: State
-    reason: Reason | None
+    reason: EndReason | None
     samples: int
     lost_samples: int
     left_out_pictures: int
@@ -240,7 +241,7 @@ class Output:
         self._music(*self._feed.flush())
         self.finish("session_ended")
 
-    def finish(self, reason: Reason) -> None:
+    def finish(self, reason: EndReason) -> None:
         """Once; later calls change nothing."""
         self._sender.finish(reason)
 

@@ -19,8 +19,8 @@ from server.output.child import Broken, Child
 from server.output.folder import Folder
 from server.output.limits import OutputLimits
 from server.output.wire import Heard, Job, Pictured, Report, Sounded
+from server.protocol.values import EndReason
 
-Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
 State: TypeAlias = Literal["connecting", "sending", "waiting", "finished", "failed"]
 BYTES = 4
 """Of a sample in the pipe."""
@@ -42,7 +42,7 @@ class Told:
     """
 
     state: State = "connecting"
-    reason: Reason | None = None
+    reason: EndReason | None = None
     samples: int = 0
     lost_samples: int = 0
     left_out_pictures: int = 0
@@ -65,7 +65,7 @@ class Sender:
         self._waiting_others = Counter[type[Item]]()
         self._change = Condition()
         self._takes, self._slow = True, False
-        self._reason: Reason | None = None
+        self._reason: EndReason | None = None
         self._due_s = float("inf")
         self._told = Told()
         self._taken: deque[Item] = deque()  # out of it, not yet sent
@@ -99,7 +99,7 @@ class Sender:
                     self._drop_oldest(type(item))
             self._change.notify()
 
-    def finish(self, reason: Reason) -> None:
+    def finish(self, reason: EndReason) -> None:
         """Send what waits, then end."""
         with self._change:
             if self._reason is None:
@@ -127,7 +127,7 @@ class Sender:
             self._note(state=state, reason=reason, error=error, **_counts(self._past))
             self._tell(self.told)
 
-    def _work(self) -> tuple[Reason, str]:
+    def _work(self) -> tuple[EndReason, str]:
         """Connect until it is to end: why, and what went wrong."""
         pause_s, well_s = self._limits.retry_s, time.monotonic()
         while True:
@@ -153,7 +153,7 @@ class Sender:
                 return reason, ""
             pause_s = min(2 * pause_s, self._limits.retry_most_s)
 
-    def _feed(self, child: Child) -> Reason:
+    def _feed(self, child: Child) -> EndReason:
         """Until it is to end. Raises Broken."""
         looked = self._told.samples
         while True:
@@ -176,7 +176,7 @@ class Sender:
                 self._count(None, child)
                 return reason
 
-    def _fetch(self) -> Reason | None:
+    def _fetch(self) -> EndReason | None:
         """Take what waits, and say whether it is to end. Raises Broken when too much waits."""
         with self._change:
             self._change.wait_for(lambda: self._waiting or self._reason, FETCH_S)
@@ -200,7 +200,7 @@ class Sender:
             self._taken.clear()
             self._takes = self._slow = False
 
-    def _pause(self, pause_s: float, error: str) -> Reason | None:
+    def _pause(self, pause_s: float, error: str) -> EndReason | None:
         """Wait for the next try; the reason to end instead."""
         self._note(state="waiting", error=error, **_counts(self._past))
         with self._change:

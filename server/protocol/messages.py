@@ -251,7 +251,7 @@ class RecordingState(Message, frozen=True, tag="recording.state"):
     """Its length so far."""
     paths: Annotated[tuple[v.Url, ...], Meta(max_length=8)]
     """Of its files at this server, once it is finished."""
-    reason: Literal["asked", "session_ended", "length", "quota", "disk", "failed"] | UnsetType = UNSET
+    reason: v.EndReason | UnsetType = UNSET
     """Why it ended."""
     text: v.Text = ""
     """What failed."""

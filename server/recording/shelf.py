@@ -16,11 +16,11 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from server.protocol.values import EndReason
 from server.system.disk import GB, Lack, bytes_in, lack, make_writable
 
 State: TypeAlias = Literal["recording", "finished", "failed", "interrupted"]
 """interrupted: its server was killed."""
-Reason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
 ABOUT = "about.json"
 ID = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9_-]{16}")
 FILES = {
@@ -61,7 +61,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     recording_id: str
     session_id: str | None = None
     state: State = "recording"
-    reason: Reason | None = None
+    reason: EndReason | None = None
     samples: int | None = None
     left_out_pictures: int | None = None
     text: str = ""

@@ -24,8 +24,8 @@ from server.metrics import Metrics
 from server.protocol import messages as m
 from server.protocol.limits import Limits
 from server.protocol.media import Media
-from server.protocol.values import RecordedAudio
-from server.recording.shelf import Reason, Recorded, Shelf, new_id
+from server.protocol.values import EndReason, RecordedAudio
+from server.recording.shelf import Recorded, Shelf, new_id
 from server.recording.writer import Heard, Pictured, Told, Writer
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Tape:
         """For the timeline, with the next music."""
         self._lines.append(line | {"at_s": (self._next - self.begin) / WIRE_RATE})
 
-    def end(self, reason: Reason) -> None:
+    def end(self, reason: EndReason) -> None:
         """Once; later calls change nothing."""
         if self.hosted.tape is self:
             self.hosted.tape = None

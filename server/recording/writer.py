@@ -21,9 +21,9 @@ from engine.media import source
 from server.audio.resampling import WIRE_RATE
 from server.protocol.limits import Limits
 from server.protocol.media import Media
-from server.protocol.values import RecordedAudio
+from server.protocol.values import EndReason, RecordedAudio
 from server.recording.filming import Broke, Filming
-from server.recording.shelf import About, Full, Reason, Shelf, files_of
+from server.recording.shelf import About, Full, Shelf, files_of
 from server.recording.sound import Sound
 from server.system.written_file import Written
 
@@ -54,7 +54,7 @@ class Told:
     """How a recording stands: begun, or finished for a reason. text: what failed, of it or its film. broke: how its film did."""
 
     state: Literal["recording", "finished", "failed"]
-    reason: Reason | None = None
+    reason: EndReason | None = None
     samples: int = 0
     files: dict[str, int] | None = None
     left_out: int = 0
@@ -83,7 +83,7 @@ class Writer:
         self._waiting_samples = self._waiting_pictures = self._waiting_bytes = 0
         self._left_out = 0
         self._film: Filming | None = None
-        self._reason: Reason | None = None
+        self._reason: EndReason | None = None
         self._change = Condition()
         self.samples = 0
         """Written."""
@@ -114,7 +114,7 @@ class Writer:
         room = self._limits.waiting_picture_bytes - self._waiting_bytes
         return self._waiting_pictures < self._limits.waiting_pictures and len(media.payload) <= room
 
-    def finish(self, reason: Reason) -> None:
+    def finish(self, reason: EndReason) -> None:
         """Write what waits, then end."""
         with self._change:
             self._reason = self._reason or reason
@@ -155,7 +155,7 @@ class Writer:
         logger.error("the recording %s failed: %s", self._id, error, exc_info=unforeseen)
         return self._told("failed", "failed", source.reason(error))
 
-    def _told(self, state: Literal["finished", "failed"], reason: Reason, text: str) -> Told:
+    def _told(self, state: Literal["finished", "failed"], reason: EndReason, text: str) -> Told:
         """At the end."""
         left_out, broke = (self._film.left_out, self._film.broke) if self._film else (0, None)
         return Told(state, reason, self.samples, None, self._left_out + left_out, text, broke)
@@ -187,7 +187,7 @@ class Writer:
             return self._told("failed", reason, "the disk was too slow")
         return self._told("finished", reason, self._film.error if self._film else "")
 
-    def _fill(self, folder: Path, timeline: Written, sound: Sound) -> Reason:
+    def _fill(self, folder: Path, timeline: Written, sound: Sound) -> EndReason:
         """Write until it is to end; why."""
         film, looked, error = self._film, 0, ""
         most = int(self._limits.length_s * WIRE_RATE)
@@ -220,7 +220,7 @@ class Writer:
                     return full.reason
                 _check_that_it_is_there(folder)
 
-    def _fetch(self) -> tuple[list[Heard | Pictured], Reason | None]:
+    def _fetch(self) -> tuple[list[Heard | Pictured], EndReason | None]:
         with self._change:
             self._change.wait_for(lambda: self._waiting or self._reason)
             items = list(self._waiting)
