@@ -4,10 +4,11 @@
 #
 #   OUT=FOLDER CUESTREAM_COMMIT=$(git rev-parse --short HEAD) bash benchmarks/gpu_check.sh [PART ...]
 #
-# Parts, all of them and in this order where none is named, until LIMIT_S (470 s) are over: compile tests paced-small loopback
-# paced-medium steps chain fidelity-fp16 fidelity-fp32 kernels training. Everything at once is more than that: name the first five,
-# then the others behind compile. OUT gets log.txt and a JSON of each part, written as it goes: what was measured is there when time is
-# cut off. CUESTREAM_COMMIT is for a tree that comes without its repository.
+# Parts, all of them and in this order where none is named, until LIMIT_S (470 s) are over: compile (with the backend's tests)
+# paced-small loopback paced-medium profile steps tests chain fidelity-fp16 fidelity-fp32 kernels training. Everything at once is more
+# than that: name the first six, then the others. OUT gets log.txt and a JSON of each part, written as it goes: what was measured is
+# there when time is cut off. CUESTREAM_COMMIT is for a tree that comes without its repository. What Triton compiled is kept in OUT, as
+# compiled.txz: laid into .whl/, it spares the next machine of that kind the same minute.
 #
 # To be prepared: python3 with PyTorch for CUDA, Triton, transformers, ONNX (onnx, onnx-ir, onnxscript, onnxruntime), safetensors,
 # typer, rich, prometheus-client, pytest with xdist, hypothesis and filelock. What it lacks, where it reaches no network, lies in
@@ -20,11 +21,18 @@ parts=" $* "
 end=$((SECONDS + ${LIMIT_S:-470}))
 work=$(mktemp -d) && mkdir -p "$OUT" "$work/site" || exit 2
 trap 'rm -rf "$work"' EXIT
-for packed in .whl/*.txz; do [[ -e $packed ]] && tar -xJf "$packed" -C "$work/site"; done
+export TRITON_CACHE_DIR=/tmp/cuestream-compiled
+mkdir -p "$TRITON_CACHE_DIR"
+[[ -e .whl/compiled.txz ]] && tar -xJf .whl/compiled.txz -C "$TRITON_CACHE_DIR"
+for packed in .whl/*.txz; do [[ -e $packed && $packed != */compiled.txz ]] && tar -xJf "$packed" -C "$work/site"; done
 for wheel in .whl/*.whl; do [[ -e $wheel ]] && python3 -m zipfile -e "$wheel" "$work/site"; done
 export PYTHONPATH=$PWD:$PWD/sdk/python:$work/site PYTHONUNBUFFERED=1
-python3 -c "import av, msgspec, onnxruntime, onnxscript, prometheus_client, rich, starlette, torch, transformers, triton
-import typer, uvicorn, websockets; assert torch.cuda.is_available(), 'no CUDA device'" || exit 2
+python3 - <<'END' || exit 2
+from importlib.util import find_spec
+needed = "av msgspec onnxruntime onnxscript prometheus_client rich starlette torch transformers triton typer uvicorn websockets"
+lacking = [name for name in needed.split() if find_spec(name) is None]
+raise SystemExit(f"not installed: {', '.join(lacking)}" if lacking else 0)
+END
 
 wanted() { [[ $parts == "  " || $parts == *" $1 "* ]]; }
 try() { # PART SECONDS COMMAND...: at most so long, never beyond the end; whatever comes of it, the next part is tried
@@ -40,6 +48,7 @@ try() { # PART SECONDS COMMAND...: at most so long, never beyond the end; whatev
 gpu=(python3 -m cuestream.gpu.command --commit "${CUESTREAM_COMMIT:-unknown}")
 paced=(--counts= --steps 0 --no-peer --context-s 5)
 alone=(--size starter --compared 150 --counts= --listeners= --steps 0 --no-peer)
+tests=(python3 -m pytest -q -n 12 -p no:cacheprovider -o filterwarnings=default)
 {
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
   if wanted loopback; then
@@ -48,10 +57,11 @@ from export.checkpoint import save_package
 from export.random_model import random_package, spec_of
 save_package(random_package(spec_of('small')), Path('$work/small'))" &
   fi
+  wanted compile && timeout 100 "${tests[@]}" -n 4 tests/engine/test_lockstep.py tests/engine/test_captured.py >"$work/backend" 2>&1 &
   try compile 90 python3 -m benchmarks.chain --compile
-  try tests 100 python3 -m pytest -q -n 12 -p no:cacheprovider -o filterwarnings=default \
-    tests/kernels tests/engine/test_lockstep.py tests/engine/test_captured.py
   wait
+  wanted compile && tail -n 40 "$work/backend"
+  wanted compile && tar -cC "$TRITON_CACHE_DIR" . | xz -T0 -1 >"$OUT/compiled.txz"
   try paced-small 110 "${gpu[@]}" --size small "${paced[@]}" --listeners 192 --processes 3 --seconds 8 \
     --json "$OUT/gpu-paced-small.json"
   try loopback 110 python3 -m benchmarks.latency --model "$work/small" --provider torch --sessions 16 --lead-ms 120 \
@@ -59,12 +69,14 @@ save_package(random_package(spec_of('small')), Path('$work/small'))" &
   wanted loopback && cp benchmarks/results/gpu-loopback.json "$OUT/"
   try paced-medium 120 "${gpu[@]}" --size medium "${paced[@]}" --listeners 64 --processes 2 --seconds 8 \
     --json "$OUT/gpu-paced-medium.json"
+  try profile 60 "${gpu[@]}" --size small "${paced[@]}" --listeners 64 --seconds 3 --profile --json "$OUT/gpu-profile.json"
   try steps 130 "${gpu[@]}" --size medium --size small --counts 1,64 --listeners= --steps 1600 \
     --json "$OUT/gpu-steps.json"
+  try tests 100 "${tests[@]}" tests/kernels
   try chain 70 python3 -m benchmarks.chain --json "$OUT/gpu-chain.json"
   try fidelity-fp16 40 "${gpu[@]}" "${alone[@]}" --dtype fp16 --kept int8 --json "$OUT/gpu-fidelity-fp16.json"
   try fidelity-fp32 40 "${gpu[@]}" "${alone[@]}" --dtype fp32 --kept half --json "$OUT/gpu-fidelity-fp32.json"
   try kernels 60 python3 -m benchmarks.kernels --quick --dtype float16 --json "$OUT/gpu-kernels.json"
   try training 60 python3 -m training.eyes --device cuda --bf16 --videos 20 --steps 500 --out "$work/eyes"
-  try training 60 python3 -m pytest -q -p no:cacheprovider -o filterwarnings=default tests/training/test_pairs.py
+  try training 60 "${tests[@]}" -n 2 tests/training/test_pairs.py
 } 2>&1 | tee "$OUT/log.txt"

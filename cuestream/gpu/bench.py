@@ -20,7 +20,7 @@ from cuestream.gpu.peers import peer_rows
 from cuestream.gpu.report import Report
 from cuestream.gpu.setting import DTYPES, Setting, model_of
 from cuestream.gpu.steps import alone, playing, step_rows
-from cuestream.gpu.streams import paced
+from cuestream.gpu.streams import paced, tick_kernels
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.torch import TorchBackend
 from engine.spec import StreamPolicy
@@ -95,6 +95,10 @@ def measure(
         _forget(backend)
         report.streams.append(heard)
         say(f"{heard}")
+        if plan.profile:
+            report.ticks[count] = tick_kernels(backend, count, policy)
+            say(f"the kernels of a tick of {count}")
+            _forget(backend)
         if heard.c100 < 0.5:
             break
     if peer:

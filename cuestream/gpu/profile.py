@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-MOST_NAMES = 16
+MOST_NAMES = 24
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ class Report:
     """Of a step, by number of streams: the longest, and the microseconds by the clock."""
     playing: tuple[list[KernelRow], float] | None = None
     """Of a second of one whole stream."""
+    ticks: Profiled = field(default_factory=dict)
+    """Of a tick of paced streams, by their number."""
     alone: Alone | None = None
     fidelity: FidelityRow | None = None
     streams: list[StreamsRow] = field(default_factory=list)
@@ -63,7 +65,8 @@ def sections(reports: Sequence[Report]) -> Iterator[tuple[str, Sequence[Any]]]:
             if found := rows(report):
                 yield f"{title}: {report.setting}", found
     for report in reports:
-        for what, kernels in (*report.kernels.items(), ("a second of one stream", report.playing)):
+        ticks = ((f"a tick of {count}", kernels) for count, kernels in report.ticks.items())
+        for what, kernels in (*report.kernels.items(), ("a second of one stream", report.playing), *ticks):
             if kernels is not None:
                 yield f"Kernels, {what}: {report.setting}; {kernels[1]:.0f} us by the clock", kernels[0]
 

@@ -10,6 +10,7 @@ most 100 ms; a listener who began to play with its first chunk needs chunk n bef
 from __future__ import annotations
 
 import gc
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cuestream.gpu.device import power_w
+from cuestream.gpu.profile import KernelRow, kernel_rows
 from engine.backends.lockstep import LockstepBackend
 from engine.batcher import Batcher
 from engine.frames import Frame
@@ -31,6 +33,7 @@ CHUNK_S = CHUNK_STEPS / 50
 LEAD_S = 0.15
 PICTURES_S = 0.2
 """Between two pictures of a listener."""
+PROFILED_TICKS = 10
 SCENES = 8
 """Films that listeners watch, each from another moment on."""
 
@@ -175,6 +178,23 @@ def listen(
         heard.end(now_s)
     gc.unfreeze()
     return run
+
+
+def tick_kernels(backend: LockstepBackend, count: int, policy: StreamPolicy) -> tuple[list[KernelRow], float]:
+    """The kernels of a tick of so many listeners, one tick behind another."""
+    audience = Audience(backend, policy)
+    backend.prepare(policy)
+    for key in range(count):
+        audience.join(key, 0.0)
+    moments = (tick * CHUNK_S for tick in itertools.count())
+
+    def play() -> None:
+        for now_s in itertools.islice(moments, PROFILED_TICKS):
+            audience.show(now_s)
+            audience.take(audience.step(now_s), lambda: now_s)  # noqa: B023  # it is asked at once
+
+    play()
+    return kernel_rows(play, PROFILED_TICKS)
 
 
 class Audience:

@@ -54,7 +54,7 @@ def test_every_part_is_called_with_options_that_are_known(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("training.devices.keep_freed_memory", lambda: None)  # for good, in this process
     seen = [module for module, *_ in calls]
-    assert seen.count("cuestream.gpu.command") == 5
+    assert seen.count("cuestream.gpu.command") == 6
     for module, *options in calls:
         monkeypatch.setattr(sys, "argv", [module, *options])
         if module == "cuestream.gpu.command":
