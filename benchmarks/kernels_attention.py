@@ -35,8 +35,9 @@ from kernels.store import LARGEST, Store
 HEADS = {"medium": 24, "small": 16}
 LAYERS = {"medium": 48, "small": 24}
 SEGMENTS, ROWS, WIDTH, POSITIONS = 2, 2, 64, 1503
-LEADING, FOLLOWING, SPREAD = 1125, 375, 200
-"""Where a stream's segments are in the middle of a hand-over's way, and how far streams are apart."""
+STEPS = 1500
+CONTEXTS = (750, 250)
+"""Columns that a following segment has heard when it takes over: the recommended ones, and those of the paced streams."""
 TOKENS, FRAME, ROOM = 1000, 50, 1000
 CARD, CODEBOOKS = 2048, 4
 KINDS = {"float16": torch.float16, "int8": torch.int8, "float8": torch.float8_e4m3fn}
@@ -53,7 +54,8 @@ COLUMNS = {
     "times_library": "x library",
     "tuning": "tuning",
 }
-SWEPT_LANES = (1, 64, 192)
+SWEPT = {1: ("medium", "small"), 32: ("medium",), 64: ("medium", "small"), 192: ("small",)}
+"""Sizes by lanes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,15 @@ class Case:
     kernel: str
     size: str
     lanes: int
+    context: int = CONTEXTS[0]
 
     def chain(self) -> Chain:
-        build = self_chain if self.kernel == "self" else cross_chain
-        return build(self.size, self.lanes, "int8")
+        if self.kernel == "cross":
+            return cross_chain(self.size, self.lanes, "int8")
+        return self_chain(self.size, self.lanes, "int8", self.context)
 
     def tunings(self) -> list[Any]:
-        """None, which is what is set, then what a sweep tries: tile, warps, stages, programs."""
+        """None, which is what is set, then what a sweep tries: tile, warps, stages, programs, part."""
         from kernels.attention_triton import Tuning
 
         tried = FEW if self.lanes == 1 else MANY
@@ -95,15 +99,10 @@ FEW = {
 MANY = {
     False: ((64, 4, 1, 4),),
     True: (
-        (32, 1, 1, 4),
-        (64, 1, 1, 4),
-        (64, 2, 1, 4),
-        (64, 1, 2, 4),
-        (64, 2, 3, 4),
-        (128, 4, 1, 4),
-        (128, 2, 1, 4),
-        (128, 4, 2, 4),
-        (128, 4, 3, 4),
+        *((32, 1, 1, 4, part) for part in (0, 192, 256, 384, 512, 768)),
+        *((64, 1, 1, 4, part) for part in (0, 256, 384, 512)),
+        *((64, 2, 1, 4, part) for part in (0, 256, 384, 512)),
+        *((128, 2, 1, 4, part) for part in (0, 256, 384, 512)),
     ),
 }
 """By whether tensor cores multiply."""
@@ -126,6 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="where the rows are written to as well")
     parser.add_argument("--sweep", action="store_true", help="look for the fastest tuning of int8 instead")
     parser.add_argument(
+        "--lanes", type=positive, nargs="+", choices=SWEPT, default=list(SWEPT), help="of a sweep"
+    )
+    parser.add_argument(
         "--processes", type=positive, default=min(12, os.cpu_count() or 1), help="that compile"
     )
     options = parser.parse_args(arguments)
@@ -135,10 +137,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     started = time.monotonic()
     if options.sweep:
-        compile_all(options.processes)
+        compile_all(options.lanes, options.processes)
     device = cuda.Device.this()
     copy = device.copy_gb_s * 1e9
-    rows = list(swept(copy) if options.sweep else measured(copy))
+    rows = list(swept(options.lanes, copy) if options.sweep else measured(copy))
     seconds = round(time.monotonic() - started, 1)
     facts = {**report.provenance(), "device": asdict(device), "seconds": seconds}
     report.print_table(f"{device.name}, copy {device.copy_gb_s} GB/s, {seconds} s", COLUMNS, rows)
@@ -162,9 +164,9 @@ def measured(copy: float) -> Iterator[dict[str, Any]]:
         }
 
 
-def swept(copy: float) -> Iterator[dict[str, Any]]:
+def swept(lanes: list[int], copy: float) -> Iterator[dict[str, Any]]:
     """The fastest tuning of each case; all of them are printed on the way, the one that is set first."""
-    for case in cases():
+    for case in cases(lanes):
         chain = case.chain()
         tried = [row(chain, copy, tuning) for tuning in case.tunings()]
         for each in tried:
@@ -174,18 +176,20 @@ def swept(copy: float) -> Iterator[dict[str, Any]]:
         yield min(tried, key=lambda each: float(each["us"]))
 
 
-def cases() -> list[Case]:
+def cases(lanes: list[int]) -> list[Case]:
     return [
-        Case(kernel, size, lanes)
-        for lanes in SWEPT_LANES
-        for kernel in ("self", "cross")
-        for size in (HEADS if lanes < 192 else ("small",))
+        Case(kernel, size, count, context)
+        for count in lanes
+        for size in SWEPT[count]
+        for kernel, contexts in (("self", CONTEXTS), ("cross", CONTEXTS[:1]))
+        for context in contexts
     ]
 
 
-def compile_all(processes: int) -> None:
+def compile_all(lanes: list[int], processes: int) -> None:
     """Every kernel of a sweep, in processes beside each other; Triton's cache on disk hands them to this one."""
-    work = [(case, tuning) for case in cases() for tuning in case.tunings()]
+    alike = {(c.kernel, c.size, c.lanes == 1): c for c in cases(lanes)}.values()
+    work = [(case, tuning) for case in alike for tuning in case.tunings()]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
         list(pool.map(compile_one, *zip(*work, strict=True)))
@@ -257,13 +261,11 @@ def chains() -> Iterator[Chain]:
     yield self_chain("small", 192, "int8")
 
 
-def self_chain(size: str, lanes: int, kind: str) -> Chain:
+def self_chain(size: str, lanes: int, kind: str, context: int = CONTEXTS[0]) -> Chain:
     from kernels import attention_triton
 
     heads, dtype = HEADS[size], KINDS[kind]
-    apart = torch.randint(-SPREAD, SPREAD, (lanes, SEGMENTS), device="cuda") if lanes > 1 else 0
-    middle = torch.tensor([[LEADING, FOLLOWING]], device="cuda")
-    position = (middle + apart).int()
+    position = positions(lanes, context)
     read = bytes_of(int((position + 1).sum()) * ROWS * heads, dtype)
     held = [
         [store(dtype, lanes, SEGMENTS, ROWS, heads, POSITIONS, WIDTH) for _ in "kv"]
@@ -285,7 +287,20 @@ def self_chain(size: str, lanes: int, kind: str) -> Chain:
         return scaled_dot_product_attention(q, k, v, mask)
 
     theirs = [lambda kv=kv: library(kv) for kv in held] if dtype.itemsize == 2 else []
-    return Chain(f"self {size} x{lanes} {kind}", calls, theirs, read)
+    behind = "" if context == CONTEXTS[0] else f" context {context}"
+    return Chain(f"self {size} x{lanes} {kind}{behind}", calls, theirs, read)
+
+
+def positions(lanes: int, context: int) -> Tensor:
+    """Where segments are of streams that are spread over what a segment plays; -1 for one that does not play yet. [lanes, S]."""
+    plays = STEPS - context
+    played = (
+        torch.arange(lanes, device="cuda") * 619 % plays
+        if lanes > 1
+        else torch.tensor([plays // 2], device="cuda")
+    )
+    following = context + played - plays
+    return torch.stack((context + played, torch.where(following < 0, -1, following)), 1).int()
 
 
 def cross_chain(size: str, lanes: int, kind: str) -> Chain:

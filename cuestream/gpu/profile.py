@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-MOST_NAMES = 24
+MOST_NAMES = 40
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def kernel_rows(work: Callable[[], object], pieces: int) -> tuple[list[KernelRow
             spent[event.name].append(event.device_time)
     total = sum(map(sum, spent.values())) or 1.0
     rows = [
-        KernelRow(name[:60], len(us) / pieces, sum(us) / pieces, sum(us) / len(us), sum(us) / total)
+        KernelRow(name[:LONGEST_NAME], len(us) / pieces, sum(us) / pieces, sum(us) / len(us), sum(us) / total)
         for name, us in spent.items()
     ]
     return sorted(rows, key=lambda row: -row.us)[:MOST_NAMES], whole_us

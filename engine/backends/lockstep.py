@@ -39,6 +39,8 @@ from engine.backends.places import (
 from engine.backends.program import MOST_STEPS, Inputs, Program, check_room
 from engine.backends.torch import TorchModel, Work
 from engine.errors import NoRoom, PackageError
+from engine.model.codec import CodecDecoder
+from engine.model.codec_products import Upsampling
 from engine.model.decoder import DecoderLayer, Linear, empty_caches
 from engine.model.vidmuse import VidMuse
 from engine.spec import StreamPolicy
@@ -130,7 +132,8 @@ class LockstepBackend(TorchModel):
         # keys carry the attention's scale, so that no step applies it
         scale = self.spec.decoder.head_dim**-0.5
         pairs = [layer.cross_kv.weight.data.chunk(2) for layer in decoder.stack()]
-        self._cross_kv = torch.cat([half for k, v in pairs for half in (k * scale, v)])
+        self._cross_kv = torch.stack([torch.cat((k * scale, v)).t() for k, v in pairs])  # [L, D, 2 D]
+        self._upsampling = Upsampling(model.codec, dtype) if isinstance(model.codec, CodecDecoder) else None
         self._lanes = lanes_up_to(places)
         self._pools: dict[tuple[int, ...], list[Any]] = {}
         self._programs: dict[tuple[int, int, int], Program] = {}
@@ -338,10 +341,11 @@ class LockstepBackend(TorchModel):
 
     def project(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Frames [F, P, D] to keys and values of all layers, [L, F, H, P, d] each."""
-        spec, count = self.spec.decoder, tokens.shape[1]
-        both = torch.nn.functional.linear(tokens.to(self.dtype), self._cross_kv)
-        fresh = both.view(len(tokens), count, spec.layers, 2, spec.heads, -1).permute(3, 2, 0, 4, 1, 5)
-        return fresh[0].contiguous(), fresh[1].contiguous()
+        spec, (frames, count, _) = self.spec.decoder, tokens.shape
+        asked = tokens.to(self.dtype).flatten(0, 1).expand(spec.layers, -1, -1)
+        both = torch.bmm(asked, self._cross_kv).view(spec.layers, frames, count, 2, spec.heads, -1)
+        keys, values = both.permute(3, 0, 1, 4, 2, 5)
+        return keys, values
 
     def read_condition(self, condition: Condition, frames: int) -> Array:
         pool, count = condition.pool, frames * self.spec.vision.tokens
@@ -379,6 +383,12 @@ class LockstepBackend(TorchModel):
         ):
             at = (slice(None), caches.place, segment, slice(None), slice(None), slice(fresh.shape[-2]))
             put_at(part, at, fresh)
+
+    # --- codec
+
+    def _upsampled(self, y: Tensor) -> Tensor:
+        assert self._upsampling is not None
+        return self._upsampling(y)
 
     # --- steps
 

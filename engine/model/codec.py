@@ -35,7 +35,7 @@ class CodecDecoder(nn.Module):
         self.lstm = nn.LSTM(spec.lstm_width, spec.lstm_width, spec.lstm_layers)
         widths = [spec.lstm_width // 2**i for i in range(len(spec.ratios) + 1)]
         self.stages = nn.ModuleList(
-            _Stage(spec, ratio, widths[i], widths[i + 1]) for i, ratio in enumerate(spec.ratios)
+            Stage(spec, ratio, widths[i], widths[i + 1]) for i, ratio in enumerate(spec.ratios)
         )
         self.last = nn.Conv1d(widths[-1], 1, spec.last_kernel)
 
@@ -98,7 +98,7 @@ class CodecDecoder(nn.Module):
         return same(conv, x, self.spec.pad_mode)
 
 
-class _Stage(nn.Module):
+class Stage(nn.Module):
     """Upsample by `ratio`, then residual blocks."""
 
     def __init__(self, spec: CodecSpec, ratio: int, inputs: int, outputs: int) -> None:
@@ -106,7 +106,7 @@ class _Stage(nn.Module):
         self.ratio = ratio
         self.up = nn.ConvTranspose1d(inputs, outputs, 2 * ratio, stride=ratio)
         self.blocks = nn.ModuleList(
-            _Residual(spec, outputs, spec.dilation_growth**j) for j in range(spec.residual_layers)
+            Residual(spec, outputs, spec.dilation_growth**j) for j in range(spec.residual_layers)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,7 +118,9 @@ class _Stage(nn.Module):
         return x
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
+    """Adds what a kernel of some width and one of a single frame make of it."""
+
     def __init__(self, spec: CodecSpec, width: int, dilation: int) -> None:
         super().__init__()
         inner = width // spec.compress

@@ -47,7 +47,6 @@ def test_shorter_parts_lie_at_the_beginning_of_the_same_room(there) -> None:  # 
 def test_captured_work_answers_as_the_work_itself(kind: str) -> None:
     """For every number of streams, and whoever was asked before."""
     device = torch.device(kind)
-    make = partial(capture, memory=torch.cuda.graph_pool_handle()) if kind == "cuda" else again
 
     def work(x: torch.Tensor, at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x.sum(1) * at, x.amax(1)
@@ -56,6 +55,7 @@ def test_captured_work_answers_as_the_work_itself(kind: str) -> None:
     at = np.arange(7) + 1
     kept = torch.from_numpy(given).to(device)
     for source in (list(given), list(kept)):
+        make = partial(capture, memory=torch.cuda.graph_pool_handle()) if kind == "cuda" else again
         captured = Captured(work, 7, [Parts.alike(source), Parts.alike(list(at))], device, make)
         captured.capture_all()
         for count in (7, 1, 5, 2):

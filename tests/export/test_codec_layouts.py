@@ -18,6 +18,7 @@ from transformers import EncodecConfig, EncodecModel
 
 from engine.errors import PackageError
 from engine.model.codec import CodecDecoder
+from engine.model.codec_products import Upsampling
 from export.codec_weights import read_codec, read_package_codec
 from export.verify import AUDIO_TOLERANCE, verify
 
@@ -74,7 +75,7 @@ def decoded(found: tuple[Any, dict[str, Tensor]]) -> Any:
         return decoder(codes()).numpy()
 
 
-@pytest.mark.parametrize(
+LAYOUTS = pytest.mark.parametrize(
     "changes",
     [
         {},
@@ -99,6 +100,9 @@ def decoded(found: tuple[Any, dict[str, Tensor]]) -> Any:
         "even kernels",
     ],
 )
+
+
+@LAYOUTS
 def test_our_codec_equals_transformers_codec(changes: dict[str, Any], tmp_path: Path) -> None:
     model = encodec(**changes)
     model.save_pretrained(tmp_path)
@@ -107,6 +111,24 @@ def test_our_codec_equals_transformers_codec(changes: dict[str, Any], tmp_path: 
     assert got.shape == expected.shape
     assert np.abs(got - expected).max() <= 1e-5  # seen: 3e-7
     assert np.abs(expected).max() > 0.05
+
+
+@LAYOUTS
+def test_products_of_matrices_are_the_same_codec(changes: dict[str, Any], tmp_path: Path) -> None:
+    """Of any number of streams, and in 16 bits at 60 dB below what sounds."""
+    encodec(**changes).save_pretrained(tmp_path)
+    spec, weights = read_codec(str(tmp_path))
+    codec = CodecDecoder(spec).eval()
+    codec.load_state_dict(weights, strict=True)
+    y = torch.randn(3, spec.lstm_width, 9, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        expected = codec.upsample_together(y)
+        found = Upsampling(codec, torch.float32)(y)
+        half = Upsampling(codec, torch.float16)(y)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert half.dtype == torch.float32
+    assert (half - expected).norm() < 1e-3 * expected.norm()
 
 
 # --- the same weights as others write them
