@@ -188,13 +188,13 @@ def tick_kernels(backend: LockstepBackend, count: int, policy: StreamPolicy) -> 
         audience.join(key, 0.0)
     moments = (tick * CHUNK_S for tick in itertools.count())
 
-    def play() -> None:
-        for now_s in itertools.islice(moments, PROFILED_TICKS):
+    def play(ticks: int) -> None:
+        for now_s in itertools.islice(moments, ticks):
             audience.show(now_s)
             audience.take(audience.step(now_s), lambda: now_s)  # noqa: B023  # it is asked at once
 
-    play()
-    return kernel_rows(play, PROFILED_TICKS)
+    play(round(policy.short_term_s / CHUNK_S))  # until windows are full
+    return kernel_rows(lambda: play(PROFILED_TICKS), PROFILED_TICKS)
 
 
 class Audience:
