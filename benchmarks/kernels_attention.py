@@ -73,7 +73,7 @@ class Case:
         return self_chain(self.size, self.lanes, "int8", self.context)
 
     def tunings(self) -> list[Any]:
-        """None, which is what is set, then what a sweep tries: tile, warps, stages, programs, part."""
+        """None, which is what is set, then what a sweep tries: tile, warps, stages, programs."""
         from kernels.attention_triton import Tuning
 
         tried = FEW if self.lanes == 1 else MANY
@@ -99,10 +99,15 @@ FEW = {
 MANY = {
     False: ((64, 4, 1, 4),),
     True: (
-        *((32, 1, 1, 4, part) for part in (0, 192, 256, 384, 512, 768)),
-        *((64, 1, 1, 4, part) for part in (0, 256, 384, 512)),
-        *((64, 2, 1, 4, part) for part in (0, 256, 384, 512)),
-        *((128, 2, 1, 4, part) for part in (0, 256, 384, 512)),
+        (32, 1, 1, 4),
+        (64, 1, 1, 4),
+        (64, 2, 1, 4),
+        (64, 1, 2, 4),
+        (64, 2, 3, 4),
+        (128, 4, 1, 4),
+        (128, 2, 1, 4),
+        (128, 4, 2, 4),
+        (128, 4, 3, 4),
     ),
 }
 """By whether tensor cores multiply."""

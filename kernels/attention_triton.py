@@ -2,11 +2,11 @@
 
 A program reads a part of one head's columns. Every column slot of its tile keeps a softmax of its own (largest score, mass,
 weighted values) in registers, and the slots are merged once, behind the loop: inside it nothing crosses threads but a column's
-dot product. Where the heads of the batch are too few for the device, or the longest would keep it waiting when the others are
-done, several programs share the columns of a head evenly, by the position and not by the room, another one holds the new column,
-those beyond do nothing, and the last one to arrive merges the parts in the order of the splits. That takes a counter for each
-head, which the last one sets to 0 again, and saves the launch of a second kernel. So: launches that share a device's counters
-follow one another in one stream, and touch them only when the one before has ended.
+dot product. Where the heads of the batch are too few for the device, several programs share the columns of a head evenly, by
+the position and not by the room, another one holds the new column, those beyond do nothing, and the last one to arrive merges
+the parts in the order of the splits. That takes a counter for each head, which the last one sets to 0 again, and saves the launch
+of a second kernel. So: launches that share a device's counters follow one another in one stream, and touch them only when the one
+before has ended.
 
 A launch of few heads is a chain of waits (position, columns, the others' parts), and each of them is made once: where there
 are as many splits as the room has tiles, a program reads its one tile before it looks at its query.
@@ -46,8 +46,7 @@ class Tuning:
     """What was measured to be fast, or is to be measured.
 
     tile: columns that are read at once; warps of a program; stages: tiles in flight through shared memory, 1 straight to
-    registers; programs: how many each multiprocessor should get, which decides the splits; part: columns
-    that none of them reads more of, however many heads there are, 0 for any number; dot: by tensor cores
+    registers; programs: how many each multiprocessor should get, which decides the splits; dot: by tensor cores
     (`kernels.attention_dots`), where what is read has at most 16 bits.
     """
 
@@ -55,7 +54,6 @@ class Tuning:
     warps: int = 4
     stages: int = 1
     programs: int = 4
-    part: int = 0
     dot: bool = False
 
 
@@ -79,7 +77,7 @@ class Tunings:
 
 SELF = Tunings(
     few=Tuning(tile=32, warps=1, programs=40, dot=True),
-    many=Tuning(tile=32, warps=1, dot=True),
+    many=Tuning(tile=64, warps=2, dot=True),
     many_wide=Tuning(),
     least=512,
 )
@@ -216,12 +214,8 @@ def write_condition(
 
 def _splits(pairs: int, count: int, tuning: Tuning, device: torch.device) -> int:
     """Over how many programs the columns of a head are split: by the shapes alone, so that a graph's grid is fixed."""
-    if pairs > COUNTERS:
-        return 1
     wanted = tuning.programs * _processors(device) // pairs
-    if tuning.part:
-        wanted = max(wanted, triton.cdiv(count, tuning.part))
-    return max(1, min(wanted, triton.cdiv(count, tuning.tile)))
+    return max(1, min(wanted, triton.cdiv(count, tuning.tile))) if pairs <= COUNTERS else 1
 
 
 @cache
@@ -266,7 +260,6 @@ def _shape(keys: Store, width: int, tuning: Tuning, group: int, splits: int) -> 
         "D": width,
         "WIDTH": _wide(width),
         "TILE": tuning.tile,
-        "LEAST": max(1, min(tuning.part, keys.values.shape[-2] // splits) // tuning.tile),
         "STAGES": tuning.stages,
         "LARGEST": LARGEST.get(keys.values.dtype),
         "GROUP": group,
@@ -307,7 +300,6 @@ def _self_attention(
     D: tl.constexpr,
     WIDTH: tl.constexpr,
     TILE: tl.constexpr,
-    LEAST: tl.constexpr,
     STAGES: tl.constexpr,
     LARGEST: tl.constexpr,
     GROUP: tl.constexpr,
@@ -330,7 +322,7 @@ def _self_attention(
         key_scales += held * key_scale_stride + own * count
         value_scales += held * value_scale_stride + own * count
     tiles = tl.cdiv(tl.maximum(now, 0), TILE)
-    active = tl.minimum(tl.cdiv(tiles, LEAST), SPLITS)
+    active = tl.minimum(tiles, SPLITS)
 
     if now < 0:
         if split == 0:
@@ -435,7 +427,6 @@ def _cross_attention(
     D: tl.constexpr,
     WIDTH: tl.constexpr,
     TILE: tl.constexpr,
-    LEAST: tl.constexpr,
     STAGES: tl.constexpr,
     LARGEST: tl.constexpr,
     GROUP: tl.constexpr,
@@ -485,7 +476,7 @@ def _cross_attention(
             _answer(out + last, m1, a1, wide)
     else:
         tiles = tl.cdiv(tl.maximum(length, 0), TILE)
-        active = tl.minimum(tl.maximum(tl.cdiv(tiles, LEAST), 1), SPLITS)
+        active = tl.minimum(tl.maximum(tiles, 1), SPLITS)
         if split < active:
             keys += held * key_stride + head * count * D
             values += held * value_stride + head * count * D

@@ -549,10 +549,11 @@ def _copies(tensor: Tensor) -> Sequence[Tensor]:
 
 
 def _runs(calls: Sequence[StepCall[Caches, Condition]]) -> list[list[int]]:
-    """Streams of the same pools."""
+    """Streams of the same pools. Whose leading segment holds most comes first: begun last, it would keep the device waiting."""
     runs = dict[tuple[int, int], list[int]]()
-    for at, call in enumerate(calls):
-        runs.setdefault((id(call.caches.pool), id(call.condition.pool)), []).append(at)
+    held = [int(call.position[0]) for call in calls]
+    for at in sorted(range(len(calls)), key=held.__getitem__, reverse=True):
+        runs.setdefault((id(calls[at].caches.pool), id(calls[at].condition.pool)), []).append(at)
     return list(runs.values())
 
 

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from engine.model.codec import CodecDecoder, Residual, Stage
 
+ALIGNED = 8
+"""Numbers of 16 bits that a row of a matrix needs a multiple of, so that it is read at once."""
+
 
 class Upsampling:
     """`CodecDecoder.upsample_together` with weights of its own, in this type."""
@@ -23,7 +26,8 @@ class Upsampling:
         stages = (stage for stage in codec.stages if isinstance(stage, Stage))
         self._stages = [(_Up(stage.up, dtype), _residuals(stage, dtype)) for stage in stages]
         self._last = _Conv(codec.last, torch.float32)
-        self._mix = self._last.kernel[:, :, 0].t().to(dtype)
+        mix = self._last.kernel[:, :, 0].t().to(dtype)  # [C, taps]
+        self._mix = F.pad(mix, (0, -mix.shape[1] % ALIGNED))
 
     def __call__(self, y: Tensor) -> Tensor:
         """y: [S, C, T]. Returns samples [S, T x hop], float32."""
@@ -32,11 +36,13 @@ class Upsampling:
             x = up(x)
             for block in blocks:
                 x = block(x)
-        last = self._last
-        each = last.padded(F.elu(x)) @ self._mix  # [S, T + taps - 1, taps]: tap k of what is k later
-        taps = each.shape[2]
-        along = (each.shape[1] * taps, taps, taps + 1)
-        return each.as_strided((len(x), x.shape[1], taps), along).sum(2, dtype=torch.float32) + last.bias
+        each = (
+            self._last.padded(F.elu(x)) @ self._mix
+        )  # [S, T + taps - 1, room]: what a sample adds by each tap
+        _, length, room = each.shape
+        shape = len(x), x.shape[1], len(self._last.kernel)
+        taps = each.as_strided(shape, (length * room, room, room + 1))  # tap k of the sample that is k later
+        return taps.sum(2, dtype=torch.float32) + self._last.bias
 
 
 class _Up:
@@ -44,17 +50,17 @@ class _Up:
 
     def __init__(self, conv: nn.ConvTranspose1d, dtype: torch.dtype) -> None:
         self._ratio = conv.stride[0]
-        self._matrix = conv.weight.detach().permute(0, 2, 1).flatten(1).to(dtype)  # [C, 2 strides C']
+        self._matrix = conv.weight.detach().permute(2, 1, 0).flatten(0, 1).to(dtype)  # [2 strides C', C]
         assert conv.bias is not None
         self._bias = conv.bias.detach().repeat(self._ratio).to(dtype)
+        self._of_first = torch.cat((self._bias, torch.zeros_like(self._bias)))
 
     def __call__(self, x: Tensor) -> Tensor:
         streams, length, _ = x.shape
-        first, second = (F.elu(x) @ self._matrix).unflatten(2, (2, -1)).unbind(2)
+        first, second = F.linear(F.elu(x), self._matrix, self._of_first).unflatten(2, (2, -1)).unbind(2)
         whole = torch.empty(streams, length + 1, first.shape[2], dtype=x.dtype, device=x.device)
         torch.add(first[:, 1:], second[:, :-1], out=whole[:, 1:-1])
-        whole[:, 0], whole[:, -1] = first[:, 0], second[:, -1]
-        whole += self._bias
+        whole[:, 0], whole[:, -1] = first[:, 0], second[:, -1] + self._bias
         left = self._ratio - self._ratio // 2
         return whole.view(streams, (length + 1) * self._ratio, -1)[:, left : left + length * self._ratio]
 
@@ -79,10 +85,10 @@ class _Conv:
     def __call__(self, x: Tensor) -> Tensor:
         streams, length, _ = x.shape
         held = self.padded(x)
-        answer = self.bias.expand(streams, length, -1)
+        answer = self.bias.repeat(streams, length, 1)
         for tap, matrix in enumerate(self.kernel):
             at = tap * self._dilation
-            answer = torch.baddbmm(answer, held[:, at : at + length], matrix.expand(streams, -1, -1))
+            answer.baddbmm_(held[:, at : at + length], matrix.expand(streams, -1, -1))
         return answer
 
 
