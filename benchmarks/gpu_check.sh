@@ -65,12 +65,12 @@ save_package(random_package(spec_of('small')), Path('$work/small'))" &
     find "$TRITON_CACHE_DIR" -type f -regextype egrep -regex '.*\.(llir|ttir|ttgir|ptx|source)' -exec truncate -s 0 {} +
     tar -cC "$TRITON_CACHE_DIR" . | xz -T0 >"$OUT/compiled.txz"
   fi
-  try paced-small 110 "${gpu[@]}" --size small "${paced[@]}" --listeners 192 --processes 3 --seconds 8 \
+  try paced-small 110 "${gpu[@]}" --size small "${paced[@]}" --listeners 192 --processes 2 --seconds 20 \
     --json "$OUT/gpu-paced-small.json"
   try loopback 110 python3 -m benchmarks.latency --model "$work/small" --provider torch --sessions 16 --lead-ms 120 \
     --seconds 15 --warm-up 4 --starts 5 --processes 4 --name gpu-loopback
   wanted loopback && cp benchmarks/results/gpu-loopback.json "$OUT/"
-  try paced-medium 120 "${gpu[@]}" --size medium "${paced[@]}" --listeners 64 --processes 2 --seconds 8 \
+  try paced-medium 120 "${gpu[@]}" --size medium "${paced[@]}" --listeners 64 --seconds 20 \
     --json "$OUT/gpu-paced-medium.json"
   try profile 60 "${gpu[@]}" --size small "${paced[@]}" --listeners 64 --seconds 3 --profile --json "$OUT/gpu-profile.json"
   try steps 130 "${gpu[@]}" --size medium --size small --counts 1,64 --listeners= --steps 1600 \

@@ -1,7 +1,8 @@
 """Work that asks a backend, written once and done for one stream alone or for many together.
 
 Such work is a generator: it yields requests, is sent their answers, and returns what it was for. `alone` answers each request
-at once. `together` lets many go on side by side and asks the backend for all requests of a kind in one go.
+at once. `together` lets many go on side by side and asks the backend for all requests of a kind in one go. `done` does the work of
+one stream in the way that its backend prefers.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Answering(Protocol):
 
 
 def alone(backend: Any, asking: Asking[T]) -> T:
-    """Do the work of one. Whatever is raised goes through."""
+    """Do the work of one, a request at a time. Whatever is raised goes through."""
     answer = None
     while True:
         try:
@@ -47,6 +48,23 @@ def alone(backend: Any, asking: Asking[T]) -> T:
             done: T = end.value
             return done
         answer = request.on(backend)
+
+
+class Preferring(Answering, Protocol):
+    """A backend, as `done` knows it."""
+
+    @property
+    def prefers_batches(self) -> bool: ...
+
+
+def done(backend: Preferring, asking: Asking[T]) -> T:
+    """Do the work of one. Whatever is raised goes through."""
+    if not backend.prefers_batches:
+        return alone(backend, asking)
+    (ended,) = together(backend, [asking])
+    if isinstance(ended, Exception):
+        raise ended
+    return ended
 
 
 def together(backend: Answering, askings: Sequence[Asking[T]]) -> list[T | Exception]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.asking import Asking, alone
+from engine.asking import Asking, done
 from engine.backends.base import F32, Backend, Kept
 from engine.backends.eyes import Ages, Encode, Fuse, Remember, Write
 from engine.frames import U8, Frame, difference, is_cut
@@ -138,7 +138,7 @@ class Sight:
     def look(self, now: int) -> None:
         """Bring the condition to the state of step `now`."""
         if (asking := self.ask(now)) is not None:
-            alone(self.backend, asking)
+            done(self.backend, asking)
 
     def ask(self, now: int) -> Asking[None] | None:
         """`look` as what it asks of the backend; None when nothing is due. Steps go forward, and one that was looked at has
@@ -361,7 +361,7 @@ class Sight:
             self._motion = MotionPicture(before, arrays.get("motion_changes"), weight)
         if self.spec.decoder.ages and self._held:
             self.rewrite()  # a backend may have to write a frame again when its age changes
-            alone(self.backend, self._write_ages())
+            done(self.backend, self._write_ages())
 
     def rewrite(self) -> None:
         """Project the held tokens again, for a state that came without the condition's arrays."""

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from engine import codec
-from engine.asking import Asking, alone
+from engine.asking import Asking, done
 from engine.backends.base import F32, I64, Backend, DrawCall, DrawsItself
 from engine.errors import PackageError
 from engine.frames import Frame
@@ -138,7 +138,7 @@ class ScoreStream:
         """The first half of `advance`, `hear` being the second: what to ask the backend, alone or with other streams. steps: at
         most so many; it asks for fewer when something is to be looked at in between."""
         if (looking := self.looking()) is not None:
-            alone(self.backend, looking)
+            done(self.backend, looking)
         if not self.sight.frames:
             raise ValueError("a stream needs a frame before it can play; push one first")
         self._about = (self.sight.newest_step, self.segments.leading.ordinal, self.policy.seed)
@@ -154,7 +154,7 @@ class ScoreStream:
     def take(self) -> AudioChunk | None:
         """The next chunk, as soon as the frames that the codec looks ahead are known."""
         taking = self.taking()
-        return None if taking is None else alone(self.backend, taking)
+        return None if taking is None else done(self.backend, taking)
 
     def taking(self) -> Asking[AudioChunk] | None:
         """`take` as what it asks of the backend; None when no chunk is due."""
@@ -167,7 +167,7 @@ class ScoreStream:
         closed, self._closed = self._closed, True
         if closed or end <= self._tail.emitted:
             return None
-        return alone(self.backend, self._decode(max(end, self._decoded), last=True, keep=end))
+        return done(self.backend, self._decode(max(end, self._decoded), last=True, keep=end))
 
     def _decode(self, end: int, last: bool, keep: int | None = None) -> Asking[AudioChunk]:
         """Give the codec the code frames up to `end`; of what becomes final, frames from `keep` on are dropped."""

@@ -98,6 +98,11 @@ class Backend(CodecGraphs, Protocol[Caches, Condition]):
         """Whether it gains anything by requests of several streams that come in one go."""
         ...
 
+    @property
+    def prefers_batches(self) -> bool:
+        """Whether a batch of one is quicker than what a request does `on` it."""
+        ...
+
     def answer_all(self, asked: Sequence[Request]) -> list[Any]:
         """See `engine.asking.Answering`: of the kinds in `engine.backends.eyes` and of its codec's."""
         ...
@@ -194,7 +199,7 @@ class OnHost:
 class OneByOne:
     """Of a backend that gains nothing by requests that come in one go."""
 
-    answers_together = False
+    answers_together = prefers_batches = False
 
     def answer_all(self, asked: Sequence[Request]) -> list[Any]:
         return [request.on(self) for request in asked]

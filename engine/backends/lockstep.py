@@ -103,7 +103,7 @@ class LockstepBackend(TorchModel):
     kept: how caches and conditions are held. places: streams that there is room for, allocated when the first one begins.
     """
 
-    most_steps = MOST_STEPS
+    most_steps, prefers_batches = MOST_STEPS, True
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ class TorchModel:
     """What a loaded model (see `export.checkpoint.load_model`) does to frames and codes, on the device that its weights are on:
     the verbs of a `Backend` that need no caches. What is kept of a frame stays where `_kept` leaves it."""
 
-    answers_together = True
+    answers_together, prefers_batches = True, False
 
     def __init__(self, model: VidMuse) -> None:
         self.model = model

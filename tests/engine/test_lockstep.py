@@ -165,6 +165,17 @@ def test_graphs_play_what_is_played_without(short_package: Package, shows: Any) 
     assert np.abs(sound - as_loud).max() <= TOLERANCE
 
 
+def test_a_lone_streams_music_is_graphs_work_too(
+    short_package: Package, shows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its frames and codes need no other graphs than those that were made for many."""
+    backend = Captured(short_package)
+    for verb in ("encode_frames", "look", "remember", "recur", "upsample"):
+        monkeypatch.setattr(backend, verb, None)
+    _, sound = played(backend, shows, 40, MOST_STEPS, StreamPolicy(seed=5))
+    assert np.abs(sound).max() > 0
+
+
 def test_what_no_step_can_read_is_refused(make: Make, tiny_package: Package) -> None:
     """Several steps are of as many columns, and a frame that is not there would be another stream's."""
     voice = Voice(make(tiny_package), 1)
