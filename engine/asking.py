@@ -1,8 +1,8 @@
 """Work that asks a backend, written once and done for one stream alone or for many together.
 
 Such work is a generator: it yields requests, is sent their answers, and returns what it was for. `alone` answers each request
-at once. `together` lets many go on side by side and asks the backend for all requests of a kind in one go. `done` does the work of
-one stream in the way that its backend prefers.
+at once. `together` lets many go on side by side and asks the backend for all requests of a kind in one go. `done` does the work
+of one stream in the way that its backend prefers.
 """
 
 from __future__ import annotations
