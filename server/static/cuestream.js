@@ -1782,6 +1782,7 @@ var MusicPlayer = class _MusicPlayer extends Emitter {
 
 // src/easel.ts
 var QUALITY = 0.8;
+var HAVE_CURRENT_DATA = 2;
 var FORMS = [
   { codec: "jpeg", kind: KIND.JPEG, type: "image/jpeg" },
   { codec: "webp", kind: KIND.WEBP, type: "image/webp" },
@@ -1855,7 +1856,7 @@ function penOf(canvas) {
 }
 function drawn(canvas, pen, what, maxEdge) {
   const { width, height } = sizeOf(what);
-  if (!width || !height) return false;
+  if (!width || !height || "readyState" in what && what.readyState < HAVE_CURRENT_DATA) return false;
   const size = fitted(width, height, maxEdge);
   if (canvas.width !== size.width || canvas.height !== size.height) Object.assign(canvas, size);
   pen.drawImage(what, 0, 0, size.width, size.height);
@@ -1888,6 +1889,111 @@ var Ticker = class {
   }
 };
 
+// src/view.ts
+function still(subject) {
+  return { now: () => subject, close: () => {
+  } };
+}
+var StreamView = class {
+  element = document.createElement("video");
+  constructor(stream, failed) {
+    const { element } = this;
+    element.muted = element.playsInline = true;
+    element.srcObject = stream;
+    element.play().catch(failed);
+  }
+  /** So far. */
+  get frames() {
+    return this.element.getVideoPlaybackQuality().totalVideoFrames;
+  }
+  now() {
+    return this.element;
+  }
+  close() {
+    this.element.srcObject = null;
+  }
+};
+var CanvasView = class {
+  constructor(canvas, failed) {
+    this.canvas = canvas;
+    this.failed = failed;
+  }
+  keeps = null;
+  // null: not known yet
+  captured = null;
+  now() {
+    const { canvas, failed } = this;
+    if (!canvas.width || !canvas.height) return null;
+    if (this.keeps === null && (this.captured?.begun || shows(canvas))) this.keeps = keepsPicture(canvas);
+    if (this.keeps) {
+      this.close();
+      return canvas;
+    }
+    this.captured ??= capture(canvas, failed);
+    return this.captured?.now() ?? null;
+  }
+  close() {
+    this.captured?.close();
+    this.captured = null;
+  }
+};
+var PATIENCE_LOOKS = 5;
+var CapturedView = class {
+  // frames, when it was asked
+  /** source: the canvas's track, or in Firefox its stream. */
+  constructor(stream, source, failed) {
+    this.stream = stream;
+    this.source = source;
+    this.view = new StreamView(stream, failed);
+  }
+  view;
+  looks = 0;
+  // since it was asked
+  before = 0;
+  get begun() {
+    return this.view.frames > 0;
+  }
+  now() {
+    const { view, source } = this;
+    if (this.looks === 0) {
+      this.before = view.frames;
+      source.requestFrame();
+    }
+    this.looks += 1;
+    if (view.frames === this.before && this.looks < PATIENCE_LOOKS) return null;
+    this.looks = 0;
+    return view.now();
+  }
+  close() {
+    this.view.close();
+    for (const track of this.stream.getTracks()) track.stop();
+  }
+};
+function capture(canvas, failed) {
+  try {
+    const stream = canvas.captureStream(0);
+    const [track] = stream.getVideoTracks();
+    return new CapturedView(stream, track && "requestFrame" in track ? track : stream, failed);
+  } catch (error) {
+    if (error.name === "SecurityError") throw error;
+    return null;
+  }
+}
+var PROBE = 16;
+function shows(canvas) {
+  const probe = Object.assign(document.createElement("canvas"), { width: PROBE, height: PROBE });
+  const pen = probe.getContext("2d", { willReadFrequently: true });
+  pen.drawImage(canvas, 0, 0, PROBE, PROBE);
+  return pen.getImageData(0, 0, PROBE, PROBE).data.some((value, at) => at % 4 === 3 && value > 0);
+}
+function keepsPicture(canvas) {
+  try {
+    return (canvas.getContext("2d") ?? canvas.getContext("bitmaprenderer")) !== null;
+  } catch {
+    return true;
+  }
+}
+
 // src/shutter.ts
 var LOOK_MS = 12;
 var FOREIGN = /* @__PURE__ */ new Set(["DataCloneError", "SecurityError"]);
@@ -1896,11 +2002,14 @@ var Shutter = class {
   constructor(client, subject, options = {}) {
     this.client = client;
     this.options = options;
-    this.close = subject instanceof MediaStreamTrack ? this.follow(subject) : this.watch(subject);
+    if (subject instanceof MediaStreamTrack) this.close = this.follow(subject);
+    else this.close = this.watch("toBlob" in subject ? new CanvasView(subject, this.fail) : still(subject));
   }
   easel = makeEasel();
   close;
   busy = false;
+  wanted = false;
+  // and not taken yet
   over = false;
   failing = false;
   stop() {
@@ -1910,9 +2019,9 @@ var Shutter = class {
   }
   /** Each frame of a track. */
   follow(track) {
-    if (typeof MediaStreamTrackProcessor === "undefined") return this.play(track);
+    if (typeof MediaStreamTrackProcessor === "undefined") return this.watch(new StreamView(new MediaStream([track]), this.fail));
     const reader = new MediaStreamTrackProcessor({ track, maxBufferSize: 1 }).readable.getReader();
-    void this.read(reader).catch((error) => this.fail(error));
+    void this.read(reader).catch(this.fail);
     return () => void reader.cancel().catch(() => {
     });
   }
@@ -1920,31 +2029,36 @@ var Shutter = class {
     for (; ; ) {
       const { value: frame } = await reader.read();
       if (!frame) return;
-      this.take(frame);
+      this.take(still(frame));
       frame.close();
     }
   }
-  /** A track in an element that nobody sees. */
-  play(track) {
-    const element = document.createElement("video");
-    element.muted = element.playsInline = true;
-    element.srcObject = new MediaStream([track]);
-    element.play().catch((error) => this.fail(error));
-    const close = this.watch(element);
+  watch(view) {
+    const ticker = new Ticker(LOOK_MS, () => this.take(view));
     return () => {
-      close();
-      element.srcObject = null;
+      ticker.close();
+      view.close();
     };
   }
-  watch(subject) {
-    const ticker = new Ticker(LOOK_MS, () => this.take(subject));
-    return () => ticker.close();
+  take(view) {
+    const { client } = this;
+    if (this.busy || this.over || !client.live) return;
+    this.wanted ||= client.wants(client.nowUs);
+    if (this.wanted && this.drawn(view)) {
+      this.wanted = false;
+      void this.send(client.nowUs);
+    }
   }
-  take(subject) {
-    const { client, easel } = this;
-    const atUs = client.nowUs;
-    if (this.busy || this.over || !client.live || !client.wants(atUs)) return;
-    if (easel.draw(subject, client.video.max_edge)) void this.send(atUs);
+  /** Whether there is a picture; one that fails is wanted no more. */
+  drawn(view) {
+    try {
+      const drawable = view.now();
+      return drawable !== null && this.easel.draw(drawable, this.client.video.max_edge);
+    } catch (error) {
+      this.wanted = false;
+      this.fail(error);
+      return false;
+    }
   }
   /** While a picture is encoded no other one is taken. */
   async send(atUs) {
@@ -1962,13 +2076,14 @@ var Shutter = class {
       this.busy = false;
     }
   }
-  fail(error) {
-    const said2 = `the browser gives no pictures of another site's video: it needs CORS there and crossorigin="anonymous" here`;
+  fail = (error) => {
+    if (this.over) return;
+    const said2 = 'the browser gives no pictures of what another site owns: it needs CORS there and crossorigin="anonymous" here';
     const told = FOREIGN.has(error.name) ? new Unsupported(said2) : error;
     if (this.options.onError) this.options.onError(told);
     else if (!this.failing) reportError(told);
     this.failing = true;
-  }
+  };
 };
 
 // src/sources.ts

@@ -168,19 +168,102 @@ def test_the_browsers_jitter_buffer_is_told_how_much_to_hold_back(browser: Chrom
         leave(browser)
 
 
-def test_a_canvas_is_watched_too(browser: Chromium, meeting: Served) -> None:
-    begin(browser, meeting.http, "websocket", config=SEED)
-    browser.run("""(async () => {
-      const { Shutter } = await import("/static/cuestream.js");
-      reaction.shutter.stop();
-      const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
+LOOK = """(async () => {
+  const { Shutter } = await import("/static/cuestream.js");
+  const { notes } = reaction;
+  const eye = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const onPicture = (_, shown) => {
+    eye.drawImage(shown, 0, 0, 1, 1);
+    notes.shown.push([...eye.getImageData(0, 0, 1, 1).data.slice(0, 3)]);
+  };
+  const onError = ({ message }) => notes.errors.push(message);
+  const gl = (canvas, [red, green, blue], options) => {
+    const context = canvas.getContext("webgl2", options);
+    context.clearColor(red / 255, green / 255, blue / 255, 1);
+    return () => context.clear(context.COLOR_BUFFER_BIT);
+  };
+  const game = (canvas, draw) => {
+    draw();
+    if (canvas.isConnected) requestAnimationFrame(() => game(canvas, draw));
+  };
+  const ways = {
+    "2d": (canvas, colour) => {
       const pen = canvas.getContext("2d");
-      pen.fillStyle = "rgb(255 80 0)";
-      pen.fillRect(0, 0, 320, 180);
-      reaction.shutter = new Shutter(reaction.client, canvas, { onError: ({ message }) => reaction.notes.errors.push(message) });
-    })()""")
-    orange = seen(meeting, lambda pixels: bool(pixels[..., 0].mean() > 240 and pixels[..., 2].mean() < 20))
-    red, green, blue = orange.reshape(-1, 3).mean(axis=0)
-    assert (red > 240, 60 < green < 100, blue < 20) == (True, True, True), (red, green, blue)
+      pen.fillStyle = `rgb(${colour})`;
+      pen.fillRect(0, 0, canvas.width, canvas.height);
+    },
+    webgl: (canvas, colour) => game(canvas, gl(canvas, colour)),
+    opaque: (canvas, colour) => game(canvas, gl(canvas, colour, { alpha: false })),
+    late: (canvas, colour) => setTimeout(gl(canvas, colour), 100), // once, and then it stands still
+    contextless: (canvas, colour) => setTimeout(() => ways.webgl(canvas, colour), 100),
+    worker: (canvas, colour) => {
+      const code = `onmessage = ({ data }) => (${ways["2d"]})(data, [${colour}])`;
+      const canvasOfWorker = canvas.transferControlToOffscreen();
+      new Worker(URL.createObjectURL(new Blob([code]))).postMessage(canvasOfWorker, [canvasOfWorker]);
+    },
+    foreign: async (canvas, address) => {
+      const image = Object.assign(new Image(), { src: address });
+      await image.decode();
+      canvas.getContext("2d").drawImage(image, 0, 0);
+    },
+  };
+  window.look = async (way, what) => {
+    reaction.shutter.stop();
+    document.querySelector("canvas")?.remove();
+    const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
+    document.body.append(canvas);
+    notes.shown = [];
+    await ways[way](canvas, what);
+    reaction.shutter = new Shutter(reaction.client, canvas, { onPicture, onError });
+  };
+})()"""
+"""`look(way, what)`: watch a canvas of one colour, [red, green, blue], or with an image. notes.shown: the colours that were pushed, by one
+pixel of each picture."""
+
+
+def test_a_canvas_is_watched_whatever_draws_it(browser: Chromium, meeting: Served) -> None:
+    """None of its pictures is black: a canvas of WebGL is, once the browser has shown it."""
+    begin(browser, meeting.http, "websocket", config=SEED)
+    browser.run(LOOK)
+    ways = ("2d", "webgl", "opaque", "late", "contextless", "worker")
+    for way, green in zip(ways, range(20, 240, 40), strict=False):
+        colour = [250, green, 10]
+        browser.run(f"look({way!r}, {colour})")
+        browser.until("reaction.notes.shown.length > 2")
+        pushed = np.array(browser.run("reaction.notes.shown"))
+        assert (way, np.abs(pushed - colour).max() < 8) == (way, True), pushed
+        met = seen(
+            meeting, lambda pixels, colour=colour: bool(np.abs(pixels.mean((0, 1)) - colour).max() < 8)
+        )  # type: ignore[misc]
+        assert np.abs(met.mean((0, 1)) - colour).max() < 8
     assert browser.run("reaction.notes.errors") == []
     leave(browser)
+    assert not browser.events
+
+
+def test_a_game_in_a_hidden_page_goes_on_with_its_last_picture(browser: Chromium, meeting: Served) -> None:
+    begin(browser, meeting.http, "websocket", config=SEED)
+    browser.run(LOOK)
+    browser.run("look('webgl', [250, 80, 10])")
+    browser.until("reaction.notes.shown.length > 0")
+    over_it = browser.call("Target.createTarget", url="about:blank")
+    browser.until("document.hidden")
+    browser.run("reaction.notes.shown.length = 0")
+    browser.until("reaction.notes.shown.length > 2")
+    pushed = np.array(browser.run("reaction.notes.shown"))
+    browser.call("Target.closeTarget", **over_it)
+    assert np.abs(pushed - [250, 80, 10]).max() < 8, pushed
+    leave(browser)
+
+
+def test_a_canvas_with_what_another_site_owns_gives_a_clear_error(
+    browser: Chromium, meeting: Served, serve: Serve
+) -> None:
+    with serve() as other:
+        begin(browser, meeting.http, "websocket", config=SEED)
+        browser.run(LOOK)
+        browser.run(f"look('foreign', '{other.http}/static/icon.svg')")
+        browser.until("reaction.notes.errors.length > 0")
+        assert all("crossorigin" in said for said in browser.run("reaction.notes.errors"))
+        assert browser.run("reaction.notes.shown") == []
+        leave(browser)

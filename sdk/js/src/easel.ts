@@ -6,6 +6,8 @@ import { Unsupported } from "./errors.js";
 import { KIND, type VideoFormat } from "./protocol.js";
 
 const QUALITY = 0.8;
+/** Of a video element; before it, it has a size and draws nothing. */
+const HAVE_CURRENT_DATA = 2;
 /** What a canvas can encode, the quickest first. */
 const FORMS = [
   { codec: "jpeg", kind: KIND.JPEG, type: "image/jpeg" },
@@ -112,7 +114,7 @@ function penOf(canvas: HTMLCanvasElement | OffscreenCanvas): CanvasDrawImage {
 
 function drawn(canvas: HTMLCanvasElement | OffscreenCanvas, pen: CanvasDrawImage, what: Drawable, maxEdge: number): boolean {
   const { width, height } = sizeOf(what);
-  if (!width || !height) return false;
+  if (!width || !height || ("readyState" in what && what.readyState < HAVE_CURRENT_DATA)) return false;
   const size = fitted(width, height, maxEdge);
   if (canvas.width !== size.width || canvas.height !== size.height) Object.assign(canvas, size);
   pen.drawImage(what, 0, 0, size.width, size.height);

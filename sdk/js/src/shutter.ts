@@ -4,9 +4,10 @@
 // page. Elsewhere, and of elements, a worker's clock says when to look.
 
 import type { Client } from "./client.js";
-import { makeEasel, type Drawable, type Easel, type Shown } from "./easel.js";
+import { makeEasel, type Easel, type Shown } from "./easel.js";
 import { Unsupported } from "./errors.js";
 import { Ticker } from "./ticker.js";
+import { CanvasView, still, StreamView, type View } from "./view.js";
 
 /** How often is looked whether a picture is wanted: no server takes more than 60 a second. */
 const LOOK_MS = 12;
@@ -31,6 +32,7 @@ export class Shutter {
   private readonly easel: Easel = makeEasel();
   private readonly close: () => void;
   private busy = false;
+  private wanted = false; // and not taken yet
   private over = false;
   private failing = false;
 
@@ -40,7 +42,8 @@ export class Shutter {
     subject: Subject,
     private readonly options: ShutterOptions = {},
   ) {
-    this.close = subject instanceof MediaStreamTrack ? this.follow(subject) : this.watch(subject);
+    if (subject instanceof MediaStreamTrack) this.close = this.follow(subject);
+    else this.close = this.watch("toBlob" in subject ? new CanvasView(subject, this.fail) : still(subject));
   }
 
   stop(): void {
@@ -51,9 +54,9 @@ export class Shutter {
 
   /** Each frame of a track. */
   private follow(track: MediaStreamTrack): () => void {
-    if (typeof MediaStreamTrackProcessor === "undefined") return this.play(track);
+    if (typeof MediaStreamTrackProcessor === "undefined") return this.watch(new StreamView(new MediaStream([track]), this.fail));
     const reader = new MediaStreamTrackProcessor({ track, maxBufferSize: 1 }).readable.getReader();
-    void this.read(reader).catch((error: Error) => this.fail(error));
+    void this.read(reader).catch(this.fail);
     return () => void reader.cancel().catch(() => {}); // the track may have ended
   }
 
@@ -61,34 +64,39 @@ export class Shutter {
     for (;;) {
       const { value: frame } = await reader.read();
       if (!frame) return;
-      this.take(frame);
+      this.take(still(frame));
       frame.close();
     }
   }
 
-  /** A track in an element that nobody sees. */
-  private play(track: MediaStreamTrack): () => void {
-    const element = document.createElement("video");
-    element.muted = element.playsInline = true;
-    element.srcObject = new MediaStream([track]);
-    element.play().catch((error: Error) => this.fail(error));
-    const close = this.watch(element);
+  private watch(view: View): () => void {
+    const ticker = new Ticker(LOOK_MS, () => this.take(view));
     return () => {
-      close();
-      element.srcObject = null;
+      ticker.close();
+      view.close();
     };
   }
 
-  private watch(subject: Drawable): () => void {
-    const ticker = new Ticker(LOOK_MS, () => this.take(subject));
-    return () => ticker.close();
+  private take(view: View): void {
+    const { client } = this;
+    if (this.busy || this.over || !client.live) return;
+    this.wanted ||= client.wants(client.nowUs);
+    if (this.wanted && this.drawn(view)) {
+      this.wanted = false;
+      void this.send(client.nowUs);
+    }
   }
 
-  private take(subject: Drawable): void {
-    const { client, easel } = this;
-    const atUs = client.nowUs;
-    if (this.busy || this.over || !client.live || !client.wants(atUs)) return;
-    if (easel.draw(subject, client.video!.max_edge)) void this.send(atUs);
+  /** Whether there is a picture; one that fails is wanted no more. */
+  private drawn(view: View): boolean {
+    try {
+      const drawable = view.now();
+      return drawable !== null && this.easel.draw(drawable, this.client.video!.max_edge);
+    } catch (error) {
+      this.wanted = false;
+      this.fail(error as Error);
+      return false;
+    }
   }
 
   /** While a picture is encoded no other one is taken. */
@@ -108,11 +116,12 @@ export class Shutter {
     }
   }
 
-  private fail(error: Error): void {
-    const said = 'the browser gives no pictures of another site\'s video: it needs CORS there and crossorigin="anonymous" here';
+  private readonly fail = (error: Error): void => {
+    if (this.over) return;
+    const said = 'the browser gives no pictures of what another site owns: it needs CORS there and crossorigin="anonymous" here';
     const told = FOREIGN.has(error.name) ? new Unsupported(said) : error;
     if (this.options.onError) this.options.onError(told);
     else if (!this.failing) reportError(told);
     this.failing = true;
-  }
+  };
 }
