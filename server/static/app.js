@@ -74,7 +74,7 @@ $("model").textContent = about.model;
 for (const part of document.querySelectorAll("[data-of]")) part.hidden = !about.follows.includes(part.dataset.of);
 for (const id of ["record", "recordings", "recordkey"]) $(id).hidden = !about.records;
 $("version").textContent = `Cuestream ${about.version} · ${about.protocol}`;
-$("label").textContent = about.label;
+$("label").textContent = about.label.replace(`${about.model} `, ""); // which stands beside it
 
 function bearing() {
   return key ? { authorization: `Bearer ${key}` } : {};

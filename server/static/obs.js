@@ -155,7 +155,8 @@ async function look() {
 }
 
 function overlay(about) {
-  $("model").textContent = [about.model, about.label].filter(Boolean).join(" · ");
+  const { model, label } = about;
+  $("model").textContent = label.startsWith(`${model} `) ? label : [model, label].filter(Boolean).join(" · ");
   $("overlay").hidden = false;
   void look();
   draw();

@@ -217,8 +217,9 @@ LOOK = """(async () => {
     reaction.shutter = new Shutter(reaction.client, canvas, { onPicture, onError });
   };
 })()"""
-"""`look(way, what)`: watch a canvas of one colour, [red, green, blue], or with an image. notes.shown: the colours that were pushed, by one
-pixel of each picture."""
+"""`look(way, what)`: watch a canvas of one colour, [red, green, blue], or with an image.
+
+notes.shown: the colours that were pushed, by one pixel of each picture."""
 
 
 def test_a_canvas_is_watched_whatever_draws_it(browser: Chromium, meeting: Served) -> None:

@@ -16,7 +16,7 @@ from shell_client import jpeg, soon
 
 from benchmarks.reaction.chromium import Chromium
 from cuestream_client import Client, rest
-from engine.synthetic import SyntheticPlayer
+from engine.synthetic import LABEL, SyntheticPlayer
 
 pytest.importorskip("aiortc", reason="WebRTC needs cuestream[webrtc]")
 pytestmark = pytest.mark.browser
@@ -70,6 +70,7 @@ def test_the_page_waits_for_its_session_and_sounds(keyed: Served, browser: Chrom
         assert browser.run(
             "document.getElementById('trouble').hidden && document.getElementById('unlock').hidden"
         )
+        assert browser.run("document.getElementById('model').textContent") == LABEL  # its name begins it
     browser.until("cuestream.lost")  # and waits for the next one
     with Client(keyed.http, token=KEY, name="show"):
         browser.until("cuestream.connections === 2")

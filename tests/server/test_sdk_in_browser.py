@@ -11,7 +11,7 @@ from served import Serve, Served
 
 from benchmarks.reaction.chromium import Chromium
 from benchmarks.reaction.window import begin
-from engine.synthetic import SyntheticPlayer
+from engine.synthetic import LABEL, SyntheticPlayer
 
 pytestmark = pytest.mark.browser
 
@@ -75,6 +75,7 @@ def test_a_reload_goes_on_with_the_session_and_the_camera(browser: Chromium, ser
     with serve(player=SyntheticPlayer()) as served:
         browser.open(served.http)
         browser.until("window.cuestream !== undefined")
+        assert browser.run("`${model.textContent} ${label.textContent}`") == LABEL  # its name stands once
         browser.run("document.getElementById('start').click()")
         browser.until(f"{statistics}.played > 48000 && sessionStorage.getItem('cuestream.ticket')")
         before: dict[str, Any] = browser.run(statistics)
