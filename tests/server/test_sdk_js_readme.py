@@ -22,6 +22,8 @@ PAGE = """
     globalThis.audio = new Audio();
     globalThis.shown = [];
     globalThis.show = (config) => shown.push(config);
+    globalThis.said = [];
+    globalThis.say = (text) => said.push(text);
     const fetched = fetch;
     globalThis.fetch = (url, request) => fetched(url === "/my/session" ? "/v1/sessions" : url, request);"""
 """What its reader has around it: a page with a button, and a backend that asks for sessions."""
@@ -115,10 +117,34 @@ def test_a_peer_connection_brings_the_music(page: Chromium) -> None:
 
 def test_what_others_show_is_heard(page: Chromium) -> None:
     pytest.importorskip("aiortc", reason="WebRTC needs cuestream[webrtc]")
-    run(page, "globalThis.token = undefined, globalThis.invite = () => createSession('/', token, 'show');")
-    run(page, PLAYING.replace("new Client()", "new Client({ invite })"))
+    run(page, f"{PLAYING} globalThis.urls = client.urls;")
     page.run(f"void (async () => {{ {example('WhepPlayer')} }})()")
     page.until("audio.srcObject !== null", 10)
+    run(page, "audio.srcObject = null, audio.autoplay = true")
+    run(page, example("urls.audio"))
+    page.until("audio.readyState > 0", 10)  # it has begun to read it; when it plays is the browser's
+
+
+def test_what_fails_is_said(browser: Chromium, server: Served, serve: Serve) -> None:
+    """A site that is not known, a wrong key, a setting that is out of range, a line that breaks."""
+    with serve(player=SyntheticPlayer(), api_key="a key for tests") as keyed:
+        browser.open(f"{keyed.http}/healthz")
+        run(browser, PAGE)
+        for client, told in (
+            (f"{{ url: '{server.http}' }}", f"Unreachable: .* was it started with --origin {keyed.http}"),
+            ("{ key: 'another' }", "Refused: this server asks for its key"),
+            ("{ key: 'a key for tests' }", "open"),
+        ):
+            run(browser, f"globalThis.client = new Client({client}), said.length = 0;")
+            run(browser, example("say("))
+            browser.until(f"/^{told}/.test(said.at(-1))".replace("://", ":.."), 10)
+        browser.run("client.update({ gain_db: 99 })")
+        browser.until("said.at(-1).startsWith('bad_request: ')", 10)
+        browser.run("client.line.close(1006)")
+        browser.until("said.at(-1) === 'open'", 10)
+        assert "closed with 1006; again in 0 ms" in browser.run("said")
+        browser.run("client.close()")
+        assert browser.run("client.failure") is None
 
 
 def test_the_shortest_way_has_its_options(page: Chromium) -> None:

@@ -12,6 +12,9 @@ export interface Invitation {
     readonly audio: Readonly<Record<string, string>>;
     /** For WebRTC, where the server has it. */
     readonly offer?: string;
+    readonly whip?: string;
+    /** For a `WhepPlayer`. */
+    readonly whep?: string;
     /** The page for OBS's browser source. */
     readonly obs?: string;
   };

@@ -17,9 +17,10 @@ declare global {
   const stream: MediaStream;
   const video: MediaStreamTrack;
   const audio: HTMLAudioElement;
-  const token: string;
+  const urls: Required<sdk.Invitation["urls"]>;
   const { session, playedThrough, bufferMs, underruns, clockPpm }: sdk.Playout;
   function onMusic(music: MediaStream): void;
+  function say(text: string): void;
   function show(config: sdk.Config): void;
 }`;
 /** JavaScript has no `!` for an element that is surely there. */
