@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from clips import Clip, Sound, impulse, make, make_sound, noise
+from clips import Clip, Sound, impulse, make, make_sound, mux_sound, noise
 
 from engine.errors import MediaError
 from engine.media.audio import SAMPLE_RATE_OUT, Signal, Stereo, measure_loudness, read_stereo
@@ -39,6 +40,7 @@ def decibels(signal_: Stereo) -> float:
         (32_000, "mono", 1),
         (48_000, "5.1", 6),
         (96_000, "7.1", 8),
+        (48_000, "9 channels", 9),
     ],
 )
 @pytest.mark.parametrize("start_s", [0.0, 0.25, -0.25])
@@ -54,6 +56,27 @@ def test_an_impulse_stays_at_its_sample(
 def test_mono_is_as_loud_on_both_sides(tmp_path: Path) -> None:
     sound = Sound(impulse(0.2, 0.1, channels=1), layout="mono", codec=PCM)
     assert np.abs(all_of(make_sound(tmp_path / "sound.wav", sound))).max() == 0.5
+
+
+def test_channels_that_have_no_place_are_heard_on_both_sides_as_loud_as_they_are(tmp_path: Path) -> None:
+    """As the tracks of a field recorder."""
+    sound = Sound(noise(0.5, 0.1, channels=9), layout="9 channels", codec=PCM)
+    left, right = all_of(make_sound(tmp_path / "sound.wav", sound))
+    assert np.array_equal(left, right)
+    assert decibels(left) == pytest.approx(-20, abs=0.1)
+
+
+def test_of_sound_from_all_around_what_has_no_direction_is_heard(tmp_path: Path) -> None:
+    """Ambisonics of the first order, as of a 360 degree camera: only its first channel, and only its third, has an impulse."""
+    peaks = []
+    for heard in (0, 2):
+        samples = impulse(0.5, 0.25, channels=4) * np.eye(4, dtype=np.float32)[:, heard : heard + 1]
+        path = tmp_path / "around.mkv"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libopus", 48_000, {"mapping_family": "2"}, layout="ambisonic 1")
+            mux_sound(container, stream, Sound(samples, layout="ambisonic 1"))
+        peaks.append(float(np.abs(all_of(path)).max()))
+    assert peaks == [pytest.approx(0.41, abs=0.05), pytest.approx(0, abs=1e-3)]  # observed: 0.413 of 0.5, 0.0
 
 
 @pytest.mark.parametrize("name", ["late.mkv", "late.mov"])
