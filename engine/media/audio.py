@@ -4,7 +4,7 @@ A sound is read as one unbroken signal that starts at a chosen time on the file'
 Nothing here holds more than a few blocks, so that three hours cost no more memory than three seconds.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, groupby
@@ -22,6 +22,7 @@ from av.filter import Graph
 from engine.errors import MediaError
 from engine.media.graph import flush, pull
 from engine.media.source import audio_stream, open_input
+from engine.media.stereo import to_stereo
 from engine.media.timeline import packets
 
 SAMPLE_RATE_OUT = 48_000
@@ -148,34 +149,8 @@ def _convert(frames: Iterator[AudioFrame], start: int) -> Iterator[Stereo]:
 
 def _converter(first: AudioFrame, start: int) -> Graph:
     """Resamples, downmixes, fills gaps with silence and cuts what overlaps. start: see _convert."""
-    channels = first.layout.nb_channels
-    if channels == 1 or first.layout.name.startswith("ambisonic"):  # whose first channel hears all around
-        return _to_stereo(first, start, [1.0])  # libswresample would take 3 dB off each side of mono
-    try:
-        return _to_stereo(first, start)
-    except (
-        FFmpegError
-    ):  # no channels that libswresample can place, such as the nine tracks of a field recorder
-        return _to_stereo(first, start, [1 / sqrt(channels)] * channels)
-
-
-def _to_stereo(first: AudioFrame, start: int, gains: Sequence[float] = ()) -> Graph:
-    """gains: of the first channels on both sides alike, the others are left out; none leaves it to libswresample."""
-    graph = Graph()
-    source = graph.add_abuffer(
-        sample_rate=first.sample_rate,
-        format=first.format.name,
-        layout=first.layout.name,
-        time_base=first.time_base or Fraction(1, first.sample_rate),
-    )
-    nodes = [source]
-    if gains:
-        side = "+".join(f"{gain}*c{channel}" for channel, gain in enumerate(gains))
-        nodes.append(graph.add("pan", f"stereo|c0={side}|c1={side}"))
     timing = f"async=1:first_pts={start}:min_comp=0.00001:min_hard_comp={_GAP_S}"
-    nodes.append(graph.add("aresample", f"{SAMPLE_RATE_OUT}:ochl=stereo:osf=fltp:{timing}"))
-    graph.link_nodes(*nodes, graph.add("abuffersink")).configure()
-    return graph
+    return to_stereo(first, f"{SAMPLE_RATE_OUT}:osf=fltp:{timing}")
 
 
 def _latest(graph: Graph, lufs: float) -> float:

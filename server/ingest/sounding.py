@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import av
 from av.audio.resampler import AudioResampler
 
+from engine.media.graph import pull
+from engine.media.stereo import to_stereo
 from server.ingest.pipe import MOST_SOUND_BYTES, SAMPLE_BYTES, SOUND_RATE, Kind, Record
 
 LEAST = SOUND_RATE // 25
@@ -18,7 +20,7 @@ APART_S = 0.02
 
 class Sounding:
     def __init__(self) -> None:
-        self._resampler: AudioResampler | None = None
+        self._resample: Callable[[av.AudioFrame], Iterable[av.AudioFrame]] | None = None
         self._form: tuple[str, str, int] | None = None
         self._channels = 2
         self._waiting = bytearray()  # bound: LEAST and one frame
@@ -29,19 +31,18 @@ class Sounding:
         """zero_s: when time 0 of the source is shown."""
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         time_s = self._ends_s if frame.time is None else frame.time
-        if self._resampler is None or form != self._form or abs(time_s - self._ends_s) > APART_S:
+        if self._resample is None or form != self._form or abs(time_s - self._ends_s) > APART_S:
             yield from self._cut(zero_s, 0)
-            self._begin(form, frame.layout.nb_channels, time_s)
-        assert self._resampler is not None
+            self._begin(frame, form, time_s)
+        assert self._resample is not None
         self._ends_s += frame.samples / frame.sample_rate
-        for part in self._resampler.resample(frame):
+        for part in self._resample(frame):
             self._waiting += part.to_ndarray().tobytes()
         yield from self._cut(zero_s, LEAST)
 
-    def _begin(self, form: tuple[str, str, int], channels: int, time_s: float) -> None:
-        self._form, self._channels = form, min(channels, 2)
-        layout = "mono" if channels == 1 else "stereo"
-        self._resampler = AudioResampler("s16", layout, SOUND_RATE)
+    def _begin(self, first: av.AudioFrame, form: tuple[str, str, int], time_s: float) -> None:
+        self._form, self._channels = form, min(first.layout.nb_channels, 2)
+        self._resample = _resampler(first)
         self._begins_s = self._ends_s = time_s
         self._goes_on = False
 
@@ -55,3 +56,16 @@ class Sounding:
             yield Record(Kind.SOUND, self._channels, int(self._goes_on), time_us, payload)
             self._begins_s += len(payload) / (size * SOUND_RATE)
             self._goes_on = True
+
+
+def _resampler(first: av.AudioFrame) -> Callable[[av.AudioFrame], Iterable[av.AudioFrame]]:
+    """For frames like the first one: mono stays mono, everything else becomes stereo."""
+    if first.layout.nb_channels == 1:
+        return AudioResampler("s16", "mono", SOUND_RATE).resample
+    graph = to_stereo(first, f"{SOUND_RATE}:osf=s16")
+
+    def resample(frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
+        graph.push(frame)
+        return pull(graph)
+
+    return resample

@@ -250,6 +250,16 @@ def test_a_worker_gives_each_stretch_its_moment() -> None:
     assert len(np.frombuffer(b"".join(record.payload for record in records), "<i2")) == 8 * 1024
 
 
+def test_a_worker_takes_channels_that_have_no_place() -> None:
+    """As the tracks of a field recorder."""
+    frame = av.AudioFrame.from_ndarray(np.full((1, 9 * 4_800), 0.1, np.float32), "flt", "9 channels")
+    frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+    records = list(Sounding().records(frame, 0.0))
+    heard = np.frombuffer(b"".join(record.payload for record in records), "<i2") / 32768
+    assert {record.width for record in records} == {2}
+    assert heard == pytest.approx(0.3, abs=1e-3)
+
+
 def test_a_worker_takes_another_form_and_long_frames() -> None:
     sounding = Sounding()
     stereo = np.zeros((65_536, 2), np.float32)
