@@ -115,8 +115,9 @@ def test_a_source_that_fails_before_anything_plays_is_what_is_told(
 
     monkeypatch.setattr(Client, "end", ended)
     monkeypatch.setattr(Client, "play", played)
+    address = Source("url", picture.name)
     with serving(Stage()) as url, pytest.raises(ClientError, match="say with --seconds"):
-        Live(LiveJob(url, picture, output=tmp_path / "a.flac")).run()
+        Live(LiveJob(url, address, output=tmp_path / "a.flac")).run()
 
 
 def test_without_music_there_is_no_file(tmp_path: Path) -> None:
@@ -133,9 +134,23 @@ def test_why_it_waits_is_said_once(picture: Source, tmp_path: Path) -> None:
     assert said == ["connecting again: capacity: no"]
 
 
-def test_a_source_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with serving(Stage()) as url, pytest.raises(ClientError, match="nowhere"):
-        Live(LiveJob(url, Source("file", str(tmp_path / "nowhere.mp4")), output=tmp_path / "a.wav")).run()
+def test_a_file_that_cannot_be_read_begins_no_session(tmp_path: Path) -> None:
+    text, cut_off = tmp_path / "text.mp4", tmp_path / "cut.mkv"
+    text.write_text("no video")
+    with av.open(str(cut_off), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 64, 48
+        container.start_encoding()
+    stage = Stage()
+    with serving(stage) as url:
+        for path, said in (
+            (tmp_path / "nowhere.mp4", "nowhere"),
+            (text, "text.mp4"),
+            (cut_off, "End of file"),
+        ):
+            with pytest.raises(ClientError, match=said):
+                Live(LiveJob(url, Source("file", str(path)), output=tmp_path / "a.wav")).run()
+    assert not stage.takes
 
 
 def test_frames_come_when_they_are_to_be_seen(clip: Path) -> None:

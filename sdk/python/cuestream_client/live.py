@@ -23,7 +23,7 @@ from cuestream_client.obs.watching import watch
 from cuestream_client.recorder import Recorder
 from cuestream_client.session import Playout
 from cuestream_client.silence import Silence
-from cuestream_client.sources import Pace, Source, frames
+from cuestream_client.sources import Pace, Source, check, frames
 from cuestream_client.speaker import Speaker
 
 CREDIT_MS = 1500
@@ -130,6 +130,8 @@ class Live:
     def run(self) -> None:
         """Raises ClientError, also where no music came; the board is as far as it came."""
         job = self.job
+        if isinstance(job.source, Source):
+            check(job.source, held=job.seconds is not None)
         client = Client(job.url, token=job.token, name=job.name, config=job.config)
         with _thread(lambda: self._watch(client)), client, self._sink(client) as sink:
             client.follow(lambda: sink.playout)

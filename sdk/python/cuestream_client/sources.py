@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -70,7 +71,7 @@ class Pace:
 
 def frames(
     source: Source, stop: threading.Event, pace: Pace | None = None, held: bool = False
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Decoded frames (`av.VideoFrame`) when they are to be seen, until the source ends or `stop` is set. Raises ClientError.
 
     held: a source that is a picture lasts until `stop`; otherwise it is refused, for it has no end.
@@ -100,6 +101,14 @@ def frames(
                 yield frame
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ClientError(f"{source.place} {name}: {error}") from error
+
+
+def check(source: Source, held: bool = False) -> None:
+    """Read a file's first frame. Raises ClientError; cameras, screens and addresses are not opened twice."""
+    if source.place != "file":
+        return
+    with closing(frames(source, threading.Event(), held=held)) as some:
+        next(some, None)
 
 
 def _av() -> Any:
