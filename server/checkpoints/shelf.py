@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Thread
@@ -136,8 +136,8 @@ class Shelf:
 
     def _read(self) -> None:
         """The newest files; the others, and those of a write that was cut short, are removed."""
-        found = sorted(self._folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in self._folder.glob(f"*{SUFFIX}.new"):
+        found = sorted(self._files(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in self._files(f"*{SUFFIX}.new"):
             path.unlink()
         total = 0
         for path in found:
@@ -149,6 +149,14 @@ class Shelf:
             total += size
             self._waiting[kept.about.session] = kept
             self._sizes[kept.about.session] = size
+
+    def _files(self, pattern: str) -> Iterator[Path]:
+        """A folder of such a name is somebody else's."""
+        for path in self._folder.glob(pattern):
+            if path.is_file():
+                yield path
+            else:
+                logger.warning("%s is left alone: it is not a file", path.name)
 
     def _kept(self, path: Path) -> Kept | None:
         try:

@@ -256,6 +256,21 @@ def test_a_damaged_file_is_counted_and_removed(tmp_path: Path, damage: str) -> N
     assert {path.name for path in tmp_path.iterdir()} == {KEY_FILE, "lock"}
 
 
+def test_a_folder_of_such_a_name_is_left_alone_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ("old.session", "old.session.new")
+    for name in names:
+        (tmp_path / name).mkdir()
+    with Shelved(tmp_path) as shelved:
+        shelved.put(kept())
+    with Shelved(tmp_path) as again:
+        assert again.shelf.waiting("s-1")
+    for name in names:
+        assert (tmp_path / name).is_dir()
+        assert caplog.text.count(f"{name} is left alone: it is not a file") == 2
+
+
 def test_what_another_model_played_is_counted_said_and_removed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
