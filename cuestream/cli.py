@@ -62,7 +62,7 @@ def main() -> NoReturn:
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        say("interrupted before there was anything to keep")
+        say("interrupted")
         sys.exit(INTERRUPTED)
     except Exception as error:  # click's own usage errors bring their text and code
         show = getattr(error, "show", None)

@@ -191,6 +191,9 @@ def _run(jobs: list[Any], player: Any) -> int:
             failed += 1
             say(str(error))
             continue
+        except KeyboardInterrupt:
+            say("interrupted before there was anything to keep")
+            sys.exit(INTERRUPTED)
         done = report.finished
         out.print(
             f"{done.output}: {done.duration_s:.2f} s, {report.real_time_factor:.2f} s of compute for a second of music, "
