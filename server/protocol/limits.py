@@ -67,7 +67,7 @@ class Limits:
     clock_ping_s: int = 2
     """How often a client should send `ping` to keep its clock in step."""
     drain_s: int = 30
-    """From `go_away` to the close."""
+    """From `go_away` with `session_limit` to the close; a server that leaves says its own time (`--drain`)."""
     session_s: int = 43_200
     """Length of a session; then 4440."""
     idle_s: int = 60
