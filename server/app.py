@@ -10,8 +10,9 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
@@ -79,8 +80,8 @@ def make_app(
         await host.stop()
 
     routes = [
-        Route("/", page("index.html")),
-        Route("/obs", page("obs.html")),
+        Route("/", page("index.html"), middleware=SMALLER),
+        Route("/obs", page("obs.html"), middleware=SMALLER),
         Route("/v1/sessions", rest.create, methods=["POST"]),
         Route(SESSION, rest.look, methods=["GET"]),
         Route(SESSION, rest.change, methods=["PATCH"]),
@@ -106,7 +107,7 @@ def make_app(
         Route("/metrics", metrics),
         Route("/openapi.json", openapi),
         Route("/asyncapi.json", websocket),
-        Mount("/static", PageFiles(directory=STATIC)),
+        Mount("/static", PAGE_FILES, middleware=SMALLER),
     ]
     app = Starlette(
         routes=routes,
@@ -130,16 +131,22 @@ class PageFiles(StaticFiles):
         return response
 
 
+PAGE_FILES = PageFiles(directory=STATIC)
+SMALLER = [Middleware(GZipMiddleware, compresslevel=1)]
+"""Of the page alone. A higher level holds up the loop, which sends music, for up to 13 ms and saves 5 KB."""
+
+
 def page(name: str) -> Callable[[Request], Awaitable[Response]]:
     headers = {
-        "cache-control": "no-cache",
         "content-security-policy": POLICY,
         "referrer-policy": "no-referrer",
         "x-content-type-options": "nosniff",
     }
 
     async def hand_out(request: Request) -> Response:
-        return FileResponse(STATIC / name, headers=headers)
+        response = await PAGE_FILES.get_response(name, request.scope)
+        response.headers.update(headers)
+        return response
 
     return hand_out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import re
 import socket
@@ -208,6 +209,23 @@ def test_the_pages_and_everything_they_name_are_here(served: Served) -> None:
     for address in ("/", "/obs", "/static/app.js"):
         with urllib.request.urlopen(served.http + address, timeout=10) as answer:
             assert answer.headers["cache-control"] == "no-cache"  # of an older version nothing is shown
+
+
+@pytest.mark.parametrize("address", ["/", "/obs", "/static/app.js"])
+def test_a_page_travels_compressed_and_is_not_sent_again_while_it_is_the_same(
+    served: Served, address: str
+) -> None:
+    with urllib.request.urlopen(served.http + address, timeout=10) as answer:
+        plain, etag = answer.read(), answer.headers["etag"]
+    packed = urllib.request.Request(served.http + address, headers={"accept-encoding": "gzip"})
+    with urllib.request.urlopen(packed, timeout=10) as answer:
+        assert answer.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(answer.read()) == plain
+    again = urllib.request.Request(served.http + address, headers={"if-none-match": etag})
+    with pytest.raises(urllib.error.HTTPError) as found:
+        urllib.request.urlopen(again, timeout=10)
+    with found.value as answer:
+        assert (answer.code, answer.headers["cache-control"]) == (304, "no-cache")
 
 
 def test_the_pages_are_in_no_frame_load_nothing_from_elsewhere_and_tell_nobody_where_they_are(
