@@ -129,7 +129,8 @@ def in_time(packets: Iterator[av.Packet[VideoStream]], video: Path) -> Iterator[
     for packet in packets:
         if shown_s(packet) == -inf:
             raise MediaError(
-                f"{video}: expected packets with times, found a bare stream; put it into .mkv first"
+                f"{video}: expected packets with times, found a bare stream; encode it into a file first: "
+                f"ffmpeg -i {video.name} {video.stem}.mkv"
             )
         if last is not None and packet.dts is not None and packet.dts < last:
             back_s = float((last - packet.dts) * packet.time_base)

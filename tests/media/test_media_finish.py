@@ -324,7 +324,7 @@ def test_files_put_behind_one_another_can_be_heard_but_not_copied(tmp_path: Path
 
 def test_a_bare_stream_can_be_heard_but_not_copied(tmp_path: Path) -> None:
     video = clip_of(tmp_path, "bare.h264")
-    refused(video, tmp_path / "scored.mp4", "expected packets with times")
+    refused(video, tmp_path / "scored.mp4", "ffmpeg -i bare.h264 bare.mkv")
     report = finish(video, loud(tmp_path), tmp_path / "scored.wav", PLAIN)
     assert sound_of(report.output).shape[1] == round(report.duration_s * SAMPLE_RATE_OUT) > 0
 
