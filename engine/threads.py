@@ -22,7 +22,7 @@ GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """count: 0 takes one for each core. pinned: all but the caller's own stay on a core each."""
+    """count: 0 takes one for each core. pinned: so many threads as there are cores, or fewer, stay on a core each."""
 
     count: int = 0
     pinned: bool = False
@@ -33,6 +33,12 @@ class Threads:
 
     def __str__(self) -> str:
         return f"{self.count}{', pinned' if self.pinned else ''}"
+
+    @property
+    def places(self) -> list[int]:
+        """The core of each thread but the caller's own; empty where the system places them, as it does too many."""
+        others = cores()[1 : self.count]
+        return others if self.pinned and len(others) == self.count - 1 else []
 
 
 def cores() -> list[int]:

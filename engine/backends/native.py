@@ -247,7 +247,8 @@ class NativeStep:
             each=self._layers,
         )
         count = threads.count or len(cores())
-        pinned = (ctypes.c_int32 * count)(*cores()[1:count]) if threads.pinned else None
+        places = threads.places
+        pinned = (ctypes.c_int32 * len(places))(*places) if places else None
         self._step = library.cuestream_open(ctypes.byref(self._model), count, pinned)
         if not self._step:
             raise MemoryError(f"no memory or no threads for a step of {count} threads")

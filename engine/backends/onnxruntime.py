@@ -434,9 +434,8 @@ class OnnxBackend(OneByOne, OnHost):
         options = self._runtime.SessionOptions()
         own = len(cores()) if allowance() else 0  # 0: one for each core, as ONNX Runtime counts them
         options.intra_op_num_threads = self._threads.count or own
-        if self._threads.pinned and self._threads.count > 1:
-            pinned = cores()[1 : self._threads.count]  # of all threads but the caller's, counted from 1
-            affinities = ";".join(str(core + 1) for core in pinned)
+        if places := self._threads.places:
+            affinities = ";".join(str(core + 1) for core in places)  # counted from 1
             options.add_session_config_entry("session.intra_op_thread_affinities", affinities)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3

@@ -67,9 +67,10 @@ def test_who_steps_by_the_graph_needs_onnx_and_is_told_at_once(
     assert "pip install onnx" in str(answer.exception)
 
 
-def test_a_pinned_model_plays_what_another_plays(starter: Path) -> None:
+@pytest.mark.parametrize("threads", [2, len(cores()) + 1])
+def test_a_pinned_model_plays_what_another_plays(starter: Path, threads: int) -> None:
     """On any number of cores: what cannot be pinned is not."""
-    pinned, free = (OnnxBackend(starter, Threads(2, pinned=pin)) for pin in (True, False))
+    pinned, free = (OnnxBackend(starter, Threads(threads, pinned=pin)) for pin in (True, False))
     eyes = free.spec.vision
     pictures = np.full((1, eyes.image_size, eyes.image_size, eyes.planes), 7, np.uint8)
     assert np.array_equal(pinned.encode_frames(pictures), free.encode_frames(pictures))

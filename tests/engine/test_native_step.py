@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from engine.backends.native import GRAPHS, VARIABLE, NativeBackend, obstacle, on
 from engine.backends.onnxruntime import OnnxBackend
 from engine.errors import PackageError
 from engine.library import find_model
-from engine.threads import Threads, cache_folder
+from engine.threads import Threads, cache_folder, cores
 from export.onnx import Precision, export
 from export.random_model import random_package, tiny_spec
 from export.step_tensors import step_tensors
@@ -204,6 +205,15 @@ def test_threads_change_nothing(made: Made, threads: int) -> None:
     for _ in range(20):
         one, many = (v.ask(0, 2).on(v.backend) for v in voices)
         np.testing.assert_array_equal(one, many)
+
+
+def test_of_more_threads_than_cores_none_is_kept_on_one(made: Made) -> None:
+    before = set(os.listdir("/proc/self/task"))
+    backend = NativeBackend(made("int4"), Threads(len(cores()) + 2, pinned=True))
+    Voice(backend).ask(0, 1).on(backend)
+    own = set(os.listdir("/proc/self/task")) - before
+    assert len(own) > len(cores())
+    assert all(os.sched_getaffinity(int(thread)) == os.sched_getaffinity(0) for thread in own)
 
 
 def test_a_condition_may_be_longer_than_the_music(made: Made) -> None:
