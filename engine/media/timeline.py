@@ -71,7 +71,7 @@ def shown_s(packet: av.Packet[VideoStream]) -> float:
 
 def scan(path: Path, until_s: float = inf) -> Extent:
     """Where the video track begins and ends, from its packets, without decoding. until_s: see kept."""
-    start_s, end_s, count = inf, -inf, 0
+    start_s, last_s, end_s, count = inf, -inf, -inf, 0
     with open_input(path) as container:
         stream = video_stream(container, path)
         frame_s = float(1 / frame_rate(stream))
@@ -81,7 +81,11 @@ def scan(path: Path, until_s: float = inf) -> Extent:
                 if time_s == -inf:  # a bare stream, without times: one frame after the other
                     time_s = end_s if count else 0.0
                 length_s = float(packet.duration * packet.time_base) if packet.duration else frame_s
-                start_s, end_s, count = min(start_s, time_s), max(end_s, time_s + length_s), count + 1
+                start_s, count = min(start_s, time_s), count + 1
+                if (
+                    time_s >= last_s
+                ):  # of the others, decoded out of order, a packet's duration is not how long they are shown
+                    last_s, end_s = time_s, time_s + length_s
     return Extent(start_s, min(end_s, until_s), count) if count else Extent(0.0, 0.0, 0)
 
 

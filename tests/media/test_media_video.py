@@ -10,6 +10,7 @@ import pytest
 from clips import Clip, Sound, corners, cut_off, make, make_sound, noise
 
 from engine.errors import MediaError
+from engine.media.timeline import scan
 from engine.media.video import EveryNth, VideoFrame, VideoReader, probe, read_frames, ticks, ticks_until
 
 SIZE = 32
@@ -118,6 +119,17 @@ def test_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
     times = [0, 40, 240, 250, 1000, 1040, 1900, 2500]
     path = make(tmp_path / "vfr.mkv", Clip(frames=8, rate=25, times_ms=times))
     assert [frame.time_s for frame in frames_of(path)] == pytest.approx([t / 1000 for t in times], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["vfr.mp4", "vfr.mkv"])
+def test_a_video_ends_with_its_last_frame_where_frames_are_uneven_and_out_of_order(
+    tmp_path: Path, name: str
+) -> None:
+    """MP4 says of a packet how long it is until the next one is decoded, not shown."""
+    path = make(tmp_path / name, Clip(times_ms=[0, 100, 200, 300, 700, 1100, 1500, 1900, 2300, 2400]))
+    reader = VideoReader(path, SIZE)
+    assert list(reader)
+    assert (reader.end_s, scan(path).end_s) == pytest.approx((2.5, 2.5), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["late.mkv", "late.mp4", "late.ts"])
