@@ -7,6 +7,7 @@ in one step. check_output says before a long run what would go wrong after it.
 from __future__ import annotations  # Packet takes its stream type in the stubs only
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,6 +57,9 @@ TARGETS: Mapping[str, Target] = {
     ".mov": Target("mov", "aac", _LOSSY, holds_video=True, options=_INDEX_FIRST),
     ".webm": Target("webm", "libopus", _LOSSY, holds_video=True),
 }
+
+# By anybody. A file that nobody may write is not to be replaced, although its folder would allow it.
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 _SOUND_ENDINGS = [ending for ending, target in TARGETS.items() if not target.holds_video]
 
@@ -153,6 +157,8 @@ def check_place(output: Path, *inputs: Path) -> None:
             raise MediaError(f"{output}: expected a file to write, found a directory")
         if not output.parent.is_dir():
             raise MediaError(f"{output}: cannot be written: there is no directory {output.parent}")
+        if output.exists() and not output.stat().st_mode & _WRITABLE:
+            raise MediaError(f"{output}: is there already and write-protected; expected another name")
         for each in inputs:
             if output.exists() and each.exists() and output.samefile(each):
                 raise MediaError(f"{output}: is the input itself; expected another name for the result")

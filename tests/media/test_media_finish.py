@@ -285,11 +285,14 @@ def test_a_good_output_passes_the_check_and_leaves_nothing(tmp_path: Path) -> No
 def test_an_output_that_cannot_be_is_refused_before_and_after(tmp_path: Path) -> None:
     video = clip_of(tmp_path)
     (tmp_path / "directory.mp4").mkdir()
+    protected = tmp_path / "protected.mp4"
+    protected.touch(0o444)
     (tmp_path / "link.mp4").symlink_to(video)
     refused(video, tmp_path / "scored.xyz", "expected an ending out of .wav .flac")
     refused(video, tmp_path / "scored", "found none")
     refused(video, tmp_path / "scored.mp4", "sound alone: expected an ending out of .wav", audio_only=True)
     refused(video, tmp_path / "directory.mp4", "found a directory")
+    refused(video, protected, "write-protected")
     refused(video, tmp_path / "missing" / "scored.mp4", "there is no directory")
     refused(video, video, "is the input itself")
     refused(video, tmp_path / "link.mp4", "is the input itself")
