@@ -125,6 +125,10 @@ class Playout:
         """The sample that sounds now."""
         return self.clock.position(now_s) if self.clock else self.ring.end
 
+    def beside(self, now_s: float) -> int:
+        """Where a picture lies that comes now; at no sample that is not placed: after a long sleep the clock goes on there."""
+        return min(self.position(now_s), self.ring.end)
+
     def lead(self, now_s: float) -> int:
         """Samples that are placed or ready beyond the position."""
         return self.ring.end + self.ready - self.position(now_s)

@@ -27,7 +27,7 @@ from server.output.wire import Job
 from server.pictures.imaging import CHAINED, Eyes
 from server.protocol.limits import Limits
 from server.protocol.media import Flag, Kind, Media
-from server.recording.film import BROKEN, KEYFRAME_S, PRESET, Canvas, Copied
+from server.recording.film import APART, BROKEN, KEYFRAME_S, PRESET, Canvas, Copied, placed
 from server.recording.sound import block
 from server.system.written_file import Written
 
@@ -202,10 +202,10 @@ class CopiedTrack(Copied):
         if Flag.KEYFRAME not in first.flags:
             raise ValueError("video begins with a keyframe")
         super().__init__(first, limits)
-        self._last = -1
+        self._last = -APART
 
     def packets(self, media: Media, at: int) -> list[Any]:
-        self._last = max(at, self._last + 1)
+        self._last = placed(at, self._last)
         return super().packets(media, self._last)
 
     def until(self, at: int) -> list[Any]:

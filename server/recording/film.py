@@ -1,8 +1,8 @@
 """The pictures that came in, with the music: video is copied, pictures are encoded. Its first picture is its beginning.
 
 H.264 is copied into mp4 and VP8 into WebM, from the first keyframe on; stills and raw pictures become H.264 at the fastest
-preset, as large as the first one. A picture lies where the music stood when it came, so video with pictures out of order is
-not for it.
+preset, as large as the first one. A picture lies where the music stood when it came, and those that came at once follow each
+other quickly; so video with pictures out of order is not for it.
 The files are fragmented: what is on the disk can be played, also when nobody finished it or the disk is full.
 """
 
@@ -41,6 +41,10 @@ UNIT = re.compile(rb"\x00\x00\x01[^\x00]")
 BROKEN = (ProtocolError, InvalidDataError, ValueError, struct.error)
 """What a picture raises that is none. The session tells its client."""
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}
+APART = WIRE_RATE // 120
+"""Samples between pictures that came at once, as after a stall: less than between those of any video, so that they catch up."""
+MOST_LATE = WIRE_RATE
+"""Samples that a picture lies behind where it came, at most."""
 MOST_SIDE = 16_384
 """Of x264."""
 BLACK = (16, 128, 128)
@@ -59,7 +63,7 @@ class Film:
         self.left_out = 0
         """Pictures that are broken, of another kind than the first one, or before a keyframe."""
         self._began = 0  # the recording's sample that is the film's first
-        self._last = -1  # time of the newest picture
+        self._last = -APART  # time of the newest picture
         self._container: Any = None
         self._sound: Any = None
         self._track: Track | None = None
@@ -78,7 +82,7 @@ class Film:
         assert self._track is not None
         if not self._track.takes(media):
             return False
-        self._last = max(sample - self._began, self._last + 1)
+        self._last = placed(sample - self._began, self._last)
         self._mux(self._track.packets(media, self._last))
         return True
 
@@ -117,6 +121,11 @@ class Film:
         self._sound = add_sound(self._container, target)
         self.name, self._began = path.name, sample
         return True
+
+
+def placed(at: int, last: int) -> int:
+    """Where a picture lies that came at a sample, behind one that lies at `last`."""
+    return max(at, last + 1, min(last + APART, at + MOST_LATE))
 
 
 class Track(Protocol):

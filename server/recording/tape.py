@@ -153,7 +153,7 @@ class Tape:
         """Of a session that plays; while nothing sounds nothing is recorded."""
         playout = self.hosted.core.playout
         if playout.clock:
-            sample = self.hosted.wire_samples(playout.position(now_s)) - self.begin
+            sample = self.hosted.wire_samples(playout.beside(now_s)) - self.begin
             self._writer.put(Pictured(max(0, sample), media))
 
     def note(self, line: dict[str, Any]) -> None:

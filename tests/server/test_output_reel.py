@@ -144,6 +144,18 @@ def test_copied_video_that_changes_its_size_goes_on(tmp_path: Path, url: str) ->
     assert jump_of(shown_in(path)) == pytest.approx(10 * BLOCK / RATE, abs=0.03)
 
 
+@pytest.mark.parametrize("url", ["file:a.mkv", "file:a.mp4"])
+def test_copied_pictures_that_come_at_once_follow_each_other(tmp_path: Path, url: str) -> None:
+    reel = reel_of(job_of(url, "mixed", Allowed(folder=tmp_path), DELAY))
+    for media in video(Kind.H264, [16] * 20):
+        reel.pictured(0, media)
+    run(reel, click(1.0), {})
+    at = [time_s for time_s, _ in shown_in(tmp_path / url.removeprefix("file:"))]
+    assert len(at) == 20
+    assert min(np.diff(at)) > 0.006
+    assert at[-1] - at[0] < 0.2
+
+
 def test_pictures_that_are_held_back_are_bounded(tmp_path: Path) -> None:
     reel = reel_of(job_of("file:a.mkv", "mixed", Allowed(folder=tmp_path), RATE, held_pictures=5))
     for number in range(9):

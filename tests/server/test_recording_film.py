@@ -22,7 +22,7 @@ from shell_client import PATIENCE_S, Client, ask, jpeg, soon
 from server.protocol.limits import Limits
 from server.protocol.media import NO_FLAGS, Flag, Kind, Media, Size, StreamId
 from server.recording import filming as under_test
-from server.recording.film import Film
+from server.recording.film import APART, MOST_LATE, Film, placed
 from server.recording.filming import COMMAND, Filming
 from server.recording.shelf import RecordingLimits, Shelf, new_id
 from server.recording.wire import End, Job, Music, Picture, Report, pack, read, report_of
@@ -91,6 +91,59 @@ def test_copied_video_that_changes_its_size_goes_on(tmp_path: Path, kind: Kind) 
         seen = [(frame.width, round((frame.time or 0) * 25)) for frame in container.decode(video=0)]
     assert [width for width, _ in seen] == [64] * 10 + [128] * 10 + [64] * 10
     assert [at - seen[0][1] for _, at in seen] == pytest.approx(range(30), abs=1)
+
+
+@pytest.mark.parametrize("kind", [Kind.H264, Kind.VP8, Kind.JPEG])
+def test_pictures_that_come_at_once_follow_each_other_and_the_film_catches_up(
+    tmp_path: Path, kind: Kind
+) -> None:
+    """After a second without the network: 25 of them, then again one each 40 ms."""
+    film = Film(tmp_path, Limits())
+    made = [still(seq) for seq in range(60)] if kind is Kind.JPEG else video(kind, [16] * 60)
+    for block in range(60):
+        came = {0: [0], 25: range(1, 26)}.get(block, [block] if block > 25 else [])
+        for seq in came:
+            film.picture(1920 * block, msgspec.structs.replace(made[seq], seq=seq))
+        film.sound(1920 * block, np.zeros(1920, np.float32))
+    film.close()
+    assert film.name
+    with av.open(str(tmp_path / film.name)) as container:
+        at = [float(p.pts * p.time_base) for p in container.demux(video=0) if p.pts is not None]
+    assert at[1] - at[0] == pytest.approx(1, abs=0.025)  # of AAC's first 1024 samples
+    assert min(np.diff(at)) > 0.006
+    assert np.diff(at[-10:]) == pytest.approx(0.04, abs=0.002)
+    assert at[-1] - at[1] == pytest.approx(34 / 25, abs=0.002)
+
+
+def test_a_picture_lies_where_it_came_or_just_behind_the_one_before() -> None:
+    assert placed(4800, 0) == 4800
+    assert placed(4800, 4800) == placed(4700, 4800) == 4800 + APART
+    behind = 4800 + MOST_LATE
+    assert placed(4800, behind - 1) == behind  # too many come for any film: no later than that
+    assert placed(4800, behind + 7) == behind + 8
+
+
+def test_pictures_that_come_before_a_late_tick_lie_where_the_music_goes_on(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """A loop that slept for two seconds hears the websocket first, and then lets its clock go on where it stopped."""
+    with serve(recordings=tmp_path) as served, Client(served.ws) as client:
+        session_id = client.start()["session_id"]
+        client.play()
+        client.send("recording", action="start", video=True)
+        client.until("recording.state", state="recording")
+        client.show()
+        client.hear(client.at + 4800)
+        hosted = served.host.sessions[session_id]
+        served.on_loop(lambda: hosted.picture(served.host.monotonic() + 2, still(1)))
+        client.hear(client.at + 4800)
+        client.send("recording", action="stop")
+        state = client.until("recording.state", state="finished")
+    (path,) = tmp_path.glob("*/film.mp4")
+    with av.open(str(path)) as container:
+        at = [frame.time for frame in container.decode(video=0)]
+    assert len(at) == 2
+    assert at[-1] < state["samples"] / 48_000
 
 
 def test_a_film_that_breaks_is_said_and_the_music_goes_on(
