@@ -121,6 +121,12 @@ def serve(
     recordings_gb: Annotated[
         float, typer.Option(min=0.001, help="when so much lies in that folder, nothing more is recorded")
     ] = 20.0,
+    recording_hours: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, max=8760, help="longest that one recording lasts; default: as --session-hours"
+        ),
+    ] = None,
     outputs: Annotated[
         Path | None,
         typer.Option(help="folder that sessions may be written to while they play; without it none is"),
@@ -197,7 +203,9 @@ def serve(
         fed = feed_of(ingest, reads) if ingest else None
     except (Forbidden, OSError) as error:
         raise CuestreamError(f"--ingest {shown_of(ingest or '')}: {error}") from error
-    room = RecordingLimits(folder_bytes=int(recordings_gb * GB))
+    recording = RecordingLimits(
+        length_s=3600 * (recording_hours or session_hours), folder_bytes=int(recordings_gb * GB)
+    )
     try:
         settings = Settings(
             model=model,
@@ -212,7 +220,7 @@ def serve(
             checkpoints=checkpoints,
             limits=Limits(raw_video=raw_video, session_s=round(3600 * session_hours)),
             recordings=recordings,
-            recording=room,
+            recording=recording,
             outputs=outputs,
             output=OutputLimits(folder_bytes=int(outputs_gb * GB)),
             push_hosts=tuple(push or ()),

@@ -38,8 +38,8 @@ FILES = {
 class RecordingLimits:
     """How much may be recorded. An operator may change each."""
 
-    length_s: float = 3600.0
-    """Of one recording; then it is finished."""
+    length_s: float = 12 * 3600.0
+    """Of one recording; then it is finished. A session lasts as long, but for that of `--ingest`, which has no end."""
     at_once: int = 4
     folder_bytes: int = 20 * GB
     """All that lies in the folder; when it is full, nothing begins and what runs is finished."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from cuestream.cli import app
 from server.http.serving import RefusedAddress
+from server.settings import Settings
 
 
 def test_a_port_that_is_taken_is_said_before_the_model_is_looked_for() -> None:
@@ -43,3 +45,22 @@ def test_files_are_read_of_a_folder(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "--ingest-files" in done.output
     assert "does not exist" in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "hours"), [((), 12), (("--session-hours", "24"), 24), (("--recording-hours", "1.5"), 1.5)]
+)
+def test_a_recording_lasts_as_long_as_its_session_or_as_is_said(
+    monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], hours: float
+) -> None:
+    found = list[Settings]()
+    monkeypatch.setattr("server.app.make_app", lambda _, settings, *more: found.append(settings))
+    monkeypatch.setattr("server.http.serving.make_server", lambda *_: SimpleNamespace(run=close))
+    done = CliRunner().invoke(app, ["serve", "--model", "random-tiny", "--port", "0", *options])
+    assert done.exit_code == 0, done.output
+    assert found[0].recording.length_s == 3600 * hours
+
+
+def close(lines: list[socket.socket]) -> None:
+    for line in lines:
+        line.close()
