@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -33,6 +35,7 @@ from server.recording.shelf import RecordingLimits, Shelf, new_id
 from server.recording.sound import Sound
 from server.recording.tape import MOST_NOTES
 from server.recording.writer import Heard, Pictured, Told, Writer
+from server.system.written_file import Written
 
 ROOT = Path(__file__).parents[2]
 KEY = "a key for tests"
@@ -726,6 +729,43 @@ def test_a_file_that_nobody_finished_can_be_played(tmp_path: Path, form: Any) ->
     assert len(sound_of(copy)) > 1.5 * RATE
     sound.close()
     assert len(sound_of(path)) >= 2 * RATE
+
+
+class Holed(Written):
+    """Silence is not written but left out, so that a file takes no room for it."""
+
+    def write(self, data: Any) -> int:
+        if bytes(data) != bytes(len(data)):
+            return super().write(data)
+        self.seek(len(data), os.SEEK_CUR)
+        return len(data)
+
+
+def test_a_wav_of_more_than_4_gib_can_be_played_to_its_end_finished_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six hours and a quarter."""
+    monkeypatch.setattr("server.recording.sound.Written", Holed)
+    path = tmp_path / "music.wav"
+    sound = Sound(path, "wav")
+    silence = av.Packet(bytes(2**28))
+    silence.stream, silence.time_base = sound._stream, Fraction(1, RATE)
+    for number in range(16):
+        silence.pts = silence.dts = number * 2**26
+        sound._container.mux(silence)
+    sound.samples = 2**30
+    sound.write(np.full(RATE, 0.5, np.float32))
+    for _ in range(2):
+        assert path.stat().st_size > 2**32
+        with av.open(str(path)) as container:
+            container.seek(2**30 // RATE * av.time_base)
+            heard = [frame.samples for frame in container.decode(audio=0) if frame.to_ndarray().any()]
+        assert sum(heard) >= RATE
+        sound.close()
+    with path.open("rb") as file:
+        head = struct.unpack("<4s4x4s4s4xQQQ", file.read(44))
+    size = path.stat().st_size - 8
+    assert head == (b"RF64", b"WAVE", b"ds64", size, 2**32 + 4 * RATE, 2**30 + RATE)
 
 
 def writer(folder: Path, limits: RecordingLimits, told: list[Told]) -> Writer:
