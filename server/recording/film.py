@@ -45,6 +45,8 @@ APART = WIRE_RATE // 120
 """Samples between pictures that came at once, as after a stall: less than between those of any video, so that they catch up."""
 MOST_LATE = WIRE_RATE
 """Samples that a picture lies behind where it came, at most."""
+MOST_KEPT = 60 * WIRE_RATE
+"""Samples of sound behind the newest picture of VP8: FFmpeg keeps them until another comes, elsewhere for 10 s at most."""
 MOST_SIDE = 16_384
 """Of x264."""
 BLACK = (16, 128, 128)
@@ -64,6 +66,7 @@ class Film:
         """Pictures that are broken, of another kind than the first one, or before a keyframe."""
         self._began = 0  # the recording's sample that is the film's first
         self._last = -APART  # time of the newest picture
+        self._kept = False  # sound is kept in memory until the next picture
         self._container: Any = None
         self._sound: Any = None
         self._track: Track | None = None
@@ -87,7 +90,10 @@ class Film:
         return True
 
     def sound(self, first: int, samples: F32) -> None:
-        """samples: [n], of the recording from `first` on; those from before the first picture are left out."""
+        """samples: [n], of the recording from `first` on; those from before the first picture are left out, and of a film of VP8
+        what is too far behind the newest one."""
+        if self._kept and first - self._began - self._last > MOST_KEPT:
+            return
         skipped = max(0, self._began - first)
         if self._track is not None and len(samples) > skipped:
             self._mux(self._sound.encode(block(samples[skipped:], first + skipped - self._began)))
@@ -119,7 +125,7 @@ class Film:
         track.join(self._container)
         self._track = track
         self._sound = add_sound(self._container, target)
-        self.name, self._began = path.name, sample
+        self.name, self._began, self._kept = path.name, sample, media.kind is Kind.VP8
         return True
 
 

@@ -115,6 +115,24 @@ def test_pictures_that_come_at_once_follow_each_other_and_the_film_catches_up(
     assert at[-1] - at[1] == pytest.approx(34 / 25, abs=0.002)
 
 
+def test_without_pictures_the_sound_of_a_film_that_ffmpeg_would_keep_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.recording.film.MOST_KEPT", 48_000)
+    film = Film(tmp_path, Limits())
+    first, second = video(Kind.VP8, [16] * 2)
+    for tenth in range(50):
+        if tenth in (0, 40):
+            film.picture(4800 * tenth, second if tenth else first)
+        film.sound(4800 * tenth, TENTH)
+    film.close()
+    with av.open(str(tmp_path / "film.webm")) as container:
+        at = [float(p.pts * p.time_base) for p in container.demux(audio=0) if p.pts is not None]
+    before, after = [time_s for time_s in at if time_s < 2.5], [time_s for time_s in at if time_s >= 2.5]
+    assert before[-1] == pytest.approx(1.1, abs=0.05)
+    assert (after[0], after[-1]) == pytest.approx((4, 5), abs=0.05)
+
+
 def test_a_picture_lies_where_it_came_or_just_behind_the_one_before() -> None:
     assert placed(4800, 0) == 4800
     assert placed(4800, 4800) == placed(4700, 4800) == 4800 + APART
