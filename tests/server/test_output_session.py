@@ -94,6 +94,24 @@ def test_what_is_seen_is_what_is_heard(serve: Serve, tmp_path: Path) -> None:
     assert 0.2 < seen_s - heard_s < 1.0
 
 
+def test_a_picture_that_comes_before_a_late_tick_is_seen_where_the_music_goes_on(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """A loop that slept for two seconds hears the websocket first, and then lets its clock go on where it stopped."""
+    with serve(outputs=tmp_path) as served, Client(served.ws) as client:
+        one = one_of(served, client)
+        client.show(picture(0, 16).payload)
+        client.play()
+        ask("POST", f"{one}/output", {"url": "file:show.mkv", "what": "mixed", "delay_ms": 100})
+        client.show(picture(1, 16).payload)
+        client.hear(client.at + RATE // 10)
+        hosted = served.host.sessions[one.rpartition("/")[2]]
+        served.on_loop(lambda: hosted.picture(served.host.monotonic() + 2, picture(2, 240)))
+        client.hear(client.at + RATE // 2)
+        assert ask("DELETE", f"{one}/output")[1]["state"] == "finished"
+    assert shown_in(tmp_path / "show.mkv")[-1][1] > 200
+
+
 def bright_from(samples: np.ndarray) -> float:
     """When the tone of a bright picture begins, in seconds."""
     block = RATE // 50
