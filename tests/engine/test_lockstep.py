@@ -19,7 +19,7 @@ from test_together import FRAMES, ROOM, Voice, answers
 from engine.backends.base import DrawCall, StepCall
 from engine.backends.captured import Graph
 from engine.backends.lockstep import LockstepBackend
-from engine.backends.program import MOST_STEPS
+from engine.backends.program import MOST_STEPS, Program
 from engine.backends.torch import TorchBackend
 from engine.errors import NoRoom, PackageError
 from engine.sampling import draw_all, sample, uniforms, uniforms_of
@@ -104,6 +104,23 @@ def test_what_is_drawn_is_what_the_host_draws_from_the_logits(make: Make, tiny_p
         for found, call, logits in zip(drawn, calls, here.step_all([c.step for c in calls]), strict=True):
             expected = sample(logits[call.leading], call.policy, call.column, call.allowed)
             assert found.tolist() == [expected.tolist()]
+
+
+def test_the_longest_segments_are_in_the_first_lanes(
+    tiny_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever slot they have: after a hand-over the leading segment's is the second one."""
+    backend = LockstepBackend(load_model(tiny_package), "cpu", torch.float32, places=3)
+    lanes, fill = list[list[int]](), Program.fill
+
+    def filled(program: Program, calls: Any, steps: int = 1) -> None:
+        lanes.extend(call.position.tolist() for call in calls)
+        fill(program, calls, steps)
+
+    monkeypatch.setattr(Program, "fill", filled)
+    voices = zip(voiced(backend, [1, 2, 3]), ([3, 1], [2, 9], [5, 4]), strict=True)
+    backend.step_all([replace(voice.ask(0, 2), position=np.array(held)) for voice, held in voices])
+    assert lanes == [[2, 9], [5, 4], [3, 1]]
 
 
 def played(backend: Any, pictures: Any, steps: int, at_once: int, policy: StreamPolicy) -> tuple[Any, Any]:
