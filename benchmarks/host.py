@@ -72,7 +72,7 @@ class HostBackend(LockstepBackend):
 
     def __init__(self, spec: ModelSpec, places: int) -> None:
         super().__init__(random_model(spec, "cpu"), "cpu", torch.float16, kept="int8", places=places)
-        self._graphs, self._preparing = True, False
+        self._graphs = True
 
     def capture(self, work: Callable[[], Any]) -> tuple[Graph, Any]:
         return Still(), work()

@@ -55,7 +55,7 @@ Array = NDArray[Any]
 Caching = Literal["half", "int8", "fp8"]
 
 PLACES = 8
-"""Streams that a device has room for, unless told otherwise."""
+"""Streams that a device has room for, unless told otherwise; and those for which room is made when that is taken."""
 RETRY_S = 5.0
 FEWEST_CAPTURED = 4
 """Frames whose work is captured even where there is room for fewer streams."""
@@ -100,7 +100,8 @@ class LockstepBackend(TorchModel):
     """A loaded model (see `export.checkpoint.load_model`), which it takes over.
 
     dtype: of weights and activations between them; the residual stream is float32. bits: of the decoder's weights, 16, 8 or 4.
-    kept: how caches and conditions are held. places: streams that there is room for, allocated when the first one begins.
+    kept: how caches and conditions are held. places: streams that there is room for, allocated when the first one begins; it may
+    change while there is none, after `forget`.
     """
 
     most_steps, prefers_batches = MOST_STEPS, True
@@ -134,22 +135,20 @@ class LockstepBackend(TorchModel):
         pairs = [layer.cross_kv.weight.data.chunk(2) for layer in decoder.stack()]
         self._cross_kv = torch.stack([torch.cat((k * scale, v)).t() for k, v in pairs])  # [L, D, 2 D]
         self._upsampling = Upsampling(model.codec, dtype) if isinstance(model.codec, CodecDecoder) else None
-        self._lanes = lanes_up_to(places)
         self._pools: dict[tuple[int, ...], list[Any]] = {}
         self._programs: dict[tuple[int, int, int], Program] = {}
-        self._captured: set[tuple[int, int]] = set()  # pairs of pools whose graphs were made
         self._works: dict[tuple[Any, ...], Captured] = {}  # bound: MOST_WORKS
+        self._came: set[tuple[Any, ...]] = set()  # kinds and shapes; bound: the lengths that last pieces have
         self.graph_memory = self._new_graph_memory()
         # what comes back to the host, as large as the largest was
         self._landing = torch.empty(0, dtype=torch.uint8)
-        self._preparing = (
-            True  # graphs of all sizes are made at once; later, when somebody listens, those that are missing
-        )
+        self._preparing = False
         self._together |= {Write: self.write_all, Ages: self.write_all_ages}
 
     def prepare(self, policy: StreamPolicy) -> None:
-        """Play before anybody listens: graphs are made for all numbers of streams that there is room for. Raises NoRoom when the
-        device has no memory for them."""
+        """Play before anybody listens: graphs are made for all numbers of streams that there is room for. Later, those that are
+        missing are made one at a time, so that nobody who listens waits for more than one. Raises NoRoom when the device has no
+        memory for them."""
         self._preparing = True
         try:
             warm(self, policy)
@@ -215,14 +214,18 @@ class LockstepBackend(TorchModel):
         return captured(inputs)
 
     def _captured_work(self, work: Work, inputs: Sequence[Parts]) -> Captured | None:
+        """None for what is launched operator by operator: too many at once, and what comes for the first time while music plays,
+        for the last piece of a stream may have a length of its own."""
         most = max(self.places, FEWEST_CAPTURED)
         if not self._graphs or len(inputs[0].each) > most:
             return None
         key = (work, *((given.dtype, given.room) for given in inputs))
-        if key not in self._works and len(self._works) < MOST_WORKS:
+        again = self._preparing or key in self._came
+        if again and key not in self._works and len(self._works) < MOST_WORKS:
             self._works[key] = Captured(work, most, inputs, self.device, self.capture)
             if self._preparing:
                 self._works[key].capture_all()
+        self._came.add(key)
         return self._works.get(key)
 
     def capture(self, work: Callable[[], Any]) -> tuple[Graph, Any]:
@@ -235,7 +238,7 @@ class LockstepBackend(TorchModel):
         spec, tokens = self.spec.decoder, self.spec.vision.tokens
         shape = (spec.heads, frames * tokens, spec.head_dim)
         pool = self._pool(
-            (frames,), lambda: ConditionPool(spec.layers, self.places, shape, self._keep, self.project)
+            (frames,), lambda places: ConditionPool(spec.layers, places, shape, self._keep, self.project)
         )
         dated = frames if spec.ages else 0
         condition = Condition(
@@ -254,22 +257,23 @@ class LockstepBackend(TorchModel):
         vocabulary = (spec.codebooks, spec.card)
         pool = self._pool(
             (rows, positions),
-            lambda: CachePool(spec.layers, self.places, shape, self._keep, vocabulary),
+            lambda places: CachePool(spec.layers, places, shape, self._keep, vocabulary),
         )
         caches = Caches(pool, min(pool.free))
         pool.take(caches)
         return caches
 
-    def _pool(self, key: tuple[int, ...], make: Callable[[], Any]) -> Any:
+    def _pool(self, key: tuple[int, ...], make: Callable[[int], Any]) -> Any:
         """One with a free place. Raises NoRoom when the device has no memory for more."""
         pools = self._pools.setdefault(key, [])
         pool = next((pool for pool in pools if pool.free), None)
         if pool is None:
+            places = min(self.places, PLACES) if pools else self.places
             try:
-                pool = make()
+                pool = make(places)
             except torch.OutOfMemoryError as error:
                 raise NoRoom(
-                    f"{self.places} streams more do not fit the memory of {self.device}", RETRY_S
+                    f"{places} streams more do not fit the memory of {self.device}", RETRY_S
                 ) from error
             pools.append(pool)
         return pool
@@ -280,8 +284,8 @@ class LockstepBackend(TorchModel):
             pools[:] = [pool for pool in pools if len(pool.free) < pool.places]
         alive = {id(pool) for pools in self._pools.values() for pool in pools}
         self._programs = {k: p for k, p in self._programs.items() if k[0] in alive and k[1] in alive}
-        self._captured = {pair for pair in self._captured if set(pair) <= alive}
         self._works.clear()
+        self._came.clear()
         if not any(program.captured for program in self._programs.values()):
             self.graph_memory = self._new_graph_memory()  # what no graph uses any more cannot be used again
 
@@ -423,14 +427,14 @@ class LockstepBackend(TorchModel):
         return [answers[at] for at in range(len(calls))]
 
     def _program(self, calls: Sequence[StepCall[Caches, Condition]], graph: bool) -> Program:
-        """For so many lanes of these pools. With the first one the graphs of all others are made: made in a later step, one would
-        stall the music of whoever plays."""
+        """For so many lanes of these pools; while everything is prepared, with the graphs for all numbers of lanes."""
         pools = calls[0].caches.pool, calls[0].condition.pool
-        if graph and (pair := (id(pools[0]), id(pools[1]))) not in self._captured:
-            self._captured.add(pair)
-            for lanes in self._lanes:
-                self._program_of(*pools, lanes).capture()
-        return self._program_of(*pools, self._lanes[bisect_left(self._lanes, len(calls))])
+        numbers = lanes_up_to(self.places)
+        lanes = numbers[bisect_left(numbers, len(calls))]
+        if graph:
+            for each in numbers if self._preparing else [lanes]:
+                self._program_of(*pools, each).capture()
+        return self._program_of(*pools, lanes)
 
     def _program_of(self, caches: CachePool, condition: Pool, lanes: int) -> Program:
         key = (id(caches), id(condition), lanes)

@@ -18,6 +18,7 @@ from engine.player import ModelPlayer
 from engine.spec import StreamPolicy
 from engine.together import take_all
 from export.checkpoint import Package, load_model
+from server.core.orders import Orders
 from server.engine_thread.voices import Voice
 from server.settings import Settings
 
@@ -50,20 +51,26 @@ class Captured:
 
 
 def served(player: ModelPlayer, monkeypatch: pytest.MonkeyPatch, *options: str) -> Served:
-    """What `cuestream serve` serves, and by which settings."""
+    """What `cuestream serve` serves, and by which settings. The player's backend has the places that it is told."""
     found = list[Served]()
+
+    def find_player(_name: str, _threads: int, _provider: str, places: int) -> ModelPlayer:
+        player.backend.places = places
+        return player
 
     def make_app(player: Any, settings: Settings, *_: Any) -> Any:
         found.append((player, settings))
         return SimpleNamespace()
 
-    monkeypatch.setattr("cuestream.players.find_player", lambda *_: player)
+    monkeypatch.setattr("cuestream.players.find_player", find_player)
     monkeypatch.setattr("server.app.make_app", make_app)
     monkeypatch.setattr(
         "server.http.serving.make_server",
         lambda *_: SimpleNamespace(run=lambda lines: [x.close() for x in lines]),
     )
-    done = CliRunner().invoke(app, ["serve", "--provider", "torch", "--port", "0", *options])
+    done = CliRunner().invoke(
+        app, ["serve", "--provider", "torch", "--port", "0", "--max-sessions", "1", *options]
+    )
     assert done.exit_code == 0, done.output
     return found[0]
 
@@ -81,7 +88,7 @@ def listened(player: Any, policy: StreamPolicy, room_s: float) -> None:
 def test_a_device_without_room_for_both_serves_what_is_recommended(
     nano_package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=1)
+    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32)
     captured, new_caches = Captured(backend, monkeypatch), backend.new_caches
 
     def guided_alone(segments: int, guided: bool, positions: int) -> Any:
@@ -95,7 +102,7 @@ def test_a_device_without_room_for_both_serves_what_is_recommended(
     listened(player, player.defaults, settings.room_s)
     assert captured.everything == made
     assert not backend._preparing
-    with pytest.raises(NoRoom, match="graphs of 1 streams do not fit"):
+    with pytest.raises(NoRoom, match="graphs of 2 streams do not fit"):
         backend.prepare(StreamPolicy(guidance=1.0))
 
 
@@ -104,7 +111,7 @@ def test_a_session_finds_everything_made(
     nano_package: Package, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
     """With the guidance that the model's makers recommend and with none."""
-    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=1)
+    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32)
     captured = Captured(backend, monkeypatch)
     player, settings = served(ModelPlayer(backend, StreamPolicy(short_term_s=2.0)), monkeypatch, *options)
     made = captured.everything
@@ -112,3 +119,19 @@ def test_a_session_finds_everything_made(
     for policy in (player.defaults, StreamPolicy(guidance=1.0, chunk_steps=player.defaults.chunk_steps)):
         listened(player, policy, settings.room_s)
         assert captured.everything == made
+
+
+def test_who_begins_anew_on_a_full_server_finds_everything_made(
+    nano_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a moment there are two streams of that session."""
+    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32)
+    captured = Captured(backend, monkeypatch)
+    model = ModelPlayer(backend, StreamPolicy(short_term_s=2.0))
+    player, settings = served(model, monkeypatch)
+    made = captured.everything
+    voice = Voice(player, player.defaults, room_s=settings.room_s)
+    before = voice.stream
+    voice.follow(Orders(reset=1))
+    assert voice.stream is not before
+    assert captured.everything == made

@@ -18,9 +18,10 @@ from test_together import FRAMES, ROOM, Voice, answers
 
 from engine.backends.base import DrawCall, StepCall
 from engine.backends.captured import Graph
-from engine.backends.lockstep import LockstepBackend
+from engine.backends.lockstep import PLACES, LockstepBackend
 from engine.backends.program import MOST_STEPS, Program
 from engine.backends.torch import TorchBackend
+from engine.batcher import advance_all
 from engine.errors import NoRoom, PackageError
 from engine.sampling import draw_all, sample, uniforms, uniforms_of
 from engine.spec import StreamPolicy
@@ -162,13 +163,17 @@ def test_several_steps_at_once_are_the_same_steps(
 
 
 class Captured(LockstepBackend):
-    """On the CPU, as on a GPU: whatever is asked is a graph's work."""
+    """On the CPU, as on a GPU: whatever is asked again is a graph's work. made: graphs so far."""
 
-    def __init__(self, package: Package) -> None:
-        super().__init__(load_model(package), "cpu", torch.float32, places=2)
-        self._graphs, self._preparing = True, False
+    def __init__(self, package: Package, places: int = 2) -> None:
+        super().__init__(load_model(package), "cpu", torch.float32, places=places)
+        self._graphs, self.made = True, 0
+
+    def _new_graph_memory(self) -> None:
+        """There is none on a CPU."""
 
     def capture(self, work: Callable[[], Any]) -> tuple[Graph, Any]:
+        self.made += 1
         return again(work)
 
 
@@ -191,6 +196,49 @@ def test_a_lone_streams_music_is_graphs_work_too(
         monkeypatch.setattr(backend, verb, None)
     _, sound = played(backend, shows, 40, MOST_STEPS, StreamPolicy(seed=5))
     assert np.abs(sound).max() > 0
+
+
+def test_nothing_is_captured_for_the_end_of_a_stream(short_package: Package, shows: Any) -> None:
+    """A last piece may have any length, and others play on meanwhile."""
+    backend, policy = Captured(short_package), StreamPolicy(seed=5)
+    backend.prepare(policy)
+    made = backend.made
+    for steps in (40, 41, 42):
+        stream = ScoreStream(backend, policy)
+        stream.push(shows(0))
+        for _ in range(steps):
+            stream.advance()
+            stream.take()
+        assert stream.close() is not None
+    assert backend.made == made
+
+
+def test_work_of_another_shape_is_captured_when_it_comes_again(short_package: Package, shows: Any) -> None:
+    """A policy that nobody prepared for: pieces twice as long."""
+    backend = Captured(short_package)
+    backend.prepare(StreamPolicy())
+    made, policy = backend.made, StreamPolicy(seed=5, chunk_steps=10)
+    played(backend, shows, 25, MOST_STEPS, policy)
+    assert backend.made == made  # two pieces: the first one and another
+    played(backend, shows, 25, MOST_STEPS, policy)
+    assert backend.made == made + 2
+    played(backend, shows, 25, MOST_STEPS, policy)
+    assert backend.made == made + 2
+
+
+def test_one_more_than_there_is_room_for_makes_nobody_wait_for_more_than_its_own_graph(
+    short_package: Package, shows: Any
+) -> None:
+    """Room for some more is made, and a step's graph for as many as play there."""
+    backend = Captured(short_package, places=PLACES + 1)
+    backend.prepare(StreamPolicy())
+    made = backend.made
+    streams = [ScoreStream(backend, StreamPolicy(seed=seed)) for seed in range(PLACES + 2)]
+    assert [stream.segments.caches.pool.places for stream in streams[-2:]] == [PLACES + 1, PLACES]
+    for stream in streams:
+        stream.push(shows(0))
+    assert advance_all([(stream, 1) for stream in streams]) == [None] * len(streams)
+    assert backend.made == made + 1
 
 
 def test_what_no_step_can_read_is_refused(make: Make, tiny_package: Package) -> None:
