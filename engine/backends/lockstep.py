@@ -97,7 +97,7 @@ class _Layer:
 
 
 class LockstepBackend(TorchModel):
-    """A loaded model (see `export.checkpoint.load_model`), which it takes over.
+    """A loaded model (see `export.checkpoint.load_model`), which it takes over: of what it reads in another form nothing is left.
 
     dtype: of weights and activations between them; the residual stream is float32. bits: of the decoder's weights, 16, 8 or 4.
     kept: how caches and conditions are held. places: streams that there is room for, allocated when the first one begins; it may
@@ -134,7 +134,12 @@ class LockstepBackend(TorchModel):
         scale = self.spec.decoder.head_dim**-0.5
         pairs = [layer.cross_kv.weight.data.chunk(2) for layer in decoder.stack()]
         self._cross_kv = torch.stack([torch.cat((k * scale, v)).t() for k, v in pairs])  # [L, D, 2 D]
-        self._upsampling = Upsampling(model.codec, dtype) if isinstance(model.codec, CodecDecoder) else None
+        for layer in decoder.stack():
+            del layer.cross_kv
+        self._upsampling: Upsampling | None = None
+        if isinstance(model.codec, CodecDecoder):
+            self._upsampling = Upsampling(model.codec, dtype)
+            del model.codec.stages, model.codec.last
         self._pools: dict[tuple[int, ...], list[Any]] = {}
         self._programs: dict[tuple[int, int, int], Program] = {}
         self._works: dict[tuple[Any, ...], Captured] = {}  # bound: MOST_WORKS

@@ -53,7 +53,7 @@ class TorchModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.model.decoder.stack()).cross_kv.weight.dtype
+        return next(self.model.decoder.stack()).cross_q.weight.dtype
 
     def answer_all(self, asked: Sequence[Request]) -> list[Any]:
         return list(self._together[type(asked[0])](asked))
