@@ -21,5 +21,8 @@ class NoRoom(CuestreamError):
     """A device is full; `retry_s` says when to try again."""
 
     def __init__(self, message: str, retry_s: float) -> None:
-        super().__init__(f"{message}; try again in {retry_s:g} s")
-        self.retry_s = retry_s
+        super().__init__(message, retry_s)  # what it is made of again where another process hears of it
+        self.message, self.retry_s = message, retry_s
+
+    def __str__(self) -> str:
+        return f"{self.message}; try again in {self.retry_s:g} s"

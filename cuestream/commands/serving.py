@@ -16,7 +16,7 @@ from cuestream.commands.options import (
     err,
     need_serve,
 )
-from engine.errors import CuestreamError
+from engine.errors import CuestreamError, NoRoom
 from engine.library import DEFAULT_MODEL
 
 
@@ -249,7 +249,10 @@ def serve(
             status.update(
                 f"making graphs for up to {max_sessions} streams; kernels are compiled the first time, which takes minutes"
             )
-        prepare(player, settings.room_s)
+        try:
+            prepare(player, settings.room_s)
+        except NoRoom as error:
+            raise CuestreamError(f"{error.message}; serve fewer: --max-sessions") from error
         application = make_app(player, settings, is_loopback(host), fed, say, host)
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
 

@@ -7,22 +7,26 @@ Weights are random unless a package is named: what they say changes no time.
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 
 from cuestream.gpu.crowd import paced_by
+from cuestream.gpu.device import free_gb
 from cuestream.gpu.fidelity import fidelity
 from cuestream.gpu.peers import peer_rows
-from cuestream.gpu.report import Report
+from cuestream.gpu.report import LeftOut, Report
 from cuestream.gpu.setting import DTYPES, Setting, model_of
 from cuestream.gpu.steps import alone, playing, step_rows
 from cuestream.gpu.streams import paced, tick_kernels
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.torch import TorchBackend
+from engine.errors import NoRoom
 from engine.spec import StreamPolicy
 
 
@@ -40,10 +44,6 @@ class Plan:
     processes: int
     context_s: float
 
-    @property
-    def places(self) -> int:
-        return max([1, *self.counts, *self.listeners])
-
 
 def measure(
     setting: Setting,
@@ -55,59 +55,75 @@ def measure(
     """Everything about one setting. keep: is given what is known so far behind each part; time may be cut off."""
     report = Report(setting.size, str(setting))
     began = time.perf_counter()
+    device = torch.device(plan.device)
 
     def say(what: str) -> None:
         print(f"  {time.perf_counter() - began:6.1f} s  {what}", flush=True)
         keep(report)
 
-    device = plan.device
-    model = model_of(setting.size, device)
-    plain = TorchBackend(deepcopy(model).to(device)) if plan.compared else None
-    backend = setting.backend(model, device, plan.places)
+    @contextmanager
+    def part(what: str, streams: int = 0) -> Iterator[None]:
+        """In room for so many. What does not fit the device's memory is left out, and the rest is measured."""
+        if streams:
+            _make_room(backend, streams)
+        free = free_gb(device)
+        try:
+            yield
+        except (NoRoom, torch.OutOfMemoryError) as error:
+            report.left_out.append(LeftOut(what, _why(error, report, free)))
+            say(f"not measured: {what}: {report.left_out[-1].why}")
+
+    with part("the model"):
+        model = model_of(setting.size, plan.device)
+        plain = TorchBackend(deepcopy(model).to(device)) if plan.compared else None
+        backend = setting.backend(model, plan.device, 1)
+        spec = backend.spec
+    if report.left_out:
+        return report
     say(f"{setting}: the model is there")
     if plain is not None:
-        report.fidelity = fidelity(str(setting), plain, backend, plan.compared)
-        say(f"{report.fidelity}")
+        with part("the distance to float32"):
+            report.fidelity = fidelity(str(setting), plain, backend, plan.compared)
+            say(f"{report.fidelity}")
         del plain
-        _forget(backend)
-    if plan.counts:
-        if plan.profile:
-            report.kernels = {min(plan.counts): None, max(plan.counts): None}
-        for row in step_rows(backend, plan.counts, copy_gb_s, report.kernels):
-            report.steps.append(row)
-            say(
-                f"{row.streams} streams: {row.ms:.3f} ms a step, {row.gb_s:.0f} GB/s, {row.of_copy:.0%} of a copy"
-            )
-        _forget(backend)
+    if plan.profile and plan.counts:
+        report.kernels = {min(plan.counts): None, max(plan.counts): None}
+    for count in sorted(plan.counts):
+        with part(f"a step of {count}", count):
+            for row in step_rows(backend, [count], copy_gb_s, report.kernels):
+                report.steps.append(row)
+                say(
+                    f"{row.streams} streams: {row.ms:.3f} ms a step, {row.gb_s:.0f} GB/s, {row.of_copy:.0%} of a copy"
+                )
     if plan.steps:
-        report.alone = alone(backend, plan.steps, copy_gb_s)
-        say(f"alone: {report.alone}")
-        if plan.profile:
-            report.playing = playing(backend, 200)
-            say("the kernels of a second of it")
-        _forget(backend)
+        with part("one stream alone", 1):
+            report.alone = alone(backend, plan.steps, copy_gb_s)
+            say(f"alone: {report.alone}")
+            if plan.profile:
+                report.playing = playing(backend, 200)
+                say("the kernels of a second of it")
+    policy = StreamPolicy(context_s=plan.context_s)
     for count in plan.listeners:
-        policy = StreamPolicy(context_s=plan.context_s)
-        if plan.processes > 1:
-            heard = paced_by(plan.processes, setting, device, count, plan.seconds, policy)
-        else:
-            heard = paced(backend, count, plan.seconds, policy)
-        _forget(backend)
-        report.streams.append(heard)
-        say(f"{heard}")
-        if plan.profile:
-            report.ticks[count] = tick_kernels(backend, count, policy)
-            say(f"the kernels of a tick of {count}")
-            _forget(backend)
-        if heard.c100 < 0.5:
+        with part(f"{count} listeners", count):
+            if plan.processes > 1:
+                heard = paced_by(plan.processes, setting, plan.device, count, plan.seconds, policy)
+            else:
+                heard = paced(backend, count, plan.seconds, policy)
+            report.streams.append(heard)
+            say(f"{heard}")
+            if plan.profile:
+                _make_room(backend, count)
+                report.ticks[count] = tick_kernels(backend, count, policy)
+                say(f"the kernels of a tick of {count}")
+        if report.streams and report.streams[-1].c100 < 0.5:
             break
     if peer:
-        spec, dtype = backend.spec, DTYPES[setting.dtype]
         del backend, model
-        torch.cuda.empty_cache()
-        for peer_row in peer_rows(spec, torch.device(device), dtype):
-            report.peers.append(peer_row)
-            say(f"{peer_row}")
+        _give_back()
+        with part("transformers MusicGen"):
+            for peer_row in peer_rows(spec, device, DTYPES[setting.dtype]):
+                report.peers.append(peer_row)
+                say(f"{peer_row}")
         found = [row.p50_ms for row in report.peers if not row.failed]
         if found and report.alone:
             report.times_peer = min(found) / report.alone.step_p50_ms
@@ -115,8 +131,21 @@ def measure(
     return report
 
 
-def _forget(backend: LockstepBackend) -> None:
-    """Give back the caches of a measurement."""
+def _make_room(backend: LockstepBackend, streams: int) -> None:
+    """For so many, once the caches of the measurement before are given back."""
     backend.forget()
-    if backend.device.type == "cuda":
+    backend.places = streams
+    _give_back()
+
+
+def _give_back() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _why(error: Exception, report: Report, free: float | None) -> str:
+    said = error.message if isinstance(error, NoRoom) else str(error).splitlines()[0]
+    held = [f"a stream takes {row.mb_a_stream:.0f} MB" for row in report.steps[:1]]
+    left = [] if free is None else [f"{free:.1f} GB were free"]
+    return "; ".join([said, *held, *left])

@@ -89,11 +89,19 @@ def run(
     from cuestream.gpu.providers import provider_rows
     from cuestream.gpu.report import Report, as_json, as_markdown, plot, tables
     from cuestream.gpu.setting import Setting
+    from cuestream.plot import check_plot
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise MissingRuntime(
             "no CUDA device is here, or this PyTorch was built without CUDA; --device cpu shows only that it works"
         )
+    if profile and not device.startswith("cuda"):
+        raise CuestreamError(f"--profile needs a CUDA device, not --device {device}")
+    if plot_path:
+        check_plot(plot_path)
+    for path in filter(None, (json_path, markdown_path, plot_path)):
+        if not path.parent.is_dir():
+            raise CuestreamError(f"{path}: there is no such folder")
     heard, timed, widths = (_numbers(text) for text in (listeners, counts, bits))
     try:
         found = describe(torch.device(device))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
+from threading import BrokenBarrierError
 
 from cuestream.gpu.setting import Setting, model_of
 from cuestream.gpu.streams import CHUNK_S, Run, StreamsRow, listen, row
@@ -22,7 +23,7 @@ def paced_by(
     processes: int, setting: Setting, device: str, count: int, seconds: float, policy: StreamPolicy
 ) -> StreamsRow:
     """So many listeners for so long, shared out evenly. Their ticks are spread evenly too, as those of servers that know nothing
-    of each other are on average."""
+    of each other are on average. Raises what one of them raised."""
     spawned = mp.get_context("spawn")
     barrier = spawned.Barrier(processes)
     with ProcessPoolExecutor(processes, spawned, initializer=_meet, initargs=(barrier,)) as pool:
@@ -31,6 +32,9 @@ def paced_by(
             pool.submit(_listen, setting, device, part, seconds, policy, CHUNK_S * at / processes)
             for at, part in enumerate(parts)
         ]
+        errors = [error for run in runs if (error := run.exception()) is not None]
+        for error in sorted(errors, key=lambda error: isinstance(error, BrokenBarrierError)):
+            raise error
         return row([run.result() for run in runs], policy)
 
 
@@ -47,8 +51,7 @@ def _listen(
     policy: StreamPolicy,
     behind_s: float,
 ) -> Run:
-    """behind_s: how much later than the first one."""
-    backend = setting.backend(model_of(setting.size, device), device, len(keys))
+    """behind_s: how much later than the first one. Where one fails, the others do not wait for it."""
     assert _others is not None
     others = _others
 
@@ -56,4 +59,9 @@ def _listen(
         others.wait(READY_S)
         time.sleep(behind_s)
 
-    return listen(backend, keys, seconds, policy, ready=ready)
+    try:
+        backend = setting.backend(model_of(setting.size, device), device, len(keys))
+        return listen(backend, keys, seconds, policy, ready=ready)
+    except Exception:
+        others.abort()
+        raise

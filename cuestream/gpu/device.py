@@ -62,6 +62,11 @@ def copy_bandwidth(device: torch.device) -> float:
     return 2 * COPIED / seconds[REPEATS // 2]
 
 
+def free_gb(device: torch.device) -> float | None:
+    """Memory that nobody has taken; None where the device does not say."""
+    return torch.cuda.mem_get_info(device)[0] / 1e9 if device.type == "cuda" else None
+
+
 def _warm_up(device: torch.device) -> None:
     square = torch.randn(4096, 4096, device=device, dtype=torch.float16)
     until_s = time.monotonic() + WARM_UP_S

@@ -10,7 +10,7 @@ import torch
 
 from cuestream.cases import Case
 from cuestream.gpu.musicgen import Musicgen
-from cuestream.gpu.steps import p50_p99_ms
+from cuestream.gpu.steps import p50_p99_ms, settle
 from engine.spec import ModelSpec
 
 LENGTH, FRAMES, REPEATS, WARM_UP = 750, 20, 40, 5
@@ -50,6 +50,6 @@ def _seconds(peer: Musicgen, way: tuple[str, str]) -> list[float]:
     for i in range(WARM_UP + REPEATS):
         began = time.perf_counter()
         advance(i)
-        torch.cuda.synchronize()
+        settle()
         took.append(time.perf_counter() - began)
     return took[WARM_UP:]

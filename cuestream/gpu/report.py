@@ -28,6 +28,14 @@ STEP_MS = 20.0
 COLOURS = (INK, ACCENT, "#2a9d8f", QUIET)
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What was not measured, since it does not fit the device's memory."""
+
+    part: str
+    why: str
+
+
 @dataclass(slots=True)
 class Report:
     """Of one model in one setting."""
@@ -48,6 +56,7 @@ class Report:
     peers: list[PeerRow] = field(default_factory=list)
     times_peer: float | None = None
     """Our step beside the quickest of the peer's ways."""
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 def sections(reports: Sequence[Report]) -> Iterator[tuple[str, Sequence[Any]]]:
@@ -59,6 +68,7 @@ def sections(reports: Sequence[Report]) -> Iterator[tuple[str, Sequence[Any]]]:
         ("Paced streams", lambda r: r.streams),
         ("Exported graphs", lambda r: r.providers),
         ("transformers MusicGen", lambda r: r.peers),
+        ("Not measured", lambda r: r.left_out),
     )
     for title, rows in kinds:
         for report in reports:

@@ -194,7 +194,7 @@ def play(backend: Backend[Any, Any], steps: int, seed: int = 0) -> Played:
         if step % 5 == 0:
             stream.push(pictures[step // 5 % len(pictures)])
         calls.append(stream.ask())
-        _settle()
+        settle()
         began = time.perf_counter()
         stream.hear(draw_all(backend, calls[-1:])[0])
         took.append(time.perf_counter() - began)
@@ -203,7 +203,7 @@ def play(backend: Backend[Any, Any], steps: int, seed: int = 0) -> Played:
     return Played(took[WARM_UP:], turns[WARM_UP:], calls[WARM_UP:], stream.segments.leading.ordinal)
 
 
-def _settle() -> None:
+def settle() -> None:
     """Wait for all that was launched on the device, by whatever library."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,17 +19,20 @@ import torch
 from typer.testing import CliRunner
 
 from cuestream.cli import app
-from cuestream.gpu import streams
+from cuestream.gpu import crowd, streams
 from cuestream.gpu.device import REPEATS, Device, copy_bandwidth
 from cuestream.gpu.fidelity import fidelity
+from cuestream.gpu.peers import PeerRow
 from cuestream.gpu.providers import provider_rows
 from cuestream.gpu.report import Report, as_json, as_markdown, plot
+from cuestream.gpu.setting import Setting
 from cuestream.gpu.steps import StepRow, bytes_read, play
 from cuestream.gpu.streams import CHUNK_S, LEAD_S, Heard, Listener, Run, listen, row
 from engine.backends.base import StepCall
 from engine.backends.lockstep import LockstepBackend
+from engine.backends.places import CachePool
 from engine.backends.torch import TorchBackend
-from engine.errors import CuestreamError, MissingRuntime
+from engine.errors import CuestreamError, MissingRuntime, NoRoom
 from engine.library import find_model
 from engine.spec import StreamPolicy
 from export.checkpoint import Package, load_model
@@ -189,7 +194,7 @@ def test_a_step_is_timed_once_what_a_look_launched_is_done(
 ) -> None:
     """The device works for 50 ms on a picture after `ask` has gone on: the turn's time, not the step's."""
     backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=1)
-    monkeypatch.setattr("cuestream.gpu.steps._settle", lambda: time.sleep(0.05))
+    monkeypatch.setattr("cuestream.gpu.steps.settle", lambda: time.sleep(0.05))
     found = play(backend, 3)
     assert len(found.took_s) == len(found.turns_s) == 3
     assert all(turn >= took + 0.05 for took, turn in zip(found.took_s, found.turns_s, strict=True))
@@ -227,6 +232,64 @@ def test_what_was_measured_is_written_before_the_next_part(
     assert told["device"]["name"] == "cpu"
 
 
+def test_what_does_not_fit_the_memory_is_left_out_and_the_rest_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device with room for one stream."""
+
+    def pool(layers: int, places: int, *given: Any) -> CachePool:
+        if places > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return CachePool(layers, places, *given)
+
+    monkeypatch.setattr("engine.backends.lockstep.CachePool", pool)
+    monkeypatch.setattr("cuestream.gpu.bench.peer_rows", lambda *_: iter([PeerRow("sdpa", 1, 9.0, 9.0, 2.2)]))
+    told, shown = tmp_path / "gpu.json", tmp_path / "gpu.md"
+    options = ["--device", "cpu", "--size", "nano", "--counts", "3,1", "--listeners", "2", "--steps", "0"]
+    done = CliRunner().invoke(app, ["bench", "gpu", *options, "--json", str(told), "--markdown", str(shown)])
+    assert done.exit_code == 0, done.output
+    (report,) = json.loads(told.read_text())["reports"]
+    assert [row["streams"] for row in report["steps"]] == [1]
+    assert report["peers"]
+    why = "3 streams more do not fit the memory of cpu; a stream takes 2 MB"
+    assert report["left_out"] == [
+        {"part": "a step of 3", "why": why},
+        {"part": "2 listeners", "why": why.replace("3", "2", 1)},
+    ]
+    assert "## Not measured: nano fp16" in shown.read_text()
+
+
+def test_a_model_that_does_not_fit_the_memory_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("out of memory\nand more of it")
+
+    monkeypatch.setattr("cuestream.gpu.bench.model_of", full)
+    options = ["--device", "cpu", "--size", "nano", "--json", str(tmp_path / "gpu.json")]
+    assert CliRunner().invoke(app, ["bench", "gpu", *options]).exit_code == 0
+    (report,) = json.loads((tmp_path / "gpu.json").read_text())["reports"]
+    assert report["left_out"] == [{"part": "the model", "why": "out of memory"}]
+
+
+def test_one_engine_of_several_that_fails_keeps_the_others_waiting_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And what it raised is known in the process that asked."""
+
+    def full(*_: Any) -> None:
+        raise NoRoom("full", 5.0)
+
+    barrier = Barrier(2)
+    monkeypatch.setattr(crowd, "_others", barrier)
+    monkeypatch.setattr(crowd, "model_of", full)
+    with pytest.raises(NoRoom) as caught:
+        crowd._listen(Setting("nano"), "cpu", [0], 1.0, StreamPolicy(), 0.0)
+    assert barrier.broken
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.retry_s) == ("full; try again in 5 s", 5.0)
+
+
 def test_a_copy_is_timed_once_the_clocks_are_up(monkeypatch: pytest.MonkeyPatch) -> None:
     done = list[str]()
 
@@ -247,6 +310,9 @@ def test_a_copy_is_timed_once_the_clocks_are_up(monkeypatch: pytest.MonkeyPatch)
         (("--counts", "a,b"), "whole numbers"),
         (("--listeners", "64,0"), "whole numbers above 0"),
         (("--device", "banana"), "--device banana: Expected one of cpu"),
+        (("--profile",), "--profile needs a CUDA device"),
+        (("--json", "nowhere/gpu.json"), "nowhere/gpu.json: there is no such folder"),
+        (("--plot", "gpu.banana"), "expected the ending of a picture"),
     ],
 )
 def test_an_option_that_cannot_be_is_one_line(options: tuple[str, str], said: str) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cuestream.cli import app
 from engine.backends.lockstep import LockstepBackend
 from engine.batcher import advance_all
-from engine.errors import NoRoom
+from engine.errors import CuestreamError, NoRoom
 from engine.player import ModelPlayer
 from engine.spec import StreamPolicy
 from engine.together import take_all
@@ -64,13 +64,11 @@ def served(player: ModelPlayer, monkeypatch: pytest.MonkeyPatch, *options: str) 
 
     monkeypatch.setattr("cuestream.players.find_player", find_player)
     monkeypatch.setattr("server.app.make_app", make_app)
-    monkeypatch.setattr(
-        "server.http.serving.make_server",
-        lambda *_: SimpleNamespace(run=lambda lines: [x.close() for x in lines]),
-    )
-    done = CliRunner().invoke(
-        app, ["serve", "--provider", "torch", "--port", "0", "--max-sessions", "1", *options]
-    )
+    monkeypatch.setattr("server.http.serving.listen", lambda *_: [])
+    monkeypatch.setattr("server.http.serving.make_server", lambda *_: SimpleNamespace(run=lambda _: None))
+    done = CliRunner().invoke(app, ["serve", "--provider", "torch", "--max-sessions", "1", *options])
+    if isinstance(done.exception, CuestreamError):
+        raise done.exception
     assert done.exit_code == 0, done.output
     return found[0]
 
@@ -104,6 +102,21 @@ def test_a_device_without_room_for_both_serves_what_is_recommended(
     assert not backend._preparing
     with pytest.raises(NoRoom, match="graphs of 2 streams do not fit"):
         backend.prepare(StreamPolicy(guidance=1.0))
+
+
+def test_a_device_without_room_for_its_sessions_says_what_to_choose(
+    nano_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32)
+
+    def full(*_: Any) -> None:
+        raise NoRoom("2 streams more do not fit the memory of cuda", 5.0)
+
+    monkeypatch.setattr(backend, "new_caches", full)
+    with pytest.raises(
+        CuestreamError, match="2 streams more do not fit the memory of cuda; serve fewer: --max-sessions"
+    ):
+        served(ModelPlayer(backend), monkeypatch)
 
 
 @pytest.mark.parametrize("options", [(), ("--effort", "light", "--chunk-ms", "200", "--lead-ms", "600")])
