@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.backends.base import Backend, Prepares
 from engine.backends.providers import CPU, TORCH
-from engine.errors import MediaError, MissingRuntime, NoRoom
+from engine.errors import MediaError, MissingRuntime, NoRoom, PackageError
 from engine.player import ModelPlayer, Player
 from engine.spec import Effort, StreamPolicy
 from engine.synthetic import SyntheticPlayer
@@ -42,15 +42,21 @@ def find_player(name: str, threads: int = 0, provider: str = CPU, places: int = 
 
 
 def _on_torch(folder: Path, places: int) -> Backend[Any, Any]:
-    """The weights that lie beside an export, or a converted package."""
+    """The weights that lie beside an export, or a converted package. Raises PackageError where they do not fit the memory."""
     try:
+        from torch import OutOfMemoryError
+
         from engine.backends.lockstep import LockstepBackend
         from export.checkpoint import load_model, load_package
     except ImportError as error:
         raise MissingRuntime(
             f"--provider {TORCH} needs PyTorch for CUDA, Triton and the export extra: pip install 'cuestream[export]' ({error})"
         ) from error
-    return LockstepBackend(load_model(load_package(str(folder))), kept="int8", places=places)
+    model = load_model(load_package(str(folder)))
+    try:
+        return LockstepBackend(model, kept="int8", places=places)
+    except OutOfMemoryError as error:
+        raise PackageError(f"the weights of {folder} do not fit the memory of the GPU") from error
 
 
 def threads_beside(name: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from cuestream.cli import app
@@ -38,6 +39,15 @@ def test_a_model_for_the_cpu_is_refused_by_a_gpus_providers(provider: str) -> No
 def test_torch_says_that_it_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(PackageError, match="no CUDA device is here"):
+        find_player(DEFAULT_MODEL, 1, TORCH)
+
+
+def test_torch_says_that_a_model_is_too_large_for_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("engine.backends.lockstep.LockstepBackend", full)
+    with pytest.raises(PackageError, match="starter do not fit the memory of the GPU"):
         find_player(DEFAULT_MODEL, 1, TORCH)
 
 
