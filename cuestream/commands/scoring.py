@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ from engine.media.video import VIDEO_ENDINGS
 
 CUT_OFF_S = 1.0
 """What a video has to lack of its declared length to be worth a word."""
+NOT_LOUD = "no loudness (it takes 0.4 s of sound)"
 
 
 def score(
@@ -195,9 +197,10 @@ def _run(jobs: list[Any], player: Any) -> int:
             say("interrupted before there was anything to keep")
             sys.exit(INTERRUPTED)
         done = report.finished
+        loud = f"{done.measured_lufs + done.gain_db:.1f} LUFS" if isfinite(done.measured_lufs) else NOT_LOUD
         out.print(
             f"{done.output}: {done.duration_s:.2f} s, {report.real_time_factor:.2f} s of compute for a second of music, "
-            f"music at {done.measured_lufs + done.gain_db:.1f} LUFS, original sound: {done.mix}"
+            f"music at {loud}, original sound: {done.mix}"
             f"{', ' if report.label else ''}{report.label}",
             highlight=False,
             soft_wrap=True,

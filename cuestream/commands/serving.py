@@ -222,7 +222,7 @@ def serve(
             recordings=recordings,
             recording=recording,
             outputs=outputs,
-            output=OutputLimits(folder_bytes=int(outputs_gb * GB)),
+            output=OutputLimits(length_s=3600 * session_hours, folder_bytes=int(outputs_gb * GB)),
             push_hosts=tuple(push or ()),
             ingest=reads,
             ice_addresses=tuple(ice_address or ()),

@@ -49,7 +49,12 @@ def check_readable(path: Path) -> None:
             raise MediaError(f"{path}: expected a video or audio file, found an empty file")
         path.open("rb").close()
     except FileNotFoundError as error:
-        raise MediaError(f"{path}: no such file") from error
+        made = (
+            "; of numbered pictures make a video first: ffmpeg -i PATTERN clip.mp4"
+            if "%" in path.name
+            else ""
+        )
+        raise MediaError(f"{path}: no such file{made}") from error
     except (OSError, ValueError) as error:
         raise MediaError(f"{path}: cannot be read: {reason(error)}") from error
 

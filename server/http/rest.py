@@ -59,11 +59,19 @@ def check_key(request: Request, tended: str | None = None) -> None:
     except TooOften as error:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     if isinstance(caller, Anybody):
-        asked = "this server asks for its key: Authorization: Bearer KEY"
-        raise Refused(401, "unauthorized", asked if host_of(request).settings.api_key else NO_KEY_ASKED)
+        raise Refused(401, "unauthorized", _unknown(request))
     tends = tended is not None and caller == Hearing(tended, turns=True)
     if not (isinstance(caller, Operator) or tends):
         raise Refused(403, "forbidden", "this token does not allow that; the key does")
+
+
+def _unknown(request: Request) -> str:
+    """What somebody is told who is nobody here."""
+    if not host_of(request).settings.api_key:
+        return NO_KEY_ASKED
+    if bearer(request.headers) is None:
+        return "this server asks for its key: Authorization: Bearer KEY"
+    return "that is not this server's key, nor a token that is valid"
 
 
 def find(request: Request) -> Hosted:

@@ -75,6 +75,12 @@ GOOD = {
 }
 
 
+def test_music_too_short_for_a_loudness_has_none(run: Run, tmp_path: Path) -> None:
+    clip = make(tmp_path / "clip.mp4", Clip(frames=1))
+    code, said, _ = run("score", clip, "-o", tmp_path / "scored.mp4", "--model", "random-tiny")
+    assert (code, "music at no loudness" in said, "inf" in said) == (0, True, False), said
+
+
 @pytest.mark.parametrize("name", GOOD)
 @pytest.mark.parametrize("mode", ["--live", "--offline"])
 def test_any_video_is_scored_to_its_length(run: Run, tmp_path: Path, name: str, mode: str) -> None:

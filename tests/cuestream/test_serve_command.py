@@ -48,17 +48,19 @@ def test_files_are_read_of_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "hours"), [((), 12), (("--session-hours", "24"), 24), (("--recording-hours", "1.5"), 1.5)]
+    ("options", "recording", "output"),
+    [((), 12, 12), (("--session-hours", "24"), 24, 24), (("--recording-hours", "1.5"), 1.5, 12)],
 )
-def test_a_recording_lasts_as_long_as_its_session_or_as_is_said(
-    monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], hours: float
+def test_recordings_and_outputs_last_as_long_as_their_session_or_as_is_said(
+    monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], recording: float, output: float
 ) -> None:
     found = list[Settings]()
     monkeypatch.setattr("server.app.make_app", lambda _, settings, *more: found.append(settings))
     monkeypatch.setattr("server.http.serving.make_server", lambda *_: SimpleNamespace(run=close))
     done = CliRunner().invoke(app, ["serve", "--model", "random-tiny", "--port", "0", *options])
     assert done.exit_code == 0, done.output
-    assert found[0].recording.length_s == 3600 * hours
+    assert found[0].recording.length_s == 3600 * recording
+    assert found[0].output.length_s == 3600 * output
 
 
 def close(lines: list[socket.socket]) -> None:

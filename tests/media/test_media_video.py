@@ -294,6 +294,7 @@ def test_what_is_no_media_is_named(tmp_path: Path, name: str, content: bytes, ex
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     for path, expected in (
         (tmp_path / "missing.mp4", "no such file"),
+        (tmp_path / "frame%04d.png", "no such file; of numbered pictures make a video first"),
         (tmp_path, "found a directory"),
         (Path("/dev/null"), "found a device or pipe"),
         (tmp_path / ("x" * 300 + ".mp4"), "name too long"),

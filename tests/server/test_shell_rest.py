@@ -108,8 +108,9 @@ def test_a_client_that_leaves_within_its_body_is_no_fault_of_ours(
 def test_a_key_is_asked_for_everywhere_but_where_health_is_told(serve: Serve) -> None:
     with serve(api_key=KEY) as served:
         for method, path in (("POST", "/v1/sessions"), ("GET", "/v1/sessions/s-x")):
-            assert ask(method, served.http + path)[0] == 401
-            assert ask(method, served.http + path, key="wrong")[0] == 401
+            for key, said in (("", "asks for its key"), ("wrong", "is not this server's key")):
+                status, refused = ask(method, served.http + path, key=key)
+                assert (status, said in refused["error"]["text"]) == (401, True), refused
         made = ask("POST", f"{served.http}/v1/sessions", key=KEY)[1]
         with Client(served.ws, made["client_secret"]["value"]) as client:
             client.start()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import OnHost
+from engine.backends.base import OneByOne, OnHost
 from engine.frames import Frame
 from engine.sight import Sight
 from engine.spec import ModelSpec, StreamPolicy
@@ -54,7 +54,7 @@ def watch(spec: ModelSpec, policy: StreamPolicy, frames: Sequence[Frame], steps:
     return Views(np.array(sorted(rows, key=lambda row: row[2]), np.int32), recalled)
 
 
-class _Notes(OnHost):
+class _Notes(OneByOne, OnHost):
     """A backend whose features are the number of the frame: what is encoded is always the newest that was pushed."""
 
     def __init__(self, spec: ModelSpec) -> None:
