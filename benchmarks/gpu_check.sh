@@ -5,10 +5,10 @@
 #   OUT=FOLDER CUESTREAM_COMMIT=$(git rev-parse --short HEAD) bash benchmarks/gpu_check.sh [PART ...]
 #
 # Parts, all of them and in this order where none is named, until LIMIT_S (470 s) are over: compile (with the backend's tests)
-# paced-small loopback paced-medium profile steps tests chain fidelity-fp16 fidelity-fp32 kernels training. Everything at once is more
-# than that: name the first six, then the others. OUT gets log.txt and a JSON of each part, written as it goes: what was measured is
-# there when time is cut off. CUESTREAM_COMMIT is for a tree that comes without its repository. What Triton compiled is kept in OUT, as
-# compiled.txz: laid into .whl/, it spares the next machine of that kind the same minute.
+# paced-small loopback loopback-60 paced-medium profile steps tests chain fidelity-fp16 fidelity-fp32 kernels training. Everything
+# at once is more than that: name those up to steps, then the others. OUT gets log.txt and a JSON of each part, written as it goes:
+# what was measured is there when time is cut off. CUESTREAM_COMMIT is for a tree that comes without its repository. What Triton
+# compiled is kept in OUT, as compiled.txz: laid into .whl/, it spares the next machine of that kind the same minute.
 #
 # To be prepared: python3 with PyTorch for CUDA, Triton, transformers, ONNX (onnx, onnx-ir, onnxscript, onnxruntime), safetensors,
 # typer, rich, prometheus-client, pytest with xdist, hypothesis and filelock. What it lacks, where it reaches no network, lies in
@@ -51,7 +51,7 @@ alone=(--size starter --compared 150 --counts= --listeners= --steps 0 --no-peer)
 tests=(python3 -m pytest -q -n 12 -p no:cacheprovider -o filterwarnings=default)
 {
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-  if wanted loopback; then
+  if wanted loopback || wanted loopback-60; then
     timeout 200 python3 -c "from pathlib import Path
 from export.checkpoint import save_package
 from export.random_model import random_package, spec_of
@@ -67,9 +67,12 @@ save_package(random_package(spec_of('small')), Path('$work/small'))" &
   fi
   try paced-small 110 "${gpu[@]}" --size small "${paced[@]}" --listeners 192 --processes 2 --seconds 20 \
     --json "$OUT/gpu-paced-small.json"
-  try loopback 110 python3 -m benchmarks.latency --model "$work/small" --provider torch --sessions 16 --lead-ms 120 \
-    --seconds 15 --warm-up 4 --starts 5 --processes 4 --name gpu-loopback
+  loopback=(python3 -m benchmarks.latency --model "$work/small" --provider torch --sessions 16 --seconds 15 --warm-up 4 --starts 5
+    --processes 4)
+  try loopback 110 "${loopback[@]}" --lead-ms 120 --name gpu-loopback
   wanted loopback && cp benchmarks/results/gpu-loopback.json "$OUT/"
+  try loopback-60 110 "${loopback[@]}" --lead-ms 60 --name gpu-loopback-60
+  wanted loopback-60 && cp benchmarks/results/gpu-loopback-60.json "$OUT/"
   try paced-medium 120 "${gpu[@]}" --size medium "${paced[@]}" --listeners 64 --seconds 20 \
     --json "$OUT/gpu-paced-medium.json"
   try profile 60 "${gpu[@]}" --size small "${paced[@]}" --listeners 64 --seconds 3 --profile --json "$OUT/gpu-profile.json"
