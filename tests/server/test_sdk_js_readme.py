@@ -132,7 +132,7 @@ def test_what_fails_is_said(browser: Chromium, server: Served, serve: Serve) -> 
         run(browser, PAGE)
         for client, told in (
             (f"{{ url: '{server.http}' }}", f"Unreachable: .* was it started with --origin {keyed.http}"),
-            ("{ key: 'another' }", "Refused: this server asks for its key"),
+            ("{ key: 'another' }", "Refused: that is not this server.s key"),
             ("{ key: 'a key for tests' }", "open"),
         ):
             run(browser, f"globalThis.client = new Client({client}), said.length = 0;")
