@@ -17,6 +17,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 : "${OUT:?names the folder of the results}"
+nvidia-smi -L >/dev/null || exit 2
 parts=" $* "
 end=$((SECONDS + ${LIMIT_S:-470}))
 work=$(mktemp -d) && mkdir -p "$OUT" "$work/site" || exit 2

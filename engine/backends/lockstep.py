@@ -560,7 +560,7 @@ def _copies(tensor: Tensor) -> Sequence[Tensor]:
 def _runs(calls: Sequence[StepCall[Caches, Condition]]) -> list[list[int]]:
     """Streams of the same pools. Whose leading segment holds most comes first: begun last, it would keep the device waiting."""
     runs = dict[tuple[int, int], list[int]]()
-    held = [int(call.position.max()) for call in calls]  # it has the first slot or the second one
+    held = [max(call.position.tolist()) for call in calls]  # it has the first slot or the second one
     for at in sorted(range(len(calls)), key=held.__getitem__, reverse=True):
         runs.setdefault((id(calls[at].caches.pool), id(calls[at].condition.pool)), []).append(at)
     return list(runs.values())

@@ -82,9 +82,8 @@ def scan(path: Path, until_s: float = inf) -> Extent:
                     time_s = end_s if count else 0.0
                 length_s = float(packet.duration * packet.time_base) if packet.duration else frame_s
                 start_s, count = min(start_s, time_s), count + 1
-                if (
-                    time_s >= last_s
-                ):  # of the others, decoded out of order, a packet's duration is not how long they are shown
+                # of those decoded out of order, a packet's duration is not how long it is shown
+                if time_s >= last_s:
                     last_s, end_s = time_s, time_s + length_s
     return Extent(start_s, min(end_s, until_s), count) if count else Extent(0.0, 0.0, 0)
 

@@ -36,10 +36,8 @@ class Upsampling:
             x = up(x)
             for block in blocks:
                 x = block(x)
-        each = (
-            self._last.padded(F.elu(x)) @ self._mix
-        )  # [S, T + taps - 1, room]: what a sample adds by each tap
-        _, length, room = each.shape
+        each = self._last.padded(F.elu(x)) @ self._mix  # what a sample adds by each tap
+        _, length, room = each.shape  # T + taps - 1, and taps with those that align them
         shape = len(x), x.shape[1], len(self._last.kernel)
         taps = each.as_strided(shape, (length * room, room, room + 1))  # tap k of the sample that is k later
         return taps.sum(2, dtype=torch.float32) + self._last.bias

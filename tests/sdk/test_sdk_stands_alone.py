@@ -16,6 +16,14 @@ LAZY = ("av", "sounddevice", "rich", "typer")
 OURS = ("server", "engine", "cuestream", "export", "training", "kernels")
 
 
+def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """In a Python of its own, which finds the SDK first."""
+    environment = os.environ | {"PYTHONPATH": str(SDK)}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
 @pytest.mark.parametrize(
     ("module", "foreign"),
     [
@@ -25,27 +33,13 @@ OURS = ("server", "engine", "cuestream", "export", "training", "kernels")
     ],
 )
 def test_importing_brings_only_what_it_says(module: str, foreign: tuple[str, ...], tmp_path: Path) -> None:
-    code = f"import sys, {module}; print(*[name for name in {foreign} if name in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(SDK)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == []
+    done = run(f"import sys, {module}; print(*[name for name in {foreign} if name in sys.modules])", tmp_path)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
 
 def test_the_command_without_its_libraries_is_one_line(tmp_path: Path) -> None:
     code = "import runpy, sys; sys.modules['typer'] = None; runpy.run_module('cuestream_client', run_name='__main__')"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(SDK)},
-        capture_output=True,
-        text=True,
-    )
+    done = run(code, tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("cuestream-client: the command needs typer")
