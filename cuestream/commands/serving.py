@@ -173,6 +173,10 @@ def serve(
         str | None,
         typer.Option(help="base URL of another server, for WHIP publishers when this one has no room"),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=NUMBER, a limit of docs/live.md that has no option: starts_per_min=300"),
+    ] = None,
 ) -> None:
     """Play live: a page for camera, screen or file, a websocket, endless sound for OBS, all on one port."""
     need_serve()
@@ -184,6 +188,7 @@ def serve(
     from server.ingest.address import Forbidden, shown_of
     from server.ingest.limits import IngestLimits
     from server.ingest.standing import feed_of, sound_path
+    from server.limits import limited
     from server.output.limits import OutputLimits
     from server.pictures.decoders import DecoderLimits
     from server.protocol.limits import Limits
@@ -198,13 +203,10 @@ def serve(
     certificate = Certificate(tls_cert, tls_key) if tls_cert else None
     if certificate:
         certificate.check()
-    reads = IngestLimits(ingest_private, ingest_files, frozenset(ingest_port or ()))
-    try:
-        fed = feed_of(ingest, reads) if ingest else None
-    except (Forbidden, OSError) as error:
-        raise CuestreamError(f"--ingest {shown_of(ingest or '')}: {error}") from error
+    ports, session_s = frozenset(ingest_port or ()), 3600 * session_hours
     recording = RecordingLimits(
-        length_s=3600 * (recording_hours or session_hours), folder_bytes=int(recordings_gb * GB)
+        length_s=3600 * recording_hours if recording_hours else session_s,
+        folder_bytes=int(recordings_gb * GB),
     )
     try:
         settings = Settings(
@@ -218,13 +220,13 @@ def serve(
             video_edge=video_edge,
             decoders=DecoderLimits(count=decoders),
             checkpoints=checkpoints,
-            limits=Limits(raw_video=raw_video, session_s=round(3600 * session_hours)),
+            limits=Limits(raw_video=raw_video, session_s=round(session_s)),
             recordings=recordings,
             recording=recording,
             outputs=outputs,
-            output=OutputLimits(length_s=3600 * session_hours, folder_bytes=int(outputs_gb * GB)),
+            output=OutputLimits(length_s=session_s, folder_bytes=int(outputs_gb * GB)),
             push_hosts=tuple(push or ()),
-            ingest=reads,
+            ingest=IngestLimits(ingest_private, ingest_files, ports, cpu_s=round(session_s)),
             ice_addresses=tuple(ice_address or ()),
             ice_servers=tuple(ice_server or ()),
             names=tuple(name or ()),
@@ -232,8 +234,13 @@ def serve(
             proxies=tuple(proxy or ()),
             redirect=redirect,
         )
+        settings = limited(settings, limit or ())
     except ValueError as error:
         raise CuestreamError(str(error)) from error
+    try:
+        fed = feed_of(ingest, settings.ingest) if ingest else None
+    except (Forbidden, OSError) as error:
+        raise CuestreamError(f"--ingest {shown_of(ingest or '')}: {error}") from error
 
     def say(text: str) -> None:
         err.print(f"ingest: {text}", highlight=False, soft_wrap=True)

@@ -11,20 +11,18 @@ from typing import Any
 import pytest
 import yaml
 
-from server.http.connections import DoorLimits
 from server.ingest.limits import IngestLimits
+from server.limits import OPTIONS, PARTS
 from server.metrics import Metrics
 from server.output.limits import OutputLimits
-from server.pictures.decoders import DecoderLimits
-from server.recording.shelf import RecordingLimits
-from server.webrtc.limits import PeerLimits
+from server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
 LIVE, INGEST, OUTPUT = (
     (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("live", "ingest", "output")
 )
-PARTS = re.compile(r"_(bucket|count|sum|created)$")
+SERIES = re.compile(r"_(bucket|count|sum|created)$")
 
 
 def metrics() -> set[str]:
@@ -37,7 +35,7 @@ def metrics() -> set[str]:
 
 def test_every_metric_is_described_and_none_besides() -> None:
     told = set(re.findall(r"`(cuestream_[a-z_]+)", LIVE + INGEST + OUTPUT))
-    assert {PARTS.sub("", name) for name in told} == metrics()
+    assert {SERIES.sub("", name) for name in told} == metrics()
 
 
 def series() -> set[str]:
@@ -72,11 +70,10 @@ def test_what_an_alarm_is_about_is_there_before_it_happens() -> None:
         assert f"cuestream_{name} 0.0" in page
 
 
-@pytest.mark.parametrize("limits", [DoorLimits(), DecoderLimits(), RecordingLimits(), PeerLimits()], ids=repr)
-def test_every_limit_of_the_server_is_described_with_its_default(limits: Any) -> None:
-    described = dict(
-        re.findall(r"^\| `([a-z_]+)` \| ([^ |]+) \|", section(type(limits).__name__), re.MULTILINE)
-    )
+@pytest.mark.parametrize("part", ["door", "decoders", "recording", "webrtc"])
+def test_every_limit_of_the_server_is_described_with_its_default(part: str) -> None:
+    limits = getattr(Settings(), PARTS[part])
+    described = dict(re.findall(r"^\| `([a-z_]+)` \| ([^ |]+) \|", section(part), re.MULTILINE))
     assert described == {each.name: f"{getattr(limits, each.name):.15g}" for each in fields(limits)}
 
 
@@ -88,6 +85,14 @@ def test_every_limit_of_ingests_and_outputs_is_described(limits: Any, page: str)
     ] == []
 
 
-def section(name: str) -> str:
-    """The table of these limits."""
-    return LIVE.split(f"| `{name}` |", 1)[1].split("\n\n", 1)[0]
+def section(part: str) -> str:
+    """The table of its limits."""
+    return LIVE.split(f"| `{part}.` |", 1)[1].split("\n\n", 1)[0]
+
+
+def test_a_limit_whose_option_is_named_is_the_one_that_has_it() -> None:
+    """In brackets behind its name or its default, on any of the pages."""
+    told = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", LIVE, re.MULTILINE)
+    with_option = {row[0].strip("`") for row in told if re.search(r"\(`--[a-z-]+`\)", " ".join(row))}
+    own = {name.rpartition(".")[2] for name in OPTIONS if not name.startswith("output.")} - {"session_s"}
+    assert own <= with_option
