@@ -1,5 +1,15 @@
 """One family of errors: what a user can mend. A shell prints them as one line and exits with code 2."""
 
+import re
+
+LOST = re.compile(
+    r"CUDA.*(illegal memory access|illegal instruction|misaligned address|invalid program counter|device-side assert"
+    r"|launch timed out|unspecified launch failure|hardware stack error|global/shared address space|ECC error|NVLink error"
+    r"|unknown error)",
+    re.IGNORECASE,
+)
+"""What CUDA answers to every call of a process once it answered it to one, as PyTorch, Triton, ONNX Runtime and we pass it on."""
+
 
 class CuestreamError(Exception):
     """Something that the user can mend; the message is one line and says what was expected and found."""
@@ -15,6 +25,16 @@ class PackageError(CuestreamError):
 
 class MissingRuntime(CuestreamError):
     """An optional library is not installed; the message names the extra that brings it."""
+
+
+class DeviceLost(CuestreamError):
+    """A device answers nothing more; another process may use it."""
+
+
+def check_device(error: Exception) -> None:
+    """Raises DeviceLost where it is not the work that failed, but the device."""
+    if LOST.search(str(error)):
+        raise DeviceLost(f"the device is lost: {str(error).partition(chr(10))[0]}") from error
 
 
 class NoRoom(CuestreamError):

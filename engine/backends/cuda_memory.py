@@ -103,7 +103,7 @@ class Cuda:
         if int(status) != 0:
             _, said = self._runtime.cudaGetErrorString(status)
             text = said.decode(errors="replace") if isinstance(said, bytes) else said
-            raise CudaError(f"{name} answers {int(status)}: {text}")
+            raise CudaError(f"CUDA's {name} answers {int(status)}: {text}")
         return answer[0] if answer else None
 
 

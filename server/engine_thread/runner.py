@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Condition, Thread
 
-from engine.errors import NoRoom
+from engine.errors import NoRoom, check_device
 from server.core.orders import Orders, Report
 from server.engine_thread.voices import Voice, Voices
 
@@ -140,6 +140,7 @@ class Runner:
             except (
                 Exception
             ) as error:  # a model that cannot be opened is its session's misfortune, and it is told
+                check_device(error)
                 failed[key] = Report(failed=f"{type(error).__name__}: {error}")
         return failed
 

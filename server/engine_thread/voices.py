@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from engine.batcher import Batcher
+from engine.errors import check_device
 from engine.player import Player, Stream
 from engine.spec import StreamPolicy
 from engine.stream import AudioChunk
@@ -220,6 +221,8 @@ class Voices:
             return None
 
     def _fail(self, key: str, error: Exception, reports: dict[str, Report]) -> None:
+        """Raises DeviceLost when all others would fail, too."""
+        check_device(error)
         self._drop(key)
         reports[key] = Report(failed=f"{type(error).__name__}: {error}")
 

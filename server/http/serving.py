@@ -65,6 +65,8 @@ class Server(uvicorn.Server):
         self._host, self._drain_s, self._on_ready = host, drain_s, on_ready
         self._signals = 0
         self._draining: asyncio.Task[None] | None = None
+        self._broken = False
+        host.on_broken = self._break_off
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -80,16 +82,18 @@ class Server(uvicorn.Server):
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Until it is told to leave. The threads of engine and pictures then hold up the loop for a moment at most.
+        """Until it is told to leave, or nothing can play any more; the process ends with status 1 then.
 
-        What was loaded by now stays, so the garbage collector need not look at it again: with forty sessions a full
-        collection was seen to stop everything for 180 ms.
+        The threads of engine and pictures hold up the loop for a moment at most meanwhile. What was loaded by now stays, so the
+        garbage collector need not look at it again: with forty sessions a full collection was seen to stop everything for 180 ms.
         """
         sys.setswitchinterval(SWITCH_S)
         gc.set_threshold(*COLLECT_AFTER)
         gc.collect()
         gc.freeze()
         super().run(sockets)
+        if self._broken:
+            raise SystemExit(1)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         loop = asyncio.get_running_loop()
@@ -115,6 +119,11 @@ class Server(uvicorn.Server):
     def leave(self) -> None:
         """Drain, then stop. To be called on the loop."""
         self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    def _break_off(self) -> None:
+        self._broken = True
+        if self._draining is None:
+            self.leave()
 
     async def _drain(self) -> None:
         await leave(self._host, self._drain_s)

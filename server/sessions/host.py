@@ -100,7 +100,9 @@ class Host:
             monotonic,
         )
         self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom; and max_parked
-        self.draining = self._hung = False
+        self.draining = self._hung = self._broken = False
+        self.on_broken: Callable[[], object] = lambda: None
+        """Called once, on the loop, when the engine's thread ended by itself: nothing will play here any more."""
         self._look_round_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
@@ -379,7 +381,12 @@ class Host:
             self.shelf.sweep()
 
     def _watch(self) -> None:
-        """Tell everybody once when a step hangs; what they hear meanwhile is made up."""
+        """Tell everybody once when a step hangs, what they hear meanwhile is made up; and the server when the engine ended."""
+        assert self._runner is not None
+        if (error := self._runner.error) is not None and not self._broken:
+            self._broken = True
+            logger.error("the engine ended, and the server with it: %s: %s", type(error).__name__, error)
+            self.on_broken()
         before, self._hung = self._hung, self.hangs_s > 0
         if self._hung and not before:
             self.metrics.hangs.inc()
@@ -401,6 +408,9 @@ class Host:
             hosted.leave("evicted")
 
     def _heard(self, reports: dict[str, Report]) -> None:
+        assert self._runner is not None
+        if self._runner.error is not None and self.restarts:
+            return  # what failed here goes on in the next server
         for session_id, report in reports.items():
             if hosted := self.sessions.get(session_id):
                 hosted.core.heard(report)

@@ -29,13 +29,13 @@ async def leave(host: Host, drain_s: float) -> None:
 
 
 async def _restart(host: Host, shelf: Shelf) -> None:
-    """Keep every session as it is now, then close: whoever comes back to the next server goes on there."""
+    """Keep every session as it is now, or was before the engine ended, then close: it goes on in the next server."""
     host.tell(m.GoAway(int(RESTART_S * 1000), "restarting"))
     before = {hosted: hosted.core.checkpoint for hosted in host.sessions.values()}
     for hosted in before:
         hosted.core.ask_snapshot(host.monotonic())
     until_s = host.monotonic() + RESTART_S
-    while host.monotonic() < until_s and not (_are_kept(before) and shelf.idle):
+    while host.is_alive and host.monotonic() < until_s and not (_are_kept(before) and shelf.idle):
         await asyncio.sleep(POLL_S)
     for hosted in host.sessions.values():
         if hosted.line:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from process import free_port, plays_at, serve_tiny
+from process import free_port, plays_at, run, serve_tiny
 from rig import RATE, Rig, TonePlayer, black, by_index, check_in_order, config, rig
 from served import Serve
 from shell_client import Client, ask, soon
@@ -348,6 +348,55 @@ def test_after_kill_9_the_client_goes_on_in_the_next_server(tmp_path: Path) -> N
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
     assert not list(tmp_path.glob("*.session")), "a session that ended leaves nothing"
+
+
+BREAKS = """
+import sys
+from pathlib import Path
+from cuestream.cli import main
+from engine.stream import ScoreStream
+
+ask, folder = ScoreStream.ask, Path(sys.argv[-1])
+
+def asked(*given):
+    if (folder / "breaks").exists():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    return ask(*given)
+
+ScoreStream.ask = asked
+main()
+"""
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["checkpoints", "none"])
+def test_a_server_whose_device_is_lost_ends_and_what_it_kept_goes_on(tmp_path: Path, keeps: bool) -> None:
+    port = free_port()
+    kept = ("--checkpoints", str(tmp_path)) if keeps else ("--outputs", str(tmp_path))
+    options = ("serve", "--model", "random-tiny", "--threads", "1", "--port", str(port), *kept)
+    with run(*options, program=BREAKS) as process:
+        assert plays_at(process) == port
+        with Client(f"ws://127.0.0.1:{port}/v1/stream") as client:
+            client.start()
+            client.play()
+            handle = client.consumed_at_least(1)["handle"] if keeps else ""
+            client.hear(client.at + 4800)
+            (tmp_path / "breaks").touch()
+            assert client.closed() == (1012 if keeps else 1011)
+        assert process.wait(15) == 1
+        assert process.stderr is not None
+        assert (
+            "the engine ended, and the server with it: DeviceLost: the device is lost: CUDA"
+            in process.stderr.read()
+        )
+    (tmp_path / "breaks").unlink()
+    if keeps:
+        with run(*options, program=BREAKS) as process:
+            assert plays_at(process) == port
+            with Client(f"ws://127.0.0.1:{port}/v1/stream") as again:
+                assert again.resume(handle, client.at)["first_sample"] == client.at
+                again.show()
+                again.hear(client.at + 9600)
+            process.terminate()
 
 
 @pytest.mark.parametrize("player", [None, SyntheticPlayer()], ids=["tiny", "synthetic"])

@@ -10,7 +10,7 @@ import pytest
 from rig import RATE, Rig, TonePlayer, black, rig, tone
 
 from cuestream.players import find_player
-from engine.errors import NoRoom
+from engine.errors import DeviceLost, NoRoom
 from engine.spec import StreamPolicy
 from server.core.delivery import AudioOut
 from server.core.orders import Orders, Report, Shown
@@ -116,6 +116,56 @@ def test_an_engine_that_ends_tells_every_session() -> None:
     assert "the engine ended: TypeError" in failed
     loop.runner.stop()
     assert isinstance(loop.runner.error, TypeError)
+
+
+LOST = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported later"
+
+
+@pytest.mark.parametrize(
+    ("said", "is_lost"),
+    [
+        (LOST, True),
+        ("Triton Error [CUDA]: an illegal memory access was encountered", True),
+        ("CUDA failure 719: unspecified launch failure ; GPU=0 ; hostname=a ; file=b", True),
+        ("CUDA's cudaGraphLaunch answers 214: uncorrectable ECC error encountered", True),
+        ("CUDA out of memory. Tried to allocate 2.00 GiB", False),
+        ("CUDA error: invalid configuration argument", False),
+        ("an illegal instruction", False),
+    ],
+)
+def test_a_lost_device_ends_the_engine_and_a_stream_that_breaks_only_itself(said: str, is_lost: bool) -> None:
+    loop = Loop()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError(said)
+
+    breaks, plays = voice(), voice()
+    breaks.stream.advance = broken  # type: ignore[method-assign]
+    for key, each in (("breaks", breaks), ("plays", plays)):
+        loop.runner.voices.open(key, each)
+        loop.runner.order(key, Orders(frames=(Shown(black(), 0),), wanted=RATE // 10), in_order=False)
+    loop.runner.start()
+    told = loop.next()
+    loop.runner.stop()
+    assert isinstance(loop.runner.error, DeviceLost) == is_lost
+    failed = {key for key, report in told.items() if report.failed}
+    assert failed == ({"breaks", "plays"} if is_lost else {"breaks"})
+    assert (
+        told["plays"].failed == f"the engine ended: DeviceLost: the device is lost: {said.splitlines()[0]}"
+    ) == is_lost
+
+
+def test_a_device_that_is_lost_while_a_session_opens_ends_the_engine() -> None:
+    loop = Loop()
+
+    def broken() -> Voice:
+        raise RuntimeError(LOST)
+
+    loop.runner.start()
+    loop.runner.open("a", broken)
+    assert loop.next() == {}
+    loop.runner.stop()
+    assert isinstance(loop.runner.error, DeviceLost)
 
 
 def test_openings_are_bounded() -> None:
