@@ -100,9 +100,10 @@ class Host:
             monotonic,
         )
         self.sessions: dict[str, Hosted] = {}  # bound: settings.max_sessions, then NoRoom; and max_parked
-        self.draining = self._hung = self._broken = False
+        self.draining = self._broken = False
+        self._hung_s: float | None = None  # since when a step was seen to hang
         self.on_broken: Callable[[], object] = lambda: None
-        """Called once, on the loop, when the engine's thread ended by itself: nothing will play here any more."""
+        """Called once, on the loop, when the engine ended by itself or hangs for good: nothing will play here any more."""
         self._look_round_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
@@ -381,18 +382,27 @@ class Host:
             self.shelf.sweep()
 
     def _watch(self) -> None:
-        """Tell everybody once when a step hangs, what they hear meanwhile is made up; and the server when the engine ended."""
-        assert self._runner is not None
-        if (error := self._runner.error) is not None and not self._broken:
-            self._broken = True
-            logger.error("the engine ended, and the server with it: %s: %s", type(error).__name__, error)
-            self.on_broken()
-        before, self._hung = self._hung, self.hangs_s > 0
-        if self._hung and not before:
+        """Tell everybody once when a step hangs, what they hear meanwhile is made up; and the server when nothing will play."""
+        if not self.hangs_s:
+            self._hung_s = None
+        elif self._hung_s is None:
+            self._hung_s = self.monotonic()
             self.metrics.hangs.inc()
             logger.error("a step of the engine does not end")
             said = "the engine does not answer; what is heard is made up until it does"
             self.tell(m.ErrorMessage(str(ErrorCode.GENERATOR_LATE), said, False))
+        if not self._broken and (why := self._why_broken()):
+            self._broken = True
+            logger.error("%s, and the server ends", why)
+            self.on_broken()
+
+    def _why_broken(self) -> str | None:
+        assert self._runner is not None
+        if error := self._runner.error:
+            return f"the engine ended: {type(error).__name__}: {error}"
+        # as long as it was watched: a process that stood still itself finds that a step took all that time
+        hung_s = 0.0 if self._hung_s is None else self.monotonic() - self._hung_s
+        return "a step of the engine will not end" if hung_s > DEAD_AFTER_S else None
 
     def tell(self, message: m.ServerMessage) -> None:
         """Say it to everybody who is connected."""

@@ -353,14 +353,21 @@ def test_after_kill_9_the_client_goes_on_in_the_next_server(tmp_path: Path) -> N
 BREAKS = """
 import sys
 from pathlib import Path
+from threading import Event
 from cuestream.cli import main
 from engine.stream import ScoreStream
 
+from server.engine_thread import runner
+from server.sessions import host
+
 ask, folder = ScoreStream.ask, Path(sys.argv[-1])
+runner.STEP_LIMIT_S, host.DEAD_AFTER_S = 2.0, 1.0
 
 def asked(*given):
-    if (folder / "breaks").exists():
+    if (folder / "lost").exists():
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    if (folder / "hangs").exists():
+        Event().wait()
     return ask(*given)
 
 ScoreStream.ask = asked
@@ -368,8 +375,20 @@ main()
 """
 
 
-@pytest.mark.parametrize("keeps", [True, False], ids=["checkpoints", "none"])
-def test_a_server_whose_device_is_lost_ends_and_what_it_kept_goes_on(tmp_path: Path, keeps: bool) -> None:
+LOST = "the engine ended: DeviceLost: the device is lost: CUDA error: an illegal memory access"
+
+
+@pytest.mark.parametrize(
+    ("fault", "keeps", "closes", "why"),
+    [
+        ("lost", True, 1012, LOST),
+        ("lost", False, 1011, LOST),
+        ("hangs", True, 1012, "a step of the engine will not end"),
+    ],
+)
+def test_a_server_without_an_engine_ends_and_what_it_kept_goes_on(
+    tmp_path: Path, fault: str, keeps: bool, closes: int, why: str
+) -> None:
     port = free_port()
     kept = ("--checkpoints", str(tmp_path)) if keeps else ("--outputs", str(tmp_path))
     options = ("serve", "--model", "random-tiny", "--threads", "1", "--port", str(port), *kept)
@@ -380,15 +399,12 @@ def test_a_server_whose_device_is_lost_ends_and_what_it_kept_goes_on(tmp_path: P
             client.play()
             handle = client.consumed_at_least(1)["handle"] if keeps else ""
             client.hear(client.at + 4800)
-            (tmp_path / "breaks").touch()
-            assert client.closed() == (1012 if keeps else 1011)
+            (tmp_path / fault).touch()
+            assert client.closed() == closes
         assert process.wait(15) == 1
         assert process.stderr is not None
-        assert (
-            "the engine ended, and the server with it: DeviceLost: the device is lost: CUDA"
-            in process.stderr.read()
-        )
-    (tmp_path / "breaks").unlink()
+        assert why in process.stderr.read()
+    (tmp_path / fault).unlink()
     if keeps:
         with run(*options, program=BREAKS) as process:
             assert plays_at(process) == port

@@ -70,7 +70,7 @@ def test_a_step_that_hangs_is_told_and_concealed_until_it_ends(serve: Serve, pla
         assert errors == ["generator_late"], "once"
 
 
-def test_a_step_that_hangs_for_good_says_so_and_does_not_keep_the_server(
+def test_a_step_that_hangs_for_good_ends_the_server(
     serve: Serve, player: Stuck, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(server.sessions.host, "DEAD_AFTER_S", 0.2)
@@ -79,6 +79,26 @@ def test_a_step_that_hangs_for_good_says_so_and_does_not_keep_the_server(
         client.play()
         player.goes.clear()
         client.until("error", code="generator_late")
-        client.wait_for(lambda: ask("GET", f"{served.http}/healthz")[0] == 503)
+        assert client.until("go_away")["reason"] == "draining"
+        assert client.closed() == 1001
     player.goes.set()
-    assert "did not end within 3 s; it is left behind" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "a step of the engine will not end, and the server ends" in said
+    assert "did not end within 3 s; it is left behind" in said
+
+
+def test_a_server_that_stood_still_itself_has_no_engine_that_hangs_for_good(
+    serve: Serve, player: Stuck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the clock a step took hours, which nobody watched."""
+    monkeypatch.setattr(server.sessions.host, "DEAD_AFTER_S", 3600.0)
+    with serve(player=player) as served, Client(served.ws) as client:
+        client.start()
+        client.play()
+        player.goes.clear()
+        client.until("error", code="generator_late")
+        monkeypatch.setattr(type(served.host), "hangs_s", 9999.0)
+        client.wait_for(lambda: ask("GET", f"{served.http}/healthz")[0] == 503)
+        monkeypatch.undo()
+        player.goes.set()
+        client.wait_for(lambda: ask("GET", f"{served.http}/readyz") == (200, {"status": "ready"}))
