@@ -409,10 +409,12 @@ def test_a_server_without_an_engine_ends_and_what_it_kept_goes_on(
         with run(*options, program=BREAKS) as process:
             assert plays_at(process) == port
             with Client(f"ws://127.0.0.1:{port}/v1/stream") as again:
-                assert again.resume(handle, client.at)["first_sample"] == client.at
+                first = again.resume(handle, client.at)["first_sample"]
                 again.show()
-                again.hear(client.at + 9600)
+                again.hear(first + 9600)
             process.terminate()
+        # what was made up for longer than is made again is not heard twice
+        assert client.at <= first < client.at + (960 if fault == "hangs" else 1)
 
 
 @pytest.mark.parametrize("player", [None, SyntheticPlayer()], ids=["tiny", "synthetic"])
