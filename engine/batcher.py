@@ -79,9 +79,15 @@ class Batcher(Generic[Key]):
     def swap(self, key: Key, stream: Stream) -> None:
         """Another stream in the same place."""
         self._streams[key] = stream
+        if key in self._resting:
+            self.rest(key, True)
 
     def rest(self, key: Key, resting: bool) -> None:
-        """A stream that rests is in nobody's way: it is not due, and `admit` does not count it."""
+        """A stream that rests is in nobody's way: it is not due, `admit` does not count it, and others may have its memory.
+        Raises NoRoom when it is to rest no more and there is no memory for it."""
+        stream = self._streams[key]
+        if isinstance(stream, ScoreStream):
+            stream.rest(resting)
         (self._resting.add if resting else self._resting.discard)(key)
 
     def leave(self, key: Key) -> None:

@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 
 from engine import codec
 from engine.asking import Asking, done
-from engine.backends.base import F32, I64, Backend, DrawCall, DrawsItself
+from engine.backends.base import F32, I64, Backend, DrawCall, DrawsItself, HasPlaces
 from engine.errors import PackageError
 from engine.frames import Frame
 from engine.keys import Keys
@@ -120,6 +120,12 @@ class ScoreStream:
     def turn(self) -> None:
         """Turn to the newest frame now, as at a cut: what was seen before leaves the window at the next step."""
         self.sight.turn(self.now)
+
+    def rest(self, resting: bool) -> None:
+        """It takes no steps until it rests no more, and then goes on as if it had never rested; where places are few, others have
+        its place meanwhile. Frames, policies and snapshots are taken all the time. Raises NoRoom when it finds no place again."""
+        if isinstance(self.backend, HasPlaces):
+            self.backend.rest((self.sight.condition, self.segments.caches), resting)
 
     def advance(self) -> None:
         """Take one decoder step, 20 ms of music. Raises ValueError before the first frame, and when nobody takes audio."""

@@ -87,6 +87,16 @@ class Prepares(Protocol):
         ...
 
 
+@runtime_checkable
+class HasPlaces(Protocol):
+    """A backend whose device has room for so many streams, with a place for each."""
+
+    def rest(self, owners: Sequence[Any], resting: bool) -> None:
+        """Caches and conditions of a stream that takes no steps while it rests: whoever needs their places has them, and what
+        they hold waits on the host. Raises NoRoom when they rest no more and there is no place; they rest on then."""
+        ...
+
+
 class Backend(CodecGraphs, Protocol[Caches, Condition]):
     """A model on a device."""
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from engine.backends.places import (
     ConditionPool,
     Keep,
     Pool,
+    Seat,
     put_at,
     values_at,
 )
@@ -141,6 +143,7 @@ class LockstepBackend(TorchModel):
             self._upsampling = Upsampling(model.codec, dtype)
             del model.codec.stages, model.codec.last
         self._pools: dict[tuple[int, ...], list[Any]] = {}
+        self._resting: WeakKeyDictionary[Seat[Any], None] = WeakKeyDictionary()  # the longest first
         self._programs: dict[tuple[int, int, int], Program] = {}
         self._works: dict[tuple[Any, ...], Captured] = {}  # bound: MOST_WORKS
         self._came: set[tuple[Any, ...]] = set()  # kinds and shapes; bound: the lengths that last pieces have
@@ -240,38 +243,37 @@ class LockstepBackend(TorchModel):
     # --- memory
 
     def new_condition(self, frames: int) -> Condition:
-        spec, tokens = self.spec.decoder, self.spec.vision.tokens
-        shape = (spec.heads, frames * tokens, spec.head_dim)
-        pool = self._pool(
-            (frames,), lambda places: ConditionPool(spec.layers, places, shape, self._keep, self.project)
-        )
+        spec = self.spec.decoder
         dated = frames if spec.ages else 0
-        condition = Condition(
-            pool,
-            min(pool.free),
+        return Condition(
+            Seat(partial(self._condition_pool, frames)),
             frames,
             torch.zeros(dated, dtype=torch.int64, device=self.device),
-            torch.zeros(dated, tokens, spec.width, device=self.device),
+            torch.zeros(dated, self.spec.vision.tokens, spec.width, device=self.device),
         )
-        pool.take(condition)
-        return condition
 
     def new_caches(self, segments: int, guided: bool, positions: int) -> Caches:
-        spec, rows = self.spec.decoder, 2 if guided else 1
+        return Caches(Seat(partial(self._cache_pool, 2 if guided else 1, positions)))
+
+    def _condition_pool(self, frames: int) -> ConditionPool:
+        spec = self.spec.decoder
+        shape = (spec.heads, frames * self.spec.vision.tokens, spec.head_dim)
+        return self._pool(
+            (frames,), lambda places: ConditionPool(spec.layers, places, shape, self._keep, self.project)
+        )
+
+    def _cache_pool(self, rows: int, positions: int) -> CachePool:
+        spec = self.spec.decoder
         shape = (SEGMENTS, rows, spec.heads, positions, spec.head_dim)
         vocabulary = (spec.codebooks, spec.card)
-        pool = self._pool(
-            (rows, positions),
-            lambda places: CachePool(spec.layers, places, shape, self._keep, vocabulary),
+        return self._pool(
+            (rows, positions), lambda places: CachePool(spec.layers, places, shape, self._keep, vocabulary)
         )
-        caches = Caches(pool, min(pool.free))
-        pool.take(caches)
-        return caches
 
     def _pool(self, key: tuple[int, ...], make: Callable[[int], Any]) -> Any:
-        """One with a free place. Raises NoRoom when the device has no memory for more."""
+        """One with a free place, that of a stream that rests if need be. Raises NoRoom when the device has no memory for more."""
         pools = self._pools.setdefault(key, [])
-        pool = next((pool for pool in pools if pool.free), None)
+        pool = next((pool for pool in pools if pool.free), None) or self._vacated(pools)
         if pool is None:
             places = min(self.places, PLACES) if pools else self.places
             try:
@@ -282,6 +284,33 @@ class LockstepBackend(TorchModel):
                 ) from error
             pools.append(pool)
         return pool
+
+    def _vacated(self, pools: Sequence[Any]) -> Any:
+        """One of the pools, where whoever rests longest left; None when nobody rests."""
+        seat = self._rests_longest(pools)
+        if seat is None:
+            return None
+        seat.leave()
+        return seat.pool
+
+    def _rests_longest(self, pools: Sequence[Any]) -> Seat[Any] | None:
+        """Of those that have a place there."""
+        return next((seat for seat in self._resting if seat.pool in pools and not seat.away), None)
+
+    def _make_room(self) -> None:
+        """Before anybody needs it, where no place is left: one layer of who rests longest goes to the host between two calls, so
+        that the steps of the others do not wait for all of them."""
+        for pools in self._pools.values() if self._resting else ():
+            if not any(pool.free for pool in pools) and (seat := self._rests_longest(pools)):
+                seat.leave_by_layers()
+
+    def rest(self, owners: Sequence[Condition | Caches], resting: bool) -> None:
+        for owner in owners:
+            if resting:
+                self._resting[owner.seat] = None
+            else:
+                owner.seat.come_back()
+                self._resting.pop(owner.seat, None)
 
     def forget(self) -> None:
         """Give back the memory of streams that are gone, and the graphs over it."""
@@ -357,6 +386,7 @@ class LockstepBackend(TorchModel):
         return keys, values
 
     def read_condition(self, condition: Condition, frames: int) -> Array:
+        condition.seat.come_back()
         pool, count = condition.pool, frames * self.spec.vision.tokens
         both = torch.stack(
             [
@@ -381,6 +411,7 @@ class LockstepBackend(TorchModel):
     # --- caches
 
     def read_caches(self, caches: Caches, segment: int, positions: int) -> Array:
+        caches.seat.come_back()
         at = (slice(None), caches.place, segment)
         parts = [values_at(part, at)[..., :positions, :] for part in (caches.pool.keys, caches.pool.values)]
         return np.asarray(torch.stack(parts, 1).cpu().numpy())
@@ -429,6 +460,7 @@ class LockstepBackend(TorchModel):
             program = self._program([call.step for call in mine], self._graphs)
             columns = program.draw(mine, steps)
             answers.update((at, columns[:, lane]) for lane, at in enumerate(run))
+        self._make_room()
         return [answers[at] for at in range(len(calls))]
 
     def _program(self, calls: Sequence[StepCall[Caches, Condition]], graph: bool) -> Program:

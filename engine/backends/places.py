@@ -1,15 +1,16 @@
 """Places of streams on a device: caches of self-attention and conditions, allocated once for as many streams as may play.
 
-A place is its owner's until the owner is gone; the last one of each pool is nobody's, for lanes that are empty. The letters are
-those of `engine.backends.lockstep`.
+A place is its owner's until the owner is gone, or rests while another needs it: what was held there then waits on the host, bit
+for bit, and comes back into any place. The last one of each pool is nobody's, for lanes that are empty. The letters are those of
+`engine.backends.lockstep`.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from numpy.typing import NDArray
@@ -47,16 +48,82 @@ class Pool:
         self.keys, self.values = (keep.empty((layers, places + 1, *shape)) for _ in range(2))
         self.layers = [(_at(self.keys, i), _at(self.values, i)) for i in range(layers)]
 
-    def take(self, owner: Any) -> None:
-        """The owner's place, which becomes free when the owner is gone."""
-        self.free.remove(owner.place)
-        weakref.finalize(owner, self.free.append, owner.place)
+    def take(self) -> Taken:
+        """A place, which becomes free when what says so is gone."""
+        taken = Taken(min(self.free))
+        self.free.remove(taken.place)
+        weakref.finalize(taken, self.free.append, taken.place)
+        return taken
+
+    def lift(self, place: int, layer: int) -> list[Tensor]:
+        """What is held there in one layer, on the host."""
+        return [part[layer, place].to("cpu", copy=True) for part in self._parts]
+
+    def lay(self, place: int, layer: int, lifted: Sequence[Tensor]) -> None:
+        """Hold there what was lifted from any place of a pool like this one."""
+        for part, held in zip(self._parts, lifted, strict=True):
+            part[layer, place].copy_(held)
+
+    @property
+    def _parts(self) -> list[Tensor]:
+        parts = (self.keys.values, self.values.values, self.keys.scales, self.values.scales)
+        return [part for part in parts if part is not None]
 
     @property
     def nbytes(self) -> int:
         """Of one place."""
-        parts = (self.keys.values, self.values.values, self.keys.scales, self.values.scales)
-        return sum(part.nbytes for part in parts if part is not None) // (self.places + 1)
+        return sum(part.nbytes for part in self._parts) // (self.places + 1)
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Taken:
+    """A place of a pool, while this is kept."""
+
+    place: int
+
+
+P = TypeVar("P", bound=Pool)
+
+
+class Seat(Generic[P]):
+    """What an owner has: a place, or what it held there when it gave that to another. find: a pool with a free place."""
+
+    def __init__(self, find: Callable[[], P]) -> None:
+        self._find = find
+        self.pool = find()
+        self._taken: Taken | None = self.pool.take()
+        self._lifted: list[list[Tensor]] = []  # layer by layer
+
+    @property
+    def place(self) -> int:
+        """Raises ValueError when another has it."""
+        if self._taken is None:
+            raise ValueError("a stream that rests gave its place to another; it plays when it rests no more")
+        return self._taken.place
+
+    @property
+    def away(self) -> bool:
+        return self._taken is None
+
+    def leave(self) -> None:
+        """The place is free then."""
+        while not self.away:
+            self.leave_by_layers()
+
+    def leave_by_layers(self) -> None:
+        """One layer goes to the host; with the last one the place is free. The owner changes nothing meanwhile."""
+        self._lifted.append(self.pool.lift(self.place, len(self._lifted)))
+        if len(self._lifted) == len(self.pool.layers):
+            self._taken = None
+
+    def come_back(self) -> None:
+        """Hold what was held, in this place or another. Raises NoRoom, and stays away, when there is none."""
+        if self.away:
+            pool = self._find()
+            self.pool, self._taken = pool, pool.take()
+            for layer, lifted in enumerate(self._lifted):
+                pool.lay(self.place, layer, lifted)
+        self._lifted.clear()
 
 
 class ConditionPool(Pool):
@@ -87,23 +154,37 @@ class ConditionPool(Pool):
         return place
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Condition:
     """A place among conditions of one size, [H, C, d]. ages [F], and the frames' tokens [F, P, D], of a model with ages."""
 
-    pool: ConditionPool
-    place: int
+    seat: Seat[ConditionPool]
     frames: int
     ages: Tensor
     tokens: Tensor
 
+    @property
+    def pool(self) -> ConditionPool:
+        return self.seat.pool
 
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+    @property
+    def place(self) -> int:
+        return self.seat.place
+
+
+@dataclass(frozen=True, slots=True)
 class Caches:
     """A place among self-attention caches, [S, R, H, N, d]."""
 
-    pool: CachePool
-    place: int
+    seat: Seat[CachePool]
+
+    @property
+    def pool(self) -> CachePool:
+        return self.seat.pool
+
+    @property
+    def place(self) -> int:
+        return self.seat.place
 
     @property
     def rows(self) -> int:

@@ -110,6 +110,7 @@ class Runner:
             openings, orders = work
             until_s = self._monotonic() + TOGETHER_S
             with self._within(OPENING_LIMIT_S * max(1, len(openings))):
+                self.voices.make_room(orders)
                 opened = self._open(openings)
             with self._within(STEP_LIMIT_S):
                 ticks = [opened | self.voices.tick(orders)]

@@ -163,6 +163,14 @@ class Voices:
         self.batcher.join(key, voice.stream)
         self._voices[key] = voice
 
+    def make_room(self, orders: Mapping[str, Orders]) -> None:
+        """Who leaves or rests does so before others come, who may need the memory; `tick` follows the other orders."""
+        for key in [key for key in orders if key in self._voices]:
+            if orders[key].leave:
+                self._drop(key)
+            elif orders[key].rest:
+                self.batcher.rest(key, True)
+
     def tick(self, orders: Mapping[str, Orders]) -> dict[str, Report]:
         """Follow, step, report. A session is in the answer when it has something to hear."""
         reports: dict[str, Report] = {}
@@ -209,7 +217,7 @@ class Voices:
         if orders.reset is not None and key in self._voices:
             self.batcher.swap(key, voice.stream)
         if orders.rest is not None and key in self._voices:
-            self.batcher.rest(key, orders.rest)
+            self._guard(key, reports, partial(self.batcher.rest, key, orders.rest))
         return refused
 
     def _guard(self, key: str, reports: dict[str, Report], work: Callable[[], T]) -> T | None:

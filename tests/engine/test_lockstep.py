@@ -292,6 +292,120 @@ def test_a_restored_stream_plays_what_it_would_have_played(
     assert np.array_equal(*map(np.concatenate, sound))
 
 
+def heard(stream: ScoreStream, shows: Any, steps: int) -> list[Any]:
+    """Columns and chunks of so many steps more."""
+    found = list[Any]()
+    for _ in range(steps):
+        if stream.now % 10 == 0:
+            stream.push(shows(stream.now))
+        stream.advance()
+        found.append(stream.segments.columns[-1])
+        if chunk := stream.take():
+            found.append(chunk.samples)
+    return found
+
+
+@pytest.mark.parametrize("kept", ["half", "int8", "fp8"])
+def test_a_stream_that_rested_plays_what_it_would_have_played(
+    make: Make, short_package: Package, shows: Any, kept: Any
+) -> None:
+    """Two others had its place meanwhile, and it has another one then. Pictures came while it rested, and a policy."""
+    policy, backend = StreamPolicy(seed=8), make(short_package, kept=kept, places=2)
+    stays, rests = ScoreStream(make(short_package, kept=kept), policy), ScoreStream(backend, policy)
+    for stream in (stays, rests):
+        heard(stream, shows, 70)
+    rests.rest(True)
+    others = [ScoreStream(backend, StreamPolicy(seed=seed)) for seed in range(2)]
+    for other in others:
+        heard(other, shows, 20)
+    with pytest.raises(ValueError, match="gave its place to another"):
+        _ = rests.segments.caches.place
+    for stream in (stays, rests):
+        for picture in (3, 6):
+            stream.push(shows(picture))
+        stream.set_policy(replace(stream.policy, temperature=1.2))
+    before = others.pop(1).segments.caches.place
+    del other
+    rests.rest(False)
+    assert (rests.segments.caches.place, sum(map(len, backend._pools.values()))) == (before, 2)
+    for one, other in zip(heard(stays, shows, 60), heard(rests, shows, 60), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_snapshot_of_a_stream_that_rests_is_the_one_of_before(
+    make: Make, short_package: Package, shows: Any
+) -> None:
+    backend = make(short_package, places=1)
+    stream = ScoreStream(backend, StreamPolicy(seed=8))
+    heard(stream, shows, 70)
+    blob = stream.snapshot()
+    stream.rest(True)
+    other = ScoreStream(backend, StreamPolicy())
+    assert other.segments.caches.place == 0
+    del other
+    assert stream.snapshot() == blob
+
+
+def test_only_who_rests_gives_its_place_up_and_who_rests_longest_first(
+    make: Make, tiny_package: Package
+) -> None:
+    backend = make(tiny_package, places=3)
+    plays, shorter, longest = (ScoreStream(backend, StreamPolicy(seed=seed)) for seed in range(3))
+    for stream in (longest, shorter):
+        stream.rest(True)
+    pool, owners = plays.segments.caches.pool, list[ScoreStream]()
+    for expected in (2, 1, 0):
+        owners.append(ScoreStream(backend, StreamPolicy()))
+        assert owners[-1].segments.caches.place == expected
+    assert [owner.segments.caches.pool is pool for owner in owners] == [True, True, False]
+    assert plays.segments.caches.place == 0
+
+
+def test_a_full_device_makes_room_layer_by_layer_while_others_play(
+    make: Make, short_package: Package, shows: Any
+) -> None:
+    """Nobody waits for more than a layer of who rests; one that comes back meanwhile plays on as if nothing had been."""
+    policy, backend = StreamPolicy(seed=8), make(short_package, places=2)
+    same, stream = ScoreStream(make(short_package), policy), ScoreStream(backend, policy)
+    other, layers = ScoreStream(backend, StreamPolicy()), short_package.spec.decoder.layers
+    assert layers > 1
+    free = stream.segments.caches.pool.free
+    for rested in (layers - 1, layers):
+        heard(same, shows, 20)
+        heard(stream, shows, 20)
+        stream.rest(True)
+        heard(other, shows, layers - 1)
+        assert not free
+        heard(other, shows, rested - (layers - 1))
+        assert len(free) == rested - (layers - 1)
+        stream.rest(False)
+    for one, found in zip(heard(same, shows, 30), heard(stream, shows, 30), strict=True):
+        assert np.array_equal(one, found)
+
+
+def test_a_stream_for_which_there_is_no_place_rests_on(
+    make: Make, short_package: Package, shows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = ScoreStream(backend := make(short_package, places=1), StreamPolicy(seed=8))
+    same = ScoreStream(make(short_package), StreamPolicy(seed=8))
+    assert len(heard(stream, shows, 30)) == len(heard(same, shows, 30))
+    stream.rest(True)
+    other = ScoreStream(backend, StreamPolicy())
+
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("out of memory")
+
+    with monkeypatch.context() as patched:
+        for pool in ("CachePool", "ConditionPool"):
+            patched.setattr(f"engine.backends.lockstep.{pool}", full)
+        with pytest.raises(NoRoom, match="do not fit the memory"):
+            stream.rest(False)
+    del other
+    stream.rest(False)
+    for one, found in zip(heard(same, shows, 30), heard(stream, shows, 30), strict=True):
+        assert np.array_equal(one, found)
+
+
 def test_a_prompt_read_at_once_is_the_same_prompt(make: Make, tiny_package: Package) -> None:
     backend = make(tiny_package)
     tokens = np.random.default_rng(4).integers(0, backend.spec.decoder.card, (1, 9, 4))

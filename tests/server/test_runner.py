@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from queue import SimpleQueue
+from threading import Semaphore
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rig import RATE, Rig, TonePlayer, black, rig, tone
 
 from cuestream.players import find_player
+from engine.backends.lockstep import LockstepBackend
 from engine.errors import DeviceLost, NoRoom
+from engine.player import ModelPlayer
 from engine.spec import StreamPolicy
+from export.checkpoint import Package, load_model
 from server.core.delivery import AudioOut
 from server.core.orders import Orders, Report, Shown
 from server.core.playout import Music
@@ -166,6 +172,58 @@ def test_a_device_that_is_lost_while_a_session_opens_ends_the_engine() -> None:
     assert loop.next() == {}
     loop.runner.stop()
     assert isinstance(loop.runner.error, DeviceLost)
+
+
+def test_sessions_that_wait_leave_their_places_to_others_and_find_them_again(nano_package: Package) -> None:
+    """On a device with places for two. Who leaves or waits does so first, whatever the order of those who come in that moment."""
+    loop, backend = Loop(), LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=2)
+    player, busy, moment = ModelPlayer(backend), Semaphore(0), Semaphore(0)
+    music: dict[str, list[Music]] = {key: [] for key in "abcd"}
+
+    def comes() -> Voice:
+        return Voice(player, player.defaults)
+
+    def holds() -> Voice:
+        busy.release()
+        moment.acquire(timeout=TIMEOUT_S)
+        raise NoRoom("it only keeps the thread busy", 1.0)
+
+    def follow(orders: dict[str, Orders], come: str = "") -> None:
+        """All of it in one moment, until as much was made as was wanted."""
+        loop.runner.open("-", holds)
+        assert busy.acquire(timeout=TIMEOUT_S)
+        for key in come:
+            loop.runner.open(key, comes)
+        loop.runner.order_all(orders, in_order=False)
+        moment.release()
+        made = {key: each.wanted for key, each in orders.items() if each.wanted}
+        while any(sum(len(piece.samples) for piece in music[key]) < most for key, most in made.items()):
+            for key, report in loop.next().items():
+                if key != "-":
+                    assert report.failed is None
+                    music[key].extend(report.music)
+
+    def wants(pieces: int, shade: int, **more: Any) -> Orders:
+        shown = Shown(np.full((player.side, player.side, 3), shade, np.uint8), 0)
+        samples = pieces * player.defaults.chunk_steps * player.sample_rate // player.code_rate
+        return Orders(frames=(shown,), wanted=samples, **more)
+
+    loop.runner.start()
+    follow({"a": wants(2, 10), "b": wants(2, 90)}, come="ab")
+    follow({"c": wants(1, 60), "d": wants(1, 200), "a": Orders(rest=True), "b": Orders(rest=True)}, come="cd")
+    follow(
+        {
+            "a": wants(3, 250, rest=False),
+            "b": wants(3, 30, rest=False),
+            "c": Orders(leave=True),
+            "d": Orders(rest=True),
+        }
+    )
+    loop.runner.stop()
+    for pieces, key in zip((3, 3, 1, 1), "abcd", strict=True):
+        firsts = [piece.first for piece in music[key]]
+        assert firsts == [at * len(music[key][0].samples) for at in range(pieces)]
+    assert [pool.places for pools in backend._pools.values() for pool in pools] == [2, 2]
 
 
 def test_openings_are_bounded() -> None:
