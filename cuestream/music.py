@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from engine import codec, offline
-from engine.backends.base import F32, Backend
+from engine.asking import done
+from engine.backends.base import F32, Backend, Kept
 from engine.errors import MediaError
 from engine.frames import U8, Frame, is_cut
 from engine.media.video import LIVE_FRAMES_PER_S, EveryNth, VideoInfo, VideoReader, ticks, ticks_until
@@ -93,7 +94,7 @@ def whole(
                 "window_s": seen,
                 "memory_s": global_s,
             }
-            samples, state = codec.decode(backend, spec, state, part, last=last)
+            samples, state = done(backend, codec.decoding(spec, state, part, last=last))
             if len(samples):
                 yield Piece(samples, record | {"duration_s": len(samples) / spec.sample_rate})
 
@@ -137,7 +138,7 @@ def _encode(
     times: _Times,
     duration: float,
     as_published: bool,
-) -> tuple[F32, F32, list[float], list[float]]:
+) -> tuple[Kept, Kept, list[float], list[float]]:
     """Short-term features of the local frames, long-term memory of the global ones, and when each of them is shown."""
     spec, count = backend.spec, len(times.shown_s)
     if as_published:
@@ -148,8 +149,8 @@ def _encode(
     spread = offline.global_indices(spec, count)
     short, memory = _features(backend, video, set(local), set(spread))
     return (
-        np.stack([short[i] for i in local]),
-        np.stack([memory[i] for i in spread]),
+        backend.gather([short[i] for i in local]),
+        backend.gather([memory[i] for i in spread]),
         [times.shown_s[i] for i in local],
         [times.shown_s[i] for i in spread],
     )
@@ -173,7 +174,7 @@ class _Motion:
 
 def _features(
     backend: Backend[Any, Any], video: Path, local: set[int], spread: set[int]
-) -> tuple[dict[int, F32], dict[int, F32]]:
+) -> tuple[dict[int, Kept], dict[int, Kept]]:
     """By frame index; each picture is encoded once, a few at a time, with its motion where the model sees that."""
     wanted, moves = local | spread, backend.spec.vision.motion
     often, motion = EveryNth(LIVE_FRAMES_PER_S), _Motion(backend.spec.code_rate)
@@ -182,8 +183,8 @@ def _features(
         backend.spec.vision.image_size,
         lambda index, time_s: (moves and often(index, time_s)) or index in wanted,
     )
-    short: dict[int, F32] = {}
-    memory: dict[int, F32] = {}
+    short: dict[int, Kept] = {}
+    memory: dict[int, Kept] = {}
     batch: list[tuple[int, Any]] = []
 
     def flush() -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from engine.backends.base import F32, I64, Backend
+from engine.backends.base import F32, I64, Backend, DrawCall, StepCall
 from engine.patterns import DelayPattern
-from engine.sampling import sample
+from engine.sampling import draw_all, sample
 from engine.spec import StreamPolicy
 
 Choose = Callable[[F32, int], I64]
@@ -35,13 +36,16 @@ def pattern_of(backend: Backend[Any, Any]) -> DelayPattern:
 
 
 def generate(
-    backend: Backend[Any, Any], window: Window, policy: StreamPolicy, choose: Choose | None = None
+    backend: Backend[Any, Any],
+    window: Window,
+    policy: StreamPolicy,
+    allowed: NDArray[np.bool_] | None = None,
+    choose: Choose | None = None,
 ) -> I64:
     """Codes [K, total]. The tail is flushed as published: empty cells of the last columns read the special token.
 
-    choose: how tokens are drawn, in place of `sample` with the policy.
+    allowed: see `DrawCall`. choose: how tokens are drawn, in place of the backend's or `sample`'s way with the policy.
     """
-    draw: Choose = choose or (lambda logits, step: sample(logits, policy, step))
     pattern, known = pattern_of(backend), window.prompt.shape[1] + 1
     steps = pattern.columns_for(window.total)
     columns = pattern.sequence(window.prompt, steps)
@@ -51,8 +55,16 @@ def generate(
     read = 0
     for column in range(known, steps):
         fresh = columns[None, read:column]
-        logits = backend.step(caches, 0, window.condition, window.frames, fresh, np.array([read]))[0]
+        call = StepCall(caches, 0, window.condition, window.frames, fresh, np.array([read]))
+        drawn = _drawn(backend, DrawCall(call, 0, policy, window.first_step + column, allowed), choose)
         read = column
-        drawn = draw(logits, window.first_step + column)
         columns[column] = np.where(given[column] | empty[column], columns[column], drawn)
     return pattern.codes(columns)
+
+
+def _drawn(backend: Backend[Any, Any], call: DrawCall[Any, Any], choose: Choose | None) -> I64:
+    """[K], where the logits are if that can be: behind a single column, and as the policy says."""
+    if choose is None and call.step.tokens.shape[1] == 1:
+        return draw_all(backend, [call])[0][0]
+    logits = call.step.on(backend)[0]
+    return choose(logits, call.column) if choose else sample(logits, call.policy, call.column, call.allowed)

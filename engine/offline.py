@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.base import F32, I64, U8, Backend
+from engine.backends.base import F32, I64, U8, Backend, Kept
 from engine.generate import Window, generate
 from engine.keys import Keys, allowed_in, signature_of
-from engine.sampling import sample
 from engine.spec import ModelSpec, StreamPolicy
 
 STRIDE_S = 29.5
@@ -127,8 +126,8 @@ def _ages(spec: ModelSpec, frames: int) -> I64:
 
 def compose(
     backend: Backend[Any, Any],
-    short: F32,
-    memory: F32,
+    short: Kept,
+    memory: Kept,
     spans: Sequence[Span],
     policy: StreamPolicy,
     as_published: bool = False,
@@ -150,5 +149,5 @@ def compose(
         prompt = codes[:, codes.shape[1] - span.prompt :]
         first_step = 0 if as_published else span.start
         window = Window(condition, len(tokens), prompt, span.total, first_step)
-        codes = generate(backend, window, policy, lambda logits, step: sample(logits, policy, step, allowed))
+        codes = generate(backend, window, policy, allowed)
         yield codes[:, span.prompt :]

@@ -122,7 +122,7 @@ class Reproduction:
             seen.append(logits)
             return draw(logits) if draw else sample(logits, policy, step)
 
-        return generate(self.side.backend, window, policy, choose), np.stack(seen)
+        return generate(self.side.backend, window, policy, choose=choose), np.stack(seen)
 
     def long_form(self, name: str) -> I64:
         frames, duration, stride = self.fixture.long_form(name, self.spec)

@@ -23,6 +23,7 @@ from engine.backends.program import MOST_STEPS, Program
 from engine.backends.torch import TorchBackend
 from engine.batcher import advance_all
 from engine.errors import NoRoom, PackageError
+from engine.offline import compose, encode, schedule
 from engine.sampling import draw_all, sample, uniforms, uniforms_of
 from engine.spec import StreamPolicy
 from engine.stream import ScoreStream
@@ -202,6 +203,21 @@ def test_a_lone_streams_music_is_graphs_work_too(
         monkeypatch.setattr(backend, verb, None)
     _, sound = played(backend, shows, 40, MOST_STEPS, StreamPolicy(seed=5))
     assert np.abs(sound).max() > 0
+
+
+def test_the_windows_of_a_whole_file_are_graphs_work_too(
+    short_package: Package, short_torch_backend: TorchBackend, pictures: Any
+) -> None:
+    """A graph of a step for each length that a window has."""
+    backend, policy = Captured(short_package, places=1), StreamPolicy(seed=3)
+    spans = schedule(backend.spec, 4.2, stride_s=1.5)
+    assert [(span.prompt, span.total) for span in spans] == [(0, 100), (25, 100), (25, 60)]
+    found, expected = (
+        np.concatenate([*compose(each, encode(each, frames), encode(each, frames, True), spans, policy)], 1)
+        for each, frames in ((backend, pictures(9, 1)), (short_torch_backend, pictures(9, 1)))
+    )
+    assert np.array_equal(found, expected)
+    assert [program.captured for program in backend._programs.values()] == [True, True]
 
 
 def test_nothing_is_captured_for_the_end_of_a_stream(short_package: Package, shows: Any) -> None:
