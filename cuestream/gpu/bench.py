@@ -119,6 +119,7 @@ def measure(
             break
     if peer:
         del backend, model
+        gc.collect()
         _give_back()
         with part("transformers MusicGen"):
             for peer_row in peer_rows(spec, device, DTYPES[setting.dtype]):
@@ -132,14 +133,15 @@ def measure(
 
 
 def _make_room(backend: LockstepBackend, streams: int) -> None:
-    """For so many, once the caches of the measurement before are given back."""
+    """For so many, once the caches of the measurement before are given back; what broke off has them until it is collected."""
+    gc.collect()
     backend.forget()
     backend.places = streams
     _give_back()
 
 
 def _give_back() -> None:
-    gc.collect()
+    """What nobody uses, to the device."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

@@ -152,7 +152,18 @@ def listen(
     backend.prepare(policy)
     gc.collect()
     gc.freeze()
-    ready()
+    try:
+        ready()
+        run = _listen(audience, keys, seconds, joining_s)
+        run.power_w = (
+            power_w() if backend.device.type == "cuda" else None
+        )  # it is a mean over the last second
+    finally:
+        gc.unfreeze()
+    return run
+
+
+def _listen(audience: Audience, keys: Sequence[int], seconds: float, joining_s: float) -> Run:
     run = Run(seconds + joining_s)
     began_s = now_s = tick_s = time.perf_counter()
     begins_s = [began_s + joining_s * at / len(keys) for at in range(len(keys))]
@@ -171,12 +182,10 @@ def listen(
         tick_s = max(tick_s + CHUNK_S, moments[-1] - CHUNK_S)
         time.sleep(max(0.0, tick_s - time.perf_counter()))
         now_s = time.perf_counter()
-    run.power_w = power_w() if backend.device.type == "cuda" else None  # it is a mean over the last second
     run.heard = [listener.heard for listener in audience.listeners.values()]
     run.heard += [Heard(at_s) for at_s in begins_s[len(run.heard) :]]  # who never got in
     for heard in run.heard:
         heard.end(now_s)
-    gc.unfreeze()
     return run
 
 

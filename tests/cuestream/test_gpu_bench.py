@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ from typer.testing import CliRunner
 
 from cuestream.cli import app
 from cuestream.gpu import crowd, streams
+from cuestream.gpu.bench import Plan, measure
 from cuestream.gpu.device import REPEATS, Device, copy_bandwidth
 from cuestream.gpu.fidelity import fidelity
 from cuestream.gpu.peers import PeerRow
@@ -257,6 +260,32 @@ def test_what_does_not_fit_the_memory_is_left_out_and_the_rest_is_measured(
         {"part": "2 listeners", "why": why.replace("3", "2", 1)},
     ]
     assert "## Not measured: nano fp16" in shown.read_text()
+
+
+def test_what_filled_the_memory_is_given_back_before_the_next_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A device whose memory is full in the middle of a run."""
+    places, draw_all = list[int](), LockstepBackend.draw_all
+
+    def pool(layers: int, count: int, *given: Any) -> CachePool:
+        places.append(count)
+        return CachePool(layers, count, *given)
+
+    def drawn(backend: LockstepBackend, calls: Any) -> Any:
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return draw_all(backend, calls)
+
+    monkeypatch.setattr("engine.backends.lockstep.CachePool", pool)
+    monkeypatch.setattr(LockstepBackend, "draw_all", drawn)
+    monkeypatch.setattr("cuestream.gpu.bench.paced", partial(streams.paced, joining_s=0.05))
+    plan = Plan("cpu", [], [2, 1], 0.1, 0, profile=False, compared=0, processes=1, context_s=5.0)
+    report = measure(Setting("nano"), plan, 1.0, peer=False)
+    assert [(left.part, left.why) for left in report.left_out] == [("2 listeners", "out of memory")]
+    assert [row.streams for row in report.streams] == [1]
+    assert places == [2, 1]
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_model_that_does_not_fit_the_memory_is_left_out(
