@@ -30,7 +30,12 @@ Asking: TypeAlias = Generator[Request, Any, T]
 
 
 class Answering(Protocol):
-    """A backend, as `together` knows it."""
+    """A backend, as this module knows it."""
+
+    @property
+    def prefers_batches(self) -> bool:
+        """Whether a batch of one is what it answers, and not what a request does `on` it."""
+        ...
 
     def answer_all(self, asked: Sequence[Any]) -> list[Any]:
         """To each of some requests of one kind what it would be answered alone, but for the order of sums; each answer in memory
@@ -50,14 +55,7 @@ def alone(backend: Any, asking: Asking[T]) -> T:
         answer = request.on(backend)
 
 
-class Preferring(Answering, Protocol):
-    """A backend, as `done` knows it."""
-
-    @property
-    def prefers_batches(self) -> bool: ...
-
-
-def done(backend: Preferring, asking: Asking[T]) -> T:
+def done(backend: Answering, asking: Asking[T]) -> T:
     """Do the work of one. Whatever is raised goes through."""
     if not backend.prefers_batches:
         return alone(backend, asking)
@@ -107,7 +105,7 @@ def _answers(backend: Answering, asked: Sequence[Request]) -> list[Any]:
 
 def _tried(backend: Answering, request: Request) -> Any:
     try:
-        return request.on(backend)
+        return backend.answer_all([request])[0] if backend.prefers_batches else request.on(backend)
     except Exception as error:
         return error
 

@@ -26,7 +26,8 @@ from engine.errors import NoRoom, PackageError
 from engine.offline import compose, encode, schedule
 from engine.sampling import draw_all, sample, uniforms, uniforms_of
 from engine.spec import StreamPolicy
-from engine.stream import ScoreStream
+from engine.stream import AudioChunk, ScoreStream
+from engine.together import take_all
 from export.checkpoint import Package, load_model
 
 TOLERANCE = 1e-5
@@ -203,6 +204,44 @@ def test_a_lone_streams_music_is_graphs_work_too(
         monkeypatch.setattr(backend, verb, None)
     _, sound = played(backend, shows, 40, MOST_STEPS, StreamPolicy(seed=5))
     assert np.abs(sound).max() > 0
+
+
+def test_who_sounds_with_one_that_fails_sounds_as_ever(
+    short_package: Package, shows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is asked for alone then. What a GPU keeps between two pieces is no array of NumPy's."""
+    backend = LockstepBackend(load_model(short_package), "cpu", torch.float32, places=3)
+    one, other, alone = (ScoreStream(backend, StreamPolicy(seed=seed)) for seed in (1, 2, 1))
+    chunk: Any
+    expected: Any
+    pieces_alike = backend._pieces_alike
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def failing(asked: Any) -> Any:
+        if len(asked) > 1 or asked[0].codes.min() < 0:
+            raise RuntimeError("no such code")
+        return pieces_alike(asked)
+
+    def played_on() -> None:
+        for stream in (one, other, alone):
+            while stream.lacks:
+                stream.advance()
+
+    monkeypatch.setattr(torch.Tensor, "__array__", refuse)
+    for stream in (one, other, alone):
+        stream.push(shows(0))
+    for fails in (False, False, True):
+        played_on()
+        if fails:
+            other.segments.columns[-4:] = [np.full(4, -1)] * 4
+        (expected,) = take_all([alone])
+        with monkeypatch.context() as patched:
+            patched.setattr(backend, "_pieces_alike", failing)
+            chunk, ended = take_all([one, other])
+        assert np.array_equal(chunk.samples, expected.samples)
+        assert str(ended) == "no such code" if fails else isinstance(ended, AudioChunk)
 
 
 def test_the_windows_of_a_whole_file_are_graphs_work_too(

@@ -322,6 +322,8 @@ def test_a_frame_a_turn_and_another_policy_end_a_rest(
 class Doubling:
     """Answers numbers, but none below 0."""
 
+    prefers_batches = False
+
     def __init__(self) -> None:
         self.together: list[int] = []
 
