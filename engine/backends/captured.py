@@ -112,10 +112,17 @@ class Captured:
         for lanes in self._lanes:
             self.capture(lanes)
 
+    def has(self, count: int) -> bool:
+        """Whether the graph that so many need is made."""
+        return self._lanes_of(count) in self._graphs
+
+    def _lanes_of(self, count: int) -> int:
+        return self._lanes[bisect_left(self._lanes, count)]
+
     def __call__(self, inputs: Sequence[Parts]) -> Any:
         """The answer's rows of the streams that gave these inputs; take what is to be kept before the next call of any work."""
         count = len(inputs[0].each)
-        lanes = self._lanes[bisect_left(self._lanes, count)]
+        lanes = self._lanes_of(count)
         self._send(inputs, count, lanes)
         if lanes not in self._graphs:
             self.capture(lanes)
@@ -139,7 +146,7 @@ class Captured:
 
 
 def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph, Any]:
-    """A graph of this work, and where its answer will be."""
+    """A graph of this work, and where its answer will be. Raises OutOfMemoryError."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -147,6 +154,13 @@ def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph,
             work()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=memory):
-        answer = work()
+    try:
+        with torch.cuda.graph(graph, pool=memory):
+            answer = work()
+    except (
+        RuntimeError
+    ) as error:  # the graph itself takes memory that is not the allocator's, who would say so
+        if "out of memory" in str(error):
+            raise torch.OutOfMemoryError(str(error)) from error
+        raise
     return graph, answer

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -151,16 +152,19 @@ class LockstepBackend(TorchModel):
         # what comes back to the host, as large as the largest was
         self._landing = torch.empty(0, dtype=torch.uint8)
         self._preparing = False
+        self._makes_graphs = True
         self._together |= {Write: self.write_all, Ages: self.write_all_ages}
 
     def prepare(self, policy: StreamPolicy) -> None:
         """Play before anybody listens: graphs are made for all numbers of streams that there is room for. Later, those that are
         missing are made one at a time, so that nobody who listens waits for more than one. Raises NoRoom when the device has no
-        memory for them."""
+        memory for them; what was made has none of it then."""
+        before = [pool for pools in self._pools.values() for pool in pools]
         self._preparing = True
         try:
             warm(self, policy)
         except torch.OutOfMemoryError as error:
+            self._keep_pools(before)
             raise NoRoom(
                 f"graphs of {self.places} streams do not fit the memory of {self.device}", RETRY_S
             ) from error
@@ -216,10 +220,10 @@ class LockstepBackend(TorchModel):
         return [row.copy() for row in landed.numpy()]
 
     def _run(self, work: Work, *inputs: Parts) -> Any:
-        captured = self._captured_work(work, inputs)
-        if captured is None:
-            return work(*(given.joined(self.device) for given in inputs))
-        return captured(inputs)
+        with self._as_memory_allows():
+            if captured := self._captured_work(work, inputs):
+                return captured(inputs)
+        return work(*(given.joined(self.device) for given in inputs))
 
     def _captured_work(self, work: Work, inputs: Sequence[Parts]) -> Captured | None:
         """None for what is launched operator by operator: too many at once, and what comes for the first time while music plays,
@@ -228,13 +232,25 @@ class LockstepBackend(TorchModel):
         if not self._graphs or len(inputs[0].each) > most:
             return None
         key = (work, *((given.dtype, given.room) for given in inputs))
-        again = self._preparing or key in self._came
+        again = self._makes_graphs and (self._preparing or key in self._came)
         if again and key not in self._works and len(self._works) < MOST_WORKS:
             self._works[key] = Captured(work, most, inputs, self.device, self.capture)
             if self._preparing:
                 self._works[key].capture_all()
         self._came.add(key)
-        return self._works.get(key)
+        found = self._works.get(key)
+        return found if found and (self._makes_graphs or found.has(len(inputs[0].each))) else None
+
+    @contextmanager
+    def _as_memory_allows(self) -> Iterator[None]:
+        """Make graphs. When there is no memory for one while somebody listens, it and all that are missing are given up: what
+        they would do is launched operator by operator."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            if self._preparing:
+                raise
+            self._makes_graphs = False
 
     def capture(self, work: Callable[[], Any]) -> tuple[Graph, Any]:
         """A graph of this work, and where its answer will be."""
@@ -314,14 +330,20 @@ class LockstepBackend(TorchModel):
 
     def forget(self) -> None:
         """Give back the memory of streams that are gone, and the graphs over it."""
-        for pools in self._pools.values():
-            pools[:] = [pool for pool in pools if len(pool.free) < pool.places]
-        alive = {id(pool) for pools in self._pools.values() for pool in pools}
-        self._programs = {k: p for k, p in self._programs.items() if k[0] in alive and k[1] in alive}
+        pools = [pool for pools in self._pools.values() for pool in pools]
+        self._keep_pools([pool for pool in pools if len(pool.free) < pool.places])
         self._works.clear()
         self._came.clear()
+        self._makes_graphs = True
         if not any(program.captured for program in self._programs.values()):
             self.graph_memory = self._new_graph_memory()  # what no graph uses any more cannot be used again
+
+    def _keep_pools(self, kept: Sequence[Pool]) -> None:
+        """And no others, nor the steps over them."""
+        for pools in self._pools.values():
+            pools[:] = [pool for pool in pools if pool in kept]
+        alive = {id(pool) for pool in kept}
+        self._programs = {k: p for k, p in self._programs.items() if k[0] in alive and k[1] in alive}
 
     def _new_graph_memory(self) -> Any:
         """Shared by all graphs: none of them runs beside another."""
@@ -468,9 +490,10 @@ class LockstepBackend(TorchModel):
         pools = calls[0].caches.pool, calls[0].condition.pool
         numbers = lanes_up_to(self.places)
         lanes = numbers[bisect_left(numbers, len(calls))]
-        if graph:
-            for each in numbers if self._preparing else [lanes]:
-                self._program_of(*pools, each).capture()
+        if graph and self._makes_graphs:
+            with self._as_memory_allows():
+                for each in numbers if self._preparing else [lanes]:
+                    self._program_of(*pools, each).capture()
         return self._program_of(*pools, lanes)
 
     def _program_of(self, caches: CachePool, condition: Pool, lanes: int) -> Program:

@@ -274,6 +274,52 @@ def test_nothing_is_captured_for_the_end_of_a_stream(short_package: Package, sho
     assert backend.made == made
 
 
+def test_what_a_full_device_cannot_capture_is_launched_operator_by_operator(
+    short_package: Package, shows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever plays beside a stream without guidance, for which there is no graph, plays on, and no graph is tried again."""
+    backend, tried = Captured(short_package), list[Any]()
+    backend.prepare(StreamPolicy())
+
+    def full(work: Any) -> Any:
+        tried.append(work)
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(backend, "capture", full)
+    plain = LockstepBackend(load_model(short_package), "cpu", torch.float32, places=2)
+    policies = [StreamPolicy(seed=5), StreamPolicy(seed=6, guidance=1.0, chunk_steps=10)]
+    columns = list[Any]()
+    for each in (plain, backend):
+        streams = [ScoreStream(each, policy) for policy in policies]
+        for stream in streams:
+            stream.push(shows(0))
+        for _ in range(60):
+            assert advance_all([(stream, 1) for stream in streams]) == [None, None]
+            assert not any(isinstance(taken, Exception) for taken in take_all(streams))
+        columns.append([stream.segments.columns for stream in streams])
+    assert np.array_equal(*columns)
+    assert len(tried) == 1
+
+
+def test_what_does_not_fit_while_it_is_prepared_is_given_back(
+    short_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have the memory then, and who comes for it is refused or makes do without graphs."""
+    backend = Captured(short_package)
+    backend.prepare(StreamPolicy())
+    pools = [*backend._pools.values()]
+    before = [list(each) for each in pools]
+
+    def full(_: Any) -> Any:
+        raise torch.OutOfMemoryError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "capture", full)
+        with pytest.raises(NoRoom, match="graphs of 2 streams do not fit"):
+            backend.prepare(StreamPolicy(guidance=1.0))
+    assert [each for each in backend._pools.values() if each] == before
+
+
 def test_work_of_another_shape_is_captured_when_it_comes_again(short_package: Package, shows: Any) -> None:
     """A policy that nobody prepared for: pieces twice as long."""
     backend = Captured(short_package)
