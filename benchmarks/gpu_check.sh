@@ -70,10 +70,10 @@ save_package(random_package(spec_of('small')), Path('$work/small'))" &
     --json "$OUT/gpu-paced-small.json"
   loopback=(python3 -m benchmarks.latency --model "$work/small" --provider torch --sessions 16 --seconds 15 --warm-up 4 --starts 5
     --processes 4)
+  touch "$work/began"
   try loopback 110 "${loopback[@]}" --lead-ms 120 --name gpu-loopback
-  wanted loopback && cp benchmarks/results/gpu-loopback.json "$OUT/"
   try loopback-60 110 "${loopback[@]}" --lead-ms 60 --name gpu-loopback-60
-  wanted loopback-60 && cp benchmarks/results/gpu-loopback-60.json "$OUT/"
+  find benchmarks/results -name 'gpu-loopback*.json' -newer "$work/began" -exec cp {} "$OUT/" \;
   try paced-medium 120 "${gpu[@]}" --size medium "${paced[@]}" --listeners 64 --seconds 20 \
     --json "$OUT/gpu-paced-medium.json"
   try profile 60 "${gpu[@]}" --size small "${paced[@]}" --listeners 64 --seconds 3 --profile --json "$OUT/gpu-profile.json"

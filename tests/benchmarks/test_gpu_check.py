@@ -80,3 +80,9 @@ def test_parts_may_be_chosen(tmp_path: Path) -> None:
     out = (tmp_path / "out" / "log.txt").read_text()
     assert "== kernels: rc 0" in out
     assert "steps" not in out
+
+
+def test_a_result_that_lay_there_before_is_not_taken_for_this_runs(tmp_path: Path) -> None:
+    assert len(called(tmp_path, "loopback")) == 1
+    assert (ROOT / "benchmarks" / "results" / "gpu-loopback.json").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["log.txt"]
