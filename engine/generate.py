@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import F32, I64, Backend, DrawCall, StepCall
+from engine.backends.base import F32, I64, Backend, DrawCall, HasPlaces, StepCall
 from engine.patterns import DelayPattern
 from engine.sampling import draw_all, sample
 from engine.spec import StreamPolicy
@@ -51,7 +51,7 @@ def generate(
     columns = pattern.sequence(window.prompt, steps)
     given = pattern.filled(steps, window.prompt.shape[1])
     empty = ~pattern.filled(steps, window.total)
-    caches = backend.new_caches(1, policy.guided, steps)
+    caches = backend.new_caches(1, policy.guided, _positions(backend, steps))
     read = 0
     for column in range(known, steps):
         fresh = columns[None, read:column]
@@ -60,6 +60,11 @@ def generate(
         read = column
         columns[column] = np.where(given[column] | empty[column], columns[column], drawn)
     return pattern.codes(columns)
+
+
+def _positions(backend: Backend[Any, Any], steps: int) -> int:
+    """Of the caches. Where there are places, windows of all lengths share them and what is captured over them."""
+    return max(steps, backend.spec.max_positions) if isinstance(backend, HasPlaces) else steps
 
 
 def _drawn(backend: Backend[Any, Any], call: DrawCall[Any, Any], choose: Choose | None) -> I64:

@@ -154,7 +154,7 @@ class ConditionPool(Pool):
         return place
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Condition:
     """A place among conditions of one size, [H, C, d]. ages [F], and the frames' tokens [F, P, D], of a model with ages."""
 
@@ -172,7 +172,7 @@ class Condition:
         return self.seat.place
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Caches:
     """A place among self-attention caches, [S, R, H, N, d]."""
 
