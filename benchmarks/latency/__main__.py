@@ -38,6 +38,9 @@ COLUMNS = {
 DARK, BRIGHT = 50, 205
 BETWEEN_S = 0.0531
 """Sessions that begin together do so by so much apart: nobody presses Start at once, nor in step with the chunks."""
+MODEL_HELP = (
+    "as for cuestream serve; synthetic is the floor; host-only and host-paced have a GPU that does nothing"
+)
 LASTS_S = 60.0
 FRESH_S, APART_S = 0.2, 0.1
 """How long a session of the first part plays, and the pause behind it."""
@@ -133,6 +136,7 @@ def results(
     facts = {
         **figures.shares(paced.heard, options.warm_up),
         "server_cores": round(seen.cpu_s / seen.at_s, 2),
+        "server_by_part": seen.by_part(),
         "server_peak_rss_mb": round(seen.rss_mb),
         "listeners_cores": round(paced.cpu_s / seen.at_s, 2),
         "others_cores": round(others, 2),
@@ -146,7 +150,7 @@ def results(
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
-    parser.add_argument("--model", default="starter", help="as for cuestream serve; synthetic is the floor")
+    parser.add_argument("--model", default="starter", help=MODEL_HELP)
     parser.add_argument("--sessions", type=positive, default=1, help="that play at once")
     parser.add_argument("--seconds", type=duration, default=LASTS_S, help="that count, behind the warm-up")
     parser.add_argument("--warm-up", type=float, default=5, help="seconds that do not count")

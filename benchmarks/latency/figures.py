@@ -104,6 +104,7 @@ def shares(heard: Sequence[Heard], warm_up_s: float) -> dict[str, Any]:
     return found | {
         "chunks": len(every),
         "listeners": len(late),
+        "heard_nothing": sum(each.first_s is None for each in heard),
         "underruns": sum(each.underruns for each in heard),
         "gaps": sum(each.gaps for each in heard),
         "concealed_chunks": sum(each.concealed for each in heard),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.latency.served import HOST_ONLY, HOST_PACED
 from cuestream.players import PROCEDURAL, SYNTHETIC, find_player
 from engine import codec
 from engine.errors import CuestreamError
 from engine.library import find_package, read_spec, recommended
+from engine.spec import StreamPolicy
 from server.core.playout import Limits as PlayoutLimits
 from server.settings import Settings
 
@@ -44,7 +46,13 @@ def _steps(model: str) -> tuple[int, int, int]:
     if model in (PROCEDURAL, SYNTHETIC):
         player = find_player(model)
         return player.defaults.chunk_steps, player.code_rate, 0
-    folder = find_package(model)
-    spec = read_spec(folder)
+    if model in (HOST_ONLY, HOST_PACED):
+        from export.random_model import published_spec  # needs PyTorch, as its server does
+
+        spec, own = published_spec("small"), StreamPolicy().chunk_steps
+    else:
+        folder = find_package(model)
+        spec = read_spec(folder)
+        own = recommended(folder, spec).chunk_steps
     behind = max(spec.decoder.delays) + codec.look_ahead(codec.codec_of(spec))
-    return recommended(folder, spec).chunk_steps, spec.code_rate, behind
+    return own, spec.code_rate, behind

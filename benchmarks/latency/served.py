@@ -21,6 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from engine.errors import CuestreamError
 
 READY_S, LEAVE_S = 120.0, 20.0
+LOOP, DECODERS = "event loop", "decoders"
+HOST_ONLY, HOST_PACED = "host-only", "host-paced"
+"""Models of `benchmarks.latency.host_only`, whose device does nothing."""
 OVERHEAD, ENCODE, LAG = (
     "cuestream_chunk_overhead_seconds",
     "cuestream_chunk_encode_seconds",
@@ -29,22 +32,48 @@ OVERHEAD, ENCODE, LAG = (
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """cpu_s: of a processor. waited_s: ready to run, while others had them all."""
+
+    cpu_s: float = 0.0
+    waited_s: float = 0.0
+
+    def since(self, before: Spent) -> Spent:
+        return Spent(self.cpu_s - before.cpu_s, self.waited_s - before.waited_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """Of the server and the processes that it started. buckets: of each histogram, how many were at most so long, in seconds.
 
-    rss_mb: the most that each ever had, together."""
+    rss_mb: the most that each ever had, together. parts: of the event loop, of each other thread by its number, and of the
+    processes that decode."""
 
     at_s: float
     cpu_s: float
     rss_mb: float
     buckets: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
+    parts: Mapping[str, Spent] = field(default_factory=dict)
 
     def since(self, before: Seen) -> Seen:
         buckets = {
             name: {bound: count - before.buckets.get(name, {}).get(bound, 0) for bound, count in rows.items()}
             for name, rows in self.buckets.items()
         }
-        return Seen(self.at_s - before.at_s, self.cpu_s - before.cpu_s, self.rss_mb, buckets)
+        parts = {name: spent.since(before.parts.get(name, Spent())) for name, spent in self.parts.items()}
+        return Seen(self.at_s - before.at_s, self.cpu_s - before.cpu_s, self.rss_mb, buckets, parts)
+
+    def by_part(self) -> dict[str, dict[str, float]]:
+        """Cores that each used, and how long it waited for one. The engine's thread is the busiest beside the event loop's."""
+        threads = (spent for name, spent in self.parts.items() if name not in (LOOP, DECODERS))
+        engine = max(threads, default=Spent(), key=lambda spent: spent.cpu_s)
+        named = (
+            {LOOP: self.parts[LOOP], "engine": engine, DECODERS: self.parts[DECODERS]} if self.parts else {}
+        )
+        return {
+            name: {"cores": round(spent.cpu_s / self.at_s, 3), "waited": round(spent.waited_s / self.at_s, 3)}
+            for name, spent in named.items()
+        }
 
     def ms(self, name: str, share: float) -> float | None:
         """The bound of the bucket that holds this share, None when nothing was measured; infinite beyond the last."""
@@ -72,13 +101,15 @@ class Served:
                 rows = (s for s in family.samples if s.name.endswith("_bucket"))
                 buckets[family.name] = {float(sample.labels["le"]): sample.value for sample in rows}
         pids = [self.process.pid, *children(self.process.pid)]
-        return Seen(time.monotonic(), sum(map(cpu_s, pids)), sum(map(peak_mb, pids)), buckets)
+        used, peak = sum(map(cpu_s, pids)), sum(map(peak_mb, pids))
+        return Seen(time.monotonic(), used, peak, buckets, parts(*pids))
 
 
 @contextlib.contextmanager
 def serving(model: str, sessions: int, threads: int, chunk_ms: int, *more: str) -> Iterator[Served]:
     """more: other options. Raises CuestreamError, with what it said, when it does not start."""
-    command = [sys.executable, "-m", "cuestream", "serve", "--model", model, "--port", "0", "--drain", "0"]
+    program = "benchmarks.latency.host_only" if model in (HOST_ONLY, HOST_PACED) else "cuestream"
+    command = [sys.executable, "-m", program, "serve", "--model", model, "--port", "0", "--drain", "0"]
     command += [
         "--max-sessions",
         str(sessions),
@@ -122,6 +153,24 @@ def children(pid: int) -> list[int]:
     """The processes that it started; none where there is no /proc."""
     said = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
     return [int(child) for children in said for child in children.split()]
+
+
+def parts(pid: int, *others: int) -> dict[str, Spent]:
+    """Of a server's threads, and of its processes together; none where there is no /proc."""
+    threads = {path.name: spent(path) for path in Path(f"/proc/{pid}/task").glob("*")}
+    if not threads:
+        return {}
+    tasks = [spent(path) for other in others for path in Path(f"/proc/{other}/task").glob("*")]
+    decoders = Spent(sum(each.cpu_s for each in tasks), sum(each.waited_s for each in tasks))
+    return {LOOP: threads.pop(f"{pid}"), **threads, DECODERS: decoders}
+
+
+def spent(task: Path) -> Spent:
+    """By a thread; nothing by one that has ended. Source: proc_pid_schedstat(5), nanoseconds."""
+    with contextlib.suppress(OSError):
+        cpu, waited, _ = map(int, (task / "schedstat").read_text().split())
+        return Spent(cpu / 1e9, waited / 1e9)
+    return Spent()
 
 
 def cpu_s(pid: int) -> float:

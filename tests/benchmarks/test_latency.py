@@ -105,6 +105,9 @@ def test_shares_are_of_chunks_and_of_listeners() -> None:
     assert (shares["C40"], shares["C50"], shares["later_than_40_ms"]) == (0.95, 1.0, 1)
     assert (shares["listeners_C40"], shares["listeners_C50"]) == (0.5, 1.0)
     assert figures.shares([late], 0.55)["later_than_40_ms"] == 0
+    refused = replace(late, first_s=None, rows=np.zeros((0, 4)), error="no room")
+    some = figures.shares([late, refused], 0.0)
+    assert (some["listeners"], some["heard_nothing"], some["errors"]) == (1, 1, ["no room"])
 
 
 def test_percentiles_of_the_server_are_bounds_of_buckets_since_it_was_looked_at() -> None:
