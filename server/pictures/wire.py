@@ -102,6 +102,9 @@ class Answers:
             end = LENGTH.size + length
             if len(self._held) < end:
                 return
-            record = bytes(self._held[LENGTH.size : end])
+            with memoryview(self._held) as held, held[LENGTH.size : end] as record:
+                answer = _answer.decode(
+                    record
+                )  # the one copy: a square of pixels is as large as what is read at once
             del self._held[:end]
-            yield _answer.decode(record)
+            yield answer
