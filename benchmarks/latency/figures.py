@@ -108,5 +108,6 @@ def shares(heard: Sequence[Heard], warm_up_s: float) -> dict[str, Any]:
         "underruns": sum(each.underruns for each in heard),
         "gaps": sum(each.gaps for each in heard),
         "concealed_chunks": sum(each.concealed for each in heard),
+        "degraded_chunks": sum(each.degraded for each in heard),
         "errors": sorted({each.error for each in heard if each.error}),
     }

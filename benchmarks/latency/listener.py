@@ -62,6 +62,7 @@ class Said(msgspec.Struct, frozen=True):
 
     type: str
     text: str = ""
+    level: int = 0
 
 
 SAID = msgspec.json.Decoder(Said)
@@ -85,6 +86,8 @@ class Heard:
     gaps: int
     """Stretches that did not begin where the one before ended."""
     concealed: int
+    degraded: int
+    """Stretches that came while the server said that it gives something up."""
     error: str | None
 
 
@@ -99,7 +102,7 @@ class Listener(asyncio.Protocol):
         self.opened, self.created, self.sounds, self.done = (asyncio.Event() for _ in range(4))
         self.card = Card(plan.buffer_s)
         self.loud_s: deque[float] = deque(maxlen=MOST_LOUD)  # full: the oldest goes
-        self.concealed = 0
+        self.concealed = self.degraded = self._level = 0
         self.error: str | None = None
         self._was_loud = False
         self._newest_us = 0
@@ -143,6 +146,8 @@ class Listener(asyncio.Protocol):
     def _message(self, said: Said) -> None:
         if said.type == "session.created":
             self.created.set()
+        if said.type == "state":
+            self._level = said.level
         if said.type == "error":
             self.error = said.text
 
@@ -151,6 +156,7 @@ class Listener(asyncio.Protocol):
         if ext_len:  # otherwise the source of the message before holds
             (self._newest_us,) = NEWEST_US.unpack_from(data, HEADER.size + EXTENSION.size)
         self.concealed += flags & CONCEALED > 0
+        self.degraded += self._level > 0
         if not count:
             return
         self.card.hear(came_s, first, count, self._newest_us)
@@ -261,5 +267,6 @@ def _heard(listener: Listener, hello_s: float, sent: list[tuple[float, float]]) 
         listener.card.underruns,
         listener.card.gaps,
         listener.concealed,
+        listener.degraded,
         listener.error,
     )

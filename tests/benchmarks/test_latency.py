@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,9 +20,10 @@ from benchmarks.latency import figures, framing
 from benchmarks.latency.__main__ import BRIGHT, DARK
 from benchmarks.latency.card import RATE, Card
 from benchmarks.latency.limits import physical_limits
-from benchmarks.latency.listener import SCENE_S, Heard, Plan
+from benchmarks.latency.listener import SCENE_S, Heard, Listener, Plan
 from benchmarks.latency.load import play_together, scene
 from benchmarks.latency.served import ENCODE, OVERHEAD, Seen, serving
+from server.protocol.media import Kind, Media, StreamId, encode_media
 
 
 def card(*came_s: float, buffer_s: float = 0.05) -> Card:
@@ -82,7 +84,7 @@ def test_a_card_has_played_what_came_and_was_due() -> None:
 
 def heard(rows: list[list[float]], pictures: list[list[float]] = [], loud_s: tuple[float, ...] = ()) -> Heard:  # noqa: B006
     shown = np.array(pictures).reshape(-1, 2)
-    return Heard(0.0, rows[0][0], np.array(rows), shown, loud_s, 0, 0, 0, None)
+    return Heard(0.0, rows[0][0], np.array(rows), shown, loud_s, 0, 0, 0, 0, None)
 
 
 def test_an_answer_is_the_first_chunk_that_names_the_picture() -> None:
@@ -108,6 +110,21 @@ def test_shares_are_of_chunks_and_of_listeners() -> None:
     refused = replace(late, first_s=None, rows=np.zeros((0, 4)), error="no room")
     some = figures.shares([late, refused], 0.0)
     assert (some["listeners"], some["heard_nothing"], some["errors"]) == (1, 1, ["no room"])
+
+
+def test_chunks_that_come_while_the_server_gives_something_up_are_counted() -> None:
+    """From the word of it to the next word."""
+    level = {"type": "state", "playback": "playing", "health": "on_time"}
+    media = encode_media(Media(Kind.PCM_S16, StreamId.MUSIC, 0, 0, bytes(8), dur=2))
+    sent = b""
+    for step in (0, 2, 0):
+        said = msgspec.json.encode(level | {"level": step})
+        sent += Frame(Opcode.TEXT, said).serialize(mask=False)
+        sent += Frame(Opcode.BINARY, media).serialize(mask=False)
+    listener = Listener(Plan("ws://127.0.0.1:1/", 12, "pcm_s16", 1.0, (), (), 0.06, 0.0, False))
+    listener.opened.set()
+    listener.data_received(sent)
+    assert (listener.degraded, len(listener.card.rows())) == (1, 3)
 
 
 def test_percentiles_of_the_server_are_bounds_of_buckets_since_it_was_looked_at() -> None:
