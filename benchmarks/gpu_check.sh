@@ -5,10 +5,11 @@
 #   OUT=FOLDER CUESTREAM_COMMIT=$(git rev-parse --short HEAD) bash benchmarks/gpu_check.sh [PART ...]
 #
 # Parts, all of them and in this order where none is named, until LIMIT_S (470 s) are over: compile (with the backend's tests)
-# paced-small loopback loopback-60 paced-medium profile steps tests chain fidelity-fp16 fidelity-fp32 kernels training. Everything
-# at once is more than that: name those up to steps, then the others. OUT gets log.txt and a JSON of each part, written as it goes:
-# what was measured is there when time is cut off. CUESTREAM_COMMIT is for a tree that comes without its repository. What Triton
-# compiled is kept in OUT, as compiled.txz: laid into .whl/, it spares the next machine of that kind the same minute.
+# paced-small loopback loopback-60 paced-medium profile steps loopback-many tests chain fidelity-fp16 fidelity-fp32 kernels
+# training. Everything at once is more than that: name those up to steps, then the others. OUT gets log.txt and a JSON of each
+# part, written as it goes: what was measured is there when time is cut off. CUESTREAM_COMMIT is for a tree that comes without its
+# repository. What Triton compiled is kept in OUT, as compiled.txz: laid into .whl/, it spares the next machine of that kind the
+# same minute.
 #
 # To be prepared: python3 with PyTorch for CUDA, Triton, transformers, ONNX (onnx, onnx-ir, onnxscript, onnxruntime), safetensors,
 # typer, rich, prometheus-client, pytest with xdist, hypothesis and filelock. What it lacks, where it reaches no network, lies in
@@ -46,13 +47,17 @@ try() { # PART SECONDS COMMAND...: at most so long, never beyond the end; whatev
   timeout -k 5 "$most" "$@" 2>&1
   echo "== $part: rc $?, at $SECONDS"
 }
+touch "$work/began"
+bring() { # NAME: a result of this run, no older one
+  find benchmarks/results -name "$1.json" -newer "$work/began" -exec cp {} "$OUT/" ';'
+}
 gpu=(python3 -m cuestream.gpu.command --commit "${CUESTREAM_COMMIT:-unknown}")
 paced=(--counts= --steps 0 --no-peer --context-s 5)
 alone=(--size starter --compared 150 --counts= --listeners= --steps 0 --no-peer)
 tests=(python3 -m pytest -q -n 12 -p no:cacheprovider -o filterwarnings=default)
 {
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-  if wanted loopback || wanted loopback-60; then
+  if wanted loopback || wanted loopback-60 || wanted loopback-many; then
     timeout 200 python3 -c "from pathlib import Path
 from export.checkpoint import save_package
 from export.random_model import random_package, spec_of
@@ -68,17 +73,20 @@ save_package(random_package(spec_of('small')), Path('$work/small'))" &
   fi
   try paced-small 110 "${gpu[@]}" --size small "${paced[@]}" --listeners 192 --processes 2 --seconds 20 \
     --json "$OUT/gpu-paced-small.json"
-  loopback=(python3 -m benchmarks.latency --model "$work/small" --provider torch --sessions 16 --seconds 15 --warm-up 4 --starts 5
-    --processes 4)
-  touch "$work/began"
-  try loopback 110 "${loopback[@]}" --lead-ms 120 --name gpu-loopback
-  try loopback-60 110 "${loopback[@]}" --lead-ms 60 --name gpu-loopback-60
-  find benchmarks/results -name 'gpu-loopback*.json' -newer "$work/began" -exec cp {} "$OUT/" \;
+  loopback=(python3 -m benchmarks.latency --model "$work/small" --provider torch --seconds 15 --warm-up 4)
+  few=(--sessions 16 --starts 5 --processes 4)
+  try loopback 110 "${loopback[@]}" "${few[@]}" --lead-ms 120 --name gpu-loopback
+  bring gpu-loopback
+  try loopback-60 110 "${loopback[@]}" "${few[@]}" --lead-ms 60 --name gpu-loopback-60
+  bring gpu-loopback-60
   try paced-medium 120 "${gpu[@]}" --size medium "${paced[@]}" --listeners 64 --seconds 20 \
     --json "$OUT/gpu-paced-medium.json"
   try profile 60 "${gpu[@]}" --size small "${paced[@]}" --listeners 64 --seconds 3 --profile --json "$OUT/gpu-profile.json"
   try steps 130 "${gpu[@]}" --size medium --size small --counts 1,64 --listeners= --steps 1600 \
     --json "$OUT/gpu-steps.json"
+  try loopback-many 90 "${loopback[@]}" --sessions 64 --starts 1 --processes 8 --chunk-ms 100 --most-busy 0.9 \
+    --name gpu-loopback-many
+  bring gpu-loopback-many
   try tests 100 "${tests[@]}" tests/kernels
   try chain 70 python3 -m benchmarks.chain --json "$OUT/gpu-chain.json"
   try fidelity-fp16 40 "${gpu[@]}" "${alone[@]}" --dtype fp16 --kept int8 --json "$OUT/gpu-fidelity-fp16.json"

@@ -75,6 +75,20 @@ def test_every_part_is_called_with_options_that_are_known(
             assert all((ROOT / option).exists() for option in options if option.startswith("tests/"))
 
 
+def test_a_server_with_many_sessions_is_measured_as_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the default lead, and nobody refused because the loop is busy: then some would not be heard at all."""
+    ((module, *options),) = called(tmp_path, "loopback-many")
+    monkeypatch.setattr(sys, "argv", [module, *options])
+    asked = latency.arguments()
+    assert (asked.provider, asked.sessions, asked.chunk_ms, asked.processes) == ("torch", 64, 100, 8)
+    assert "--lead-ms" not in options
+    assert asked.most_busy > 0.6
+    assert asked.seconds + asked.warm_up < 30  # of 90, in which the server starts, too
+    assert "save_package" in (tmp_path / "calls").read_text()  # the model that it serves
+
+
 def test_parts_may_be_chosen(tmp_path: Path) -> None:
     assert [module for module, *_ in called(tmp_path, "kernels", "tests")] == ["pytest", "benchmarks.kernels"]
     out = (tmp_path / "out" / "log.txt").read_text()
