@@ -126,8 +126,12 @@ class Playout:
         return self.clock.position(now_s) if self.clock else self.ring.end
 
     def beside(self, now_s: float) -> int:
-        """Where a picture lies that comes now; at no sample that is not placed: after a long sleep the clock goes on there."""
-        return min(self.position(now_s), self.ring.end)
+        """Where a picture or original sound lies that comes now: at the sample that sounds, after a long sleep where the clock
+        goes on."""
+        return self.ring.end if self._overslept(now_s) else self.position(now_s)
+
+    def _overslept(self, now_s: float) -> bool:
+        return self.position(now_s) - self.ring.end > self.limits.rebase
 
     def lead(self, now_s: float) -> int:
         """Samples that are placed or ready beyond the position."""
@@ -208,7 +212,7 @@ class Playout:
         """Place every chunk that is due."""
         if self.clock is None:
             return
-        if self.clock.position(now_s) - self.ring.end > self.limits.rebase:
+        if self._overslept(now_s):
             self.counts["rebased"] += 1
             self.start(now_s)
         while self.clock and self.clock.position(now_s) >= self.ring.end:

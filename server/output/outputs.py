@@ -206,7 +206,7 @@ class Output:
 
     def picture(self, now_s: float, media: Media) -> None:
         if self.delay_ms is not None:
-            sample = self._sample(now_s, self.hosted.core.playout.beside(now_s))
+            sample = self._sample(now_s)
             self._sender.put(Pictured(max(0, sample), media))
 
     @property
@@ -228,13 +228,14 @@ class Output:
         """begins_s: when its first sample was captured."""
         if self.mixes:
             early = round((now_s - begins_s) * WIRE_RATE)
-            sample = self._sample(now_s, self.hosted.core.playout.position(now_s))
+            sample = self._sample(now_s)
             self._sender.put(Sounded(sample - early, sound))
 
-    def _sample(self, now_s: float, position: int) -> int:
-        """Of the output, now. position: the same of the playout, while it plays."""
-        if self.hosted.core.playout.clock:
-            return self._at + self.hosted.wire_samples(position) - self._expected
+    def _sample(self, now_s: float) -> int:
+        """Of the output, now."""
+        playout = self.hosted.core.playout
+        if playout.clock:
+            return self._at + self.hosted.wire_samples(playout.beside(now_s)) - self._expected
         return self._at + (0 if self._heard_s is None else int((now_s - self._heard_s) * WIRE_RATE))
 
     def end(self) -> None:

@@ -24,6 +24,7 @@ from output_rig import (
     music_of,
     picture,
     shown_in,
+    spoken,
 )
 from rtc_client import Lamp, closing, publisher
 from served import Serve
@@ -81,6 +82,24 @@ def test_by_websocket(serve: Serve, tmp_path: Path, rate: int) -> None:
         metrics = ask("GET", f"{served.http}/metrics")[1]
         assert f"cuestream_output_original_seconds_total {state['original_s']}.0" in metrics
     together(tmp_path / "a.mkv", 1 / 10)
+
+
+def test_sound_that_comes_before_a_late_tick_is_heard_where_the_music_goes_on(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """A loop that slept for two seconds hears who speaks first, and then lets its clock go on where it stopped."""
+    with serve(outputs=tmp_path, player=SyntheticPlayer()) as served, Client(served.ws) as client:
+        one = f"{served.http}/v1/sessions/{client.start(config=SILENT)['session_id']}"
+        client.play()
+        ask("POST", f"{one}/output", {"url": "file:a.mkv", "what": "mixed", "delay_ms": 100})
+        client.show(picture(0, 16).payload)
+        sent = look_until(f"{one}/output", state="sending")["samples"]
+        hosted = served.host.sessions[one.rpartition("/")[2]]
+        sound = spoken(beep(20), goes_on=False)
+        served.on_loop(lambda: hosted.original(served.host.monotonic() + 2, sound))
+        client.wait_for(lambda: ask("GET", f"{one}/output")[1]["samples"] > sent + RATE)
+        assert ask("DELETE", f"{one}/output")[1]["state"] == "finished"
+    assert np.abs(music_of(tmp_path / "a.mkv")[1]).max() > 0.2
 
 
 def test_it_can_be_left_out_and_is_no_part_of_music_alone(serve: Serve, tmp_path: Path) -> None:
