@@ -21,7 +21,6 @@ from server.core.delivery import Delivery
 from server.core.errors import SessionError
 from server.core.mixing import LOUDEST_DB, QUIETEST_DB, amplitude
 from server.metrics import Metrics
-from server.output.folder import Folder
 from server.output.limits import OutputLimits
 from server.output.sender import Sender, State, Told
 from server.output.targets import Allowed, Target, What, target_of
@@ -31,6 +30,7 @@ from server.protocol.media import Media
 from server.protocol.messages import WarningMessage
 from server.protocol.values import EndReason
 from server.recording.tape import EVERYTHING
+from server.system.disk import Room
 from server.system.srt import NO_PROGRAM, is_there
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Outputs:
 
     def __init__(
         self,
-        folder: Folder | None,
+        folder: Room | None,
         hosts: tuple[str, ...],
         limits: OutputLimits,
         pictures: Limits,

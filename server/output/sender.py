@@ -16,10 +16,10 @@ from typing import Any, Literal, TypeAlias
 from engine.media import source
 from server.audio.resampling import WIRE_RATE
 from server.output.child import Broken, Child
-from server.output.folder import Folder
 from server.output.limits import OutputLimits
 from server.output.wire import Heard, Job, Pictured, Report, Sounded
 from server.protocol.values import EndReason
+from server.system.disk import Room
 
 State: TypeAlias = Literal["connecting", "sending", "waiting", "finished", "failed"]
 BYTES = 4
@@ -56,7 +56,7 @@ class Sender:
     """folder: of a file, None for a server. tell: called in the thread, once at the end."""
 
     def __init__(
-        self, job: Job, limits: OutputLimits, folder: Folder | None, tell: Callable[[Told], None]
+        self, job: Job, limits: OutputLimits, folder: Room | None, tell: Callable[[Told], None]
     ) -> None:
         self._job, self._limits, self._folder, self._tell = job, limits, folder, tell
         self._waiting: deque[Item] = deque()  # bound: waiting_s of music, `_is_too_much` of the others
@@ -133,7 +133,7 @@ class Sender:
         while True:
             child: Child | None = None
             try:
-                if self._folder and (full := self._folder.full()):
+                if self._folder and (full := self._folder.lack()):
                     return full, FULL[full]
                 child = Child(self._job, self._limits, lambda: self._due_s)
                 ended = self._feed(child)
@@ -169,7 +169,7 @@ class Sender:
             child.look()
             self._count(None, child)
             if self._folder and not reason and self._told.samples - looked >= WIRE_RATE:
-                looked, reason = self._told.samples, self._folder.full()
+                looked, reason = self._told.samples, self._folder.lack()
             if reason:
                 self.finish(reason)
                 child.finish()

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from server.protocol.values import EndReason
-from server.system.disk import GB, Lack, bytes_in, lack, make_writable
+from server.system.disk import GB, Lack, Room
 
 State: TypeAlias = Literal["recording", "finished", "failed", "interrupted"]
 """interrupted: its server was killed."""
@@ -93,7 +93,7 @@ class Shelf:
     """root: it is made when it is missing. Raises NoFolder."""
 
     def __init__(self, root: Path, limits: RecordingLimits) -> None:
-        make_writable(root, "recordings")
+        self._room = Room(root, "recordings", limits.folder_bytes, limits.free_bytes)
         self.root, self.limits = root, limits
 
     def place(self, recording_id: str) -> Path:
@@ -101,12 +101,8 @@ class Shelf:
 
     def check_room(self) -> None:
         """Raises Full."""
-        if lacking := lack(self.root, self.used(), self.limits.folder_bytes, self.limits.free_bytes):
+        if lacking := self._room.lack():
             raise Full(lacking)
-
-    def used(self) -> int:
-        """Bytes of all recordings."""
-        return bytes_in(self.root)
 
     def ids(self, before: str | None = None) -> list[str]:
         """Of all recordings that lie here, or of those that are older than one, the newest first."""

@@ -29,7 +29,6 @@ from server.engine_thread.runner import Runner
 from server.engine_thread.switching import take_short_turns
 from server.engine_thread.voices import Voice
 from server.metrics import Metrics
-from server.output.folder import Folder
 from server.output.outputs import Outputs
 from server.pictures.decoders import Decoders
 from server.protocol import messages as m
@@ -43,6 +42,7 @@ from server.sessions.shared import Shared
 from server.sessions.ticker import Ticker
 from server.sessions.wire_controls import config_of, policy_of
 from server.settings import Settings
+from server.system.disk import Room
 
 logger = logging.getLogger("uvicorn.error")
 IDLE_S = 1.0
@@ -84,8 +84,11 @@ class Host:
         recordings = Recordings(settings.recordings, settings.recording) if settings.recordings else None
         about = {"cuestream": __version__, "model": player.name, "label": player.label}
         self.recorder = Recorder(recordings, settings.limits, self.metrics, self.door.downloading, about)
-        folder = Folder(settings.outputs, settings.output) if settings.outputs else None
-        self.outputs = Outputs(folder, settings.push_hosts, settings.output, settings.limits, self.metrics)
+        output, folder = settings.output, None
+        if settings.outputs:
+            root = settings.outputs.resolve()
+            folder = Room(root, "outputs", output.folder_bytes, output.free_bytes)
+        self.outputs = Outputs(folder, settings.push_hosts, output, settings.limits, self.metrics)
         self._shared = Shared(
             player,
             settings,

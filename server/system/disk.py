@@ -6,13 +6,19 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
+from threading import Lock
 from typing import Literal, TypeAlias
 
 from engine.errors import CuestreamError
 
 GB = 10**9
 Lack: TypeAlias = Literal["quota", "disk"]
+COUNTS_EVERY = 100
+"""Times as long as a count took."""
 
 
 class NoFolder(CuestreamError):
@@ -38,10 +44,42 @@ def bytes_in(root: Path) -> int:
     return total
 
 
-def lack(root: Path, used: int, folder_bytes: int, free_bytes: int) -> Lack | None:
-    """used: bytes that lie in it, of `folder_bytes` that may; `free_bytes` are to stay free on the disk. A folder that went away
-    is made again. Raises OSError."""
-    root.mkdir(parents=True, exist_ok=True)
-    if used >= folder_bytes:
-        return "quota"
-    return "disk" if shutil.disk_usage(root).free < free_bytes else None
+class Room:
+    """A folder that `folder_bytes` may lie in, with `free_bytes` that stay free on its disk. Made when it is missing. Raises
+    NoFolder.
+
+    Called in any thread. To count thousands of files takes a while, so all who ask share a count, and a new one is made for a
+    hundredth of the time: what is written meanwhile may lie there too much.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        what: str,
+        folder_bytes: int,
+        free_bytes: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """what: will lie in it, in the plural."""
+        make_writable(root, what)
+        self.root = root
+        self._folder_bytes, self._free_bytes, self._monotonic = folder_bytes, free_bytes, monotonic
+        self._lock = Lock()
+        self._used, self._again_s = 0, -inf
+
+    def lack(self) -> Lack | None:
+        """Why nothing more is written, None while there is room. A folder that went away is made again. Raises OSError."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        if self._is_full():
+            return "quota"
+        return "disk" if shutil.disk_usage(self.root).free < self._free_bytes else None
+
+    def _is_full(self) -> bool:
+        """As counted of late; that it is full is known from a new count only."""
+        with self._lock:
+            now_s = self._monotonic()
+            if now_s >= self._again_s or self._used >= self._folder_bytes:
+                self._used = bytes_in(self.root)
+                counted_s = self._monotonic()
+                self._again_s = counted_s + COUNTS_EVERY * (counted_s - now_s)
+            return self._used >= self._folder_bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from server.access.rates import MOST_KNOWN, Visitors
 from server.http.endless import MOST_LISTENERS
 from server.http.rest import MOST_BODY
 from server.protocol.media import Flag
+from server.system.disk import Room
 
 KEY = "a key for tests"
 SOMEBODY, ANOTHER = {"x-forwarded-for": "203.0.113.7"}, {"x-forwarded-for": "203.0.113.8"}
@@ -50,6 +52,16 @@ def test_an_address_is_let_in_at_its_rate_and_others_do_not_pay_for_it() -> None
     for number in range(MOST_KNOWN + 10):
         visitors.allows(f"2001:db8:0:{number:x}::1", 31)
     assert len(visitors._known) == MOST_KNOWN
+
+
+def test_a_folder_is_counted_for_a_hundredth_of_the_time_and_again_once_it_is_full(tmp_path: Path) -> None:
+    clock = iter([0.0, 0.1, 1.0, 10.2, 10.3, 10.4, 10.5]).__next__  # of two looks one counts, and takes 0.1 s
+    room = Room(tmp_path, "takes", folder_bytes=8, free_bytes=0, monotonic=clock)
+    assert room.lack() is None
+    (tmp_path / "full").write_bytes(bytes(8))
+    assert [room.lack(), room.lack()] == [None, "quota"]
+    (tmp_path / "full").unlink()
+    assert room.lack() is None
 
 
 def test_one_customers_addresses_count_as_one() -> None:
