@@ -40,7 +40,9 @@ UNIT = re.compile(rb"\x00\x00\x01[^\x00]")
 """What every unit of H.264 begins with, as it is sent."""
 BROKEN = (ProtocolError, InvalidDataError, ValueError, struct.error)
 """What a picture raises that is none. The session tells its client."""
-FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}
+FRAGMENTS = {"movflags": "frag_keyframe+delay_moov+default_base_moof", "frag_duration": "1000000"}
+"""A header that is written with the first second says that AAC's samples before the first one are not heard. One that came
+before could not: all but the first picture lay 21 ms late."""
 APART = WIRE_RATE // 120
 """Samples between pictures that came at once, as after a stall: less than between those of any video, so that they catch up."""
 MOST_LATE = WIRE_RATE
