@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from math import inf
 from pathlib import Path
 
@@ -60,6 +61,7 @@ TARGETS: Mapping[str, Target] = {
 
 # By anybody. A file that nobody may write is not to be replaced, although its folder would allow it.
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+_LONGEST_NAME = 255  # bytes, on most file systems
 
 _SOUND_ENDINGS = [ending for ending, target in TARGETS.items() if not target.holds_video]
 
@@ -168,7 +170,7 @@ def check_place(output: Path, *inputs: Path) -> None:
 
 @contextmanager
 def _partial(output: Path) -> Iterator[Path]:
-    partial = output.with_name(f".{output.stem}.partial{output.suffix}")
+    partial = _partial_of(output)
     try:
         try:
             yield partial
@@ -176,6 +178,14 @@ def _partial(output: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
     except (FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{output}: cannot be written: {reason(error)}") from error
+
+
+def _partial_of(output: Path) -> Path:
+    """Of a name that would become too long by it, a digest."""
+    name, stem = os.fsencode(output.name), output.stem
+    if len(name) + len("..partial") > _LONGEST_NAME:
+        stem = sha256(name).hexdigest()
+    return output.with_name(f".{stem}.partial{output.suffix}")
 
 
 def _try_header(partial: Path, output: Path, target: Target, video: Path) -> None:

@@ -13,7 +13,7 @@ from clips import Clip, Sound, cut_off, impulse, make, make_sound, noise
 from engine.errors import MediaError
 from engine.media.audio import SAMPLE_RATE_OUT, Stereo, measure_loudness, read_stereo
 from engine.media.finish import FinishReport, FinishSettings, finish
-from engine.media.output import TARGETS, check_output
+from engine.media.output import TARGETS, check_output, replacing
 from engine.media.video import probe, read_frames
 from engine.media.wav import WavWriter
 
@@ -282,6 +282,15 @@ def test_a_good_output_passes_the_check_and_leaves_nothing(tmp_path: Path) -> No
     assert nothing_left(tmp_path, video)
 
 
+def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path: Path) -> None:
+    video = clip_of(tmp_path)
+    for stem in ("x" * 242, "x" * 243, "x" * 251, "ä" * 125):
+        check_output(tmp_path / f"{stem}.mp4", video)
+        with replacing(tmp_path / f"{stem}.mp4") as partial:
+            partial.touch()
+        assert (tmp_path / f"{stem}.mp4").exists()
+
+
 def test_an_output_that_cannot_be_is_refused_before_and_after(tmp_path: Path) -> None:
     video = clip_of(tmp_path)
     (tmp_path / "directory.mp4").mkdir()
@@ -296,8 +305,7 @@ def test_an_output_that_cannot_be_is_refused_before_and_after(tmp_path: Path) ->
     refused(video, tmp_path / "missing" / "scored.mp4", "there is no directory")
     refused(video, video, "is the input itself")
     refused(video, tmp_path / "link.mp4", "is the input itself")
-    refused(video, tmp_path / ("x" * 300 + ".mp4"), "name too long")
-    refused(video, tmp_path / ("x" * 248 + ".mp4"), "name too long")  # the partial file's, that is
+    refused(video, tmp_path / ("x" * 252 + ".mp4"), "name too long")
     refused(video, Path("/proc/scored.wav"), "cannot be written: No such file or directory")
     refused(video, Path("/proc/scored.mp4"), "cannot be written: No such file or directory")
 
