@@ -153,6 +153,15 @@ def test_a_file_that_cannot_be_read_begins_no_session(tmp_path: Path) -> None:
     assert not stage.takes
 
 
+def test_a_file_that_cannot_be_written_opens_no_session(clip: Path, tmp_path: Path) -> None:
+    stage = Stage()
+    with serving(stage) as url:
+        for output, said in ((tmp_path / "a.mp3", "flac"), (tmp_path / "nowhere" / "a.wav", "no folder")):
+            with pytest.raises(ClientError, match=said):
+                Live(LiveJob(url, Source("file", str(clip)), output=output)).run()
+    assert not stage.takes
+
+
 def test_frames_come_when_they_are_to_be_seen(clip: Path) -> None:
     now, waits = [0.0], []
 
@@ -193,8 +202,8 @@ def test_another_ending_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [".wav", ".flac"])
 def test_a_recorder_whose_folder_is_not_there_says_so_before_any_music(tmp_path: Path, ending: str) -> None:
     path = tmp_path / "nowhere" / f"a{ending}"
-    with pytest.raises(ClientError, match="cannot be written: No such file"), Recorder(path, MONO):
-        pass
+    with pytest.raises(ClientError, match="cannot be written: there is no folder"):
+        Recorder(path, MONO)
 
 
 def test_the_card_is_filled_from_the_player() -> None:

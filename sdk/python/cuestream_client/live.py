@@ -20,7 +20,7 @@ from cuestream_client.errors import ClientError, Closed
 from cuestream_client.music import Chunk
 from cuestream_client.obs.places import Place
 from cuestream_client.obs.watching import watch
-from cuestream_client.recorder import Recorder
+from cuestream_client.recorder import Recorder, check_place
 from cuestream_client.session import Playout
 from cuestream_client.silence import Silence
 from cuestream_client.sources import Pace, Source, check, frames
@@ -130,6 +130,8 @@ class Live:
     def run(self) -> None:
         """Raises ClientError, also where no music came; the board is as far as it came."""
         job = self.job
+        if job.output:
+            check_place(job.output)
         if isinstance(job.source, Source):
             check(job.source, held=job.seconds is not None)
         client = Client(job.url, token=job.token, name=job.name, config=job.config)

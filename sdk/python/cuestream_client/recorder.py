@@ -25,10 +25,9 @@ class Recorder:
     """
 
     def __init__(self, path: str | Path, audio: AudioFormat) -> None:
-        """Raises ClientError for other endings."""
+        """Raises ClientError where `check_place` does."""
         path = Path(path)
-        if path.suffix.lower() not in CODECS:
-            raise ClientError(f"{path}: the ending says what is written, one of {', '.join(CODECS)}")
+        check_place(path)
         self.path, self.audio = path, audio
         self.samples = 0
         self.peak = 0.0
@@ -77,6 +76,14 @@ class Recorder:
         frame.sample_rate, frame.pts = self.audio.sample_rate, self.samples
         self._file.mux(self._stream.encode(frame))
         self.samples += len(samples)
+
+
+def check_place(path: Path) -> None:
+    """Raises ClientError for other endings, and where there is no folder for it."""
+    if path.suffix.lower() not in CODECS:
+        raise ClientError(f"{path}: the ending says what is written, one of {', '.join(CODECS)}")
+    if not path.parent.is_dir():
+        raise ClientError(f"{path} cannot be written: there is no folder {path.parent}")
 
 
 def _av() -> Any:
