@@ -29,6 +29,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks import cuda, report
 from benchmarks.asked import positive
+from cuestream.gpu.steps import APART
 from kernels import sampling
 from kernels.store import LARGEST, Store
 
@@ -300,7 +301,7 @@ def positions(lanes: int, context: int) -> Tensor:
     """Where segments are of streams that are spread over what a segment plays; -1 for one that does not play yet. [lanes, S]."""
     plays = STEPS - context
     played = (
-        torch.arange(lanes, device="cuda") * 619 % plays
+        torch.arange(lanes, device="cuda") * APART % plays
         if lanes > 1
         else torch.tensor([plays // 2], device="cuda")
     )

@@ -23,6 +23,8 @@ from kernels.store import Store
 
 FRAMES = 20
 """Of a window of 10 s."""
+APART = 619
+"""Steps between two streams within what a segment plays: near the golden section of 1000, so that any number is spread evenly."""
 REPEATS = 20
 WARM_UP = 3
 
@@ -109,7 +111,7 @@ def _call(
     """Leading segments between half and whole, evenly spread from the middle on; the following one is half a segment behind."""
     length = backend.spec.trained_steps
     half = length // 2
-    position = half + (half // 2 + lane * 619) % (length - half - backend.most_steps)
+    position = half + (half // 2 + lane * APART) % (length - half - backend.most_steps)
     tokens = np.random.default_rng(lane).integers(
         0, backend.spec.decoder.card, (SEGMENTS, 1, backend.spec.decoder.codebooks)
     )

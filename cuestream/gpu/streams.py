@@ -19,6 +19,7 @@ import numpy as np
 
 from cuestream.gpu.device import power_w
 from cuestream.gpu.profile import KernelRow, kernel_rows
+from cuestream.gpu.steps import APART
 from engine.backends.lockstep import LockstepBackend
 from engine.batcher import Batcher
 from engine.frames import Frame
@@ -264,7 +265,7 @@ def _age(stream: ScoreStream, key: int) -> None:
     """As if its leading segment had begun some time ago: listeners are spread evenly over what a segment plays."""
     segments, context = stream.segments, context_steps(stream.backend.spec, stream.policy)
     plays = segments.length - context
-    segments.leading = replace(segments.leading, origin=-(context + key * 619 % plays))
+    segments.leading = replace(segments.leading, origin=-(context + key * APART % plays))
 
 
 def row(runs: Sequence[Run], policy: StreamPolicy) -> StreamsRow:

@@ -241,6 +241,25 @@ def test_a_film_is_cut_at_a_loss_and_goes_on_with_the_next_keyframe(serve: Serve
     ]
 
 
+def test_a_film_has_also_what_comes_faster_than_may_be_decoded(serve: Serve, tmp_path: Path) -> None:
+    packets = encoded("H264", 20, keyframes=100)
+    with serve(recordings=tmp_path, fps=12) as served, Client(served.ws) as client:
+        session_id = client.start()["session_id"]
+        fed = Fed(served, session_id)
+        client.play()
+        client.send("recording", action="start", video=True)
+        client.until("recording.state", state="recording")
+        for n, packet in enumerate(packets):
+            fed.show(packet, follows=n > 0)
+        hosted = served.host.find(session_id)
+        assert hosted is not None
+        assert hosted.watching.counts["too_many"] > 0
+        client.send("recording", action="stop")
+        client.until("recording.state", state="finished")
+    (path,) = tmp_path.glob("*/film.mp4")
+    assert units_in(path) == [units(packet) for packet in packets]
+
+
 def test_two_videos_of_a_session_do_not_take_each_others_decoder(served: Served) -> None:
     packets = encoded("H264", 12, keyframes=100)
     with Client(served.ws) as client:
