@@ -63,6 +63,13 @@ def kept(name: str = "s-1", saved_s: float = NOW_S, consumed: int = 5, model: st
     return Kept(about, checkpoint())
 
 
+def restored(one: Checkpoint, lost_s: float = 2.0) -> Rig:
+    """A session that goes on from what was kept."""
+    voice = Voice(TonePlayer(), one.policy)  # type: ignore[arg-type]
+    voice.restore(one)
+    return Rig(Session.restored(config(), one, 0.0, lost_s=lost_s), voice)
+
+
 class Shelved:
     """A shelf on a clock, and what it said that it wrote."""
 
@@ -111,35 +118,31 @@ def test_restored_from_a_file_equals_continued() -> None:
     assert one is not None
     again = Kept.from_bytes(Kept(kept().about, one).to_bytes())
     assert again.about == kept().about
-    voice = Voice(TonePlayer(), again.checkpoint.policy)  # type: ignore[arg-type]
-    voice.restore(again.checkpoint)
-    restored = Rig(Session.restored(config(), again.checkpoint, 0.0), voice)
+    went_on = restored(again.checkpoint)
     heard = changed.chunks[-1].first_sample + 640
-    restored.session.resume(0.0, heard)
-    chunks = restored.run(4)
+    went_on.session.resume(0.0, heard)
+    chunks = went_on.run(4)
     check_in_order(chunks, heard)
     assert len(chunks) > 150
     assert not any(chunk.discontinuity or chunk.concealed for chunk in chunks)
     for index, samples in by_index(chunks).items():
         assert np.array_equal(samples, whole[index])
-    told = restored.kinds("restored")
+    told = went_on.kinds("restored")
     assert told == [{"samples": heard - one.placed, "left_out": False}]
 
 
 def test_much_that_was_lost_is_left_out_and_told_and_no_index_comes_twice() -> None:
     one = checkpoint()
-    voice = Voice(TonePlayer(), one.policy)  # type: ignore[arg-type]
-    voice.restore(one)
-    again = Rig(Session.restored(config(), one, 0.0, lost_s=11.0), voice)
+    again = restored(one, lost_s=11.0)
     heard = one.placed + 10 * RATE + 100
     again.session.resume(0.0, heard)
-    made_before = voice.stream.now
+    made_before = again.voice.stream.now
     chunks = again.run(2)
     assert heard <= chunks[0].first_sample < heard + 640
     assert chunks[0].discontinuity
     check_in_order(chunks, chunks[0].first_sample)
     assert again.kinds("restored") == [{"samples": 10 * RATE + 100, "left_out": True}]
-    assert voice.stream.now - made_before < 2.5 * 50, "the lost music is not made again"
+    assert again.voice.stream.now - made_before < 2.5 * 50, "the lost music is not made again"
 
 
 @pytest.mark.parametrize("verb", ["pause", "stop"])
@@ -151,9 +154,7 @@ def test_a_session_that_is_silent_stays_silent_until_it_is_played(verb: str) -> 
     assert played.session.checkpoint is not None
     one = Checkpoint.from_bytes(played.session.checkpoint.to_bytes())
     assert one.state == {"pause": "paused", "stop": "stopped"}[verb]
-    voice = Voice(TonePlayer(), one.policy)  # type: ignore[arg-type]
-    voice.restore(one)
-    again = Rig(Session.restored(config(), one, 0.0), voice)
+    again = restored(one)
     again.session.resume(0.0, one.placed)
     assert again.run(1) == []
     again.session.frame(again.now, np.zeros((8, 8, 3), np.uint8))
@@ -168,9 +169,7 @@ def test_new_music_of_a_session_that_was_held_begins_with_the_next_picture(verb:
     played.session.control(0.0, Hold(True))
     played.run(1.5)
     assert played.session.checkpoint is not None
-    voice = Voice(TonePlayer(), played.session.policy)  # type: ignore[arg-type]
-    voice.restore(played.session.checkpoint)
-    again = Rig(Session.restored(config(), played.session.checkpoint, 0.0), voice)
+    again = restored(played.session.checkpoint)
     again.session.control(0.0, Hold(True))
     again.session.resume(0.0, played.session.checkpoint.placed)
     again.session.frame(again.now, black())
