@@ -21,6 +21,8 @@ class PeerLimits:
     """An offer or a fragment; Chromium's is 8 KiB."""
     lines: int = 8
     """Media lines of an offer."""
+    attributes: int = 400
+    """Lines below one of them, each once; below Chromium's video are 125. What aiortc does with them grows with their square."""
     candidates: int = 32
     """Of one peer, by its offer and trickled; each may be probed by us. Those beyond are left out."""
     encoded_sounds: int = 30

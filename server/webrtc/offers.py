@@ -10,11 +10,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from aiortc import RTCIceCandidate, RTCRtpCodecParameters
 from aiortc.codecs import CODECS, is_rtx
 from aiortc.rtcpeerconnection import find_common_codecs
-from aiortc.sdp import MediaDescription, SessionDescription
+from aiortc.sdp import MediaDescription, SessionDescription, grouplines
 
 from server.webrtc.limits import PeerLimits
 
@@ -23,6 +24,11 @@ MALFORMED = (AssertionError, AttributeError, IndexError, KeyError, StopIteration
 SENDS, RECEIVES = ("sendonly", "sendrecv"), ("recvonly", "sendrecv")
 DISCARD = ("0.0.0.0", 9)
 CANDIDATE_TYPES = ("host", "srflx", "relay")
+FEEDBACK = "a=rtcp-fb:"
+GIVEN = frozenset(
+    f"{each.type} {each.parameter or ''}".strip() for codec in CODECS["video"] for each in codec.rtcpFeedback
+)
+"""The feedback that we give."""
 
 
 class Unfit(Exception):
@@ -62,7 +68,7 @@ class Offer:
 def read(text: str, purpose: Purpose, limits: PeerLimits) -> Offer:
     """Raises Unfit."""
     try:
-        offered = SessionDescription.parse(text)
+        offered = SessionDescription.parse(_lean(text, limits.attributes))
     except MALFORMED:
         raise Unfit(400, "this is no SDP offer") from None
     offered.type = "offer"
@@ -79,6 +85,22 @@ def read(text: str, purpose: Purpose, limits: PeerLimits) -> Offer:
         return Offer(str(offered), purpose, mid, _ufrag(offered), len(found))
     except MALFORMED:
         raise Unfit(400, "this SDP offer has an address or an attribute that is none") from None
+
+
+def _lean(text: str, most: int) -> str:
+    """Without what is said twice below a media line, and without feedback that we do not give: aiortc notes each for each format.
+
+    most: lines that are left there. Raises Unfit.
+    """
+    session, media = grouplines(text)
+    parts = [list(dict.fromkeys(filter(_is_read, part))) for part in (session, *media)]
+    if (longest := max(map(len, parts))) > most:
+        raise Unfit(400, f"a media line has at most {most} lines below it, this one {longest}")
+    return "\r\n".join(chain(*parts, ("",)))
+
+
+def _is_read(line: str) -> bool:
+    return not line.startswith(FEEDBACK) or line.partition(" ")[2].strip() in GIVEN
 
 
 def _ufrag(offered: SessionDescription) -> str:
