@@ -16,6 +16,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 
@@ -26,6 +27,8 @@ TEXT, BINARY = 0x81, 0x82
 SHORT, MIDDLE = 125, 0xFFFF
 READ_BYTES = 8 * 1024
 """That are heard before it is looked how long that took: of the shortest frames 10 ms."""
+MOST_FRAGMENTS = 4096
+"""Of one message. A fragment may be empty, so the longest message alone bounds nothing; ours come in one."""
 SAVED_S = 0.1
 """A client that sent nothing for so long may then send so much more at once."""
 GONE_S = 12.0
@@ -101,6 +104,20 @@ class Direct(WebSocketsSansIOProtocol):
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) < MOST_FRAGMENTS:
+            super().handle_cont(event)
+        elif not self.close_sent:
+            self.frames = []
+            self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "message_too_large")
+            self.handle_parser_exception()
+
+    def handle_ping(self) -> None:
+        """Answered while the client reads; otherwise answers would pile up, and it may leave out older ones (RFC 6455, 5.5.3)."""
+        answer = b"".join(self.conn.data_to_send())
+        if self.writable.is_set():
+            self.transport.write(answer)
 
     def send_receive_event_to_app(self) -> None:
         if self._hear is None or self.close_sent:

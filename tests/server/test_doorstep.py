@@ -231,13 +231,37 @@ def test_an_answer_that_nobody_reads_is_given_up(serve: Serve) -> None:
         soon(lambda: not served._server.server_state.connections)
 
 
+UPGRADE = (
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Protocol: cuestream.v1",
+)
+
+
+def test_answers_to_pings_do_not_pile_up_where_nobody_reads(served: Served) -> None:
+    pings = (b"\x89\xfd\0\0\0\0" + bytes(125)) * 50
+    with stubborn(served, "/v1/stream", *UPGRADE) as line:
+        assert line.recv(12) == b"HTTP/1.1 101"
+
+        def waiting() -> tuple[int, int]:
+            """Bytes, before the pings come and after."""
+            direct: Any = next(iter(served._server.server_state.connections))
+            direct.transport.write(bytes(8_000_000))  # more than the kernel takes
+            before = direct.transport.get_write_buffer_size()
+            direct.data_received(pings)
+            return before, direct.transport.get_write_buffer_size()
+
+        before, after = served.on_loop(waiting)
+        assert 0 < before == after
+
+
 def test_a_websocket_that_nobody_reads_is_gone_soon_after_its_end(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.http.websocket.GONE_S", 0.2)
-    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"
-    upgrade = "Upgrade: websocket", "Connection: Upgrade", *key, "Sec-WebSocket-Protocol: cuestream.v1"
-    with serve(heartbeat_s=0.3) as served, stubborn(served, "/v1/stream", *upgrade) as line:
+    with serve(heartbeat_s=0.3) as served, stubborn(served, "/v1/stream", *UPGRADE) as line:
         assert line.recv(12) == b"HTTP/1.1 101"
         direct = served.on_loop(lambda: next(iter(served._server.server_state.connections)))
         served.on_loop(lambda: direct.transport.write(bytes(8_000_000)))  # more than the kernel takes

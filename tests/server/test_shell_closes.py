@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import os
 import socket
+from contextlib import suppress
+from itertools import repeat
 from typing import Any
 
 import pytest
 from served import Serve, Served
 from shell_client import Client, ask, soon
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
@@ -104,6 +106,17 @@ def test_1009_a_message_that_is_too_long(serve: Serve, over: int) -> None:
     with serve(image_bytes=100_000) as served, Client(served.ws) as client:
         client.start()
         client.ws.send(encode_media(Media(Kind.JPEG, StreamId.VIDEO, 0, 0, bytes(100_000 + over))))
+        assert client.closed() == 1009
+
+
+def test_1009_a_message_that_never_ends(served: Served) -> None:
+    """An empty fragment adds nothing to the length of its message."""
+    with Client(served.ws) as client:
+        client.start()
+        client.ws.send(["", *'{"type":"ping","t_us":7}', *[""] * 4000])
+        assert client.until("pong")["t_us"] == 7
+        with suppress(ConnectionClosed):
+            client.ws.send(repeat("", 10**6))
         assert client.closed() == 1009
 
 
