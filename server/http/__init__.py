@@ -4,5 +4,5 @@ serving        a uvicorn around the app, and how it ends   connections  an end t
 stream_socket  /v1/stream, from upgrade to close           websocket    the same below: what is read and written when
 rest, openapi  sessions by plain requests                  endless      music for OBS, VLC and mpv
 refusals       answers that are errors
-tls            the certificate
+tls            the certificate                             turns        who is heard when all send too much
 """

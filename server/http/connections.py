@@ -36,6 +36,8 @@ class DoorLimits:
     """Until an answer of which nothing is read any more is given up; a player of endless sound may be paused for so long."""
     reading: float = 0.2
     """Share of the event loop's time that what one websocket sends may take; what comes beyond it is heard later."""
+    reading_all: float = 0.4
+    """The same of all websockets together; beyond it they are heard in turns."""
 
 
 class Doorkeeper:

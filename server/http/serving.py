@@ -24,6 +24,7 @@ from engine.errors import CuestreamError
 from server.access.forwarded import Forwarded
 from server.http.connections import Doorkeeper
 from server.http.tls import Certificate, TlsError
+from server.http.turns import Turns
 from server.http.websocket import Direct
 from server.sessions.host import Host
 from server.sessions.leaving import leave
@@ -184,8 +185,9 @@ def make_server(
     sessions: Host = app.state.host
     limits = sessions.settings.limits
     # what makes a connection; uvicorn only calls it
-    http: Any = Doorkeeper(sessions.settings.door, sessions.metrics)
-    websocket: Any = partial(Direct, sessions.settings.door.reading, sessions.metrics.put_off.inc)
+    door = sessions.settings.door
+    http: Any = Doorkeeper(door, sessions.metrics)
+    websocket: Any = partial(Direct, door.reading, Turns(door.reading_all), sessions.metrics.put_off.inc)
     config = uvicorn.Config(
         Forwarded(app, (*OWN_PROXIES, *sessions.settings.proxies)),
         host=host,

@@ -3,7 +3,8 @@
 On uvicorn's and Starlette's way a message costs two turns of the loop, a queue and, coming in, a pause of the transport: more
 than the music in it. Handshake, heartbeat and close stay theirs.
 
-Who sends more than its share of the loop's time can hear is read more slowly, so that the others' music is in time.
+Who sends more than its share of the loop's time can hear is read more slowly, and all of them are where they send too much
+together, so that the others' music is in time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 
+from server.http.turns import Turns, later
+
 HEARTBEAT_TIMEOUT = 4408
 EXTENSION = "cuestream.direct"
 TEXT, BINARY = 0x81, 0x82
@@ -29,8 +32,6 @@ READ_BYTES = 8 * 1024
 """That are heard before it is looked how long that took: of the shortest frames 10 ms."""
 MOST_FRAGMENTS = 4096
 """Of one message. A fragment may be empty, so the longest message alone bounds nothing; ours come in one."""
-SAVED_S = 0.1
-"""A client that sent nothing for so long may then send so much more at once."""
 GONE_S = 12.0
 """How long what was said last may wait to be read once the conversation is over; uvicorn waits 10 s for the other end's close."""
 
@@ -38,42 +39,54 @@ GONE_S = 12.0
 class Direct(WebSocketsSansIOProtocol):
     """One connection. Closes with the protocol's own code when pings are not answered.
 
-    share: of the loop's time, for what comes; put_off: is called when more came, which is then heard later.
+    share: of the loop's time, for what comes; turns: the same of all connections; put_off: is called when more came, which is
+    then heard later.
     """
 
     _hear: Callable[[str | bytes], None] | None = None
 
-    def __init__(self, share: float, put_off: Callable[[], object], **choices: Any) -> None:
+    def __init__(self, share: float, turns: Turns, put_off: Callable[[], object], **choices: Any) -> None:
         super().__init__(**choices)
-        self._share, self._put_off = share, put_off
+        self._share, self._turns, self._put_off = share, turns, put_off
         self._unheard = memoryview(b"")  # bound: what the transport reads at once; meanwhile it reads nothing
         self._due_s = 0.0  # when what was heard is paid for
         self._rest: asyncio.TimerHandle | None = None  # until then
+        self._in_line, self._taken_s = False, 0.0  # for its turn; what it took by now
         self._gone: asyncio.TimerHandle | None = None  # until what nobody reads is given up
 
     def data_received(self, data: bytes) -> None:
         self._unheard = memoryview(bytes(self._unheard) + data if self._unheard else data)
-        if self._rest is None:
+        if self._rest is None and not self._in_line:
             self._go_on()
         else:
             self.transport.pause_reading()
 
     def _go_on(self) -> None:
         """Hear what came, a piece at a time, while its share lasts."""
-        rested, self._rest = self._rest is not None, None
+        rested, self._rest, self._in_line = self._rest is not None or self._in_line, None, False
         while self._unheard and not self.transport.is_closing():
             now_s = self.loop.time()
             if self._due_s > now_s:
                 self._rest = self.loop.call_at(self._due_s, self._go_on)
-                self.transport.pause_reading()
-                self._put_off()
-                return
-            piece, self._unheard = self._unheard[:READ_BYTES], self._unheard[READ_BYTES:]
-            began_s = thread_time()  # not while others have the processor
-            super().data_received(bytes(piece))
-            self._due_s = max(self._due_s, now_s - SAVED_S) + (thread_time() - began_s) / self._share
+            elif not self._turns.are_due(now_s):
+                self._in_line = True
+                self._turns.wait(self.loop, self._taken_s, self._go_on)
+            else:
+                self._hear_piece(now_s)
+                continue
+            self.transport.pause_reading()
+            self._put_off()
+            return
         if rested and not self.read_paused:
             self.transport.resume_reading()
+
+    def _hear_piece(self, now_s: float) -> None:
+        piece, self._unheard = self._unheard[:READ_BYTES], self._unheard[READ_BYTES:]
+        began_s = thread_time()  # not while others have the processor
+        super().data_received(bytes(piece))
+        took_s = thread_time() - began_s
+        self._due_s = later(self._due_s, now_s, took_s, self._share)
+        self._taken_s = self._turns.heard(now_s, self._taken_s, took_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._rest, self._gone):

@@ -183,14 +183,38 @@ def test_who_sends_too_much_is_heard_later_and_the_loop_goes_on(serve: Serve) ->
         client.play()
 
 
+def test_those_who_send_too_much_together_wait_for_their_turns(serve: Serve) -> None:
+    """They need no session for it: 20 of them left another one 13 chunks of music in ten seconds."""
+    flood = b"\x8a\x80\0\0\0\0" * 6000  # pongs that nobody asked for
+    with serve(door=DoorLimits(reading=0.05, reading_all=0.1)) as served, ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(Client(served.ws))
+        directs = [each for each in served._server.server_state.connections if isinstance(each, Direct)]
+
+        def come() -> list[int]:
+            still: Any = Still(directs[0].loop)
+            for each in directs:
+                each.loop = still
+                each.data_received(flood)
+                each.loop = still.loop
+            still.now_s = None
+            return [len(each._unheard) for each in directs]
+
+        first, _, third = served.on_loop(come)
+        assert first < third == len(flood)
+        assert put_off(served) == 3
+        soon(lambda: len(directs[2]._unheard) < len(flood))
+
+
 class Still:
-    """A loop whose clock stands still."""
+    """A loop whose clock stands still, until `now_s` is None."""
 
     def __init__(self, loop: Any) -> None:
-        self.call_at, self.now_s = loop.call_at, loop.time()
+        self.loop, self.call_at = loop, loop.call_at
+        self.now_s: float | None = loop.time()
 
     def time(self) -> float:
-        return self.now_s
+        return self.loop.time() if self.now_s is None else self.now_s
 
 
 def put_off(served: Served) -> float:
