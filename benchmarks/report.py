@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cuestream.measuring import Machine
+from engine.backends import native
 from engine.backends.manifest import Manifest
 
 ROOT = Path(__file__).parent.parent
@@ -61,10 +63,11 @@ def provenance() -> dict[str, str]:
 
 
 def command() -> str:
-    """The command line; of an absolute path only the last part stays."""
+    """The command line, as a shell takes it, behind what chooses how steps run; of an absolute path only the last part stays."""
+    chosen = [f"{native.VARIABLE}={how}"] if (how := os.environ.get(native.VARIABLE)) else []
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    module = spec.name if spec else Path(sys.argv[0]).stem
-    return " ".join(("python -m", module, *map(_without_folders, sys.argv[1:])))
+    module = spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
+    return shlex.join((*chosen, "python", "-m", module, *map(_without_folders, sys.argv[1:])))
 
 
 def _without_folders(argument: str) -> str:

@@ -19,7 +19,11 @@ import numpy as np
 
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimddp", "i8mm", "bf16", "sve")
 """The flags that decide which kernels a runtime takes."""
-PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx")
+PACKAGES = (
+    *("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "onnx"),
+    *("av", "uvicorn", "starlette", "websockets", "aiortc"),
+)
+"""Whose versions stand beside a figure, where they are there: of the engine, then of the server."""
 WARM_UP = 3
 ATTEMPTS = 3
 """How often a measurement is begun again because others were busy."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import report
+from cuestream.measuring import Machine
 
 
 @pytest.fixture
@@ -58,3 +61,19 @@ def test_a_tree_without_its_repository_is_told_its_commit(
     assert report.commit() == "unknown"
     monkeypatch.setenv(report.COMMIT, "0c7949e")
     assert report.commit() == "0c7949e"
+
+
+def test_a_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a package, whose module is `__main__`, and with spaces in its arguments."""
+    spec = SimpleNamespace(name="benchmarks.latency.__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+    monkeypatch.delenv("CUESTREAM_STEP", raising=False)
+    monkeypatch.setattr(sys, "argv", ["", "--only", "musicgen fp32", "--model", "/somewhere/small"])
+    typed = "python -m benchmarks.latency --only 'musicgen fp32' --model small"
+    assert report.command() == typed
+    monkeypatch.setenv("CUESTREAM_STEP", "graph")
+    assert report.command() == f"CUESTREAM_STEP=graph {typed}"
+
+
+def test_what_sends_and_receives_stands_beside_a_figure() -> None:
+    assert {"numpy", "uvicorn", "websockets"} <= Machine.this().packages.keys()
