@@ -273,7 +273,7 @@ def test_what_filled_the_memory_is_given_back_before_the_next_is_measured(
         return CachePool(layers, count, *given)
 
     def drawn(backend: LockstepBackend, calls: Any) -> Any:
-        if len(calls) == 2:
+        if backend.places == 2 and not backend._preparing:
             raise torch.OutOfMemoryError("out of memory")
         return draw_all(backend, calls)
 
