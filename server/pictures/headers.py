@@ -5,6 +5,7 @@ A picture of one colour is a few bytes, whatever its size, and H.264 may have it
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,13 @@ START_CODE = b"\x00\x00\x01"
 NAL_TYPE, SPS = 0x1F, 7
 SLICES, IDR = range(1, 6), 5
 """Units of pictures, and those of keyframes."""
+FIRST_SLICE = re.compile(
+    START_CODE
+    + b"(["
+    + b"".join(re.escape(bytes((unit,))) for unit in range(256) if unit & NAL_TYPE in SLICES)
+    + b"])"
+)
+"""Sought for on the event loop: a frame may be a mebibyte of start codes."""
 SPS_BYTES = 4096
 """Longer ones than an SPS with all of its scaling lists are none."""
 WITH_CHROMA = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 144, 244})
@@ -64,13 +72,8 @@ def is_keyframe(kind: Kind, data: bytes) -> bool:
     """Whether a frame of H.264, Annex B, or of VP8 can be decoded without the ones before it."""
     if kind is Kind.VP8:
         return data[3:6] == VP8_START and not data[0] & VP8_INTER
-    at = data.find(START_CODE)
-    while 0 <= at < len(data) - len(START_CODE):
-        unit = data[at + len(START_CODE)] & NAL_TYPE
-        if unit in SLICES:
-            return unit == IDR
-        at = data.find(START_CODE, at + len(START_CODE))
-    return False
+    slice_ = FIRST_SLICE.search(data)
+    return slice_ is not None and slice_[1][0] & NAL_TYPE == IDR
 
 
 def headers(kind: Kind, data: bytes) -> Iterator[Header]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from fractions import Fraction
 from typing import Any
 
@@ -113,6 +114,22 @@ def test_a_header_that_cannot_be_read_is_refused(kind: Kind, data: bytes) -> Non
 )
 def test_keyframes_are_known(kind: Kind, data: bytes, key: bool) -> None:
     assert is_keyframe(kind, data) is key
+
+
+def test_a_frame_of_start_codes_is_searched_at_once() -> None:
+    """On the event loop: step by step a mebibyte of them took it 0.27 s."""
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        assert not is_keyframe(Kind.H264, b"\x00\x00\x01" * 1000)
+    finally:
+        sys.setprofile(None)
+    assert calls < 10
 
 
 @pytest.mark.parametrize("kind", [Kind.H264, Kind.VP8])
