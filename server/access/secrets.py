@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -80,7 +80,11 @@ class Door:
     """api_key: None lets everybody in who can reach the server."""
 
     def __init__(
-        self, api_key: str | None, resume_window_s: float, signing: bytes | None = None, epoch_s: float = 0.0
+        self,
+        api_key: str | None,
+        resume_window_s: float,
+        signing: bytes | None = None,
+        epoch_s: Callable[[], float] = float,
     ) -> None:
         """signing: the key of a server before this one, whose handles are to be good here. epoch_s: when `now_s` was 0."""
         self._api_key, self._resume_window_s = api_key, resume_window_s
@@ -134,7 +138,7 @@ class Door:
 
     def handle(self, session: Identity, now_s: float) -> str:
         """What a client comes back with."""
-        body = _text(msgspec.json.encode(_Handle(session.session_id, self._epoch_s + now_s, session.nonce)))
+        body = _text(msgspec.json.encode(_Handle(session.session_id, self._epoch_s() + now_s, session.nonce)))
         return f"{body}.{self._sign('resume', body)}"
 
     def session_of(self, handle: str, now_s: float) -> tuple[Identity | None, bool]:
@@ -143,7 +147,7 @@ class Door:
         if not hmac.compare_digest(signature.encode(), self._sign("resume", body).encode()):
             return None, False
         held = msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=_Handle)
-        age_s = self._epoch_s + now_s - held.made_s
+        age_s = self._epoch_s() + now_s - held.made_s
         return Identity(held.session, held.nonce), age_s <= self._resume_window_s + HANDLE_SPARE_S
 
     def listening(self, session_id: str) -> str:

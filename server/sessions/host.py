@@ -73,9 +73,8 @@ class Host:
     ) -> None:
         self.player, self.settings, self.monotonic = player, settings, monotonic
         self.metrics = Metrics()
-        epoch_s = time.time() - monotonic()
         self.shelf, signing = self._open_shelf()
-        self.door = Door(settings.api_key, settings.limits.resume_window_s, signing, epoch_s)
+        self.door = Door(settings.api_key, settings.limits.resume_window_s, signing, self._epoch_s)
         self.admission = Admission(self.door, settings.limits, self.metrics, monotonic)
         self.pool = ThreadPoolExecutor(SCALERS, "pictures")
         """Makes WebRTC's pictures smaller."""
@@ -97,7 +96,7 @@ class Host:
             self.door,
             self.recorder,
             self.shelf,
-            epoch_s,
+            self._epoch_s,
             self._wake,
             self._hurry,
             monotonic,
@@ -208,6 +207,10 @@ class Host:
             self._check_room(session_id)
         return hosted
 
+    def _epoch_s(self) -> float:
+        """When `monotonic` was 0. Never kept: clocks are set, and a machine's sleep does not count in `monotonic`."""
+        return time.time() - self.monotonic()
+
     def _restore(self, session_id: str, nonce: str | None) -> Hosted | None:
         kept = self.shelf.waiting(session_id) if self.shelf else None
         if kept is None or nonce not in (None, kept.about.nonce):
@@ -217,7 +220,7 @@ class Host:
         assert self._runner is not None
         now_s, player, room_s = self.monotonic(), self.player, self.settings.room_s
         checkpoint = kept.checkpoint
-        lost_s = max(0.0, self._shared.epoch_s + now_s - kept.about.saved_s) + 1.0
+        lost_s = max(0.0, self._epoch_s() + now_s - kept.about.saved_s) + 1.0
         core = Session.restored(self._config(checkpoint.policy), checkpoint, now_s, lost_s)
 
         def voice() -> Voice:

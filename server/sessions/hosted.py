@@ -130,7 +130,7 @@ class Hosted:
         self._checkpoint = checkpoint
         about = About(
             session=self.id,
-            saved_s=self._shared.epoch_s + now_s,
+            saved_s=self._shared.epoch_s() + now_s,
             lasted_s=now_s - self._life.began_s,
             consumed=self.consumed,
             config=self.config,

@@ -35,8 +35,8 @@ class Feeder(Protocol):
 class Shared:
     """What all sessions of a server share. decoders: of pictures. shelf: where checkpoints are kept, if they are.
 
-    epoch_s: when the clock that gives `now_s` was 0, in seconds since the epoch. wake: look after a session now. hurry: let its
-    orders not wait for that. monotonic: seconds of that clock.
+    epoch_s: when the clock that gives `now_s` was 0, in seconds since the epoch, as the machine's clock is set now. wake: look
+    after a session now. hurry: let its orders not wait for that. monotonic: seconds of that clock.
     """
 
     player: Player[Any]
@@ -46,7 +46,7 @@ class Shared:
     door: Door
     recorder: Recorder
     shelf: Shelf | None
-    epoch_s: float
+    epoch_s: Callable[[], float]
     wake: Callable[[str], None]
     hurry: Callable[[str], None]
     monotonic: Callable[[], float]

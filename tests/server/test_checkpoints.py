@@ -24,7 +24,7 @@ from engine.errors import PackageError
 from engine.synthetic import SyntheticPlayer
 from server.access.secrets import Door, Identity, new_identity
 from server.checkpoints.kept import About, Kept
-from server.checkpoints.shelf import KEY_FILE, Shelf, ShelfError, ShelfLimits
+from server.checkpoints.shelf import KEY_FILE, SUFFIX, Shelf, ShelfError, ShelfLimits
 from server.core.checkpoint import Checkpoint
 from server.core.controls import Gain, Hold
 from server.core.session import Session
@@ -440,6 +440,26 @@ def test_1012_a_server_that_restarts_keeps_every_session_as_it_is(
         again.show()
         again.hear(client.at + 9600)
         assert again.media[0].ts == client.at
+
+
+def test_a_clock_that_is_set_while_a_server_plays_costs_no_session(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine that learns the time after it booted, or one that slept, whose monotonic clock stood still."""
+    read, set_by_s = time.time, 0.0
+    monkeypatch.setattr(time, "time", lambda: read() + set_by_s)
+    with serve(checkpoints=tmp_path) as served, Client(served.ws) as client:
+        client.start()
+        client.play()
+        set_by_s = 3600.0
+        client.messages.clear()
+        handles = [client.until("resume.handle")["handle"] for _ in range(2)]
+        served.leave()
+        assert client.closed() == 1012
+    (file,) = tmp_path.glob(f"*{SUFFIX}")
+    assert Kept.from_bytes(file.read_bytes()).about.saved_s > read() + 3000
+    with serve(checkpoints=tmp_path) as served, Client(served.ws) as again:
+        assert again.resume(handles[-1], client.at)["first_sample"] == client.at
 
 
 def test_a_session_that_goes_on_is_looked_after_at_once(tmp_path: Path) -> None:
