@@ -17,7 +17,7 @@ from server.protocol.errors import CLOSES, FAULTS
 from server.protocol.golden.media import MEDIA
 from server.protocol.limits import Limits
 from server.protocol.media import Flag, Kind, encode_media
-from server.protocol.messages import CLIENT, SERVER
+from server.protocol.messages import CLIENT, SERVER, SessionLimits
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 WORDS = ("ignore", "gentle", "follow", "seed", "free", *KEYS)
@@ -39,6 +39,12 @@ def test_each_message_is_described_with_its_fields(title: str, messages: dict[st
         told = re.findall(r"`([a-z0-9_]+\??)`(?:: (?:`[a-z_]+`(?:, )?)*)?", described[name])
         known = [f for f in msgspec.structs.fields(kind) if f.name != "event_id"]
         assert told == [f.name if f.required else f"{f.name}?" for f in known], name
+
+
+def test_the_limits_that_a_session_is_told_are_named() -> None:
+    named = PAGE.split("**`limits`** ", 1)[1].partition("\n\n")[0]
+    told = [field.name for field in msgspec.structs.fields(SessionLimits)]
+    assert re.findall(r"`([a-z_]+)`", named) == told
 
 
 def test_each_control_is_described_with_its_range() -> None:
