@@ -3,9 +3,9 @@
 aiortc offers two profiles; FFmpeg's own publisher names the profile that it encodes, and our decoders take all of them. aiortc's
 jitter buffer gives a frame of video away when the next one begins, which with a camera is 33 ms later or more, and one for each
 packet; the one put here gives away whatever is whole, and to us: aiortc has nothing to decode then, and the thread that it begins
-for that finds its end at once. Sound it decodes, between two queues without a bound: where its decoder or the loop is late they
-would fill the memory, and those put here forget. The attributes that are replaced are private;
-`tests/server/test_webrtc_queues.py` says what is expected of them.
+for that waits for the end. Sound it decodes, between two queues without a bound: where its decoder or the loop is late they would
+fill the memory, and those put here forget. The attributes that are replaced are private; `tests/server/test_webrtc_queues.py`
+says what is expected of them.
 """
 
 from __future__ import annotations
@@ -80,7 +80,6 @@ def take_frames(receiver: RTCRtpReceiver, take: Callable[[Encoded], object]) -> 
     """Of a receiver of video that has not begun. take: called on the loop."""
     codecs = receiver._RTCRtpReceiver__codecs  # type: ignore[attr-defined]
     receiver._RTCRtpReceiver__jitter_buffer = Frames(PACKETS, codecs, take)  # type: ignore[attr-defined]
-    receiver._RTCRtpReceiver__decoder_queue.put(None)  # type: ignore[attr-defined]
 
 
 def bound_sound(receiver: RTCRtpReceiver, limits: PeerLimits, lost: Callable[[int], object]) -> None:
