@@ -6,7 +6,6 @@ import base64
 import os
 import socket
 from contextlib import suppress
-from itertools import repeat
 from typing import Any
 
 import pytest
@@ -116,7 +115,7 @@ def test_1009_a_message_that_never_ends(served: Served) -> None:
         client.ws.send(["", *'{"type":"ping","t_us":7}', *[""] * 4000])
         assert client.until("pong")["t_us"] == 7
         with suppress(ConnectionClosed):
-            client.ws.send(repeat("", 10**6))
+            client.ws.send([""] * 4200)
         assert client.closed() == 1009
 
 
