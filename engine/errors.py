@@ -34,7 +34,7 @@ class DeviceLost(CuestreamError):
 def check_device(error: Exception) -> None:
     """Raises DeviceLost where it is not the work that failed, but the device."""
     if LOST.search(str(error)):
-        raise DeviceLost(f"the device is lost: {str(error).partition(chr(10))[0]}") from error
+        raise DeviceLost(f"the device is lost: {str(error).splitlines()[0]}") from error
 
 
 class NoRoom(CuestreamError):

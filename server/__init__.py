@@ -11,5 +11,6 @@ ingest    the server itself reads a video                  output       a sessio
 recording a session as files                               checkpoints  sessions go on after a restart
 access    who may come in, and how often                   system       processes, folders, disks
 
-`app` puts the routes together, `settings` is what an operator chooses, `metrics` what is counted. `static` is the page.
+`app` puts the routes together, `settings` is what an operator chooses, `limits` what of that goes by a name, `metrics` what is
+counted. `static` is the page.
 """

@@ -156,9 +156,8 @@ def listen(
     try:
         ready()
         run = _listen(audience, keys, seconds, joining_s)
-        run.power_w = (
-            power_w() if backend.device.type == "cuda" else None
-        )  # it is a mean over the last second
+        # a mean over the last second
+        run.power_w = power_w() if backend.device.type == "cuda" else None
     finally:
         gc.unfreeze()
     return run

@@ -157,9 +157,8 @@ def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph,
     try:
         with torch.cuda.graph(graph, pool=memory):
             answer = work()
-    except (
-        RuntimeError
-    ) as error:  # the graph itself takes memory that is not the allocator's, who would say so
+    except RuntimeError as error:
+        # the graph itself takes memory that is not the allocator's, who would say so
         if "out of memory" in str(error):
             raise torch.OutOfMemoryError(str(error)) from error
         raise

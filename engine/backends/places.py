@@ -155,36 +155,33 @@ class ConditionPool(Pool):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Condition:
-    """A place among conditions of one size, [H, C, d]. ages [F], and the frames' tokens [F, P, D], of a model with ages."""
+class Seated(Generic[P]):
+    """What a stream has on the device, wherever that lies now."""
 
-    seat: Seat[ConditionPool]
-    frames: int
-    ages: Tensor
-    tokens: Tensor
+    seat: Seat[P]
 
     @property
-    def pool(self) -> ConditionPool:
+    def pool(self) -> P:
         return self.seat.pool
 
     @property
     def place(self) -> int:
+        """Raises ValueError when another has it."""
         return self.seat.place
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Caches:
+class Condition(Seated[ConditionPool]):
+    """A place among conditions of one size, [H, C, d]. ages [F], and the frames' tokens [F, P, D], of a model with ages."""
+
+    frames: int
+    ages: Tensor
+    tokens: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Caches(Seated["CachePool"]):
     """A place among self-attention caches, [S, R, H, N, d]."""
-
-    seat: Seat[CachePool]
-
-    @property
-    def pool(self) -> CachePool:
-        return self.seat.pool
-
-    @property
-    def place(self) -> int:
-        return self.seat.place
 
     @property
     def rows(self) -> int:

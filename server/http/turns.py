@@ -29,9 +29,8 @@ class Turns:
     def __init__(self, share: float) -> None:
         self._share, self._due_s = share, 0.0
         self._taken_s = 0.0  # by each that always had something to say
-        self._waiting: list[
-            tuple[float, int, Callable[[], None]]
-        ] = []  # a heap; bound: one of each connection
+        # a heap; bound: one of each connection
+        self._waiting: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._next: asyncio.TimerHandle | None = None
 

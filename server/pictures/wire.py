@@ -103,8 +103,7 @@ class Answers:
             if len(self._held) < end:
                 return
             with memoryview(self._held) as held, held[LENGTH.size : end] as record:
-                answer = _answer.decode(
-                    record
-                )  # the one copy: a square of pixels is as large as what is read at once
+                # the one copy: a square of pixels is as large as what is read at once
+                answer = _answer.decode(record)
             del self._held[:end]
             yield answer

@@ -42,6 +42,14 @@ def player(tiny_player: Any, monkeypatch: pytest.MonkeyPatch) -> Stuck:
     return Stuck(tiny_player)
 
 
+def hang(player: Stuck, client: Client) -> None:
+    """A session plays, and then its step does not end, which it is told."""
+    client.start()
+    client.play()
+    player.goes.clear()
+    client.until("error", code="generator_late")
+
+
 def test_a_step_that_hangs_is_told_and_concealed_until_it_ends(serve: Serve, player: Stuck) -> None:
     with serve(player=player) as served, Client(served.ws) as client:
         client.start()
@@ -75,10 +83,7 @@ def test_a_step_that_hangs_for_good_ends_the_server(
 ) -> None:
     monkeypatch.setattr(server.sessions.host, "DEAD_AFTER_S", 0.2)
     with serve(player=player) as served, Client(served.ws) as client:
-        client.start()
-        client.play()
-        player.goes.clear()
-        client.until("error", code="generator_late")
+        hang(player, client)
         assert client.until("go_away")["reason"] == "draining"
         assert client.closed() == 1001
     player.goes.set()
@@ -93,10 +98,7 @@ def test_a_server_that_stood_still_itself_has_no_engine_that_hangs_for_good(
     """To the clock a step took hours, which nobody watched."""
     monkeypatch.setattr(server.sessions.host, "DEAD_AFTER_S", 3600.0)
     with serve(player=player) as served, Client(served.ws) as client:
-        client.start()
-        client.play()
-        player.goes.clear()
-        client.until("error", code="generator_late")
+        hang(player, client)
         monkeypatch.setattr(type(served.host), "hangs_s", 9999.0)
         client.wait_for(lambda: ask("GET", f"{served.http}/healthz")[0] == 503)
         monkeypatch.undo()
