@@ -71,6 +71,6 @@ def _number(text: str, number: str, kind: type[int | float]) -> int | float:
         value = kind(number)
     except ValueError:
         value = kind(0)
-    if not (math.isfinite(value) and value > 0):
+    if not 0 < value < math.inf:
         raise ValueError(f"--limit {text}: expected a{' whole' if kind is int else ''} number above 0")
     return value
