@@ -12,6 +12,7 @@ from served import Serve
 from benchmarks.reaction.chromium import Chromium
 from cuestream_client import Client
 from engine.synthetic import SyntheticPlayer
+from server.sessions.hosted import Hosted
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "server" / "static"
@@ -148,6 +149,16 @@ def test_every_name_on_the_page_is_there_once_and_those_that_are_asked_for_are_t
     assert set(re.findall(r'\$\("([^"]+)"\)', "".join(scripts))) <= set(names)
 
 
+def restart(hosted: Hosted) -> None:
+    """What one does to a session that is recorded: the files are whole before its client can come back and be told."""
+    line, tape = hosted.line, hosted.tape
+    assert line is not None
+    assert tape is not None
+    line.hang_up(1012)
+    tape.end("asked")
+    assert tape.join(10)
+
+
 def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
     browser: Chromium, serve: Serve, tmp_path: Path
 ) -> None:
@@ -201,7 +212,7 @@ def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
         browser.until(f"{element('trouble')}.hidden")  # what was refused is forgotten when something was not
         press(browser, "record")
         browser.until(f"{element('record')}.textContent.startsWith('0:')")
-        served.on_loop(lambda: (hosted.line.hang_up(1012), hosted.tape.end("asked")))  # as a restart does
+        served.on_loop(lambda: restart(hosted))
         until_said(browser, "The recording ended with the server.")
         assert browser.run(f"{element('record')}.textContent") == "Record"
         browser.until("document.querySelectorAll('#recorded li').length === 3")
