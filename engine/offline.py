@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.base import F32, I64, U8, Backend, Kept
+from engine.backends.base import I64, U8, Backend, Kept
 from engine.generate import Window, generate
 from engine.keys import Keys, allowed_in, signature_of
 from engine.spec import ModelSpec, StreamPolicy
@@ -112,11 +112,13 @@ def global_indices(spec: ModelSpec, frame_count: int) -> list[int]:
     return [int(i) for i in spread]
 
 
-def encode(backend: Backend[Any, Any], frames: U8, long_term: bool = False) -> F32:
+def encode(backend: Backend[Any, Any], frames: U8, long_term: bool = False) -> Kept:
     """What the frames [F, S, S, 3] contribute: short-term features [F, P, E], or long-term memory [F, 2, P, E]."""
     branch = backend.remember if long_term else backend.look
     parts = range(0, len(frames), ENCODE_AT_ONCE)
-    return np.concatenate([branch(backend.encode_frames(frames[i : i + ENCODE_AT_ONCE])) for i in parts])
+    return backend.gather(
+        [row for i in parts for row in branch(backend.encode_frames(frames[i : i + ENCODE_AT_ONCE]))]
+    )
 
 
 def _ages(spec: ModelSpec, frames: int) -> I64:

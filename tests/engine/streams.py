@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from engine.backends.captured import Graph
 from engine.stream import AudioChunk, ScoreStream
 
 Video = Callable[[int], NDArray[np.uint8] | None]
@@ -51,26 +49,3 @@ def play(
         while take and (chunk := stream.take()):
             played.chunks.append(chunk)
     return played
-
-
-class Again:
-    """A graph without CUDA: does its work again, and answers where it answered first."""
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self._work = work
-        self.answer = work()
-
-    def replay(self) -> None:
-        for held, fresh in zip(_parts(self.answer), _parts(self._work()), strict=True):
-            held.copy_(fresh)
-
-
-def _parts(answer: Any) -> tuple[torch.Tensor, ...]:
-    if answer is None:
-        return ()
-    return (answer,) if isinstance(answer, torch.Tensor) else answer
-
-
-def again(work: Callable[[], Any]) -> tuple[Graph, Any]:
-    graph = Again(work)
-    return graph, graph.answer

@@ -1,6 +1,7 @@
 """Streams in lock step on one device are answered as the plain model answers each alone, and draw what the host would draw.
 
-On the CPU the kernels' plain twins run, without graphs; where a CUDA device is, the same laws hold for kernels and graphs.
+Where a CUDA device is, they are laws of kernels and graphs; elsewhere of a device that is pretended (`pretended`), with the kernels'
+plain twins.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from streams import again
 from test_together import FRAMES, ROOM, Voice, answers
 
 from engine.backends.base import DrawCall, StepCall
@@ -33,18 +33,16 @@ from export.checkpoint import Package, load_model
 TOLERANCE = 1e-5
 KEPT_TOLERANCE = {"half": TOLERANCE, "int8": 0.06, "fp8": 0.25}
 """Of logits that reach 5. Seen on the CPU: 2.5e-6, 0.036, 0.13."""
-NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = ["cpu", pytest.param("cuda", marks=NO_CUDA)]
 
 Make = Callable[..., LockstepBackend]
 
 
-@pytest.fixture(params=DEVICES)
-def make(request: pytest.FixtureRequest) -> Make:
+@pytest.fixture
+def make(cuda: str) -> Make:
     """A backend over a package, in float32."""
 
     def made(package: Package, **choices: Any) -> LockstepBackend:
-        return LockstepBackend(load_model(package), request.param, torch.float32, **choices)
+        return LockstepBackend(load_model(package), cuda, torch.float32, **choices)
 
     return made
 
@@ -171,35 +169,32 @@ def test_several_steps_at_once_are_the_same_steps(
 
 
 class Captured(LockstepBackend):
-    """On the CPU, as on a GPU: whatever is asked again is a graph's work. made: graphs so far."""
+    """made: graphs so far."""
 
-    def __init__(self, package: Package, places: int = 2) -> None:
-        super().__init__(load_model(package), "cpu", torch.float32, places=places)
-        self._graphs, self.made = True, 0
-
-    def _new_graph_memory(self) -> None:
-        """There is none on a CPU."""
+    def __init__(self, package: Package, device: str, places: int = 2) -> None:
+        self.made = 0
+        super().__init__(load_model(package), device, torch.float32, places=places)
 
     def capture(self, work: Callable[[], Any]) -> tuple[Graph, Any]:
         self.made += 1
-        return again(work)
+        return super().capture(work)
 
 
-def test_graphs_play_what_is_played_without(short_package: Package, shows: Any) -> None:
+def test_graphs_play_what_is_played_without(cuda: str, short_package: Package, shows: Any) -> None:
     plain = LockstepBackend(load_model(short_package), "cpu", torch.float32, places=2)
     policy = StreamPolicy(seed=5, context_s=0.7)
     (columns, sound), (same, as_loud) = (
-        played(backend, shows, 70, MOST_STEPS, policy) for backend in (plain, Captured(short_package))
+        played(backend, shows, 70, MOST_STEPS, policy) for backend in (plain, Captured(short_package, cuda))
     )
     assert columns == same
     assert np.abs(sound - as_loud).max() <= TOLERANCE
 
 
 def test_a_lone_streams_music_is_graphs_work_too(
-    short_package: Package, shows: Any, monkeypatch: pytest.MonkeyPatch
+    cuda: str, short_package: Package, shows: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its frames and codes need no other graphs than those that were made for many."""
-    backend = Captured(short_package)
+    backend = Captured(short_package, cuda)
     for verb in ("encode_frames", "look", "remember", "recur", "upsample"):
         monkeypatch.setattr(backend, verb, None)
     _, sound = played(backend, shows, 40, MOST_STEPS, StreamPolicy(seed=5))
@@ -245,10 +240,10 @@ def test_who_sounds_with_one_that_fails_sounds_as_ever(
 
 
 def test_the_windows_of_a_whole_file_are_graphs_work_too(
-    short_package: Package, short_torch_backend: TorchBackend, pictures: Any
+    cuda: str, short_package: Package, short_torch_backend: TorchBackend, pictures: Any
 ) -> None:
     """Those of all lengths share their memory, and one graph of a step."""
-    backend, policy = Captured(short_package, places=1), StreamPolicy(seed=3)
+    backend, policy = Captured(short_package, cuda, places=1), StreamPolicy(seed=3)
     spans = schedule(backend.spec, 4.2, stride_s=1.5)
     assert [(span.prompt, span.total) for span in spans] == [(0, 100), (25, 100), (25, 60)]
     found, expected = (
@@ -259,9 +254,9 @@ def test_the_windows_of_a_whole_file_are_graphs_work_too(
     assert [program.captured for program in backend._programs.values()] == [True]
 
 
-def test_nothing_is_captured_for_the_end_of_a_stream(short_package: Package, shows: Any) -> None:
+def test_nothing_is_captured_for_the_end_of_a_stream(cuda: str, short_package: Package, shows: Any) -> None:
     """A last piece may have any length, and others play on meanwhile."""
-    backend, policy = Captured(short_package), StreamPolicy(seed=5)
+    backend, policy = Captured(short_package, cuda), StreamPolicy(seed=5)
     backend.prepare(policy)
     made = backend.made
     for steps in (40, 41, 42):
@@ -275,10 +270,10 @@ def test_nothing_is_captured_for_the_end_of_a_stream(short_package: Package, sho
 
 
 def test_what_a_full_device_cannot_capture_is_launched_operator_by_operator(
-    short_package: Package, shows: Any, monkeypatch: pytest.MonkeyPatch
+    cuda: str, short_package: Package, shows: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever plays beside a stream without guidance, for which there is no graph, plays on, and no graph is tried again."""
-    backend, tried = Captured(short_package), list[Any]()
+    backend, tried = Captured(short_package, cuda), list[Any]()
     backend.prepare(StreamPolicy())
 
     def full(work: Any) -> Any:
@@ -302,10 +297,10 @@ def test_what_a_full_device_cannot_capture_is_launched_operator_by_operator(
 
 
 def test_what_does_not_fit_while_it_is_prepared_is_given_back(
-    short_package: Package, monkeypatch: pytest.MonkeyPatch
+    cuda: str, short_package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others have the memory then, and who comes for it is refused or makes do without graphs."""
-    backend = Captured(short_package)
+    backend = Captured(short_package, cuda)
     backend.prepare(StreamPolicy())
     pools = [*backend._pools.values()]
     before = [list(each) for each in pools]
@@ -320,9 +315,11 @@ def test_what_does_not_fit_while_it_is_prepared_is_given_back(
     assert [each for each in backend._pools.values() if each] == before
 
 
-def test_work_of_another_shape_is_captured_when_it_comes_again(short_package: Package, shows: Any) -> None:
+def test_work_of_another_shape_is_captured_when_it_comes_again(
+    cuda: str, short_package: Package, shows: Any
+) -> None:
     """A policy that nobody prepared for: pieces twice as long."""
-    backend = Captured(short_package)
+    backend = Captured(short_package, cuda)
     backend.prepare(StreamPolicy())
     made, policy = backend.made, StreamPolicy(seed=5, chunk_steps=10)
     played(backend, shows, 25, MOST_STEPS, policy)
@@ -334,10 +331,10 @@ def test_work_of_another_shape_is_captured_when_it_comes_again(short_package: Pa
 
 
 def test_one_more_than_there_is_room_for_makes_nobody_wait_for_more_than_its_own_graph(
-    short_package: Package, shows: Any
+    cuda: str, short_package: Package, shows: Any
 ) -> None:
     """Room for some more is made, and a step's graph for as many as play there."""
-    backend = Captured(short_package, places=PLACES + 1)
+    backend = Captured(short_package, cuda, places=PLACES + 1)
     backend.prepare(StreamPolicy())
     made = backend.made
     streams = [ScoreStream(backend, StreamPolicy(seed=seed)) for seed in range(PLACES + 2)]
