@@ -1,6 +1,6 @@
 """Streams in lock step on one device are answered as the plain model answers each alone, and draw what the host would draw.
 
-Where a CUDA device is, they are laws of kernels and graphs; elsewhere of a device that is pretended (`pretended`), with the kernels'
+Where a CUDA device is, they are laws of kernels and graphs; elsewhere of a pretended device (`pretended`), with the kernels'
 plain twins.
 """
 
