@@ -1695,11 +1695,13 @@ var JitterBuffer = class {
 
 // src/player.ts
 var CREDIT_MS = 1500;
+var GESTURES = ["pointerdown", "touchend", "keydown"];
 var MusicPlayer = class _MusicPlayer extends Emitter {
   constructor(context, { context: theirs, comfort = {}, destination }) {
     super();
     this.context = context;
     this.owns = !theirs;
+    context.addEventListener("statechange", () => context.state === "interrupted" && void this.unlocked());
     this.node = new AudioWorkletNode(context, "cuestream-loudspeaker", {
       numberOfInputs: 0,
       outputChannelCount: [2],
@@ -1727,18 +1729,18 @@ var MusicPlayer = class _MusicPlayer extends Emitter {
   }
   node;
   owns;
-  /** Resolves when it may sound: at once, or with the next click or key of the user. */
+  /** Resolves when it may sound, or never shall: at once, or with the next click, touch or key of the user. Safari takes the sound away
+   * during a call and when another program plays (`interrupted`); the player then comes here by itself. */
   async unlocked() {
     const { context } = this;
-    const gestures = ["pointerdown", "keydown"];
     const resume = () => void context.resume().catch(() => {
     });
-    for (const gesture of gestures) addEventListener(gesture, resume);
-    resume();
-    while (context.state === "suspended") {
+    for (const gesture of GESTURES) addEventListener(gesture, resume);
+    while (context.state === "suspended" || context.state === "interrupted") {
+      if (context.state === "suspended") resume();
       await new Promise((changed) => context.addEventListener("statechange", changed, { once: true }));
     }
-    for (const gesture of gestures) removeEventListener(gesture, resume);
+    for (const gesture of GESTURES) removeEventListener(gesture, resume);
   }
   /** Milliseconds from the worklet to the ear. */
   get outputMs() {
@@ -2092,7 +2094,11 @@ function camera(video = SMALL) {
   return devices().getUserMedia({ video, audio: false });
 }
 function screen(video = SMALL) {
-  return devices().getDisplayMedia({ video, audio: false });
+  const from = devices();
+  if (!("getDisplayMedia" in from)) {
+    throw new Unsupported("This browser shares no screen; those of phones and tablets do not. Take the camera or a file.");
+  }
+  return from.getDisplayMedia({ video, audio: false });
 }
 async function show(element, what) {
   hide(element);
@@ -2112,10 +2118,9 @@ function hide(element) {
   element.load();
 }
 function devices() {
-  if (!navigator.mediaDevices) {
-    throw new Unsupported("The browser gives camera and screen to secure pages only: use https or localhost.");
-  }
-  return navigator.mediaDevices;
+  if (navigator.mediaDevices) return navigator.mediaDevices;
+  if (globalThis.isSecureContext) throw new Unsupported("This browser gives pages neither camera nor screen. Take a file.");
+  throw new Unsupported("The browser gives camera and screen to secure pages only: use https or localhost.");
 }
 
 // src/ticket.ts
@@ -2148,8 +2153,10 @@ var CHANNEL = "cuestream";
 var GATHER_MS = 2e3;
 var CONNECT_MS2 = 15e3;
 var RtcTransport = class {
+  /** Throws Unsupported. */
   constructor(options) {
     this.options = options;
+    checkWebRtc();
     this.video = options.video ?? null;
   }
   carriesMedia = false;
@@ -2239,6 +2246,9 @@ var RtcLine = class {
     this.receiver.closed({ ...end, stood: this.stood });
   }
 };
+function checkWebRtc() {
+  if (!globalThis.RTCPeerConnection) throw new Unsupported("this browser has no WebRTC; the websocket and endless sound need none");
+}
 async function gathered(peer) {
   if (peer.iceGatheringState === "complete") return;
   await new Promise((done) => {
@@ -2275,8 +2285,9 @@ var WhepPlayer = class _WhepPlayer {
   tracks;
   resource = null;
   end;
-  /** url: `urls.whep` of the session. Resolves when the music is there. Throws Refused (404: no such session) or ClientError. */
+  /** url: `urls.whep` of the session. Resolves when the music is there. Throws Refused (404: no such session), Unsupported or ClientError. */
   static async open(url, options = {}) {
+    checkWebRtc();
     const player = new _WhepPlayer(new URL(url, globalThis.location?.href), options);
     try {
       await player.meet();

@@ -42,7 +42,7 @@ export class TooMuch extends ClientError {
   override name = "TooMuch";
 }
 
-/** This browser, or this page, cannot do that. */
+/** This browser, or this page, cannot do that; the message says what else can be done. */
 export class Unsupported extends ClientError {
   override name = "Unsupported";
 }

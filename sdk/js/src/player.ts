@@ -9,6 +9,8 @@ import type { Told } from "./worklet.js";
 
 /** More than the server gives by itself: what is late waits here, where it is seen and shortened, and not at the server. */
 const CREDIT_MS = 1500;
+/** In which browsers let a context sound: a finger counts when it leaves the glass. */
+const GESTURES = ["pointerdown", "touchend", "keydown"];
 
 /** The worklet, by build.mjs. */
 declare const WORKLET: string;
@@ -47,6 +49,7 @@ export class MusicPlayer extends Emitter<{ played: Played }> {
   ) {
     super();
     this.owns = !theirs;
+    context.addEventListener("statechange", () => context.state === "interrupted" && void this.unlocked());
     this.node = new AudioWorkletNode(context, "cuestream-loudspeaker", {
       numberOfInputs: 0,
       outputChannelCount: [2],
@@ -59,17 +62,17 @@ export class MusicPlayer extends Emitter<{ played: Played }> {
     };
   }
 
-  /** Resolves when it may sound: at once, or with the next click or key of the user. */
+  /** Resolves when it may sound, or never shall: at once, or with the next click, touch or key of the user. Safari takes the sound away
+   * during a call and when another program plays (`interrupted`); the player then comes here by itself. */
   async unlocked(): Promise<void> {
     const { context } = this;
-    const gestures = ["pointerdown", "keydown"];
-    const resume = () => void context.resume().catch(() => {}); // of a context that was closed
-    for (const gesture of gestures) addEventListener(gesture, resume);
-    resume();
-    while (context.state === "suspended") {
+    const resume = () => void context.resume().catch(() => {}); // of a context that was closed, or a call that goes on
+    for (const gesture of GESTURES) addEventListener(gesture, resume);
+    while (context.state === "suspended" || context.state === "interrupted") {
+      if (context.state === "suspended") resume();
       await new Promise((changed) => context.addEventListener("statechange", changed, { once: true }));
     }
-    for (const gesture of gestures) removeEventListener(gesture, resume);
+    for (const gesture of GESTURES) removeEventListener(gesture, resume);
   }
 
   /** Milliseconds from the worklet to the ear. */

@@ -1,7 +1,7 @@
 // Over one WebRTC peer connection: the video of a track up, music as a track down, and the messages on a data channel.
 
 import { BROKEN } from "./closes.js";
-import { ClientError, Refused } from "./errors.js";
+import { ClientError, Refused, Unsupported } from "./errors.js";
 import { ask, bearing } from "./rest.js";
 import type { Line, LineEnd, Receiver, Transport, Where } from "./transport.js";
 
@@ -26,7 +26,9 @@ export class RtcTransport implements Transport {
   private video: MediaStreamTrack | null;
   private line: RtcLine | null = null;
 
+  /** Throws Unsupported. */
   constructor(private readonly options: RtcOptions) {
+    checkWebRtc();
     this.video = options.video ?? null;
   }
 
@@ -129,6 +131,11 @@ class RtcLine implements Line {
     this.peer.close();
     this.receiver.closed({ ...end, stood: this.stood });
   }
+}
+
+/** Throws Unsupported: browsers may be built without it, as those of WebKitGTK are. */
+export function checkWebRtc(): void {
+  if (!globalThis.RTCPeerConnection) throw new Unsupported("this browser has no WebRTC; the websocket and endless sound need none");
 }
 
 async function gathered(peer: RTCPeerConnection): Promise<void> {

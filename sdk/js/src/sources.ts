@@ -9,9 +9,13 @@ export function camera(video: MediaTrackConstraints = SMALL): Promise<MediaStrea
   return devices().getUserMedia({ video, audio: false });
 }
 
-/** A screen, a window or a tab, as the user chooses. */
+/** A screen, a window or a tab, as the user chooses; Safari asks only in a click or a key of the user's. Throws as `camera` does. */
 export function screen(video: MediaTrackConstraints = SMALL): Promise<MediaStream> {
-  return devices().getDisplayMedia({ video, audio: false });
+  const from = devices();
+  if (!("getDisplayMedia" in from)) {
+    throw new Unsupported("This browser shares no screen; those of phones and tablets do not. Take the camera or a file.");
+  }
+  return from.getDisplayMedia({ video, audio: false });
 }
 
 /** Show a stream, or a file over and over, in a muted element. Resolves when it plays. */
@@ -36,8 +40,7 @@ export function hide(element: HTMLVideoElement): void {
 }
 
 function devices(): MediaDevices {
-  if (!navigator.mediaDevices) {
-    throw new Unsupported("The browser gives camera and screen to secure pages only: use https or localhost.");
-  }
-  return navigator.mediaDevices;
+  if (navigator.mediaDevices) return navigator.mediaDevices;
+  if (globalThis.isSecureContext) throw new Unsupported("This browser gives pages neither camera nor screen. Take a file.");
+  throw new Unsupported("The browser gives camera and screen to secure pages only: use https or localhost.");
 }

@@ -2,7 +2,7 @@
 
 import { ClientError } from "./errors.js";
 import { ask, bearing } from "./rest.js";
-import { CONNECT_MS, withStereo } from "./rtctransport.js";
+import { CONNECT_MS, checkWebRtc, withStereo } from "./rtctransport.js";
 
 /** Of `connectionState`; a browser says "disconnected" some seconds after the last word. */
 const GONE = new Set(["disconnected", "failed", "closed"]);
@@ -23,8 +23,9 @@ export class WhepPlayer {
   private resource: URL | null = null;
   private end!: () => void;
 
-  /** url: `urls.whep` of the session. Resolves when the music is there. Throws Refused (404: no such session) or ClientError. */
+  /** url: `urls.whep` of the session. Resolves when the music is there. Throws Refused (404: no such session), Unsupported or ClientError. */
   static async open(url: string | URL, options: WhepOptions = {}): Promise<WhepPlayer> {
+    checkWebRtc();
     const player = new WhepPlayer(new URL(url, globalThis.location?.href), options);
     try {
       await player.meet();

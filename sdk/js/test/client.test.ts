@@ -214,7 +214,8 @@ describe("a client", () => {
     const port = { postMessage: () => {}, onmessage: (_: unknown) => {} };
     vi.stubGlobal("WORKLET", "");
     vi.stubGlobal("AudioWorkletNode", class { readonly port = port; connect(): void {} }); // prettier-ignore
-    const player = await MusicPlayer.open({ context: { audioWorklet: { addModule: async () => {} } } as unknown as AudioContext });
+    const context = Object.assign(new EventTarget(), { audioWorklet: { addModule: async () => {} } }) as unknown as AudioContext;
+    const player = await MusicPlayer.open({ context });
     vi.unstubAllGlobals();
     const client = make();
     const disconnect = player.connect(client);
