@@ -30,7 +30,8 @@ const FRAME_MS = 40, CALM_FRAME_MS = 500;
 const GAUGE_MS = 400;
 const MOST_CUTS = 200; // that are remembered for statistics
 const DESCRIBE_MS = 500; // words that count seconds
-const HINT_MS = 400; // before somebody is asked for a click
+const UNHEARD = "click to hear the music";
+const HINT_MS = 400; // before somebody is asked for it
 const FAREWELL_MS = 1500; // for the last fade
 const WARNED_MS = 10_000; // until a warning goes away
 const FADE_S = 0.02; // of the sound of this tab alone
@@ -103,11 +104,13 @@ async function begin(ticket = null) {
   enable();
   pill("off", OPENING[source.chosen]);
   try {
-    player = await MusicPlayer.open({ comfort: COMFORT });
+    const asked = [MusicPlayer.open({ comfort: COMFORT }), ticket ? source.reopen() : source.open()]; // Safari: in the click alone
+    const [opened, shown] = await Promise.allSettled(asked);
+    player = opened.value ?? null;
+    if (opened.reason ?? shown.reason) throw opened.reason ?? shown.reason;
     sound = new GainNode(player.context, { gain: $("here").checked ? 1 : 0 });
     player.node.disconnect();
     player.node.connect(sound).connect(player.context.destination);
-    await (ticket ? source.reopen() : source.open());
     await unlocked();
     const invite = () => createSession(".", key, named);
     client = new Client({ invite, config: controls.chosen, client: "page", ticket });
@@ -132,7 +135,7 @@ async function begin(ticket = null) {
 
 /** A page that was reloaded may be silent until somebody touches it. */
 async function unlocked() {
-  const hint = setTimeout(() => pill("off", "click to hear the music"), HINT_MS);
+  const hint = setTimeout(() => pill("off", UNHEARD), HINT_MS);
   await player.unlocked();
   clearTimeout(hint);
 }
@@ -162,12 +165,13 @@ function cleanUp() {
 function askKey() {
   const dialog = $("keydialog");
   return new Promise((done) => {
-    dialog.onclose = () => {
-      const given = dialog.returnValue && $("apikey").value;
+    $("keyform").onsubmit = ({ submitter }) => { // not once it is closed: for Safari that is no answer to the click any more
+      const given = submitter.value && $("apikey").value;
       if (given) sessionStorage.setItem("key", given);
       done(given);
     };
-    $("apikey").value = dialog.returnValue = "";
+    dialog.onclose = () => done("");
+    $("apikey").value = "";
     dialog.showModal();
   });
 }
@@ -351,6 +355,7 @@ function write(element, text) {
 
 function showState() {
   if (!client?.live) return;
+  if (player.context.state !== "running") return pill("waiting", UNHEARD); // Safari took the sound away, as for a call
   const blind = playback === "playing" && !source.watched;
   pill(blind ? "waiting" : health, blind ? "no picture" : playback === "playing" ? SAY[health] : playback);
 }

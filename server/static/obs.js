@@ -4,7 +4,7 @@
 //     &cut=0            another scene is no cut
 //     &quiet=A,B        the music pauses in these scenes
 //     &overlay=1        show what plays
-//     &via=http         endless sound instead of WebRTC, also where the server has both
+//     &via=http         endless sound instead of WebRTC, also where server and browser have both
 
 import { MusicPlayer, WhepPlayer, Refused } from "./cuestream.js";
 import { COMFORT, hearEndless } from "./endless.js";
@@ -61,7 +61,7 @@ async function turn(change) {
 
 /** For as long as the page is there. */
 async function hear(webrtc) {
-  seen.via = webrtc && asked.get("via") !== "http" ? "whep" : "http";
+  seen.via = webrtc && window.RTCPeerConnection && asked.get("via") !== "http" ? "whep" : "http";
   const once = seen.via === "whep" ? byWhep : byHttp;
   for (let pause = AGAIN_MS; ; pause = Math.min(2 * pause, AGAIN_MOST_MS)) {
     const connections = seen.connections;

@@ -13,6 +13,7 @@ const REFUSED = {
     NotAllowedError: "No screen was shared. Press Screen to choose one, or choose another source.",
     NotFoundError: "There is no screen here that can be shared. Choose another source.",
     NotReadableError: "This screen or window cannot be read. Choose another one.",
+    InvalidStateError: "This browser shares a screen in answer to a click alone. Press once more.",
   },
 };
 const GONE = { camera: "The camera is gone. Choose a source.", screen: "The screen is no longer shared. Choose a source." };
