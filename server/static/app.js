@@ -108,6 +108,7 @@ async function begin(ticket = null) {
     const [opened, shown] = await Promise.allSettled(asked);
     player = opened.value ?? null;
     if (opened.reason ?? shown.reason) throw opened.reason ?? shown.reason;
+    player.context.addEventListener("statechange", () => (showState(), void player?.unlocked()));
     sound = new GainNode(player.context, { gain: $("here").checked ? 1 : 0 });
     player.node.disconnect();
     player.node.connect(sound).connect(player.context.destination);

@@ -71,6 +71,15 @@ window.GainNode = class extends GainNode {
     gains.push(this);
   }
 };"""
+CONTEXTS = """window.contexts = [];
+window.AudioContext = class extends AudioContext {
+  constructor(...all) {
+    super(...all);
+    contexts.push(this);
+  }
+};"""
+SILENCED = "contexts[0].resume = () => Promise.reject(new Error('not now')), contexts[0].suspend()"
+"""As a browser does that wants a click before it sounds again."""
 INSECURE = "Object.defineProperty(window, 'isSecureContext', { value: false })"
 CHECKED = "document.querySelector('[name=source]:checked').value"
 FOCUSED = "document.activeElement.id || document.activeElement.value"
@@ -494,3 +503,22 @@ def the_keys(browser: Chromium) -> None:
     browser.call("Input.dispatchKeyEvent", type="rawKeyDown", key="m", autoRepeat=True)
     assert browser.run(f"{element('mute')}.checked")
     browser.key("m")
+
+
+def test_a_page_whose_sound_was_taken_away_says_so_and_plays_on_after_a_click(
+    browser: Chromium, serve: Serve
+) -> None:
+    pill = f"{element('health')}.textContent"
+    with serve(player=SyntheticPlayer()) as served:
+        browser.open(served.http)
+        browser.until("window.cuestream !== undefined")
+        browser.run(CONTEXTS)
+        press(browser, "start")
+        browser.until(f"window.cuestream.statistics.played > 0 && {pill} === 'playing'")
+        browser.run(SILENCED)
+        browser.until(f"{pill} === 'click to hear the music'")
+        browser.run("delete contexts[0].resume, dispatchEvent(new Event('pointerdown'))")
+        browser.until(f"{pill} === 'playing'")
+        press(browser, "start")
+        browser.until(f"{element('start')}.textContent === 'Start'")
+        assert not browser.events
