@@ -47,7 +47,7 @@ class Feeding:
 
     def __init__(self, host: Host, hosted: Hosted, url: str, listen: bool) -> None:
         self._host, self._hosted, self.url, self._listen = host, hosted, url, listen
-        self.state: State = "listening" if listen else "connecting"
+        self.state: State = "connecting"
         self.text = ""
         self.pictures = 0
         self._failures = 0
@@ -91,19 +91,24 @@ class Feeding:
             while not self.over:
                 note = await self._attempt()
                 metrics.ingest_attempts.labels(note.what).inc()
+                played = self.state == "playing"
                 self._take(note)
                 if not self.over:
-                    await asyncio.sleep(self._pause_s())
+                    await asyncio.sleep(self._pause_s(played))
         finally:
             metrics.ingests.dec()
             if self._way:
                 self._hosted.leave_way(self._way)
 
-    def _pause_s(self) -> float:
-        """The longer, the more attempts failed; but whoever publishes next may be the right one."""
+    def _pause_s(self, played: bool) -> float:
+        """The longer, the more attempts failed; but whoever publishes next may be the right one.
+
+        played: whether the attempt had pictures; whoever published them may begin again at once.
+        """
         limits = self._host.settings.ingest
-        doublings = 0 if self._listen else max(0, self._failures - 1)
-        return min(limits.most_backoff_s, limits.backoff_s * 2**doublings)
+        if self._listen:
+            return 0.0 if played else min(limits.most_backoff_s, limits.backoff_s)
+        return min(limits.most_backoff_s, limits.backoff_s * 2 ** max(0, self._failures - 1))
 
     def _take(self, note: Note) -> None:
         """How an attempt ended, and what follows from it."""
@@ -123,9 +128,9 @@ class Feeding:
             self.state = "failed"
             self._tell(ErrorCode.INGEST_FAILED, f"given up after {self._failures} attempts: {text}")
         else:
-            listens = self._listen and IN_USE not in text
-            self.state = "listening" if listens else "waiting"
+            self.state = "waiting"
             if self._failures == 1:
+                listens = self._listen and IN_USE not in text
                 then = "the next one is waited for" if listens else "it is tried again"
                 self._tell(ErrorCode.INGEST_FAILED, f"{text}; {then}")
 
@@ -157,16 +162,16 @@ class Feeding:
         assert process.stdout is not None
         limits, job = self._host.settings.ingest, self._job()
         process.stdin.write(msgspec.json.encode(job) + b"\n")
-        patience_s = None if self._listen else START_S + limits.connect_s
+        patience_s: float | None = START_S + limits.connect_s
         try:
             while True:
                 async with asyncio.timeout(patience_s):
                     record = await self._next(process.stdout, job.edge)
                 if record is None:
                     return Note("failed", "its worker was killed, or took too much memory or time")
-                if (note := self._heard(record)) and note.what != "opened":
+                if (note := self._heard(record)) and note.what not in ("listening", "opened"):
                     return note
-                patience_s = limits.silence_s
+                patience_s = None if self.state == "listening" else limits.silence_s
         except TimeoutError:
             return Note("failed", f"no picture for {patience_s:g} s")
         except Broken as error:
@@ -205,8 +210,10 @@ class Feeding:
     def _heard(self, record: Record) -> Note | None:
         if record.kind is Kind.NOTE:
             note = read_note(record.payload)
-            if note.what == "opened":
-                self.text = quotable(note.text)
+            if note.what == "listening":
+                self.state = "listening"
+            elif note.what == "opened":
+                self.state, self.text = "connecting", quotable(note.text)
             return note
         if record.kind is Kind.PICTURE:
             self._show(record)

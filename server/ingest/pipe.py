@@ -49,9 +49,12 @@ class Job(Struct, frozen=True):
 
 
 class Note(Struct, frozen=True):
-    """That a video was found, and how it ended, once each. over: it is not begun again, for it would end so again."""
+    """That a publisher is waited for, that a video was found, and how it ended, once each.
 
-    what: Literal["opened", "ended", "failed", "forbidden"]
+    over: it is not begun again, for it would end so again.
+    """
+
+    what: Literal["listening", "opened", "ended", "failed", "forbidden"]
     text: str = ""
     over: bool = False
 

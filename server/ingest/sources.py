@@ -23,8 +23,9 @@ CONTAINERS = "mov,mp4,matroska,webm,mpegts,mpeg,flv,live_flv,avi,ogg"
 PLAYLISTS = f"hls,{CONTAINERS},aac,mp3,webvtt"
 RTMP = "flv"
 MPEG_TS = "mpegts"
-SOON = {"fflags": "nobuffer", "flags": "low_delay", "probesize": "262144", "analyzeduration": "500000"}
-"""A live stream is shown as it comes."""
+SOON = {"flags": "low_delay", "fpsprobesize": "0", "probesize": "262144", "analyzeduration": "500000"}
+"""A live stream is shown as it comes. No pictures are looked at for its rate, which is not asked for, and what is looked at for
+the rest is kept: it begins with the publisher's keyframe, and OBS makes the next one after 250 pictures."""
 OTHERS_KEY = ("Unexpected stream", "App field don't match")
 """What FFmpeg warns of when a publisher says another name than the one waited for; it would let it in all the same."""
 

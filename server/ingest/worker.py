@@ -59,6 +59,8 @@ def main() -> None:
 
     final = job.url.startswith(FILE)  # a file is the same the next time
     try:
+        if job.listen:
+            outlet.tell(note(Note("listening")))
         source = open_source(job, refuse)
         Showing(source, job, outlet).run()
         end = Note("ended", PUBLISHER_LEFT if job.listen else "", source.ends)

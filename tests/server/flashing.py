@@ -30,12 +30,16 @@ def write_video(
     real_time: bool = False,
     loud: bool = False,
     beeps: bool = False,
+    apart: int = FPS,
     **options: str,
 ) -> None:
-    """Dark for a second, then bright for one, and so on; at FPS pictures a second. beeps: it is loud only while it is bright."""
+    """Dark for a second, then bright for one, and so on; at FPS pictures a second.
+
+    beeps: it is loud only while it is bright. apart: pictures from a keyframe to the next.
+    """
     with av.open(str(path), "w", format=form, options=options) as container:
         stream: Any = container.add_stream(
-            "libx264", rate=FPS, options={"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
+            "libx264", rate=FPS, options={"preset": "ultrafast", "tune": "zerolatency", "g": str(apart)}
         )
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         sound: Any = container.add_stream("aac", rate=RATE, layout="mono") if loud or beeps else None

@@ -119,9 +119,11 @@ def redirects(to: str) -> Answer:
     return answer
 
 
+OBS_APART = 250
+"""Pictures from a keyframe to the next, as OBS has it where its keyframe interval is not set."""
 PUBLISH = """
 import sys, time
-url, pictures, listen, *sys.path[:0] = sys.argv[1:]
+url, pictures, listen, apart, *sys.path[:0] = sys.argv[1:]
 from flashing import write_video
 form, options = "flv", {"flush_packets": "1"}
 if listen:  # the muxer that passes options on to the address
@@ -129,7 +131,7 @@ if listen:  # the muxer that passes options on to the address
 until_s = time.monotonic() + 30
 while time.monotonic() < until_s:
     try:
-        write_video(url, int(pictures), form, True, **options)
+        write_video(url, int(pictures), form, True, loud=True, apart=int(apart), **options)
         break
     except ConnectionRefusedError:  # nobody listens yet
         time.sleep(0.05)
@@ -138,5 +140,5 @@ while time.monotonic() < until_s:
 
 def publisher(url: str, pictures: int, listen: bool = False) -> subprocess.Popen[bytes]:
     """A process that publishes in real time. listen: to whoever comes to it."""
-    told = [url, str(pictures), "1" if listen else "", str(Path(__file__).parent)]
+    told = [url, str(pictures), "1" if listen else "", str(OBS_APART), str(Path(__file__).parent)]
     return subprocess.Popen([sys.executable, "-c", PUBLISH, *told], stderr=subprocess.DEVNULL)

@@ -52,9 +52,9 @@ def test_hls_is_heard(serve: Serve, tmp_path: Path) -> None:
 def test_a_publisher_is_waited_for_and_waited_for_again(serve: Serve) -> None:
     port = free_port()
     url = f"rtmp://127.0.0.1:{port}/live/key-of-mine"
-    with serve(SYNTHETIC, ingest=limits(ports=frozenset({port}))) as served:
+    with serve(SYNTHETIC, ingest=limits(ports=frozenset({port}), backoff_s=60, most_backoff_s=60)) as served:
         status, one, about = feed(served, url, listen=True)
-        assert (status, about["state"]) == (201, "listening")
+        assert (status, about["state"]) == (201, "connecting")
         for _ in range(2):
             with publisher(url, 4 * FPS) as pushing:
                 assert hears_both_tones(one)

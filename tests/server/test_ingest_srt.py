@@ -124,7 +124,8 @@ def test_a_publisher_is_waited_for_and_waited_for_again(serve: Serve, film: Path
     url = f"srt://127.0.0.1:{port}?mode=listener&passphrase={SECRET}"
     with serve(SYNTHETIC, ingest=limits(ports=frozenset({port}), silence_s=3.0)) as served:
         status, one, about = feed(served, url, listen=True)
-        assert (status, about["state"]) == (201, "listening")
+        assert (status, about["state"]) == (201, "connecting")
+        state_of(one, "listening")
         for leaves, said in ((signal.SIGTERM, "the publisher left; the next"), (signal.SIGKILL, "")):
             shown = ask("GET", f"{one}/ingest")[1]["pictures"]
             for wrong in ("?passphrase=another-passphrase", ""):
