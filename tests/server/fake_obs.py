@@ -18,7 +18,7 @@ from cuestream_client.obs.connection import answer_to
 from cuestream_client.pictures import encode_jpeg
 
 SALT, CHALLENGE = "c2FsdA==", "Y2hhbGxlbmdl"
-NOT_FOUND, EXISTS = 600, 601
+NOT_FOUND, EXISTS, FAILED = 600, 601, 700
 
 
 class Refused(Exception):
@@ -145,6 +145,8 @@ class FakeObs:
         return self._CreateSceneItem(sceneName, inputName)
 
     def _CreateSceneItem(self, sceneName: str, sourceName: str) -> dict[str, Any]:
+        if self._input(sourceName).get("removed"):
+            raise Refused(FAILED, "Failed to create the scene item.")
         self._scene(sceneName).append(sourceName)
         return {"sceneItemId": len(self._scene(sceneName))}
 
@@ -163,10 +165,14 @@ class FakeObs:
         self._input(inputName)["tracks"] = inputAudioTracks
 
     def _RemoveInput(self, inputName: str) -> None:
-        self._input(inputName)
-        del self.inputs[inputName]
-        for items in self.scenes.values():
-            items[:] = [item for item in items if item != inputName]
+        """A scene that is not shown holds it, as OBS has it."""
+        self._input(inputName)["removed"] = True
+        self.scenes[self.current] = [item for item in self.scenes[self.current] if item != inputName]
+        if not any(inputName in items for items in self.scenes.values()):
+            del self.inputs[inputName]
+
+    def _RemoveSceneItem(self, sceneName: str, sceneItemId: int) -> None:
+        del self._scene(sceneName)[sceneItemId - 1]
 
     def _GetSourceFilter(self, sourceName: str, filterName: str) -> dict[str, Any]:
         if (sourceName, filterName) not in self.filters:

@@ -67,6 +67,7 @@ def test_an_obs_without_browser_source_plays_the_stream() -> None:
     said = done(obs, WANTED)
     assert obs.inputs["Cuestream"]["kind"] == MEDIA
     assert obs.inputs["Cuestream"]["settings"]["input"] == URLS["audio"]["ogg"]
+    assert obs.inputs["Cuestream"]["settings"]["reconnect_delay_sec"] >= 5
     assert any("no browser source" in line for line in said)
 
 
@@ -112,7 +113,7 @@ def test_without_a_microphone_nothing_is_ducked() -> None:
     assert not obs.filters
 
 
-def test_it_can_be_taken_away_again() -> None:
+def test_it_can_be_taken_away_and_put_back() -> None:
     obs = FakeObs()
     with running(obs), Obs(obs.url) as line:
         list(set_up(line, WANTED))
@@ -120,6 +121,8 @@ def test_it_can_be_taken_away_again() -> None:
         assert obs.scenes == {"Game": [], "Chat": []}
         with pytest.raises(ObsError, match="no source named Cuestream"):
             remove(line, "Cuestream")
+        list(set_up(line, WANTED))
+        assert obs.scenes == {"Game": ["Cuestream"], "Chat": ["Cuestream"]}
 
 
 @pytest.mark.parametrize("password", ["", "wrong"])

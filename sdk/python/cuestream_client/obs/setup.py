@@ -16,6 +16,9 @@ BROWSER, MEDIA, COMPRESSOR = "browser_source", "ffmpeg_source", "compressor_filt
 READS_SCENES = 2
 """What a page may ask of OBS, of 0 to 5: which scene is shown, and nothing that changes anything."""
 DUCKING = {"ratio": 8.0, "threshold": -36.0, "attack_time": 60, "release_time": 600, "output_gain": 0.0}
+RECONNECT_S = 5
+"""A media source whose connection is refused when it is tried again never tries once more (seen with OBS 29.0.2): a server that
+is restarted has to be back by then."""
 SERVICE = "whip_custom"
 WHIP_SINCE = 30
 SIZE, SMALL = (480, 90), (64, 64)
@@ -67,7 +70,10 @@ def remove(obs: Obs, name: str) -> str:
     """Take the source out of all scenes. What OBS streams to stays as it is."""
     if _kind_of(obs, name) is None:
         raise ObsError(f"OBS has no source named {name}")
-    obs.ask("RemoveInput", inputName=name)
+    for scene in _scenes(obs):  # one that is not shown would hold the source, and its name, until it is
+        while item := obs.find("GetSceneItemId", sceneName=scene, sourceName=name):
+            obs.ask("RemoveSceneItem", sceneName=scene, sceneItemId=item["sceneItemId"])
+    obs.find("RemoveInput", inputName=name)
     return f"the source {name} is gone from all scenes"
 
 
@@ -105,7 +111,7 @@ def media(wanted: Wanted) -> dict[str, Any]:
         "input": wanted.urls["audio"]["ogg"],
         "input_format": "ogg",
         "buffering_mb": 1,
-        "reconnect_delay_sec": 1,
+        "reconnect_delay_sec": RECONNECT_S,
         "restart_on_activate": False,
         "close_when_inactive": False,
         "clear_on_media_end": False,
@@ -113,7 +119,7 @@ def media(wanted: Wanted) -> dict[str, Any]:
 
 
 def _source(obs: Obs, wanted: Wanted, kind: str, settings: dict[str, Any]) -> Iterator[str]:
-    scenes = [str(scene["sceneName"]) for scene in reversed(obs.ask("GetSceneList")["scenes"])]
+    scenes = _scenes(obs)
     if missing := [scene for scene in wanted.scenes or () if scene not in scenes]:
         raise ObsError(f"OBS has no scene named {missing[0]}; it has {', '.join(scenes)}")
     chosen = [scene for scene in scenes if wanted.scenes is None or scene in wanted.scenes]
@@ -133,6 +139,11 @@ def _source(obs: Obs, wanted: Wanted, kind: str, settings: dict[str, Any]) -> It
         elif obs.find("GetSceneItemId", sceneName=scene, sourceName=wanted.name) is None:
             obs.ask("CreateSceneItem", sceneName=scene, sourceName=wanted.name)
             yield f"and in the scene {scene}"
+
+
+def _scenes(obs: Obs) -> list[str]:
+    """Their names, as OBS shows them from the top."""
+    return [str(scene["sceneName"]) for scene in reversed(obs.ask("GetSceneList")["scenes"])]
 
 
 def _kind_of(obs: Obs, name: str) -> str | None:
