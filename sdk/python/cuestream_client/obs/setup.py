@@ -55,7 +55,7 @@ def set_up(obs: Obs, wanted: Wanted) -> Iterator[str]:
     yield f"OBS {version['obsVersion']}, obs-websocket {version['obsWebSocketVersion']}"
     yield from _source(obs, wanted, kind, settings)
     if kind == MEDIA:
-        yield "this OBS has no browser source: the music comes as a stream, a second later, and scenes are not told"
+        yield "this OBS has no browser source: the music comes as a stream, half a second later, and scenes are not told"
     if wanted.monitor:
         monitored = "OBS_MONITORING_TYPE_MONITOR_AND_OUTPUT"
         obs.ask("SetInputAudioMonitorType", inputName=wanted.name, monitorType=monitored)
