@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -147,19 +148,25 @@ class Captured:
 
 def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph, Any]:
     """A graph of this work, and where its answer will be. Raises OutOfMemoryError."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(2):  # kernels are compiled and libraries opened before anything is captured
-            work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
+    aside, graph = _aside(), torch.cuda.CUDAGraph()
+    aside.wait_stream(torch.cuda.current_stream())
     try:
-        with torch.cuda.graph(graph, pool=memory):
-            answer = work()
+        with torch.cuda.stream(aside):  # which a capture does not leave by itself when no graph comes of it
+            for _ in range(2):  # kernels are compiled and libraries opened before anything is captured
+                work()
+            with torch.cuda.graph(graph, pool=memory, stream=aside):
+                answer = work()
     except RuntimeError as error:
-        # the graph itself takes memory that is not the allocator's, who would say so
+        # kernels and the graph itself take memory that is not the allocator's, who would say so
         if "out of memory" in str(error):
             raise torch.OutOfMemoryError(str(error)) from error
         raise
+    finally:
+        aside.synchronize()
     return graph, answer
+
+
+@cache
+def _aside() -> torch.cuda.Stream:
+    """The stream of all captures: libraries keep memory to work in, up to 32 MiB, for each stream that they ever worked on."""
+    return torch.cuda.Stream()

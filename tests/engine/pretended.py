@@ -353,7 +353,7 @@ def pretended() -> Iterator[Device]:
         "stream": nullcontext,
         "Event": lambda *_: _Event(device),
         "CUDAGraph": lambda: _Graph(device),
-        "graph": lambda graph, pool=None: device.recorded(graph.work),
+        "graph": lambda graph, **_: device.recorded(graph.work),
         "graph_pool_handle": lambda: (0, 0),
         "is_current_stream_capturing": lambda: device.recording,
         "get_device_properties": lambda *_: SimpleNamespace(multi_processor_count=4),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from engine.backends import captured as graphs
 from engine.backends.captured import BATCHES, Captured, Parts, capture, lanes_up_to
 
 CPU = torch.device("cpu")
@@ -61,3 +64,89 @@ def test_captured_work_answers_as_the_work_itself(cuda: str) -> None:
                 captured(inputs), work(kept[:count], torch.from_numpy(at[:count]).to(device)), strict=True
             ):
                 assert torch.equal(found.cpu(), expected.cpu())
+
+
+class Stream:
+    """One of CUDA's, which does nothing."""
+
+    current: Stream
+    made = 0
+
+    def __init__(self) -> None:
+        Stream.made += 1
+
+    def wait_stream(self, _: Stream) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+
+class On:
+    """As `torch.cuda.stream`."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> None:
+        self._before, Stream.current = Stream.current, self._stream
+
+    def __exit__(self, *_: object) -> None:
+        Stream.current = self._before
+
+
+def never(*_: Any, **__: Any) -> None:
+    pass
+
+
+def full(*_: Any) -> None:
+    raise torch.AcceleratorError("CUDA error: out of memory")
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> type[Stream]:
+    """PyTorch's own captures, on streams that do nothing."""
+    Stream.current, Stream.made = Stream(), 0
+    of_cuda = {"Stream": Stream, "current_stream": lambda: Stream.current, "stream": On}
+    for name, instead in (of_cuda | {"synchronize": never, "empty_cache": never}).items():
+        monkeypatch.setattr(torch.cuda, name, instead)
+    monkeypatch.setattr(torch._C, "_host_emptyCache", never, raising=False)
+    monkeypatch.setattr(torch.cuda.graph, "default_capture_stream", None)
+    monkeypatch.setattr(graphs, "_aside", cache(Stream))
+    return Stream
+
+
+def graph(ends: Callable[..., None]) -> type[Any]:
+    """`torch.cuda.CUDAGraph`, whose capture ends so."""
+    return type("Graph", (), {"capture_begin": never, "capture_end": ends})
+
+
+def test_who_has_no_memory_for_a_graph_works_on_where_it_worked_before(
+    streams: type[Stream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made when its capture ends, and PyTorch leaves its stream after that."""
+    before = streams.current
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph(ends=full))
+    with pytest.raises(torch.OutOfMemoryError):
+        capture(never, (0, 1))
+    assert streams.current is before
+
+
+def test_a_kernel_that_finds_no_memory_is_told_as_any_other_lack_of_it(
+    streams: type[Stream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph(ends=never))
+
+    def loaded() -> None:
+        raise RuntimeError("Triton Error [CUDA]: out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError, match="Triton"):
+        capture(loaded, (0, 1))
+
+
+def test_all_graphs_are_made_on_one_stream(streams: type[Stream], monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each stream cuBLAS has memory of its own, and keeps it."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph(ends=never))
+    for _ in range(3):
+        capture(never, (0, 1))
+    assert streams.made == 1
