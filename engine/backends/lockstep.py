@@ -321,12 +321,14 @@ class LockstepBackend(TorchModel):
                 seat.leave_by_layers()
 
     def rest(self, owners: Sequence[Condition | Caches], resting: bool) -> None:
-        for owner in owners:
-            if resting:
-                self._resting[owner.seat] = None
-            else:
-                owner.seat.come_back()
-                self._resting.pop(owner.seat, None)
+        seats = [owner.seat for owner in owners]
+        if resting:
+            self._resting.update(dict.fromkeys(seats))
+            return
+        for seat in seats:
+            seat.come_back()
+        for seat in seats:  # of which none is left behind by now
+            self._resting.pop(seat, None)
 
     def forget(self) -> None:
         """Give back the memory of streams that are gone, and the graphs over it."""

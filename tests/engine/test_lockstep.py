@@ -504,6 +504,24 @@ def test_a_stream_for_which_there_is_no_place_rests_on(
         assert np.array_equal(one, found)
 
 
+def test_who_rests_on_for_want_of_a_place_keeps_no_other_one(
+    make: Make, tiny_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caches found none, and its condition's is another's as before."""
+    stream = ScoreStream(backend := make(tiny_package, places=1), StreamPolicy())
+    stream.rest(True)
+    taken = [backend.new_caches(2, True, stream.segments.length)]
+
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("out of memory")
+
+    for pool in ("CachePool", "ConditionPool"):
+        monkeypatch.setattr(f"engine.backends.lockstep.{pool}", full)
+    with pytest.raises(NoRoom):
+        stream.rest(False)
+    assert backend.new_condition(stream.sight.room).place == taken[0].place == 0
+
+
 def test_a_prompt_read_at_once_is_the_same_prompt(make: Make, tiny_package: Package) -> None:
     backend = make(tiny_package)
     tokens = np.random.default_rng(4).integers(0, backend.spec.decoder.card, (1, 9, 4))
