@@ -5,7 +5,7 @@ import re
 LOST = re.compile(
     r"CUDA.*(illegal memory access|illegal instruction|misaligned address|invalid program counter|device-side assert"
     r"|launch timed out|unspecified launch failure|hardware stack error|global/shared address space|ECC error|NVLink error"
-    r"|unknown error)",
+    r"|hardware error|tensor memory not completely freed|context is destroyed|unknown error)",
     re.IGNORECASE,
 )
 """What CUDA answers to every call of a process once it answered it to one, as PyTorch, Triton, ONNX Runtime and we pass it on."""
