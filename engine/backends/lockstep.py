@@ -62,6 +62,8 @@ PLACES = 8
 RETRY_S = 5.0
 FEWEST_CAPTURED = 4
 """Frames whose work is captured even where there is room for fewer streams."""
+KNOWS_FP8 = (8, 9)
+"""The compute capability from which on Triton reads float8 e4m3."""
 MOST_WORKS = 48
 """Kinds and shapes of work on frames and codes that are captured; others are launched operator by operator."""
 
@@ -119,9 +121,9 @@ class LockstepBackend(TorchModel):
         places: int = PLACES,
         graphs: bool = True,
     ) -> None:
-        """Raises PackageError when there is no such device."""
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise PackageError("no CUDA device is here, or this PyTorch was built without CUDA")
+        """Raises PackageError when there is no such device, or it cannot do what is asked."""
+        if device.startswith("cuda"):
+            _check_device(device, kept)
         model.to(device)
         model.decoder.fold_norms()
         if dtype != torch.float32:
@@ -606,6 +608,17 @@ class LockstepBackend(TorchModel):
     def weight_bytes(self) -> int:
         """Read in each step."""
         return sum(layer.nbytes for layer in self._layers) + self._logits.nbytes
+
+
+def _check_device(device: str, kept: Caching) -> None:
+    if not torch.cuda.is_available():
+        raise PackageError("no CUDA device is here, or this PyTorch was built without CUDA")
+    capability = torch.cuda.get_device_capability(device)
+    if kept == "fp8" and capability < KNOWS_FP8:
+        found, needed = (".".join(map(str, each)) for each in (capability, KNOWS_FP8))
+        raise PackageError(
+            f"caches in fp8 need a GPU of compute capability {needed}, and this one has {found}; int8 takes as much memory"
+        )
 
 
 def _copies(tensor: Tensor) -> Sequence[Tensor]:

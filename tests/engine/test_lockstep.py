@@ -561,6 +561,16 @@ def test_a_machine_without_cuda_says_so(tiny_package: Package, monkeypatch: pyte
         LockstepBackend(load_model(tiny_package))
 
 
+def test_a_gpu_that_knows_no_fp8_says_so(tiny_package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before weights are brought there: Triton says so when the first step is compiled."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
+    with pytest.raises(
+        PackageError, match=r"fp8 need a GPU of compute capability 8\.9, and this one has 8\.6"
+    ):
+        LockstepBackend(load_model(tiny_package), kept="fp8")
+
+
 def test_uniforms_of_many_are_those_of_each() -> None:
     random = np.random.default_rng(0)
     seeds, steps = random.integers(0, 2**63 - 1, 50), random.integers(0, 100_000, 50)
