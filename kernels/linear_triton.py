@@ -13,7 +13,9 @@ Letters: M rows, K inputs, N outputs, S slices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
 
 import torch
 import triton
@@ -25,6 +27,8 @@ from kernels.linear import EPSILON, MOST_ROWS, Weight
 
 MOST_AHEAD = 3
 """Tiles that a chain's launch reads ahead."""
+HOPPERS = 227 << 10
+"""Shared memory of a program on a Hopper GPU. Those of compute capability 8.6, 8.9 and 12.0 have 99 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +70,14 @@ TILES: dict[tuple[int, int, int, int, bool], Tile] = {
 
 def choose(rows: int, weight: Weight, norm: bool, dependent: bool = False) -> Tile:
     """The measured tile of a shape, else one that gives every multiprocessor a program where N allows it."""
-    if dependent and rows <= 4 and weight.bits == 16 and weight.dtype.itemsize == 2:
+    half = weight.dtype.itemsize == 2
+    if dependent and rows <= 4 and weight.bits == 16 and half:
         return _ahead(weight)
     shape = (max(4, padded(rows)), weight.outputs, weight.inputs, weight.bits, norm)
-    if shape in TILES:
+    if shape in TILES and half:
         return TILES[shape]
     slices = 4 if rows <= 4 else 8  # a warp each; more rows need more registers
-    block_k = (512 if weight.dtype.itemsize == 2 else 256) // slices
+    block_k = (512 if half else 256) // slices
     slices = min(slices, triton.next_power_of_2(triton.cdiv(weight.inputs, block_k)))
     return Tile(16 if weight.outputs <= 6144 else 32, block_k, slices, slices, 3)
 
@@ -89,6 +94,24 @@ def _ahead(weight: Weight) -> Tile:
     else:
         block_n, block_k, slices, warps = 8, 256 if inputs <= 4096 else 128, 8, 8
     return Tile.of_chain(inputs, block_n, block_k, slices, warps)
+
+
+def fitting(tile: Tile, x: Tensor, weight: Weight) -> Tile:
+    """The tile, of which fewer are in flight where the device's programs have too little shared memory for them."""
+    rows, inputs = padded(len(x)), tile.slices * (weight.group if weight.bits == 4 else tile.block_k)
+    weights = tile.block_n * weight.values.nbytes // (weight.outputs * weight.inputs)
+    each = inputs * (weights + rows * x.element_size())  # bytes
+    room = (shared_bytes(x.device) - tile.slices * tile.block_n * rows * 4) // each
+    return replace(tile, stages=max(1, min(tile.stages, room + 1)))
+
+
+@cache
+def shared_bytes(device: torch.device) -> int:
+    """Of a program. Those for tensors without data are compiled for a Hopper GPU."""
+    if device.type != "cuda":
+        return HOPPERS
+    about: Any = torch.cuda.get_device_properties(device)
+    return int(about.shared_memory_per_block_optin)
 
 
 def padded(rows: int) -> int:
@@ -112,7 +135,7 @@ def linear(
     if rows > MOST_ROWS:
         raise ValueError(f"the kernel holds {MOST_ROWS} rows, not {rows}")
     dependent = dependent and launches_dependently(x.device)
-    tile = tile or choose(rows, weight, norm, dependent)
+    tile = tile or fitting(choose(rows, weight, norm, dependent), x, weight)
     # one that has nothing to do until then only takes room from the others
     dependent = dependent and tile.ahead > 0
     kept = out if residual is None else residual

@@ -1,4 +1,5 @@
-"""A program: compiles the linear kernel for sm_90 without a device and prints what came of it, a line of JSON a case.
+"""A program: compiles the linear kernel for sm_90 without a device and prints what came of it, a line of JSON a case; cases that
+are named may be of `CONSUMER`, for sm_86.
 
 It runs in a process of its own, since a process that interprets kernels cannot compile them.
 """
@@ -10,11 +11,13 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import hopper
 import torch
 from torch import Tensor
 
+from kernels import linear_triton
 from kernels.linear import Weight, quantise
 from kernels.linear_triton import Tile, linear
 
@@ -44,15 +47,28 @@ CASES = {
     "starter qkv": Case(4, 576, 192, 16, norm=True, dtype=torch.float16),
 }
 
+CONSUMER = {
+    "medium ffn_in, 16 rows, 4 bits": Case(16, 6144, 1536, 4, norm=True, gelu=True, dtype=torch.float16),
+    "medium logits, float32": Case(4, 8192, 1536, 16, norm=True, dtype=torch.float32),
+}
+"""Those that take most."""
+SHARED_BYTES = 99 << 10
+"""Of a program on compute capability 8.6, 8.9 and 12.0."""
+
 
 def main() -> None:
-    for name, case in CASES.items():
-        if not sys.argv[1:] or name in sys.argv[1:]:
-            print(json.dumps({"name": name, **compiled(case)}), flush=True)
+    for name in sys.argv[1:] or CASES:
+        if name in CASES:
+            print(json.dumps({"name": name, **compiled(CASES[name])}), flush=True)
+            continue
+        with patch.multiple(
+            linear_triton, shared_bytes=lambda _: SHARED_BYTES, launches_dependently=lambda _: False
+        ):
+            print(json.dumps({"name": name, **compiled(CONSUMER[name], capability=86)}), flush=True)
 
 
-def compiled(case: Case, tile: Tile | None = None) -> dict[str, Any]:
-    (kernel,) = hopper.compiled(partial(call, case, tile))
+def compiled(case: Case, tile: Tile | None = None, capability: int = 90) -> dict[str, Any]:
+    (kernel,) = hopper.compiled(partial(call, case, tile), capability)
     ptx = kernel.asm["ptx"]
     return {"ptx": ptx, "early_writes": hopper.early_writes(ptx), **hopper.resources(kernel)}
 

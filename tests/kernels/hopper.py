@@ -1,4 +1,4 @@
-"""What the launches of a call compile to for a Hopper GPU (sm_90), on a machine that has none.
+"""What the launches of a call compile to for a Hopper GPU (sm_90), or another one, on a machine that has none.
 
 `compiled(call)` runs the call's own Python on tensors without data, so that every kernel gets the types, constants and alignments
 it will have, and hands back the compiled kernels instead of launching them. It needs a process of its own: one that interprets
@@ -20,15 +20,9 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-DRIVER = SimpleNamespace(
-    get_current_device=lambda: 0,
-    get_current_stream=lambda device: 0,
-    get_current_target=lambda: GPUTarget("cuda", 90, 32),
-)
 
-
-def compiled(call: Callable[[], Any]) -> list[Any]:
-    """The kernels that a call on meta tensors would launch, in their order."""
+def compiled(call: Callable[[], Any], capability: int = 90) -> list[Any]:
+    """The kernels that a call on meta tensors would launch, in their order. capability: of the GPU, 86 for 8.6."""
     kernels: list[Any] = []
 
     def instead(kernel: JITFunction[Any], grid: Any) -> Callable[..., None]:
@@ -37,7 +31,13 @@ def compiled(call: Callable[[], Any]) -> list[Any]:
 
         return compile_only
 
-    driver.set_active(DRIVER)  # type: ignore[arg-type]
+    driver.set_active(  # type: ignore[arg-type]
+        SimpleNamespace(
+            get_current_device=lambda: 0,
+            get_current_stream=lambda device: 0,
+            get_current_target=lambda: GPUTarget("cuda", capability, 32),
+        )
+    )
     with patch.object(JITFunction, "__getitem__", instead):
         call()
     return kernels

@@ -297,15 +297,19 @@ def test_auto_takes_the_twin_on_a_cpu() -> None:
     assert torch.equal(linear(x, weight), linear_plain(x, weight))
 
 
-@pytest.fixture(scope="module")
-def compiled() -> dict[str, dict[str, Any]]:
-    """What `compile_linear` says of each of its cases."""
+def compiled_of(*names: str) -> dict[str, dict[str, Any]]:
+    """What `compile_linear` says of its cases."""
     pytest.importorskip("triton", reason="Triton is not installed")
     environment = {**os.environ, "TRITON_INTERPRET": "0", "PYTHONPATH": str(ROOT)}
-    program = [sys.executable, str(Path(__file__).with_name("compile_linear.py"))]
+    program = [sys.executable, str(Path(__file__).with_name("compile_linear.py")), *names]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return {case["name"]: case for case in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.fixture(scope="module")
+def compiled() -> dict[str, dict[str, Any]]:
+    return compiled_of()
 
 
 SHARED_BYTES = 227 << 10
@@ -320,6 +324,16 @@ def test_it_compiles_for_hopper_without_spills(compiled: dict[str, dict[str, Any
         assert "mma.sync" in case["ptx"], name
         in_flight = "cp.async.cg.shared.global" in case["ptx"]  # all others are read before the first product
         assert in_flight == (name not in ("medium qkv", "starter qkv")), name
+
+
+def test_it_fits_the_shared_memory_of_consumer_gpus() -> None:
+    """Fewer tiles are in flight there, and none is one that was measured for numbers half as wide."""
+    names = ("medium ffn_in, 16 rows, 4 bits", "medium logits, float32")
+    found = compiled_of(*names)
+    assert tuple(found) == names
+    for name, case in found.items():
+        assert case["shared"] <= 99 << 10, name
+        assert case["stack"] == 0, name
 
 
 def test_a_chain_reads_weights_while_the_launch_before_runs_and_writes_nothing(
