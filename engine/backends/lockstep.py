@@ -124,10 +124,9 @@ class LockstepBackend(TorchModel):
         """Raises PackageError when there is no such device, or it cannot do what is asked."""
         if device.startswith("cuda"):
             _check_device(device, kept)
+        model.decoder.fold_norms(device, dtype)
         model.to(device)
-        model.decoder.fold_norms()
-        if dtype != torch.float32:
-            model.narrow(dtype)
+        model.narrow(dtype)
         super().__init__(model)
         self.places, self._narrow = places, dtype
         self._graphs = graphs and self.device.type == "cuda"
@@ -414,13 +413,8 @@ class LockstepBackend(TorchModel):
     def read_condition(self, condition: Condition, frames: int) -> Array:
         condition.seat.come_back()
         pool, count = condition.pool, frames * self.spec.vision.tokens
-        both = torch.stack(
-            [
-                values_at(part, (slice(None), condition.place))[:, :, :count]
-                for part in (pool.keys, pool.values)
-            ],
-            1,
-        )
+        at = (slice(None), condition.place, slice(None), slice(count))
+        both = torch.stack([values_at(part, at) for part in (pool.keys, pool.values)], 1)
         # [L, 2, H, F P, d] to frames that lie by themselves
         each = both.unflatten(3, (frames, -1)).transpose(2, 3)
         return np.asarray(each.flatten(3).cpu().numpy())
@@ -438,8 +432,8 @@ class LockstepBackend(TorchModel):
 
     def read_caches(self, caches: Caches, segment: int, positions: int) -> Array:
         caches.seat.come_back()
-        at = (slice(None), caches.place, segment)
-        parts = [values_at(part, at)[..., :positions, :] for part in (caches.pool.keys, caches.pool.values)]
+        at = (slice(None), caches.place, segment, slice(None), slice(None), slice(positions))
+        parts = [values_at(part, at) for part in (caches.pool.keys, caches.pool.values)]
         return np.asarray(torch.stack(parts, 1).cpu().numpy())
 
     @torch.inference_mode()
@@ -580,9 +574,10 @@ class LockstepBackend(TorchModel):
         check_room(call, count)
         with self.device:
             keys, values = empty_caches(spec, caches.rows, count, self.dtype)
-        at = (slice(None), call.condition.place)
+        tokens = slice(call.frames * self.spec.vision.tokens)
+        at = (slice(None), call.condition.place, slice(None), tokens)
         seen = [
-            values_at(part, at)[:, :, : call.frames * self.spec.vision.tokens].to(self.dtype)
+            values_at(part, at).to(self.dtype)
             for part in (call.condition.pool.keys, call.condition.pool.values)
         ]
         by_frame = [x.unflatten(2, (call.frames, -1)).transpose(1, 2) for x in seen]  # [L, F, H, P, d]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.model.codec import CodecDecoder
-from engine.model.decoder import Decoder, Linear
+from engine.model.decoder import Decoder
 from engine.model.long_short import FrameBranch, Fusion
 from engine.model.oscillator import OscillatorCodec
 from engine.model.vision import VisionTower
@@ -39,9 +39,9 @@ class VidMuse(nn.Module):
         halves: tuple[nn.Module, ...] = (self.vision.clip, self.short_branch, self.long_branch, self.fusion)
         for half in halves:
             half.to(dtype)
-        for module in self.decoder.modules():
-            if isinstance(module, Linear):
-                module.to(dtype)
+        for layer in self.decoder.stack():
+            layer.narrow(dtype)
+        self.decoder.logits.to(dtype)
         self.settle_null()
 
     @torch.no_grad()

@@ -273,7 +273,7 @@ def test_norms_that_are_folded_into_the_products_behind_them_change_nothing(tiny
             return decoder(tokens, torch.zeros(1, dtype=torch.int64), *caches, *decoder.project(condition))[0]
 
     before = logits()
-    decoder.fold_norms()
+    decoder.fold_norms("cpu", torch.float32)
     assert len(norms) == 3 * spec.layers + 1
     assert all((norm.weight == 1).all() and not norm.bias.any() for norm in norms)
     assert (logits() - before).abs().max() < 1e-5 * before.abs().max()

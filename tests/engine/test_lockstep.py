@@ -19,6 +19,7 @@ from test_together import FRAMES, ROOM, Voice, answers
 from engine.backends.base import DrawCall, StepCall
 from engine.backends.captured import Graph
 from engine.backends.lockstep import PLACES, LockstepBackend
+from engine.backends.places import values_at
 from engine.backends.program import MOST_STEPS, Program
 from engine.backends.torch import TorchBackend
 from engine.batcher import advance_all
@@ -29,6 +30,7 @@ from engine.spec import StreamPolicy
 from engine.stream import AudioChunk, ScoreStream
 from engine.together import take_all
 from export.checkpoint import Package, load_model
+from kernels.store import Store
 
 TOLERANCE = 1e-5
 KEPT_TOLERANCE = {"half": TOLERANCE, "int8": 0.06, "fp8": 0.25}
@@ -111,6 +113,46 @@ def test_weights_that_are_read_in_another_form_are_held_once(tiny_package: Packa
     """Of the released size, 453 MB for frames' keys and values, and 43 MB of the codec."""
     backend = LockstepBackend(load_model(tiny_package), "cpu")
     assert not [name for name in backend.model.state_dict() if "cross_kv" in name or "codec.stages" in name]
+
+
+def test_no_more_than_a_layer_is_ever_on_a_device_in_float32(
+    tiny_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the released size all of them are 7 GB, which is more than some GPUs have, and half of it in 16 bits."""
+    brought, to = list[set[torch.dtype]](), torch.nn.Module.to
+    model = load_model(tiny_package)
+    layers = list(model.decoder.stack())
+    here = set[int]()
+
+    def noted(module: torch.nn.Module, where: Any) -> torch.nn.Module:
+        if where == "cpu":
+            here.update(at for at, layer in enumerate(layers) if module in (model, model.decoder, layer))
+            brought.append({layers[at].ffn_in.weight.dtype for at in sorted(here)[:-1]})
+        return to(module, where)
+
+    monkeypatch.setattr(torch.nn.Module, "to", noted)
+    LockstepBackend(model, "cpu")
+    assert brought[: len(layers)] == [set(), *[{torch.float16}] * (len(layers) - 1)]
+
+
+def test_of_a_place_what_is_held_is_read_and_not_all_that_it_has_room_for(
+    make: Make, tiny_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In floats a place takes four times what it takes in eight bits, and more while it is made."""
+    voice = Voice(backend := make(tiny_package), 1)
+    tokens = backend.spec.vision.tokens
+    lengths = list[int]()
+
+    def read(store: Store, at: Any) -> torch.Tensor:
+        lengths.append(store.values[at].shape[-2])
+        return values_at(store, at)
+
+    monkeypatch.setattr("engine.backends.lockstep.values_at", read)
+    backend.read_condition(voice.condition, 1)
+    backend.read_caches(voice.caches, 1, 3)
+    prompt = np.zeros((1, 5, 4), np.int64)
+    backend.step(voice.caches, 1, voice.condition, 2, prompt, np.zeros(1, np.int64))
+    assert lengths == [tokens, tokens, 3, 3, 2 * tokens, 2 * tokens]
 
 
 def test_the_longest_segments_are_in_the_first_lanes(
