@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from engine.backends import captured
 from kernels import (
     attention,
     attention_triton,
@@ -41,6 +42,8 @@ CUDA = torch.device("cuda:0")
 ATEN = torch.ops.aten
 ALLOCATES = {ATEN.empty.memory_format, ATEN.empty_strided.default, ATEN.empty_like.default}
 ALLOCATES |= {ATEN.new_empty.default, ATEN.new_empty_strided.default}
+WHOLE = {ATEN.linear.default, ATEN.lstm.input}
+"""Of operators that consist of others, those that are one here: they are asked often, and their parts are many."""
 
 _CUDA, _META = 1, 14  # c10::DeviceType
 _GUARDS = (ctypes.c_void_p * 20).in_dll(
@@ -94,6 +97,7 @@ class Device(TorchDispatchMode):
         self._queued = 0
         self._recording: list[Callable[[], None]] | None = None
         self._pinned = set[int]()
+        self._shapes = dict[Any, Any]()  # of what operators answer, by what they are given
 
     # --- what is queued, and when it is done
 
@@ -135,9 +139,10 @@ class Device(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        with self:
-            if (composed := func.decompose(*args, **kwargs)) is not NotImplemented:
-                return composed
+        if func not in WHOLE:
+            with self:
+                if (composed := func.decompose(*args, **kwargs)) is not NotImplemented:
+                    return composed
         given = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
         target = kwargs.get("device")
         if func in (ATEN.copy_.default, ATEN._to_copy.default):
@@ -169,8 +174,10 @@ class Device(TorchDispatchMode):
 
     def _made(self, func: Any, args: Any, kwargs: Any) -> Any:
         """New tensors, whose shapes are known at once and their numbers later."""
-        shapes = func(*_meta(args), **_meta(kwargs))
-        answer = tree_map(lambda x: _there(_poisoned(x)) if isinstance(x, Tensor) else x, shapes)
+        key = (func, _described(args), _described(kwargs))
+        if key not in self._shapes:
+            self._shapes[key] = func(*_meta(args), **_meta(kwargs))
+        answer = tree_map(lambda x: There(_poisoned(x)) if isinstance(x, Tensor) else x, self._shapes[key])
         if func not in ALLOCATES:
             inner, named = _held(args), _held(kwargs)
             places = [x.held for x in tree_flatten(answer)[0] if isinstance(x, There)]
@@ -272,6 +279,15 @@ def _meta(x: Any) -> Any:
     return tree_map(one, x)
 
 
+def _described(x: Any) -> Any:
+    """All that an answer's shape depends on, as a key."""
+    if isinstance(x, Tensor):
+        return x.shape, x.stride(), x.dtype
+    if isinstance(x, dict):
+        return tuple((k, _described(v)) for k, v in x.items())
+    return tuple(map(_described, x)) if isinstance(x, tuple | list) else x
+
+
 def _poisoned(like: Tensor) -> Tensor:
     made = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype)
     if made.is_floating_point():
@@ -367,11 +383,13 @@ def pretended() -> Iterator[Device]:
         for module, name, fake in _kernels(device):
             patch.setattr(module, name, fake)
         # PyTorch makes a device the current one before it indexes a tensor of it; nothing is done for it, as for `meta`
+        captured._aside.cache_clear()
         before, _GUARDS[_CUDA] = _GUARDS[_CUDA], _GUARDS[_META]
         try:
             yield device
         finally:
             _GUARDS[_CUDA] = before
+            captured._aside.cache_clear()
 
 
 def _kernels(device: Device) -> list[tuple[Any, str, Any]]:
