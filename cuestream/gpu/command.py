@@ -63,7 +63,9 @@ def run(
             help="of the paced streams: music that a following segment has heard when it takes over"
         ),
     ] = 15.0,
-    device: Annotated[str, typer.Option()] = "cuda",
+    device: Annotated[
+        str, typer.Option(help="cuda or cpu; of several GPUs CUDA_VISIBLE_DEVICES chooses one")
+    ] = "cuda",
     export: Annotated[
         Path | None, typer.Option(help="an exported model, to be played by each of --providers")
     ] = None,

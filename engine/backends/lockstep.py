@@ -608,6 +608,9 @@ class LockstepBackend(TorchModel):
 def _check_device(device: str, kept: Caching) -> None:
     if not torch.cuda.is_available():
         raise PackageError("no CUDA device is here, or this PyTorch was built without CUDA")
+    index = torch.device(device).index
+    if index is not None and index != torch.cuda.current_device():
+        raise PackageError(f"{device} is not this process's GPU: choose it by CUDA_VISIBLE_DEVICES")
     capability = torch.cuda.get_device_capability(device)
     if kept == "fp8" and capability < KNOWS_FP8:
         found, needed = (".".join(map(str, each)) for each in (capability, KNOWS_FP8))

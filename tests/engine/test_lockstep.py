@@ -613,6 +613,16 @@ def test_a_gpu_that_knows_no_fp8_says_so(tiny_package: Package, monkeypatch: pyt
         LockstepBackend(load_model(tiny_package), kept="fp8")
 
 
+def test_another_gpu_than_the_processs_own_is_refused(
+    tiny_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams, graphs and kernels are those of the current one: who waited for them would not wait for the other's."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    with pytest.raises(PackageError, match=r"cuda:1 .* choose it by CUDA_VISIBLE_DEVICES"):
+        LockstepBackend(load_model(tiny_package), "cuda:1")
+
+
 def test_uniforms_of_many_are_those_of_each() -> None:
     random = np.random.default_rng(0)
     seeds, steps = random.integers(0, 2**63 - 1, 50), random.integers(0, 100_000, 50)
