@@ -147,7 +147,7 @@ class Captured:
 
 
 def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph, Any]:
-    """A graph of this work, and where its answer will be. Raises OutOfMemoryError."""
+    """A graph of this work, which can be done again and again, and where its answer will be. Raises OutOfMemoryError."""
     aside, graph = _aside(), torch.cuda.CUDAGraph()
     aside.wait_stream(torch.cuda.current_stream())
     try:
@@ -156,6 +156,7 @@ def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph,
                 work()
             with torch.cuda.graph(graph, pool=memory, stream=aside):
                 answer = work()
+            graph.replay()  # the first launch brings it to the device, which takes time and memory, too
     except RuntimeError as error:
         # kernels and the graph itself take memory that is not the allocator's, who would say so
         if "out of memory" in str(error):

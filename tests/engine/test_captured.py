@@ -116,9 +116,9 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> type[Stream]:
     return Stream
 
 
-def graph(ends: Callable[..., None]) -> type[Any]:
-    """`torch.cuda.CUDAGraph`, whose capture ends so."""
-    return type("Graph", (), {"capture_begin": never, "capture_end": ends})
+def graph(ends: Callable[..., None] = never, launched: Callable[..., None] = never) -> type[Any]:
+    """`torch.cuda.CUDAGraph`, whose capture ends so, and which is launched so."""
+    return type("Graph", (), {"capture_begin": never, "capture_end": ends, "replay": launched})
 
 
 def test_who_has_no_memory_for_a_graph_works_on_where_it_worked_before(
@@ -135,7 +135,7 @@ def test_who_has_no_memory_for_a_graph_works_on_where_it_worked_before(
 def test_a_kernel_that_finds_no_memory_is_told_as_any_other_lack_of_it(
     streams: type[Stream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph(ends=never))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph())
 
     def loaded() -> None:
         raise RuntimeError("Triton Error [CUDA]: out of memory")
@@ -144,9 +144,18 @@ def test_a_kernel_that_finds_no_memory_is_told_as_any_other_lack_of_it(
         capture(loaded, (0, 1))
 
 
+def test_a_graph_is_launched_once_before_it_is_counted_on(
+    streams: type[Stream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is brought to the device then, for which there may be no memory."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph(launched=full))
+    with pytest.raises(torch.OutOfMemoryError):
+        capture(never, (0, 1))
+
+
 def test_all_graphs_are_made_on_one_stream(streams: type[Stream], monkeypatch: pytest.MonkeyPatch) -> None:
     """For each stream cuBLAS has memory of its own, and keeps it."""
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph(ends=never))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph())
     for _ in range(3):
         capture(never, (0, 1))
     assert streams.made == 1
