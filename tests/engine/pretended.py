@@ -364,6 +364,7 @@ def pretended() -> Iterator[Device]:
     stream = _Stream(device)
     fakes = {
         "is_available": lambda: True,
+        "current_device": lambda: 0,
         "current_stream": lambda *_: stream,
         "Stream": lambda *_: stream,
         "stream": nullcontext,
