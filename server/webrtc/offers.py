@@ -24,6 +24,8 @@ MALFORMED = (AssertionError, AttributeError, IndexError, KeyError, StopIteration
 SENDS, RECEIVES = ("sendonly", "sendrecv"), ("recvonly", "sendrecv")
 DISCARD = ("0.0.0.0", 9)
 CANDIDATE_TYPES = ("host", "srflx", "relay")
+BUNDLE_ONLY = "a=bundle-only"
+"""Of a line that has no port of its own, since it goes over the transport of the first one (RFC 9143, 6): so Firefox offers."""
 FEEDBACK = "a=rtcp-fb:"
 GIVEN = frozenset(
     f"{each.type} {each.parameter or ''}".strip() for codec in CODECS["video"] for each in codec.rtcpFeedback
@@ -128,7 +130,7 @@ def _check_session(offered: SessionDescription, text: str, limits: PeerLimits) -
         raise Unfit(400, f"an offer has 1 to {limits.lines} media lines, this one {len(offered.media)}")
     if any(line.startswith("a=simulcast:") and ";" in line for line in text.splitlines()):
         raise Unfit(422, "one layer of video is taken, no simulcast")
-    for media in offered.media:
+    for media, below in zip(offered.media, grouplines(text)[1], strict=True):
         if media.ice is None or not media.ice.usernameFragment or not media.ice.password:
             raise Unfit(400, "a media line has no a=ice-ufrag or no a=ice-pwd")
         if (
@@ -137,7 +139,7 @@ def _check_session(offered: SessionDescription, text: str, limits: PeerLimits) -
             or media.dtls.role not in ("auto", "client", "server")
         ):
             raise Unfit(400, "a media line has no a=fingerprint or no a=setup")
-        if media.port == 0:
+        if media.port == 0 and BUNDLE_ONLY not in below:
             raise Unfit(422, "a media line is switched off; leave it out")
     mids = [media.rtp.muxId for media in offered.media]
     bundled = [mid for group in offered.group if group.semantic == "BUNDLE" for mid in group.items]

@@ -99,6 +99,21 @@ def test_a_publisher_may_offer_both_directions(direction: str) -> None:
     assert read(OBS.replace("sendonly", direction), WHIP, LIMITS)
 
 
+def test_lines_that_go_over_the_first_ones_transport_need_no_port() -> None:
+    """So Firefox offers a bundle: RFC 9143, 7.2.1."""
+    hears, channel = (
+        part.replace(" 9 ", " 0 ", 1).replace("a=mid", "a=bundle-only\r\na=mid") for part in (HEARS, CHANNEL)
+    )
+    offer = read(HEAD.replace("0 1", "1 0 2") + VIDEO + hears + channel, BROWSER, LIMITS)
+    assert offer.music_mid == "0"
+    with pytest.raises(Unfit, match="switched off"):
+        read(
+            HEAD.replace("0 1", "1 0 2") + VIDEO + hears.replace("bundle-only", "x") + channel,
+            BROWSER,
+            LIMITS,
+        )
+
+
 def test_a_video_without_sound_needs_no_bundle() -> None:
     assert read(ALONE + VIDEO, WHIP, LIMITS)
 
