@@ -1696,6 +1696,7 @@ var JitterBuffer = class {
 // src/player.ts
 var CREDIT_MS = 1500;
 var GESTURES = ["pointerdown", "touchend", "keydown"];
+var TELLS_LATENCY = !globalThis.navigator?.userAgent?.includes("Gecko/");
 var MusicPlayer = class _MusicPlayer extends Emitter {
   constructor(context, { context: theirs, comfort = {}, destination }) {
     super();
@@ -1742,9 +1743,10 @@ var MusicPlayer = class _MusicPlayer extends Emitter {
     }
     for (const gesture of GESTURES) removeEventListener(gesture, resume);
   }
-  /** Milliseconds from the worklet to the ear. */
+  /** Milliseconds from the worklet to the ear; in Firefox without what the sound output takes. */
   get outputMs() {
-    return 1e3 * (this.context.baseLatency + (this.context.outputLatency || 0));
+    const { context } = this;
+    return 1e3 * (context.baseLatency + (TELLS_LATENCY && context.outputLatency || 0));
   }
   /** Play what a client hears, and tell its server what was played. Returns a function that ends this. */
   connect(client) {

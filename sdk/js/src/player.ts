@@ -12,6 +12,9 @@ const CREDIT_MS = 1500;
 /** In which browsers let a context sound: a finger counts when it leaves the glass. */
 const GESTURES = ["pointerdown", "touchend", "keydown"];
 
+/** Firefox asks its sound output while the music is made, and holds what the music waits for: on Linux the page may stop for good. */
+const TELLS_LATENCY = !globalThis.navigator?.userAgent?.includes("Gecko/");
+
 /** The worklet, by build.mjs. */
 declare const WORKLET: string;
 
@@ -75,9 +78,10 @@ export class MusicPlayer extends Emitter<{ played: Played }> {
     for (const gesture of GESTURES) removeEventListener(gesture, resume);
   }
 
-  /** Milliseconds from the worklet to the ear. */
+  /** Milliseconds from the worklet to the ear; in Firefox without what the sound output takes. */
   get outputMs(): number {
-    return 1000 * (this.context.baseLatency + (this.context.outputLatency || 0));
+    const { context } = this;
+    return 1000 * (context.baseLatency + ((TELLS_LATENCY && context.outputLatency) || 0));
   }
 
   /** Play what a client hears, and tell its server what was played. Returns a function that ends this. */
