@@ -134,9 +134,10 @@ async function begin(ticket = null) {
   enable();
 }
 
-/** A page that was reloaded may be silent until somebody touches it. */
+/** A page that was reloaded may be silent until somebody touches it. Firefox waits, too, where nothing can sound. */
 async function unlocked() {
-  const hint = setTimeout(() => pill("off", UNHEARD), HINT_MS);
+  const clicked = () => navigator.getAutoplayPolicy?.(player.context) === "allowed";
+  const hint = setTimeout(() => pill("off", clicked() ? "waiting for a sound output" : UNHEARD), HINT_MS);
   await player.unlocked();
   clearTimeout(hint);
 }

@@ -86,20 +86,20 @@ async function byWhep() {
   player = await WhepPlayer.open(`v1/whep/${encodeURIComponent(session)}`, { token });
   const context = new AudioContext();
   $("audio").srcObject = player.music;
-  begun(context, context.createMediaStreamSource(player.music), () => sounding($("audio")));
+  begun(context, context.createMediaStreamSource(player.music), () => sounding($("audio"), context));
   await player.ended;
   $("audio").srcObject = null;
   await context.close();
 }
 
-/** Resolves when the element may sound: at once, or after a click. */
-async function sounding(audio) {
+/** Resolves when the element may sound, and the meter see it: at once, or after a click. */
+async function sounding(audio, context) {
   try {
     await audio.play();
   } catch (error) {
     if (error.name !== "NotAllowedError") return;
     await new Promise((clicked) => ($("unlock").onclick = clicked));
-    await audio.play();
+    await Promise.all([audio.play(), context.resume()]);
   }
 }
 
