@@ -23,7 +23,7 @@ parts=" $* "
 end=$((SECONDS + ${LIMIT_S:-470}))
 work=$(mktemp -d) && mkdir -p "$OUT" "$work/site" || exit 2
 trap 'rm -rf "$work"' EXIT
-export TRITON_CACHE_DIR=/tmp/cuestream-compiled
+export TRITON_CACHE_DIR=${TRITON_CACHE_DIR:-/tmp/cuestream-compiled}
 mkdir -p "$TRITON_CACHE_DIR"
 [[ -e .whl/compiled.txz ]] && tar -xJf .whl/compiled.txz -C "$TRITON_CACHE_DIR"
 for packed in .whl/*.txz; do [[ -e $packed && $packed != */compiled.txz ]] && tar -xJf "$packed" -C "$work/site"; done

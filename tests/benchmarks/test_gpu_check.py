@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ def called(folder: Path, *parts: str) -> list[list[str]]:
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-    told = {**os.environ, "PATH": path, "CALLS": str(folder / "calls"), "OUT": str(folder / "out")}
+    places = {"CALLS": "calls", "OUT": "out", "TRITON_CACHE_DIR": "compiled"}
+    told = {**os.environ, "PATH": path, **{name: str(folder / place) for name, place in places.items()}}
     subprocess.run(("bash", str(SCRIPT), *parts), env=told, check=True, capture_output=True)
     lines = (folder / "calls").read_text().splitlines()
     asked = [arguments[1:] for arguments in map(json.loads, lines) if arguments[0] == "-m"]
@@ -73,6 +75,16 @@ def test_every_part_is_called_with_options_that_are_known(
         else:
             assert module == "pytest"
             assert all((ROOT / option).exists() for option in options if option.startswith("tests/"))
+
+
+def test_what_was_compiled_is_kept_without_the_texts_it_was_made_through(tmp_path: Path) -> None:
+    (tmp_path / "compiled").mkdir()
+    for name in ("kernel.cubin", "kernel.ptx"):
+        (tmp_path / "compiled" / name).write_bytes(b"made")
+    called(tmp_path, "compile")
+    with tarfile.open(tmp_path / "out" / "compiled.txz") as kept:
+        sizes = {member.name: member.size for member in kept if member.isfile()}
+    assert sizes == {"./kernel.cubin": 4, "./kernel.ptx": 0}
 
 
 def test_a_server_with_many_sessions_is_measured_as_it_comes(
