@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
-# pip compiles one file after another. Like pip it passes over files for other Pythons.
-COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+# pip compiles one file after another. Like pip it passes over files for other Pythons. What lies in tests and models, a third of
+# all, is compiled where it is read.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/|/transformers/models/' $(VENV)/lib || true
 # Of the procedural composer. It declares pyaudio, which needs a C library to build and is only for its own loudspeaker output.
 TINYSOUNDFONT := --no-deps 'tinysoundfont>=0.3.7,<0.4'
 SOUND_FONT := fluidr3mono-gm-soundfont
@@ -15,7 +16,7 @@ demo: $(VENV)/.demo
 	mkdir -p out
 	$(BIN)/cuestream score examples/big-buck-bunny.mp4 -o out/demo.mp4 --timeline out/demo.jsonl --plot out/demo.png
 
-# What is judged by the clock is not to share its cores. What only waits for sound, pictures and processes waits two at a time.
+# What is judged by the clock is not to share its cores. What only waits for sound, pictures and processes waits three at a time.
 # Everything else computes, and takes all cores.
 CLOCK := tests/server/test_page.py tests/server/test_reaction.py tests/server/test_ingest_srt.py tests/benchmarks/test_latency.py
 COMPUTING := $(wildcard tests/server/test_session_*.py tests/server/test_protocol_*.py) \
@@ -25,7 +26,7 @@ OTHERS := $(filter-out $(CLOCK) $(WAITING),$(wildcard tests/*/test_*.py))
 PYTEST := $(BIN)/python -m pytest --durations 25 --durations-min 4
 test: $(VENV)/.dev sound-font
 	$(PYTEST) -n auto --maxprocesses 4 --dist loadfile $(OTHERS)
-	$(PYTEST) -n 2 --dist loadfile $(WAITING)
+	$(PYTEST) -n 3 --dist loadfile $(WAITING)
 	$(PYTEST) $(CLOCK)
 
 # Everything that CI checks: format, lint, types, tests.
