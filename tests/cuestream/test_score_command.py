@@ -402,11 +402,18 @@ def test_an_interrupted_run_that_keeps_nothing_says_so(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4"]
 
 
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What no run is through with in a minute."""
+    return make(tmp_path_factory.mktemp("long") / "long.mp4", Clip(frames=6000))
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_a_valid_file_up_to_there(tmp_path: Path, sent: signal.Signals) -> None:
-    video = make(tmp_path / "long.mp4", Clip(frames=6000))
+def test_an_interrupted_run_leaves_a_valid_file_up_to_there(
+    long_video: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
     output, timeline, growing = (tmp_path / name for name in ("out.mp4", "t.jsonl", ".out.mp4.jsonl"))
-    command = [sys.executable, "-m", "cuestream", "score", video, "-o", output, "--timeline", timeline]
+    command = [sys.executable, "-m", "cuestream", "score", long_video, "-o", output, "--timeline", timeline]
     with subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -421,4 +428,4 @@ def test_an_interrupted_run_leaves_a_valid_file_up_to_there(tmp_path: Path, sent
     heard = np.concatenate([block[0] for block in read_stereo(output)])
     assert 0.5 < len(heard) / 48_000 < 590
     assert probe(output).frame_count > 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["long.mp4", "out.mp4", "t.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mp4", "t.jsonl"]
