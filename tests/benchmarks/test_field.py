@@ -19,6 +19,8 @@ soundfile = pytest.importorskip("soundfile", reason=REASON.format("soundfile"))
 from benchmarks.quality import embedders, field
 from engine.errors import MediaError, MissingRuntime, PackageError
 
+pytestmark = pytest.mark.usefixtures("librosa_compiled")
+
 RATE = 32_000
 LIBRARIES = {
     "fad": ("frechet_audio_distance", "frechet-audio-distance"),

@@ -10,6 +10,8 @@ pytest.importorskip("librosa", reason="the quality benchmark needs librosa: pip 
 
 from benchmarks.quality.hearing import FEATURES, SAMPLE_RATE, hear, key_scores
 
+pytestmark = pytest.mark.usefixtures("librosa_compiled")
+
 NEAR_S = 0.03
 """Onsets are told in steps of 16 ms; observed: 18 ms off at most."""
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)

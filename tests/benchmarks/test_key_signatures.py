@@ -11,6 +11,8 @@ pytest.importorskip("librosa", reason="the quality benchmark needs librosa: pip 
 from benchmarks.quality.hearing import SAMPLE_RATE
 from benchmarks.quality.keys import keeps_key, signatures
 
+pytestmark = pytest.mark.usefixtures("librosa_compiled")
+
 SCALE = (0, 2, 4, 5, 7, 9, 11)
 TONE_S = 0.2
 

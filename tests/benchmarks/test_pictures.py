@@ -24,6 +24,8 @@ from engine.errors import MediaError
 from engine.frames import Frame
 from engine.player import ModelPlayer
 
+pytestmark = pytest.mark.usefixtures("librosa_compiled")
+
 STRIP, DPI = 18, 110
 
 
