@@ -18,7 +18,8 @@ demo: $(VENV)/.demo
 
 # What is judged by the clock is not to share its cores. What only waits for sound, pictures and processes waits three at a time.
 # Everything else computes, and takes all cores.
-CLOCK := tests/server/test_page.py tests/server/test_reaction.py tests/server/test_ingest_srt.py tests/benchmarks/test_latency.py
+CLOCK := tests/server/test_page.py tests/server/test_reaction.py tests/server/test_ingest_srt_sound.py \
+    tests/benchmarks/test_latency.py
 COMPUTING := $(wildcard tests/server/test_session_*.py tests/server/test_protocol_*.py) \
     tests/sdk/test_sdk_player.py tests/sdk/test_sdk_js.py
 WAITING := $(filter-out $(CLOCK) $(COMPUTING),$(wildcard tests/server/test_*.py tests/sdk/test_*.py))

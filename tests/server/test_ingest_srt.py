@@ -6,19 +6,16 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, hears_both_tones, limits, state_of
-from output_rig import beeps_after_flashes
 from process import free_port, run
 from served import Serve, Served
 from shell_client import Client, ask
+from srt_rig import COPY, SENDS, needs_srt, sender
 
 from server.ingest.address import Forbidden, parse, shown_of
 from server.ingest.checking import check
@@ -27,8 +24,6 @@ from server.ingest.pipe import Job
 from server.ingest.srt import command_of
 from server.system.srt import lacking
 
-LACK = lacking()
-needs_srt = pytest.mark.skipif(LACK is not None, reason=LACK or "")
 PUBLIC = "93.184.216.34"
 SECRET = "a-passphrase-of-ours"
 ASKED = "%23!::r=film,m=request"
@@ -41,28 +36,10 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-COPY = ["-c", "copy", "-f", "mpegts", "-flush_packets", "1"]
-"""So little video would else wait until a message of SRT is full, a few pictures long."""
-SENDS = ["ffmpeg", "-nostdin", "-loglevel", "quiet", "-re"]
-
-
 def sends_once(film: Path, url: str) -> int:
     """How a program ends that sends the film."""
     command = [*SENDS, "-i", str(film), *COPY, url]
     return subprocess.run(command, timeout=20).returncode
-
-
-@contextmanager
-def sender(film: Path, url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that sends the film over and over, in its own time. It is tried again while nobody is there."""
-    command = [*SENDS, "-stream_loop", "-1", "-i", str(film)]
-    loop = 'while :; do "$@"; sleep 0.1; done'
-    process = subprocess.Popen(["sh", "-c", loop, "sh", *command, *COPY, url], start_new_session=True)
-    try:
-        yield process
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def descendants(pid: int) -> list[int]:
@@ -156,27 +133,6 @@ def test_a_line_that_is_lost_is_told_and_found_again(serve: Serve, film: Path) -
         assert all(is_gone(pid) for pid in before)
         with sender(film, there):
             assert client.until("warning")["code"] == "ingest_reconnected"
-
-
-@needs_srt
-def test_its_sound_is_with_its_pictures_in_an_output(serve: Serve, film: Path, tmp_path: Path) -> None:
-    port = free_port()
-    with (
-        serve(SYNTHETIC, ingest=limits(attempts=100), outputs=tmp_path) as served,
-        sender(film, f"srt://127.0.0.1:{port}?mode=listener"),
-    ):
-        one = feed(served, f"srt://127.0.0.1:{port}")[1]
-        ask("PATCH", one, {"config": {"gain_db": -60}})
-        assert ask("POST", f"{one}/output", {"url": "file:a.mkv", "what": "mixed"})[0] == 201
-        end_s = time.monotonic() + 20
-        while ask("GET", f"{one}/output")[1]["original_s"] < 7:
-            assert time.monotonic() < end_s
-            time.sleep(0.05)
-        assert ask("DELETE", f"{one}/output")[1]["state"] == "finished"
-    after_s = beeps_after_flashes(tmp_path / "a.mkv")
-    print("the beeps are so much after their flashes, s:", np.round(after_s, 3))
-    assert len(after_s) >= 3
-    assert abs(float(np.median(after_s))) <= 1 / 8 + 0.02
 
 
 @needs_srt
