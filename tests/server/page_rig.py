@@ -30,6 +30,8 @@ def page(recordings: Path) -> Iterator[str]:
         MODEL,
         "--port",
         "0",
+        "--drain",
+        "0",
         "--recordings",
         str(recordings),
     ]
