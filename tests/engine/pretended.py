@@ -45,12 +45,6 @@ ALLOCATES |= {ATEN.new_empty.default, ATEN.new_empty_strided.default}
 WHOLE = {ATEN.linear.default, ATEN.lstm.input}
 """Of operators that consist of others, those that are one here: they are asked often, and their parts are many."""
 
-_CUDA, _META = 1, 14  # c10::DeviceType
-_GUARDS = (ctypes.c_void_p * 20).in_dll(
-    ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libc10.so")),
-    "_ZN3c104impl26device_guard_impl_registryE",
-)
-
 
 class There(Tensor):
     """A tensor of the device. held: the numbers, on the host, which nothing but queued work may touch."""
@@ -83,6 +77,9 @@ class There(Tensor):
     def numpy(self, *, force: bool = False) -> Any:
         raise TypeError("can't convert a tensor of cuda:0 to numpy; copy it to the host first")
 
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
     def __repr__(self) -> str:  # type: ignore[override]
         return f"There({list(self.shape)}, {self.dtype})"
 
@@ -114,7 +111,7 @@ class Device(TorchDispatchMode):
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
         count = len(self._queue) if until is None else until - (self._queued - len(self._queue))
         ready, self._queue = self._queue[: max(count, 0)], self._queue[max(count, 0) :]
-        with torch.utils._python_dispatch._disable_current_modes():
+        with torch.utils._python_dispatch._disable_current_modes(), torch.inference_mode():
             for work in ready:
                 work()
 
@@ -160,15 +157,16 @@ class Device(TorchDispatchMode):
             self.wait()
             return args[0].held.item()
         returns = func._schema.returns
-        if any(r.alias_info is not None and not r.alias_info.is_write for r in returns):
-            return tree_map(_there, func(*_held(args), **_held(kwargs)))
+        at_once = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)  # a view
         if _shape_depends_on_numbers(func, given):
             self.wait()
-            return tree_map(_there, func(*_held(args), **_held(kwargs)))
+            at_once = True
+        inner, named = _held(args), _held(kwargs)
+        if at_once:
+            return tree_map(_there, func(*inner, **named))
         written = _written(func._schema, args, kwargs)
         if written or not returns:
-            inner, named = _held(args), _held(kwargs)
-            self.queue(lambda: _do(func, inner, named))
+            self.queue(lambda: func(*inner, **named))
             return written[0] if len(returns) == 1 else tuple(written) if returns else None
         return self._made(func, args, kwargs)
 
@@ -191,7 +189,7 @@ class Device(TorchDispatchMode):
         return answer
 
     def _on_host(self, func: Any, args: Any, kwargs: Any) -> Any:
-        pinned = kwargs.pop("pin_memory", False) if "pin_memory" in kwargs else False
+        pinned = kwargs.pop("pin_memory", False)
         answer = func(*args, **kwargs)
         if pinned:
             storage = answer.untyped_storage()
@@ -217,7 +215,7 @@ class Device(TorchDispatchMode):
             return func(*args, **kwargs) if func is ATEN.copy_.default else to.copy_(source)
         read, write = _held(source), _held(to)
         if isinstance(to, There) and isinstance(source, There):
-            self.queue(lambda: _copy(write, read))
+            self.queue(lambda: write.copy_(read))
             return to
         host = source if isinstance(to, There) else to
         if self.recording and not (non_blocking and self._is_pinned(host)):
@@ -226,7 +224,7 @@ class Device(TorchDispatchMode):
             )
         if host is source and not self._is_pinned(host):
             read = source.clone()
-        self.queue(lambda: _copy(write, read))
+        self.queue(lambda: write.copy_(read))
         if not non_blocking:
             self.wait()
         return to
@@ -237,11 +235,10 @@ class Device(TorchDispatchMode):
         places = [_held(x) for x in tree_flatten(answers)[0] if isinstance(x, There)]
 
         def work() -> None:
-            with torch.inference_mode():
-                found = [x for x in tree_flatten(twin(*inner, **named))[0] if isinstance(x, Tensor)]
-                for place, x in zip(places, found, strict=False):
-                    if place is not x:
-                        place.copy_(x)
+            found = [x for x in tree_flatten(twin(*inner, **named))[0] if isinstance(x, Tensor)]
+            for place, x in zip(places, found, strict=False):
+                if place is not x:
+                    place.copy_(x)
 
         self.queue(work)
         return answers
@@ -293,16 +290,6 @@ def _poisoned(like: Tensor) -> Tensor:
     if made.is_floating_point():
         return made.fill_(torch.nan)
     return made.fill_(True if made.dtype == torch.bool else torch.iinfo(made.dtype).max)
-
-
-def _copy(to: Tensor, source: Tensor) -> None:
-    with torch.inference_mode():
-        to.copy_(source)
-
-
-def _do(func: Any, args: Any, kwargs: Any) -> None:
-    with torch.inference_mode():
-        func(*args, **kwargs)
 
 
 def _shape_depends_on_numbers(func: Any, given: list[Tensor]) -> bool:
@@ -383,14 +370,23 @@ def pretended() -> Iterator[Device]:
         patch.setattr(torch.backends.cudnn, "is_acceptable", lambda _: False)
         for module, name, fake in _kernels(device):
             patch.setattr(module, name, fake)
-        # PyTorch makes a device the current one before it indexes a tensor of it; nothing is done for it, as for `meta`
         captured._aside.cache_clear()
-        before, _GUARDS[_CUDA] = _GUARDS[_CUDA], _GUARDS[_META]
-        try:
+        with _guarded():
             yield device
-        finally:
-            _GUARDS[_CUDA] = before
-            captured._aside.cache_clear()
+        captured._aside.cache_clear()
+
+
+@contextmanager
+def _guarded() -> Iterator[None]:
+    """PyTorch makes a device the current one before it indexes a tensor of it; nothing is done for that, as for `meta`."""
+    cuda, meta = 1, 14  # c10::DeviceType
+    library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libc10.so"))
+    guards = (ctypes.c_void_p * 20).in_dll(library, "_ZN3c104impl26device_guard_impl_registryE")
+    before, guards[cuda] = guards[cuda], guards[meta]
+    try:
+        yield
+    finally:
+        guards[cuda] = before
 
 
 def _kernels(device: Device) -> list[tuple[Any, str, Any]]:
