@@ -31,7 +31,7 @@ from shell_client import PATIENCE_S, Client, ask, jpeg, soon
 from server.protocol.limits import Limits
 from server.protocol.media import NO_FLAGS, Flag, Kind, Media, StreamId
 from server.recording.film import Canvas, Film
-from server.recording.shelf import RecordingLimits, Shelf, new_id
+from server.recording.shelf import ID, RecordingLimits, Shelf, new_id
 from server.recording.sound import Sound
 from server.recording.tape import MOST_NOTES
 from server.recording.writer import Heard, Pictured, Told, Writer
@@ -907,6 +907,16 @@ def test_names_are_only_those_of_recordings(tmp_path: Path) -> None:
         is None
     )
     assert shelf.about("..") is shelf.about("20261125-194515-/../../../../x") is None
+
+
+def test_recordings_of_one_second_are_named_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that lists them, the newest first, knows nothing else."""
+    moments = [second + part / 100 for second in (1_764_000_000, 1_764_000_001) for part in range(100)]
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", iter(moments).__next__)
+        names = [new_id() for _ in moments]
+    assert names == sorted(names)
+    assert all(ID.fullmatch(name) for name in names)
 
 
 def test_a_recording_says_what_a_full_disk_said(tmp_path: Path) -> None:
