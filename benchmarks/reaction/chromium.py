@@ -6,18 +6,16 @@ It is found by CUESTREAM_CHROMIUM or by the names it is installed under; tests s
 from __future__ import annotations
 
 import base64
-import itertools
 import json
 import os
 import shutil
 import subprocess
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from websockets.sync.client import connect
+from benchmarks.reaction.browser import Browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
@@ -38,8 +36,6 @@ FLAGS = (
     "--remote-debugging-address=127.0.0.1",
     "--remote-debugging-port=0",
 )
-STARTED_S = 60.0
-ANSWER_S = 30.0
 
 
 def find_chromium() -> str | None:
@@ -49,68 +45,31 @@ def find_chromium() -> str | None:
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
-class Chromium:
+class Chromium(Browser):
     """One window. folder: an empty one of its own. camera: a Y4M or MJPEG file that the fake camera repeats."""
 
     def __init__(self, path: str, folder: Path, camera: Path, size: tuple[int, int] = (1360, 1900)) -> None:
         flags = [f"--user-data-dir={folder}", f"--use-file-for-fake-video-capture={camera}"]
         flags.append("--window-size={},{}".format(*size))
-        self._process = subprocess.Popen(
-            [path, *FLAGS, *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        self._ids = itertools.count(1)
-        self._site = ""
-        self.events: list[dict[str, Any]] = []
-        """Errors and warnings of the page's console, and exceptions."""
-        try:
-            self._line = connect(self._address(folder), compression=None, max_size=None)
-            self._socket = self._line.__enter__()
-            for domain in ("Page", "Runtime", "Log"):
-                self.call(f"{domain}.enable")
-        except BaseException:
-            self.close()
-            raise
+        self._told, self._site = folder / "DevToolsActivePort", ""
+        command = [path, *FLAGS, *flags, "about:blank"]
+        super().__init__(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
-    def __enter__(self) -> Chromium:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._line.__exit__(None, None, None)
-        self.close()
-
-    def close(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(10)
-
-    def _address(self, folder: Path) -> str:
+    def _told_address(self) -> str | None:
         """Of the window's own socket, once the browser has chosen its port."""
-        end_s = time.monotonic() + STARTED_S
-        told = folder / "DevToolsActivePort"
-        while time.monotonic() < end_s:
-            if told.exists() and (lines := told.read_text().split()):
-                with urllib.request.urlopen(f"http://127.0.0.1:{lines[0]}/json/list", timeout=10) as answer:
-                    pages = [target for target in json.load(answer) if target["type"] == "page"]
-                if pages:
-                    return str(pages[0]["webSocketDebuggerUrl"])
-            time.sleep(0.1)
-        raise TimeoutError("Chromium did not start")
+        if not self._told.exists() or not (lines := self._told.read_text().split()):
+            return None
+        with urllib.request.urlopen(f"http://127.0.0.1:{lines[0]}/json/list", timeout=10) as answer:
+            pages = [target for target in json.load(answer) if target["type"] == "page"]
+        return str(pages[0]["webSocketDebuggerUrl"]) if pages else None
+
+    def _begin(self) -> None:
+        for domain in ("Page", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """A DevTools command and its result."""
-        number = next(self._ids)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        end_s = time.monotonic() + ANSWER_S
-        while True:
-            message = json.loads(self._socket.recv(timeout=max(0.0, end_s - time.monotonic())))
-            if message.get("id") == number:
-                if "error" in message:
-                    raise RuntimeError(f"{method}: {message['error']}")
-                return dict(message["result"])
-            self._note(message)
+        return self.command(method, params)
 
     def _note(self, message: dict[str, Any]) -> None:
         params = message.get("params", {})
@@ -131,22 +90,12 @@ class Chromium:
         self.until("document.readyState === 'complete'")
 
     def run(self, script: str) -> Any:
-        """The value of an expression in the page, awaited; a thrown exception is a RuntimeError."""
         result = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
         )
         if "exceptionDetails" in result:
             raise RuntimeError(f"{script}: {result['exceptionDetails']}")
         return result["result"].get("value")
-
-    def until(self, script: str, within_s: float = STARTED_S) -> Any:
-        """Wait until an expression is true; its value."""
-        end_s = time.monotonic() + within_s
-        while time.monotonic() < end_s:
-            if value := self.run(script):
-                return value
-            time.sleep(0.1)
-        raise TimeoutError(f"{script} was not true within {within_s:g} s; {self.events[-3:]}")
 
     def key(self, name: str) -> None:
         """Press a key: a letter, or a name such as ArrowLeft."""

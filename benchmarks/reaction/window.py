@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.reaction.chromium import Chromium
+from benchmarks.reaction.browser import Browser
 
 F64 = NDArray[np.float64]
 PAGE = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
@@ -62,19 +62,19 @@ def delays(turns: F64, events: Sequence[float], within_ms: float) -> F64:
     return np.where(found < within_ms, found, np.nan)
 
 
-def begin(browser: Chromium, address: str, way: str, page: str = QUIET_PAGE, **options: Any) -> None:
+def begin(browser: Browser, address: str, way: str, page: str = QUIET_PAGE, **options: Any) -> None:
     """Let a page of this server play. options: `comfort`, `bufferMs`, `config`, `again`."""
     browser.open(f"{address.rstrip('/')}{page}")
     go_on(browser, way, **options)
 
 
-def go_on(browser: Chromium, way: str, **options: Any) -> None:
+def go_on(browser: Browser, way: str, **options: Any) -> None:
     """The same where the page is open."""
     browser.run(PAGE)
     browser.run(f"begin({json.dumps(way)}, {json.dumps(options)})")
 
 
-def react(browser: Chromium, way: str, turns: int, within_s: float) -> Seen:
+def react(browser: Browser, way: str, turns: int, within_s: float) -> Seen:
     """Until the picture has turned so often; what plays is given a moment before, and the last answer one after."""
     browser.until(PLAYS)
     browser.run("Object.values(reaction.notes).forEach((list) => (list.length = 0))")
@@ -87,5 +87,5 @@ def react(browser: Chromium, way: str, turns: int, within_s: float) -> Seen:
     return Seen(way, notes, before, after, output_ms)
 
 
-def leave(browser: Chromium) -> None:
+def leave(browser: Browser) -> None:
     browser.run("reaction.client.close()")

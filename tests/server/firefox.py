@@ -5,16 +5,14 @@ It is found by CUESTREAM_FIREFOX or by the names it is installed under; tests sk
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import connect
+from benchmarks.reaction.browser import Browser
 
 NAMES = ("firefox-esr", "firefox")
 PREFS: dict[str, Any] = {
@@ -29,8 +27,6 @@ PREFS: dict[str, Any] = {
     "network.connectivity-service.enabled": False,
 }
 """That sounds need a click is left as it is."""
-STARTED_S = 60.0
-ANSWER_S = 30.0
 
 
 def find_firefox() -> str | None:
@@ -40,7 +36,7 @@ def find_firefox() -> str | None:
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
-class Firefox:
+class Firefox(Browser):
     """One window. folder: an empty one of its own. sound: of the PulseAudio server that it plays to."""
 
     def __init__(self, path: str, folder: Path, sound: str, size: tuple[int, int] = (1360, 1900)) -> None:
@@ -56,68 +52,31 @@ class Firefox:
             "--remote-debugging-port",
             "0",
         ]
-        self._process = subprocess.Popen(
-            [*command, "about:blank"],
-            env=os.environ | {"HOME": str(folder), "PULSE_SERVER": sound},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._ids = itertools.count(1)
-        self.events: list[dict[str, Any]] = []
-        """Errors and warnings of the page's console, and exceptions."""
-        try:
-            self._line = connect(self._address(folder), compression=None, max_size=None)
-            self._socket = self._line.__enter__()
-            self._session("session.new", capabilities={})
-            self._session("session.subscribe", events=["log.entryAdded"])
-            self._context = self._session("browsingContext.getTree")["contexts"][0]["context"]
-            self.call(
-                "browsingContext.setViewport", viewport=dict(zip(("width", "height"), size, strict=True))
+        self._told, self._size = folder / "WebDriverBiDiServer.json", size
+        super().__init__(
+            subprocess.Popen(
+                [*command, "about:blank"],
+                env=os.environ | {"HOME": str(folder), "PULSE_SERVER": sound},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
-        except BaseException:
-            self.close()
-            raise
+        )
 
-    def __enter__(self) -> Firefox:
-        return self
+    def _told_address(self) -> str | None:
+        if not self._told.exists() or not (text := self._told.read_text()):
+            return None
+        return f"ws://127.0.0.1:{json.loads(text)['ws_port']}/session"
 
-    def __exit__(self, *_: object) -> None:
-        self._line.__exit__(None, None, None)
-        self.close()
-
-    def close(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(10)
-
-    def _address(self, folder: Path) -> str:
-        """Of the browser's socket, once it has chosen its port."""
-        end_s = time.monotonic() + STARTED_S
-        told = folder / "WebDriverBiDiServer.json"
-        while time.monotonic() < end_s:
-            if told.exists() and (text := told.read_text()):
-                return f"ws://127.0.0.1:{json.loads(text)['ws_port']}/session"
-            time.sleep(0.1)
-        raise TimeoutError("Firefox did not start")
+    def _begin(self) -> None:
+        self.command("session.new", {"capabilities": {}})
+        self.command("session.subscribe", {"events": ["log.entryAdded"]})
+        self._context = self.command("browsingContext.getTree", {})["contexts"][0]["context"]
+        width, height = self._size
+        self.call("browsingContext.setViewport", viewport={"width": width, "height": height})
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """A BiDi command for the window, and its result."""
-        return self._session(method, context=self._context, **params)
-
-    def _session(self, method: str, **params: Any) -> dict[str, Any]:
-        number = next(self._ids)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        end_s = time.monotonic() + ANSWER_S
-        while True:
-            message = json.loads(self._socket.recv(timeout=max(0.0, end_s - time.monotonic())))
-            if message.get("id") == number:
-                if message["type"] == "error":
-                    raise RuntimeError(f"{method}: {message['error']}: {message['message']}")
-                return dict(message["result"])
-            self._note(message)
+        return self.command(method, {"context": self._context, **params})
 
     def _note(self, message: dict[str, Any]) -> None:
         if message.get("method") == "log.entryAdded" and message["params"]["level"] in ("error", "warn"):
@@ -132,22 +91,12 @@ class Firefox:
         self.call("browsingContext.reload", wait="complete")
 
     def run(self, script: str) -> Any:
-        """The value of an expression in the page, awaited; a thrown exception is a RuntimeError."""
         expression = f"(async () => JSON.stringify(await eval({json.dumps(script)})) ?? 'null')()"
-        target = {"context": self._context}
-        result = self._session("script.evaluate", expression=expression, target=target, awaitPromise=True)
+        asked = {"expression": expression, "target": {"context": self._context}, "awaitPromise": True}
+        result = self.command("script.evaluate", asked)
         if result["type"] == "exception":
             raise RuntimeError(f"{script}: {result['exceptionDetails']['text']}")
         return json.loads(result["result"]["value"])
-
-    def until(self, script: str, within_s: float = STARTED_S) -> Any:
-        """Wait until an expression is true; its value."""
-        end_s = time.monotonic() + within_s
-        while time.monotonic() < end_s:
-            if value := self.run(script):
-                return value
-            time.sleep(0.1)
-        raise TimeoutError(f"{script} was not true within {within_s:g} s; {self.events[-3:]}")
 
     def click(self, selector: str) -> None:
         """As a mouse does, where the browser asks whether it was the user."""
