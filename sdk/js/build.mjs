@@ -2,18 +2,21 @@
 //
 //   node build.mjs           write dist/index.js
 //   node build.mjs --page    write the copy that `cuestream serve` hands out, so that it needs no Node
-//   node build.mjs --check   write nothing; exit with 1 when that copy is not this
+//   node build.mjs --check   write nothing; exit with 1 when that copy is not this, or the page has syntax that OLDEST lacks
 //   node build.mjs --size    print what a page downloads
 
-import { readFile, writeFile, mkdir } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const SERVED = here("../../server/static/cuestream.js");
+const PAGE = here("../../server/static/");
+const SERVED = `${PAGE}cuestream.js`;
+/** The oldest browsers that read what we write; tsconfig's `lib` is what their language has. */
+const OLDEST = ["chrome92", "firefox115", "safari16.4"];
 
-const options = { absWorkingDir: here("."), bundle: true, format: "esm", target: "es2022", write: false, charset: "utf8" };
+const options = { absWorkingDir: here("."), bundle: true, format: "esm", target: OLDEST, write: false, charset: "utf8" };
 const text = (result) => result.outputFiles[0].text;
 
 async function bundle(minify) {
@@ -21,6 +24,18 @@ async function bundle(minify) {
   const define = { WORKLET: JSON.stringify(text(worklet)) };
   const banner = { js: "// @cuestream/client, made by sdk/js/build.mjs. Do not edit." };
   return text(await build({ ...options, entryPoints: ["src/index.ts"], define, banner, minify }));
+}
+
+/** Files of the page that esbuild would write in another way for the oldest browsers, or could not. */
+async function tooNew() {
+  const files = (await readdir(PAGE)).filter((name) => /\.(js|css)$/.test(name));
+  const differs = async (name) => {
+    const code = await readFile(PAGE + name, "utf8");
+    const written = (target) => transform(code, { loader: name.split(".").pop(), target, charset: "utf8" });
+    const [old, now] = await Promise.all([written(OLDEST), written("esnext")]);
+    return old.code !== now.code && name;
+  };
+  return (await Promise.all(files.map(differs))).filter(Boolean);
 }
 
 const [task] = process.argv.slice(2);
@@ -31,6 +46,10 @@ if (task === "--size") {
 } else if (task === "--check") {
   if ((await readFile(SERVED, "utf8")) !== (await bundle(false))) {
     console.error("server/static/cuestream.js is not what sdk/js/src says; run `npm run page` in sdk/js");
+    process.exitCode = 1;
+  }
+  for (const name of await tooNew()) {
+    console.error(`server/static/${name} has syntax that ${OLDEST.join(", ")} do not all have`);
     process.exitCode = 1;
   }
 } else {

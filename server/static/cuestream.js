@@ -146,6 +146,11 @@ var TooMuch = class extends ClientError {
 var Unsupported = class extends ClientError {
   name = "Unsupported";
 };
+function report(error) {
+  queueMicrotask(() => {
+    throw error;
+  });
+}
 
 // src/closes.ts
 var BROKEN = 1006;
@@ -179,7 +184,7 @@ var Emitter = class {
       try {
         listener(detail);
       } catch (error) {
-        reportError(error);
+        report(error);
       }
     }
   }
@@ -199,8 +204,8 @@ var Gate = class {
 // src/rest.ts
 async function createSession(server, key, name) {
   const body = name ? JSON.stringify({ session_id: name }) : null;
-  const answer = await ask(new URL("v1/sessions", serverAt(server)), { method: "POST", headers: bearing(key), body });
-  return await answer.json();
+  const { text } = await ask(new URL("v1/sessions", serverAt(server)), { method: "POST", headers: bearing(key), body });
+  return JSON.parse(text);
 }
 function serverAt(server) {
   let url = null;
@@ -218,29 +223,40 @@ function bearing(token) {
 }
 var ANSWER_MS = 1e4;
 async function ask(url, request, answerMs = ANSWER_MS) {
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), answerMs);
   let answer;
+  let text;
   try {
-    answer = await fetch(url, { ...request, signal: AbortSignal.timeout(answerMs) });
+    answer = await fetch(url, { ...request, signal: patience.signal });
+    text = await answer.text();
   } catch (error) {
-    const late = error.name === "TimeoutError";
-    throw new Unreachable(`${url}: ${late ? `no answer within ${answerMs / 1e3} s` : error.message}${across(url)}`);
+    const why = patience.signal.aborted ? `no answer within ${answerMs / 1e3} s` : error.message;
+    throw new Unreachable(`${url}: ${why}${across(url)}`);
+  } finally {
+    clearTimeout(timer);
   }
-  if (answer.ok) return answer;
+  if (answer.ok) return { headers: answer.headers, text };
   const after = Number(answer.headers.get("retry-after")) * 1e3;
-  throw new Refused(answer.status, await said(url, answer), after > 0 ? after : void 0);
+  throw new Refused(answer.status, said(url, answer.status, text), after > 0 ? after : void 0);
 }
+var LOOPBACK = /^(localhost|.+\.localhost|127\.[\d.]+|\[::1\])$/;
 function across(url) {
   const here = globalThis.location;
-  if (!here || new URL(url, here.href).host === here.host) return "";
-  return `; is a server there, and was it started with --origin ${here.origin}?`;
+  if (!here) return "";
+  const there = new URL(url, here.href);
+  const plain = here.protocol === "https:" && /^(http|ws):$/.test(there.protocol);
+  if (plain && !LOOPBACK.test(there.hostname)) return "; browsers let a page on https ask servers on https only (mixed content)";
+  if (there.host === here.host) return "";
+  const safari = plain ? " Safari lets a page on https ask servers on https only." : "";
+  return `; is a server there, and was it started with --origin ${here.origin}?${safari}`;
 }
-async function said(url, answer) {
-  const text = await answer.text();
+function said(url, status, text) {
   try {
     return JSON.parse(text).error.text;
   } catch {
     const line = text.split("\n", 1)[0];
-    return `${url} answered HTTP ${answer.status}${line && `: ${line}`}`;
+    return `${url} answered HTTP ${status}${line && `: ${line}`}`;
   }
 }
 
@@ -377,7 +393,7 @@ function isAsSafe(url, asThis) {
 // src/control.ts
 var TEXT_BYTES = 1 << 16;
 var DEPTH = 16;
-var HALF_SURROGATE = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/;
+var HALF_SURROGATE = /[\uD800-\uDFFF]/u;
 var TYPES = {
   "session.created": true,
   "session.resumed": true,
@@ -395,6 +411,7 @@ var TYPES = {
   error: true,
   pong: true
 };
+var KNOWN = new Set(Object.keys(TYPES));
 function encode(message) {
   return JSON.stringify(message);
 }
@@ -403,7 +420,7 @@ function decodeServer(text) {
   if (!isObject(tree) || typeof tree.type !== "string") {
     throw new ProtocolError("bad_request", "a message is a JSON object with a `type`, a string");
   }
-  return Object.hasOwn(TYPES, tree.type) ? tree : null;
+  return KNOWN.has(tree.type) ? tree : null;
 }
 function parse(text) {
   if (text.length > TEXT_BYTES) {
@@ -929,15 +946,15 @@ var Session = class {
   }
   /** Nothing new is not said again. */
   tell(playout) {
-    const report = {
+    const report2 = {
       type: "playout.report",
       played_through_sample: this.playedThrough,
       buffer_ms: Math.max(0, playout.bufferMs),
       underruns: playout.underruns,
       clock_ppm: Math.max(-MOST_PPM, Math.min(MOST_PPM, playout.clockPpm))
     };
-    const text = encode(report);
-    if (text !== this.told) this.outbox.add(report);
+    const text = encode(report2);
+    if (text !== this.told) this.outbox.add(report2);
     this.told = text;
   }
   greeting() {
@@ -1576,7 +1593,7 @@ var JitterBuffer = class {
   }
   get played() {
     const at = Math.floor(this.at);
-    const mark = this.marks.findLast((mark2) => mark2.at <= at) ?? this.marks[0];
+    const mark = this.marks.filter((mark2) => mark2.at <= at).at(-1) ?? this.marks[0];
     return {
       session: mark.session,
       playedThrough: mark.first + Math.max(0, at - mark.at),
@@ -1720,7 +1737,7 @@ var MusicPlayer = class _MusicPlayer extends Emitter {
   static async open(options = {}) {
     const context = options.context ?? new AudioContext({ latencyHint: "interactive" });
     if (!context.audioWorklet) throw new Unsupported("browsers play on secure pages only: use https or localhost");
-    const url = URL.createObjectURL(new Blob(['"use strict";(()=>{var y=.0006250000000000001,v=1,u=class{ratio=1;levelS=null;integral=0;update(t,e,r){let a=this.levelS??t;this.levelS=a+(t-a)*Math.min(1,r/v);let s=this.levelS-e,i=.05*s+this.integral+y*s*r;return(Math.abs(i)<.005||i*s<0)&&(this.integral+=y*s*r),this.ratio=1+Math.max(-.005,Math.min(.005,i)),this.ratio}restart(){this.levelS=null}get clockPpm(){return-this.integral*1e6}};var p=class{taps;before;after;table;constructor(t=1){this.after=Math.ceil(8/t),this.before=this.after-1,this.taps=2*this.after,this.table=new Float32Array(513*this.taps);for(let e=0;e<=512;e++)this.fill(e,t)}at(t,e,r){let{table:a,taps:s}=this,i=Math.floor(r),n=(r-i)*512,h=Math.floor(n),l=n-h,c=i-this.before,f=0;for(let S=0,m=h*s;S<s;S++,m++)f+=t[c+S&e]*(a[m]+l*(a[m+s]-a[m]));return f}fill(t,e){let r=this.table.subarray(t*this.taps,(t+1)*this.taps);for(let s=0;s<this.taps;s++){let i=s-this.before-t/512;r[s]=M(i*e)*k(i/(this.after+.5))}let a=r.reduce((s,i)=>s+i,0);for(let s=0;s<this.taps;s++)r[s]/=a}};function M(o){return o===0?1:Math.sin(Math.PI*o)/(Math.PI*o)}function k(o){return g(8*Math.sqrt(Math.max(0,1-o*o)))/g(8)}function g(o){let t=1;for(let e=1,r=1;r>1e-12*t;e++)r*=(o/(2*e))**2,t+=r;return t}var x={targetS:.06,leastS:.04,mostS:.4,fadeS:.005,calmS:20,spareS:.02,excessS:.08,settledS:3,capacityS:2},P=64,A=66560,d=class{constructor(t,e,r,a={}){this.rate=t;this.cardRate=e;this.channels=r;this.comfort={...x,...a},this.targetS=this.comfort.targetS,this.base=t/e,this.sinc=new p(Math.min(1,e/t)),this.fade=Math.round(this.comfort.fadeS*t);let s=2**Math.ceil(Math.log2(this.comfort.capacityS*t+A));this.mask=s-1,this.rings=Array.from({length:r},()=>new Float32Array(s))}expecting=!0;playing=!1;underruns=0;skipped=0;targetS;drift=new u;comfort;base;sinc;rings;mask;fade;marks=[{at:0,first:0,session:0}];put=0;at=0;gain=0;lowestS=1/0;calmS=0;floorS=1/0;settledS=0;get levelS(){return Math.max(0,this.put-this.at)/this.rate}get played(){let t=Math.floor(this.at),e=this.marks.findLast(r=>r.at<=t)??this.marks[0];return{session:e.session,playedThrough:e.first+Math.max(0,t-e.at),playing:this.playing,levelS:this.levelS,targetS:this.targetS,underruns:this.underruns,skipped:this.skipped,clockPpm:this.drift.clockPpm}}add(t){let{channels:e,mask:r}=this,a=this.marks.at(-1),s=t.samples.length/e,i=t.session!==a.session||t.first!==a.first+this.put-a.at;i&&this.mark({at:this.put,first:t.first,session:t.session});let n=i&&!t.crossfade&&this.put>0;n&&this.fadeOut();for(let h=0;h<e;h++){let l=this.rings[h];for(let c=0;c<s;c++){let f=n&&c<this.fade?c/this.fade:1;l[this.put+c&r]=f*t.samples[c*e+h]}}this.put+=s,this.levelS>this.comfort.capacityS&&this.skip()}read(t){let e=t[0].length,r=e/this.cardRate;for(let i of t)i.fill(0);if(!this.playing&&!this.begins())return;let a=this.base*this.drift.update(this.levelS,this.targetS,r),s=this.base/this.fade;for(let i=0;i<e;i++){let n=this.put-this.sinc.after-this.at;if(n<=0)return this.runDry();let h=n>this.fade?1:0;this.gain+=Math.max(-s,Math.min(s,h-this.gain));for(let l=0;l<this.channels;l++)t[l][i]=this.gain*this.sinc.at(this.rings[l],this.mask,this.at);this.at+=a}this.adapt(r),this.shorten(r)}begins(){let t=!this.expecting&&this.put-this.sinc.after-this.at>this.fade;return this.levelS<this.targetS&&!t?!1:(this.playing=!0,this.gain=0,this.calm(),this.drift.restart(),!0)}runDry(){this.playing=!1,this.expecting&&(this.underruns+=1,this.targetS=Math.min(this.comfort.mostS,this.targetS*1.5))}calm(){this.calmS=this.settledS=0,this.lowestS=this.floorS=1/0}adapt(t){if(this.calmS+=t,this.lowestS=Math.min(this.lowestS,this.levelS),this.calmS<this.comfort.calmS)return;let e=Math.max(0,this.lowestS-this.comfort.spareS);this.targetS=Math.max(this.comfort.leastS,this.targetS-e/4),this.calmS=0,this.lowestS=1/0}shorten(t){this.settledS+=t,this.floorS=Math.min(this.floorS,this.levelS),!(this.settledS<this.comfort.settledS)&&(this.floorS>this.targetS+this.comfort.excessS&&this.skip(this.floorS-this.targetS),this.settledS=0,this.floorS=1/0)}mark(t){this.marks.push(t),this.marks.length>P&&this.marks.shift()}fadeOut(){let t=Math.min(this.fade,Math.max(0,this.put-Math.ceil(this.at)));for(let e of this.rings)for(let r=1;r<=t;r++)e[this.put-r&this.mask]*=(r-1)/t}skip(t=this.levelS-this.targetS){let e=Math.floor(t*this.rate),r=Math.floor(this.at),{mask:a,fade:s}=this;for(let i of this.rings)for(let n=-this.sinc.before;n<s;n++){let h=Math.max(0,n)/s;i[r+e+n&a]=i[r+n&a]*(1-h)+i[r+e+n&a]*h}this.at+=e,this.skipped+=e,this.drift.restart()}};var T=.05,b=class extends AudioWorkletProcessor{buffer=null;expecting=!1;over=!1;told=0;comfort;constructor(t){super(),this.comfort=t.processorOptions,this.port.onmessage=({data:e})=>this.hear(e)}process(t,[e]){let{buffer:r}=this;return r?(r.read(e.slice(0,r.channels)),r.channels===1&&e[1].set(e[0]),currentTime-this.told>=T&&(this.told=currentTime,this.port.postMessage(r.played)),!this.over):!this.over}hear(t){"stretch"in t?this.play(t):"expecting"in t?this.expecting=t.expecting:this.over=!0,this.buffer&&(this.buffer.expecting=this.expecting)}play({stretch:t,rate:e,channels:r}){(this.buffer?.rate!==e||this.buffer.channels!==r)&&(this.buffer=new d(e,sampleRate,r,this.comfort)),this.buffer.add(t)}};registerProcessor("cuestream-loudspeaker",b);})();\n'], { type: "text/javascript" }));
+    const url = URL.createObjectURL(new Blob(['"use strict";(()=>{var y=.0006250000000000001,v=1,u=class{ratio=1;levelS=null;integral=0;update(t,e,r){let a=this.levelS??t;this.levelS=a+(t-a)*Math.min(1,r/v);let s=this.levelS-e,i=.05*s+this.integral+y*s*r;return(Math.abs(i)<.005||i*s<0)&&(this.integral+=y*s*r),this.ratio=1+Math.max(-.005,Math.min(.005,i)),this.ratio}restart(){this.levelS=null}get clockPpm(){return-this.integral*1e6}};var p=class{taps;before;after;table;constructor(t=1){this.after=Math.ceil(8/t),this.before=this.after-1,this.taps=2*this.after,this.table=new Float32Array(513*this.taps);for(let e=0;e<=512;e++)this.fill(e,t)}at(t,e,r){let{table:a,taps:s}=this,i=Math.floor(r),n=(r-i)*512,h=Math.floor(n),l=n-h,c=i-this.before,f=0;for(let S=0,m=h*s;S<s;S++,m++)f+=t[c+S&e]*(a[m]+l*(a[m+s]-a[m]));return f}fill(t,e){let r=this.table.subarray(t*this.taps,(t+1)*this.taps);for(let s=0;s<this.taps;s++){let i=s-this.before-t/512;r[s]=M(i*e)*k(i/(this.after+.5))}let a=r.reduce((s,i)=>s+i,0);for(let s=0;s<this.taps;s++)r[s]/=a}};function M(o){return o===0?1:Math.sin(Math.PI*o)/(Math.PI*o)}function k(o){return g(8*Math.sqrt(Math.max(0,1-o*o)))/g(8)}function g(o){let t=1;for(let e=1,r=1;r>1e-12*t;e++)r*=(o/(2*e))**2,t+=r;return t}var x={targetS:.06,leastS:.04,mostS:.4,fadeS:.005,calmS:20,spareS:.02,excessS:.08,settledS:3,capacityS:2},P=64,A=66560,d=class{constructor(t,e,r,a={}){this.rate=t;this.cardRate=e;this.channels=r;this.comfort={...x,...a},this.targetS=this.comfort.targetS,this.base=t/e,this.sinc=new p(Math.min(1,e/t)),this.fade=Math.round(this.comfort.fadeS*t);let s=2**Math.ceil(Math.log2(this.comfort.capacityS*t+A));this.mask=s-1,this.rings=Array.from({length:r},()=>new Float32Array(s))}expecting=!0;playing=!1;underruns=0;skipped=0;targetS;drift=new u;comfort;base;sinc;rings;mask;fade;marks=[{at:0,first:0,session:0}];put=0;at=0;gain=0;lowestS=1/0;calmS=0;floorS=1/0;settledS=0;get levelS(){return Math.max(0,this.put-this.at)/this.rate}get played(){let t=Math.floor(this.at),e=this.marks.filter(r=>r.at<=t).at(-1)??this.marks[0];return{session:e.session,playedThrough:e.first+Math.max(0,t-e.at),playing:this.playing,levelS:this.levelS,targetS:this.targetS,underruns:this.underruns,skipped:this.skipped,clockPpm:this.drift.clockPpm}}add(t){let{channels:e,mask:r}=this,a=this.marks.at(-1),s=t.samples.length/e,i=t.session!==a.session||t.first!==a.first+this.put-a.at;i&&this.mark({at:this.put,first:t.first,session:t.session});let n=i&&!t.crossfade&&this.put>0;n&&this.fadeOut();for(let h=0;h<e;h++){let l=this.rings[h];for(let c=0;c<s;c++){let f=n&&c<this.fade?c/this.fade:1;l[this.put+c&r]=f*t.samples[c*e+h]}}this.put+=s,this.levelS>this.comfort.capacityS&&this.skip()}read(t){let e=t[0].length,r=e/this.cardRate;for(let i of t)i.fill(0);if(!this.playing&&!this.begins())return;let a=this.base*this.drift.update(this.levelS,this.targetS,r),s=this.base/this.fade;for(let i=0;i<e;i++){let n=this.put-this.sinc.after-this.at;if(n<=0)return this.runDry();let h=n>this.fade?1:0;this.gain+=Math.max(-s,Math.min(s,h-this.gain));for(let l=0;l<this.channels;l++)t[l][i]=this.gain*this.sinc.at(this.rings[l],this.mask,this.at);this.at+=a}this.adapt(r),this.shorten(r)}begins(){let t=!this.expecting&&this.put-this.sinc.after-this.at>this.fade;return this.levelS<this.targetS&&!t?!1:(this.playing=!0,this.gain=0,this.calm(),this.drift.restart(),!0)}runDry(){this.playing=!1,this.expecting&&(this.underruns+=1,this.targetS=Math.min(this.comfort.mostS,this.targetS*1.5))}calm(){this.calmS=this.settledS=0,this.lowestS=this.floorS=1/0}adapt(t){if(this.calmS+=t,this.lowestS=Math.min(this.lowestS,this.levelS),this.calmS<this.comfort.calmS)return;let e=Math.max(0,this.lowestS-this.comfort.spareS);this.targetS=Math.max(this.comfort.leastS,this.targetS-e/4),this.calmS=0,this.lowestS=1/0}shorten(t){this.settledS+=t,this.floorS=Math.min(this.floorS,this.levelS),!(this.settledS<this.comfort.settledS)&&(this.floorS>this.targetS+this.comfort.excessS&&this.skip(this.floorS-this.targetS),this.settledS=0,this.floorS=1/0)}mark(t){this.marks.push(t),this.marks.length>P&&this.marks.shift()}fadeOut(){let t=Math.min(this.fade,Math.max(0,this.put-Math.ceil(this.at)));for(let e of this.rings)for(let r=1;r<=t;r++)e[this.put-r&this.mask]*=(r-1)/t}skip(t=this.levelS-this.targetS){let e=Math.floor(t*this.rate),r=Math.floor(this.at),{mask:a,fade:s}=this;for(let i of this.rings)for(let n=-this.sinc.before;n<s;n++){let h=Math.max(0,n)/s;i[r+e+n&a]=i[r+n&a]*(1-h)+i[r+e+n&a]*h}this.at+=e,this.skipped+=e,this.drift.restart()}};var T=.05,b=class extends AudioWorkletProcessor{buffer=null;expecting=!1;over=!1;told=0;comfort;constructor(t){super(),this.comfort=t.processorOptions,this.port.onmessage=({data:e})=>this.hear(e)}process(t,[e]){let{buffer:r}=this;return r?(r.read(e.slice(0,r.channels)),r.channels===1&&e[1].set(e[0]),currentTime-this.told>=T&&(this.told=currentTime,this.port.postMessage(r.played)),!this.over):!this.over}hear(t){"stretch"in t?this.play(t):"expecting"in t?this.expecting=t.expecting:this.over=!0,this.buffer&&(this.buffer.expecting=this.expecting)}play({stretch:t,rate:e,channels:r}){(this.buffer?.rate!==e||this.buffer.channels!==r)&&(this.buffer=new d(e,sampleRate,r,this.comfort)),this.buffer.add(t)}};registerProcessor("cuestream-loudspeaker",b);})();\n'], { type: "text/javascript" }));
     try {
       await context.audioWorklet.addModule(url);
     } finally {
@@ -2085,7 +2102,7 @@ var Shutter = class {
     const said2 = 'the browser gives no pictures of what another site owns: it needs CORS there and crossorigin="anonymous" here';
     const told = FOREIGN.has(error.name) ? new Unsupported(said2) : error;
     if (this.options.onError) this.options.onError(told);
-    else if (!this.failing) reportError(told);
+    else if (!this.failing) report(told);
     this.failing = true;
   };
 };
@@ -2227,7 +2244,8 @@ var RtcLine = class {
     await gathered(peer);
     const headers = { "content-type": "application/json", ...bearing(where.token ?? where.handle) };
     const body = JSON.stringify({ type: "offer", sdp: peer.localDescription.sdp });
-    const answer = await (await ask(where.offer, { method: "POST", headers, body })).json();
+    const { text } = await ask(where.offer, { method: "POST", headers, body });
+    const answer = JSON.parse(text);
     if (!this.over) await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
   }
   opened() {
@@ -2317,7 +2335,7 @@ var WhepPlayer = class _WhepPlayer {
     await peer.setLocalDescription({ type: "offer", sdp: offer });
     const answer = await ask(this.url, { method: "POST", headers, body: offer });
     this.resource = new URL(answer.headers.get("location") ?? "", this.url);
-    await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+    await peer.setRemoteDescription({ type: "answer", sdp: answer.text });
     await this.connected();
     peer.onconnectionstatechange = () => GONE2.has(peer.connectionState) && this.close();
     this.music = new MediaStream([await this.tracks]);

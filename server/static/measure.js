@@ -29,7 +29,7 @@ export class Measure {
   played(through, outputMs, nowMs = performance.now()) {
     this.reports.push({ through, atMs: nowMs + outputMs });
     if (this.reports.length > KEPT) this.reports.shift();
-    const heard = this.stretches.findLast(({ first }) => first <= through);
+    const heard = this.stretches.filter(({ first }) => first <= through).at(-1);
     if (!heard) return;
     this.ages.push(nowMs + outputMs - heard.newestMs);
     if (this.ages.length > AGES) this.ages.shift();

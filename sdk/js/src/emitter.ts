@@ -1,5 +1,7 @@
 // Who wants to hear what: listeners by name, typed. A listener that throws stops no other one; its error is the page's.
 
+import { report } from "./errors.js";
+
 export class Emitter<Events extends object> {
   private readonly listeners = new Map<keyof Events, Set<(detail: never) => void>>();
 
@@ -15,7 +17,7 @@ export class Emitter<Events extends object> {
       try {
         (listener as (detail: Events[Name]) => void)(detail);
       } catch (error) {
-        reportError(error);
+        report(error);
       }
     }
   }

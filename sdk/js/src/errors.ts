@@ -46,3 +46,10 @@ export class TooMuch extends ClientError {
 export class Unsupported extends ClientError {
   override name = "Unsupported";
 }
+
+/** An error that nobody waits for: the page's `error` event, Node's `uncaughtException`. */
+export function report(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
+}

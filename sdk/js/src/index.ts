@@ -1,7 +1,7 @@
 // @cuestream/client: what a program uses, and the parts for those who bring their own transport, player or pictures.
 
 export * from "./protocol.js";
-export * from "./errors.js";
+export { ClientError, Closed, ProtocolError, Refused, TooMuch, Unreachable, Unsupported } from "./errors.js";
 export { Client, type ClientOptions, type Events, type LineState, type Stats } from "./client.js";
 export { PATIENCE, type Patience } from "./closes.js";
 export type { Next } from "./comeback.js";

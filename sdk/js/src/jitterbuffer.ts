@@ -116,7 +116,7 @@ export class JitterBuffer {
 
   get played(): Played {
     const at = Math.floor(this.at);
-    const mark = this.marks.findLast((mark) => mark.at <= at) ?? this.marks[0]!;
+    const mark = this.marks.filter((mark) => mark.at <= at).at(-1) ?? this.marks[0]!;
     return {
       session: mark.session,
       playedThrough: mark.first + Math.max(0, at - mark.at),

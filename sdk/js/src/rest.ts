@@ -28,8 +28,8 @@ export interface Invitation {
  * Throws Refused with the server's own words, Unreachable when nobody answers, ClientError for what is no address. */
 export async function createSession(server: string, key?: string, name?: string | null): Promise<Invitation> {
   const body = name ? JSON.stringify({ session_id: name }) : null;
-  const answer = await ask(new URL("v1/sessions", serverAt(server)), { method: "POST", headers: bearing(key), body });
-  return (await answer.json()) as Invitation;
+  const { text } = await ask(new URL("v1/sessions", serverAt(server)), { method: "POST", headers: bearing(key), body });
+  return JSON.parse(text) as Invitation;
 }
 
 /** A server's address with a slash at its end; in a page it may be relative. Throws ClientError for what is none. */
@@ -52,34 +52,52 @@ export function bearing(token: string | null | undefined): Record<string, string
 /** How long a request waits for its answer. */
 export const ANSWER_MS = 10_000;
 
-/** Throws Refused or Unreachable. */
-export async function ask(url: URL | string, request: RequestInit, answerMs = ANSWER_MS): Promise<Response> {
-  let answer: Response;
-  try {
-    answer = await fetch(url, { ...request, signal: AbortSignal.timeout(answerMs) });
-  } catch (error) {
-    const late = (error as Error).name === "TimeoutError";
-    throw new Unreachable(`${url}: ${late ? `no answer within ${answerMs / 1000} s` : (error as Error).message}${across(url)}`);
-  }
-  if (answer.ok) return answer;
-  const after = Number(answer.headers.get("retry-after")) * 1000;
-  throw new Refused(answer.status, await said(url, answer), after > 0 ? after : undefined);
+export interface Answer {
+  readonly headers: Headers;
+  readonly text: string;
 }
 
-/** What may have kept a page of another site out: the browser tells it nothing of a refusal. */
+/** The whole answer. Throws Refused or Unreachable. */
+export async function ask(url: URL | string, request: RequestInit, answerMs = ANSWER_MS): Promise<Answer> {
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), answerMs);
+  let answer: Response;
+  let text: string;
+  try {
+    answer = await fetch(url, { ...request, signal: patience.signal });
+    text = await answer.text();
+  } catch (error) {
+    const why = patience.signal.aborted ? `no answer within ${answerMs / 1000} s` : (error as Error).message;
+    throw new Unreachable(`${url}: ${why}${across(url)}`);
+  } finally {
+    clearTimeout(timer);
+  }
+  if (answer.ok) return { headers: answer.headers, text };
+  const after = Number(answer.headers.get("retry-after")) * 1000;
+  throw new Refused(answer.status, said(url, answer.status, text), after > 0 ? after : undefined);
+}
+
+/** Addresses of this machine, which Chromium and Firefox let a page on https ask by http. */
+const LOOPBACK = /^(localhost|.+\.localhost|127\.[\d.]+|\[::1\])$/;
+
+/** What may have kept a page out: the browser tells it nothing of a refusal, of the server's or of its own. */
 export function across(url: URL | string): string {
   const here = globalThis.location as Location | undefined;
-  if (!here || new URL(url, here.href).host === here.host) return "";
-  return `; is a server there, and was it started with --origin ${here.origin}?`;
+  if (!here) return "";
+  const there = new URL(url, here.href);
+  const plain = here.protocol === "https:" && /^(http|ws):$/.test(there.protocol);
+  if (plain && !LOOPBACK.test(there.hostname)) return "; browsers let a page on https ask servers on https only (mixed content)";
+  if (there.host === here.host) return "";
+  const safari = plain ? " Safari lets a page on https ask servers on https only." : "";
+  return `; is a server there, and was it started with --origin ${here.origin}?${safari}`;
 }
 
 /** The server's own words, or what else answered there. */
-async function said(url: URL | string, answer: Response): Promise<string> {
-  const text = await answer.text();
+function said(url: URL | string, status: number, text: string): string {
   try {
     return (JSON.parse(text) as { error: { text: string } }).error.text;
   } catch {
     const line = text.split("\n", 1)[0];
-    return `${url} answered HTTP ${answer.status}${line && `: ${line}`}`;
+    return `${url} answered HTTP ${status}${line && `: ${line}`}`;
   }
 }

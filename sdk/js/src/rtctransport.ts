@@ -108,7 +108,8 @@ class RtcLine implements Line {
     await gathered(peer);
     const headers = { "content-type": "application/json", ...bearing(where.token ?? where.handle) };
     const body = JSON.stringify({ type: "offer", sdp: peer.localDescription!.sdp });
-    const answer = (await (await ask(where.offer, { method: "POST", headers, body })).json()) as { sdp: string };
+    const { text } = await ask(where.offer, { method: "POST", headers, body });
+    const answer = JSON.parse(text) as { sdp: string };
     if (!this.over) await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
   }
 

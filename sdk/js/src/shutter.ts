@@ -5,7 +5,7 @@
 
 import type { Client } from "./client.js";
 import { makeEasel, type Easel, type Shown } from "./easel.js";
-import { Unsupported } from "./errors.js";
+import { report, Unsupported } from "./errors.js";
 import { Ticker } from "./ticker.js";
 import { CanvasView, still, StreamView, type View } from "./view.js";
 
@@ -24,7 +24,7 @@ export type Subject = HTMLVideoElement | HTMLCanvasElement | OffscreenCanvas | M
 export interface ShutterOptions {
   /** Called with each picture that was pushed, to be drawn at once or never. */
   readonly onPicture?: (atUs: number, shown: Shown) => void;
-  /** Called when a picture cannot be made or sent. When left out, the page hears of the first of a row (`reportError`). */
+  /** Called when a picture cannot be made or sent. When left out, the page hears of the first of a row. */
   readonly onError?: (error: Error) => void;
 }
 
@@ -121,7 +121,7 @@ export class Shutter {
     const said = 'the browser gives no pictures of what another site owns: it needs CORS there and crossorigin="anonymous" here';
     const told = FOREIGN.has(error.name) ? new Unsupported(said) : error;
     if (this.options.onError) this.options.onError(told);
-    else if (!this.failing) reportError(told);
+    else if (!this.failing) report(told);
     this.failing = true;
   };
 }

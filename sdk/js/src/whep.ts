@@ -64,7 +64,7 @@ export class WhepPlayer {
     await peer.setLocalDescription({ type: "offer", sdp: offer });
     const answer = await ask(this.url, { method: "POST", headers, body: offer });
     this.resource = new URL(answer.headers.get("location") ?? "", this.url);
-    await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+    await peer.setRemoteDescription({ type: "answer", sdp: answer.text });
     await this.connected();
     peer.onconnectionstatechange = () => GONE.has(peer.connectionState) && this.close();
     this.music = new MediaStream([await this.tracks]);
