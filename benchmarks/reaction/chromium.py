@@ -49,6 +49,7 @@ class Chromium(Browser):
     """One window. folder: an empty one of its own. camera: a Y4M or MJPEG file that the fake camera repeats."""
 
     def __init__(self, path: str, folder: Path, camera: Path, size: tuple[int, int] = (1360, 1900)) -> None:
+        folder.mkdir(exist_ok=True)  # headless shells write nothing into one that is not there
         flags = [f"--user-data-dir={folder}", f"--use-file-for-fake-video-capture={camera}"]
         flags.append("--window-size={},{}".format(*size))
         self._told, self._site = folder / "DevToolsActivePort", ""

@@ -368,7 +368,7 @@ function trouble(text, about) {
   clearTimeout(fading);
   told = about;
   write($("trouble"), text);
-  $("trouble").hidden = false;
+  $("toast").hidden = $("trouble").hidden = false;
 }
 
 /** What goes away by itself. */
@@ -384,7 +384,7 @@ $("dismiss").onclick = ({ detail }) => {
 
 /** What was said about this holds no longer. */
 function calm(about = told) {
-  if (about === told) $("trouble").hidden = true;
+  if (about === told) $("toast").hidden = $("trouble").hidden = true;
 }
 
 // --- keys
@@ -402,7 +402,11 @@ const KEYS = {
   escape: () => calm(),
 };
 $("shortcuts").checked = localStorage.getItem("shortcuts") !== "off";
-$("shortcuts").onchange = () => localStorage.setItem("shortcuts", $("shortcuts").checked ? "on" : "off");
+$("keys").hidden = !$("shortcuts").checked;
+$("shortcuts").onchange = () => {
+  localStorage.setItem("shortcuts", $("shortcuts").checked ? "on" : "off");
+  $("keys").hidden = !$("shortcuts").checked;
+};
 addEventListener("keydown", (event) => {
   const { target } = event, key = event.key.toLowerCase();
   const typing = $("keydialog").open || target.matches("input[type=number], input[type=text], input[type=password], select");

@@ -433,7 +433,7 @@ def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Ser
         browser.open(served.http)
         browser.until("window.cuestream !== undefined")
         for name in ("guidance", "temperature", "short_term_s", "tonality", "memoryhead"):  # of models alone
-            assert not browser.run(f"{element(name)}.checkVisibility()")
+            assert not browser.run(f"{element(name)}.getClientRects().length")
         assert browser.run(f"{element('gain_db')}.getAttribute('aria-valuetext')") == "0.0 dB"
         assert browser.run(f"{element('pause')}.ariaPressed") is None  # its name says it already
         assert browser.run(f"{element('record')}.ariaLabel") == "Record"
