@@ -71,6 +71,7 @@ export class Source {
   ask(source) {
     if (source === "file") this.pick();
     else if (this.client && (source === "screen" || source !== this.shown)) void this.attach(); // another screen may be wanted
+    else this.say(""); // of another one
   }
 
   /** What was chosen and not asked for is chosen no more once something else is shown. */

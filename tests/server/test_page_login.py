@@ -202,6 +202,11 @@ def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
         choose(browser, "camera")
         browser.until(f"{element('trouble')}.hidden && {element('preview')}.srcObject !== null")
         browser.until(f"{element('health')}.textContent === 'playing'")
+        choose(browser, "screen")
+        until_said(browser, "No screen was shared.")
+        browser.until(f"{CHECKED} === 'camera'")
+        choose(browser, "camera")  # which is shown still
+        assert browser.run(f"{element('trouble')}.hidden")
         browser.run(UNPLUG)
         until_said(browser, "The camera is gone.")
         assert browser.run(f"{element('health')}.textContent") == "no picture"
