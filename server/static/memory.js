@@ -56,7 +56,7 @@ export class Memory {
     const shown = [...held.values()], inWindow = ({ dataset }) => dataset.place === "window";
     arrange(this.window, shown.filter(inWindow));
     arrange(this.old, shown.filter((element) => !inWindow(element)));
-    this.describe();
+    this.choose(this.chosen?.isConnected ? this.chosen : null);
   }
 
   make(at) {
@@ -72,7 +72,10 @@ export class Memory {
     this.chosen?.removeAttribute("aria-selected");
     this.chosen = element;
     element?.setAttribute("aria-selected", "true");
-    element?.parentElement.setAttribute("aria-activedescendant", element.id);
+    for (const list of [this.old, this.window]) {
+      if (element?.parentElement === list) list.setAttribute("aria-activedescendant", element.id);
+      else list.removeAttribute("aria-activedescendant");
+    }
     this.describe();
   }
 
@@ -92,7 +95,7 @@ export class Memory {
       element.setAttribute("aria-label", `Picture ${element.picture}, ${age(now - element.born)} ago, ${WORDS[element.dataset.place]}`);
     }
     const { old, window } = this, first = old.firstElementChild ?? window.firstElementChild;
-    if (this.chosen?.isConnected) this.caption.textContent = this.chosen.getAttribute("aria-label");
+    if (this.chosen) this.caption.textContent = this.chosen.getAttribute("aria-label");
     else if (first) {
       const recalled = old.querySelectorAll("[data-place=recalled]").length;
       this.caption.textContent = `${old.children.length} in long-term memory, ${recalled} of them heard now · ${window.children.length} in the window · back to ${age(now - first.born)} ago`;

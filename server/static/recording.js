@@ -103,7 +103,9 @@ export class Recording {
   describe() {
     this.button.classList.toggle("on", Boolean(this.id));
     this.button.setAttribute("aria-pressed", Boolean(this.id));
-    this.button.lastChild.textContent = this.id ? clock((performance.now() - this.began) / 1000) : "Record";
+    const time = this.id && clock((performance.now() - this.began) / 1000);
+    this.button.setAttribute("aria-label", time ? `Record, ${time}` : "Record"); // has in it what is seen, for who says that
+    this.button.lastChild.textContent = time ?? "Record";
   }
 }
 

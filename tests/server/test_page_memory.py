@@ -10,8 +10,26 @@ from pathlib import Path
 
 import pytest
 from page_rig import MODEL, keep, page
+from served import Serve
 
 from benchmarks.reaction.chromium import Chromium
+from engine.synthetic import SyntheticPlayer
+
+CHOSEN = """(async () => {
+  const { Memory } = await import("./static/memory.js");
+  const [old, window] = [0, 1].map(() => document.body.appendChild(document.createElement("ol")));
+  const memory = new Memory({ old, window, caption: document.createElement("p") }), seen = [];
+  const show = (...places) => {
+    memory.show(places.map((place, i) => ({ at_us: i, place, age_ms: 0, picture: i })));
+    if (!seen.length) memory.choose(window.firstChild);
+    seen.push([old, window].map((list) => list.getAttribute("aria-activedescendant")));
+  };
+  show("window", "window");
+  show("recalled", "window");
+  show();
+  return seen;
+})()"""
+"""The active descendants of both lists while the chosen picture moves from one to the other and is forgotten."""
 
 pytestmark = pytest.mark.browser
 
@@ -48,6 +66,10 @@ def test_what_the_music_remembers_is_shown_and_a_recording_is_made_and_fetched(
     browser.key("r")
     browser.until("/^0:0[2-9]/.test(document.getElementById('record').textContent)")
     keep(browser, None)
+    named = (
+        "(({ ariaLabel, textContent }) => ariaLabel.includes(textContent))(document.getElementById('record'))"
+    )
+    assert browser.run(named)  # by what is seen, and said
     browser.key("r")
     browser.until("document.querySelectorAll('#recorded a').length > 0")
     links = browser.run("[...document.querySelectorAll('#recorded a')].map((a) => a.href)")
@@ -60,3 +82,9 @@ def test_what_the_music_remembers_is_shown_and_a_recording_is_made_and_fetched(
     browser.run("document.getElementById('start').click()")
     browser.until("document.querySelectorAll('#recorded li').length === 2")
     assert not browser.events
+
+
+def test_a_list_names_no_chosen_picture_that_it_has_not(browser: Chromium, serve: Serve) -> None:
+    with serve(player=SyntheticPlayer()) as served:
+        browser.open(served.http)
+        assert browser.run(CHOSEN) == [[None, "cell-0"], ["cell-0", None], [None, None]]
