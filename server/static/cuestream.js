@@ -1103,8 +1103,14 @@ var WsTransport = class {
   constructor() {
     if (!globalThis.WebSocket) throw new Unsupported("there is no WebSocket here; Node has one from Node 22 on");
   }
+  /** Throws Unsupported where the browser lets this page not ask that server; Firefox says only that it is "insecure". */
   open(where, receiver) {
-    return new WsLine(where, receiver);
+    try {
+      return new WsLine(where, receiver);
+    } catch (error) {
+      const { name, message } = error;
+      throw name === "SecurityError" ? new Unsupported(`${where.url}: ${message}${across(where.url)}`) : error;
+    }
   }
 };
 var WsLine = class {

@@ -3,6 +3,7 @@
 import { BROKEN } from "./closes.js";
 import { Unsupported } from "./errors.js";
 import { SUBPROTOCOL } from "./protocol.js";
+import { across } from "./rest.js";
 import type { Line, Receiver, Transport, Where } from "./transport.js";
 
 const CONNECT_MS = 10_000;
@@ -15,8 +16,14 @@ export class WsTransport implements Transport {
     if (!globalThis.WebSocket) throw new Unsupported("there is no WebSocket here; Node has one from Node 22 on");
   }
 
+  /** Throws Unsupported where the browser lets this page not ask that server; Firefox says only that it is "insecure". */
   open(where: Where, receiver: Receiver): Line {
-    return new WsLine(where, receiver);
+    try {
+      return new WsLine(where, receiver);
+    } catch (error) {
+      const { name, message } = error as Error;
+      throw name === "SecurityError" ? new Unsupported(`${where.url}: ${message}${across(where.url)}`) : error;
+    }
   }
 }
 

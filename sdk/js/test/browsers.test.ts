@@ -5,7 +5,9 @@ import { Unsupported } from "../src/errors.js";
 import { MusicPlayer } from "../src/player.js";
 import { RtcTransport } from "../src/rtctransport.js";
 import { camera, screen } from "../src/sources.js";
+import type { Receiver } from "../src/transport.js";
 import { WhepPlayer } from "../src/whep.js";
+import { WsTransport } from "../src/wstransport.js";
 
 afterEach(() => vi.unstubAllGlobals());
 
@@ -24,6 +26,18 @@ describe("what a browser lacks is said, and what works without it", () => {
     expect(() => camera()).toThrow("Take a file");
     vi.stubGlobal("isSecureContext", false);
     expect(() => camera()).toThrow("use https or localhost");
+  });
+
+  test("a line to a server on http, from a page on https", () => {
+    class Refusing {
+      constructor() {
+        throw new DOMException("The operation is insecure.", "SecurityError");
+      }
+    }
+    vi.stubGlobal("WebSocket", Refusing);
+    vi.stubGlobal("location", new URL("https://game.example/"));
+    const where = { url: "ws://music.example/v1/stream", offer: null, token: null, handle: null };
+    expect(() => new WsTransport().open(where, {} as Receiver)).toThrow("servers on https only (mixed content)");
   });
 
   test("WebRTC, as in WebKitGTK", async () => {
