@@ -21,6 +21,7 @@ from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateErr
 from aiortc.mediastreams import MediaStreamTrack
 
 from server.webrtc.fragments import Fragment
+from server.webrtc.identity import know_by_fingerprint
 from server.webrtc.limits import PeerLimits
 from server.webrtc.music import Music
 from server.webrtc.offers import MALFORMED, Offer, Unfit, usable
@@ -68,6 +69,7 @@ class Peer:
             await self.connection.setRemoteDescription(RTCSessionDescription(self.offer.sdp, "offer"))
             if music:
                 self._send(music)
+            know_by_fingerprint(self.connection)
             listen_at(self.connection, addresses, self._limits.gather_s)
             await self.connection.setLocalDescription()
         except UNFIT as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aioice import Candidate
 from aioice.ice import Connection, get_host_addresses
-from aiortc import RTCPeerConnection
+from aiortc import RTCDtlsTransport, RTCPeerConnection
 
 LOOPBACK = "127.0.0.1"
 
@@ -23,16 +23,17 @@ def _is_own(address: str) -> bool:
     return ipaddress.ip_address(address).is_loopback
 
 
+def transports(peer: RTCPeerConnection) -> list[RTCDtlsTransport]:
+    """Of a peer, which has one when everything is bundled."""
+    found = [transceiver.receiver.transport for transceiver in peer.getTransceivers()]
+    found += [peer.sctp.transport] if peer.sctp else []
+    return list(dict.fromkeys(found))
+
+
 def connections(peer: RTCPeerConnection) -> Iterator[Connection]:
-    """The ICE of a peer, of which it has one when everything is bundled."""
-    transports = [transceiver.receiver.transport for transceiver in peer.getTransceivers()]
-    transports += [peer.sctp.transport] if peer.sctp else []
-    seen: list[Connection] = []
-    for transport in transports:
-        connection = transport.transport.iceGatherer._connection
-        if connection not in seen:
-            seen.append(connection)
-            yield connection
+    """The ICE of each of them."""
+    for transport in transports(peer):
+        yield transport.transport.iceGatherer._connection
 
 
 def listen_at(peer: RTCPeerConnection, chosen: list[str], gather_s: float) -> None:

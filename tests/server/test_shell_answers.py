@@ -48,7 +48,7 @@ LONG = b" " * (MOST_BODY + 1)
 HEARS = OBS[: OBS.index("m=video")].replace("BUNDLE 0 1", "BUNDLE 0").replace("sendonly", "recvonly")
 CHANNEL = (
     "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\na=sctp-port:5000\r\n"
-    "a=setup:actpass\r\na=ice-ufrag:nKXR\r\na=ice-pwd:rKbTSnJtVDLbJGtaxnrrTg\r\n"
+    "a=setup:actpass\r\na=ice-ufrag:/YKg\r\na=ice-pwd:68VxeP3dhigRFPuLpuX/PU\r\n"
 )
 TALKS = HEARS.replace("BUNDLE 0", "BUNDLE 0 2") + CHANNEL
 Answer = tuple[str, str, int, str]

@@ -29,7 +29,7 @@ KEY = "a key for tests"
 HERE = {"ice_addresses": ("127.0.0.1",), "player": find_player("synthetic")}
 FRAGMENT = "application/trickle-ice-sdpfrag"
 TRICKLED = (
-    "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ice-ufrag:nKXR\r\na=ice-pwd:rKbTSnJtVDLbJGtaxnrrTg\r\n"
+    "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ice-ufrag:/YKg\r\na=ice-pwd:68VxeP3dhigRFPuLpuX/PU\r\n"
     "a=candidate:1 1 udp 2122260223 127.0.0.1 9 typ host\r\n"
 )
 PLAYER = OBS[: OBS.index("m=video")].replace("BUNDLE 0 1", "BUNDLE 0").replace("sendonly", "recvonly")
@@ -130,7 +130,7 @@ def test_another_site_may_not_ask(guarded: Served) -> None:
         ({"if_match": None}, 428),
         ({"if_match": '"another"'}, 412),
         ({"if_match": "*"}, 422),
-        ({"body": TRICKLED.replace("nKXR", "EsAw")}, 422),
+        ({"body": TRICKLED.replace("/YKg", "EsAw")}, 422),
         ({"body": "hello"}, 400),
         ({"body": "a=candidate:x\r\n"}, 400),
         ({"key": "wrong"}, 401),
