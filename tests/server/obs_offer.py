@@ -1,4 +1,7 @@
-"""The offer of OBS 30.2.3 with libdatachannel 0.21, as it came: without candidates, one sound and one video, sendonly."""
+"""The offers of OBS as they came: without candidates, one sound and one video, sendonly.
+
+`OBS`: 30.2.3 with libdatachannel 0.21, which says once for both what `OBS_32` says below each: 32.2.2 with 0.24.
+"""
 
 OBS = """\
 v=0
@@ -37,6 +40,50 @@ a=rtcp-fb:96 nack
 a=rtcp-fb:96 nack pli
 a=rtcp-fb:96 goog-remb
 a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1
+""".replace("\n", "\r\n")
+
+OBS_32 = """\
+v=0
+o=rtc 208919060 0 IN IP4 127.0.0.1
+s=-
+t=0 0
+a=group:BUNDLE 0 1
+a=group:LS 0 1
+a=msid-semantic:WMS *
+a=ice-options:ice2,trickle
+a=fingerprint:sha-256 \
+57:69:75:BB:4B:55:74:8F:D0:E8:B9:C6:3A:69:27:67:4D:D2:F4:8D:59:12:5E:51:08:2F:BE:B1:FB:A2:72:DE
+m=audio 9 UDP/TLS/RTP/SAVPF 111
+c=IN IP4 0.0.0.0
+a=mid:0
+a=sendonly
+a=ssrc:3666811591 cname:KrGxUEY3yqrJHVez
+a=ssrc:3666811591 msid:lg4l1rYdXrhG5rGm lg4l1rYdXrhG5rGm-audio
+a=msid:lg4l1rYdXrhG5rGm lg4l1rYdXrhG5rGm-audio
+a=rtcp-mux
+a=rtpmap:111 opus/48000/2
+a=fmtp:111 minptime=10;maxaveragebitrate=96000;stereo=1;sprop-stereo=1;useinbandfec=1
+a=setup:actpass
+a=ice-ufrag:0Ik1
+a=ice-pwd:OsWCCQ97fpmNsz0jiZHLFx
+m=video 9 UDP/TLS/RTP/SAVPF 96
+c=IN IP4 0.0.0.0
+a=mid:1
+a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid
+a=extmap:2 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id
+a=sendonly
+a=ssrc:3666811592 cname:KrGxUEY3yqrJHVez
+a=ssrc:3666811592 msid:lg4l1rYdXrhG5rGm lg4l1rYdXrhG5rGm-video
+a=msid:lg4l1rYdXrhG5rGm lg4l1rYdXrhG5rGm-video
+a=rtcp-mux
+a=rtpmap:96 H264/90000
+a=rtcp-fb:96 nack
+a=rtcp-fb:96 nack pli
+a=rtcp-fb:96 goog-remb
+a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1
+a=setup:actpass
+a=ice-ufrag:0Ik1
+a=ice-pwd:OsWCCQ97fpmNsz0jiZHLFx
 """.replace("\n", "\r\n")
 
 H264 = "a=rtpmap:96 H264/90000"

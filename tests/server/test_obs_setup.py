@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import av
 import pytest
 from fake_obs import FakeObs, running
 
 from cuestream_client.obs.connection import Obs, ObsError
 from cuestream_client.obs.places import Place, find_place, found
-from cuestream_client.obs.setup import BROWSER, MEDIA, Wanted, page, remove, set_up
+from cuestream_client.obs.setup import BROWSER, MEDIA, Wanted, media, page, remove, set_up
 
 URLS = {
     "obs": "http://127.0.0.1:8765/obs?session=show#token=show.abc",
@@ -67,8 +70,28 @@ def test_an_obs_without_browser_source_plays_the_stream() -> None:
     said = done(obs, WANTED)
     assert obs.inputs["Cuestream"]["kind"] == MEDIA
     assert obs.inputs["Cuestream"]["settings"]["input"] == URLS["audio"]["ogg"]
-    assert obs.inputs["Cuestream"]["settings"]["reconnect_delay_sec"] >= 5
     assert any("no browser source" in line for line in said)
+
+
+def test_opening_the_stream_never_fails_at_once() -> None:
+    """OBS's media source would not try again. FFmpeg, by our options, asks a second time at once and a third a second later."""
+    asked: list[str] = []
+
+    class Absent(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *about: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Absent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = dict(pair.split("=", 1) for pair in media(WANTED)["ffmpeg_options"].split())
+        with pytest.raises(av.HTTPNotFoundError):
+            av.open(f"http://127.0.0.1:{server.server_port}/audio.ogg", format="ogg", options=options)
+        server.shutdown()
+    assert len(asked) == 3
 
 
 def test_only_scenes_that_were_named() -> None:

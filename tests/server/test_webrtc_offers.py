@@ -8,7 +8,7 @@ import pytest
 from aiortc.sdp import SessionDescription
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from obs_offer import AV1, FMTP, H264, HEVC, OBS
+from obs_offer import AV1, FMTP, H264, HEVC, OBS, OBS_32
 
 from server.webrtc import fragments
 from server.webrtc.limits import PeerLimits
@@ -41,9 +41,10 @@ def lines(offer: Offer) -> list[str]:
     return offer.sdp.splitlines()
 
 
-def test_what_obs_offers_is_taken() -> None:
-    offer = read(OBS, WHIP, LIMITS)
-    assert (offer.candidates, offer.ufrag, offer.music_mid) == (0, "/YKg", None)
+@pytest.mark.parametrize(("text", "ufrag"), [(OBS, "/YKg"), (OBS_32, "0Ik1")])
+def test_what_obs_offers_is_taken(text: str, ufrag: str) -> None:
+    offer = read(text, WHIP, LIMITS)
+    assert (offer.candidates, offer.ufrag, offer.music_mid) == (0, ufrag, None)
     parsed = SessionDescription.parse(offer.sdp)
     assert [(m.kind, m.direction, m.rtp.muxId) for m in parsed.media] == [
         ("audio", "sendonly", "0"),

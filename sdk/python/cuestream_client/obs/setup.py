@@ -16,9 +16,10 @@ BROWSER, MEDIA, COMPRESSOR = "browser_source", "ffmpeg_source", "compressor_filt
 READS_SCENES = 2
 """What a page may ask of OBS, of 0 to 5: which scene is shown, and nothing that changes anything."""
 DUCKING = {"ratio": 8.0, "threshold": -36.0, "attack_time": 60, "release_time": 600, "output_gain": 0.0}
-RECONNECT_S = 5
-"""A media source whose connection is refused when it is tried again never tries once more (seen with OBS 29.0.2): a server that
-is restarted has to be back by then."""
+RECONNECT_S = 2
+STUBBORN = "reconnect_on_network_error=1 reconnect_on_http_error=4xx,5xx reconnect_delay_max=1"
+"""Options of FFmpeg, which tries three times in a second before it fails. OBS (29.0.2, 30.2.3) never tries again when opening
+fails at once, as where nobody listens: its media ends before OBS has noted it, and looks as if it still played."""
 SERVICE = "whip_custom"
 WHIP_SINCE = 30
 SIZE, SMALL = (480, 90), (64, 64)
@@ -112,6 +113,7 @@ def media(wanted: Wanted) -> dict[str, Any]:
         "input_format": "ogg",
         "buffering_mb": 1,
         "reconnect_delay_sec": RECONNECT_S,
+        "ffmpeg_options": STUBBORN,
         "restart_on_activate": False,
         "close_when_inactive": False,
         "clear_on_media_end": False,
