@@ -49,6 +49,9 @@ class FakeObs:
             "streamServiceSettings": {"service": "Twitch", "key": "live_secret"},
         }
     )
+    profile: dict[tuple[str, str], str] = field(
+        default_factory=lambda: {("SimpleOutput", "StreamAudioEncoder"): "aac"}
+    )
     streaming: bool = False
     current: str = "Game"
     screenshots: int = 0
@@ -194,6 +197,10 @@ class FakeObs:
 
     def _GetStreamStatus(self) -> dict[str, Any]:
         return {"outputActive": self.streaming}
+
+    def _GetProfileParameter(self, parameterCategory: str, parameterName: str) -> dict[str, Any]:
+        value = self.profile.get((parameterCategory, parameterName))
+        return {"parameterValue": value, "defaultParameterValue": None}
 
     def _GetStreamServiceSettings(self) -> dict[str, Any]:
         return dict(self.service)

@@ -104,6 +104,22 @@ def test_only_scenes_that_were_named() -> None:
         done(FakeObs(), replace(WANTED, scenes=("Nowhere",)))
 
 
+@pytest.mark.parametrize(
+    ("profile", "restarts"),
+    [
+        ({("SimpleOutput", "StreamAudioEncoder"): "aac"}, True),
+        ({("SimpleOutput", "StreamAudioEncoder"): "opus", ("AdvOut", "AudioEncoder"): "ffmpeg_aac"}, False),
+        ({("Output", "Mode"): "Advanced", ("AdvOut", "AudioEncoder"): "ffmpeg_aac"}, True),
+        ({("Output", "Mode"): "Advanced", ("AdvOut", "AudioEncoder"): "ffmpeg_opus"}, False),
+    ],
+)
+def test_obs_is_to_be_restarted_where_it_would_send_aac_by_whip(
+    profile: dict[tuple[str, str], str], restarts: bool
+) -> None:
+    said = done(FakeObs(profile=profile), replace(WANTED, key="a key"))
+    assert any("restart OBS" in line for line in said) == restarts
+
+
 def test_whip_changes_the_service_and_keeps_the_music_out_of_it() -> None:
     obs = FakeObs()
     said = done(obs, replace(WANTED, key="a key"))

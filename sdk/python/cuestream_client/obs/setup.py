@@ -192,3 +192,19 @@ def _publish(obs: Obs, wanted: Wanted, key: str) -> Iterator[str]:
     was = then.get("service") or then.get("server") or before["streamServiceType"]
     yield f"Start Streaming publishes to {wanted.urls['whip']} (before: {was})"
     yield f"{wanted.name} is not on audio track 1, which is what is streamed"
+    if not _sounds_as_opus(obs):
+        yield "restart OBS before you stream: until then its sound goes as AAC, which is noise over WHIP"
+
+
+def _sounds_as_opus(obs: Obs) -> bool:
+    """OBS changes its profile to what WHIP needs when it starts, and in its own dialogue; here it sends on what it had (30.2.3,
+    32.2.2)."""
+
+    def held(category: str, name: str) -> str:
+        found = obs.ask("GetProfileParameter", parameterCategory=category, parameterName=name)
+        return str(found["parameterValue"] or found["defaultParameterValue"])
+
+    advanced = held("Output", "Mode") == "Advanced"
+    return "opus" in (
+        held("AdvOut", "AudioEncoder") if advanced else held("SimpleOutput", "StreamAudioEncoder")
+    )
