@@ -52,6 +52,7 @@ class FakeObs:
     profile: dict[tuple[str, str], str] = field(
         default_factory=lambda: {("SimpleOutput", "StreamAudioEncoder"): "aac"}
     )
+    whip: bool = True
     streaming: bool = False
     current: str = "Game"
     screenshots: int = 0
@@ -208,6 +209,8 @@ class FakeObs:
     def _SetStreamServiceSettings(
         self, streamServiceType: str, streamServiceSettings: dict[str, Any]
     ) -> None:
+        if streamServiceType == "whip_custom" and not self.whip:
+            raise Refused(FAILED, "Failed to create the stream service with the requested streamServiceType.")
         self.service = {
             "streamServiceType": streamServiceType,
             "streamServiceSettings": streamServiceSettings,

@@ -134,6 +134,7 @@ def test_whip_changes_the_service_and_keeps_the_music_out_of_it() -> None:
     ("obs", "wanted", "said"),
     [
         (FakeObs(version="29.0.2"), replace(WANTED, key="a key"), "29.0.2 cannot publish by WHIP"),
+        (FakeObs(whip=False), replace(WANTED, key="a key"), "built without WHIP"),
         (FakeObs(streaming=True), replace(WANTED, key="a key"), "OBS is streaming"),
         (FakeObs(), Wanted({"obs": URLS["obs"]}, key="a key"), "has no WebRTC"),
         (FakeObs(), replace(WANTED, duck="Nobody"), "no input named Nobody"),

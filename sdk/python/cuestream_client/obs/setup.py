@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from cuestream_client.obs.connection import Obs, ObsError
+from cuestream_client.obs.connection import NOT_CREATED, Obs, ObsError
 
 BROWSER, MEDIA, COMPRESSOR = "browser_source", "ffmpeg_source", "compressor_filter"
 READS_SCENES = 2
@@ -186,7 +186,14 @@ def _publish(obs: Obs, wanted: Wanted, key: str) -> Iterator[str]:
     """OBS streams to our server; the music is not in what it sends, or it would yield to itself."""
     before = obs.ask("GetStreamServiceSettings")
     settings = {"server": wanted.urls["whip"], "bearer_token": key}
-    obs.ask("SetStreamServiceSettings", streamServiceType=SERVICE, streamServiceSettings=settings)
+    try:
+        obs.ask("SetStreamServiceSettings", streamServiceType=SERVICE, streamServiceSettings=settings)
+    except ObsError as error:
+        if error.code != NOT_CREATED:
+            raise
+        raise ObsError(
+            "this OBS was built without WHIP, as Debian builds it; stream to the server by RTMP"
+        ) from None
     obs.ask("SetInputAudioTracks", inputName=wanted.name, inputAudioTracks={"1": False})
     then = before["streamServiceSettings"]
     was = then.get("service") or then.get("server") or before["streamServiceType"]
