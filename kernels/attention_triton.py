@@ -28,6 +28,7 @@ from triton import knobs
 
 from kernels.attention_dots import LOWEST, queries_of, read_by_dots, tiles_of
 from kernels.dependent import launches_dependently, let_next_begin, options, wait_for_previous
+from kernels.grid import grid
 from kernels.store import LARGEST, Store
 
 LOG2E = log2(EULER)
@@ -109,7 +110,7 @@ def self_attention(
     room = _room(pairs, splits + parted, width, qkv.device)
     group = _group(1, tuning, keys.values)
     dependent = dependent and parted and launches_dependently(qkv.device)
-    _self_attention[(splits + parted, rows * heads, lanes * segments)](
+    _self_attention[grid(splits + parted, rows * heads, lanes * segments)](
         out,
         qkv.contiguous(),
         keys.values,
@@ -155,7 +156,7 @@ def cross_attention(
     room = _room(lanes * heads * segments, splits, width, q.device)
     group = _group(segments, tuning, keys.values, null_keys, null_values)
     dependent = dependent and splits > 1 and launches_dependently(q.device)
-    _cross_attention[(splits + rows - 1, heads, lanes)](
+    _cross_attention[grid(splits + rows - 1, heads, lanes)](
         out,
         q.contiguous(),
         keys.values,
@@ -189,7 +190,7 @@ def write_condition(
 ) -> None:
     frames, heads, tokens, width = k.shape
     k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (k, v))
-    _write_condition[(triton.cdiv(tokens, tile), heads, frames)](
+    _write_condition[grid(frames, heads, triton.cdiv(tokens, tile))](
         keys.values,
         keys.scales,
         values.values,
@@ -550,12 +551,12 @@ def _write_condition(
     TILE: tl.constexpr,
     LARGEST: tl.constexpr,
 ):
-    """One program: (tile of tokens, head, frame)."""
-    head, frame = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    """One program: (frame, head, tile of tokens)."""
+    frame, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     held = tl.load(place + frame).to(tl.int64)
     if held < 0:
         return
-    token = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    token = tl.program_id(2) * TILE + tl.arange(0, TILE)
     to = tl.load(first_token + frame).to(tl.int32) + token
     live = (token < tokens) & (to < count)
     dims = tl.arange(0, WIDTH)

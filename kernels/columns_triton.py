@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels.grid import grid
+
 BLOCK = 512
 
 
@@ -14,7 +16,7 @@ def rows_of(tokens: Tensor, position: Tensor, table: Tensor, positions: Tensor, 
     lanes, segments, codebooks = tokens.shape
     width = table.shape[1]
     out = torch.empty(lanes * segments * rows, width, dtype=torch.float32, device=tokens.device)
-    _rows_of[(triton.cdiv(width, BLOCK), lanes * segments)](
+    _rows_of[grid(lanes * segments, triton.cdiv(width, BLOCK))](
         out,
         tokens.contiguous(),
         position.contiguous(),
@@ -35,7 +37,7 @@ def advance(
     lanes, segments, codebooks = tokens.shape
     if not all(x.is_contiguous() for x in (tokens, position, kept, step)):
         raise ValueError("what is written in place lies in rows")
-    _advance[(lanes,)](
+    _advance[grid(lanes)](
         column.contiguous(),
         tokens,
         position,
@@ -63,9 +65,9 @@ def _rows_of(
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """One program: (a part of the width; lane and segment)."""
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    track = tl.program_id(1)
+    """One program: (lane and segment; a part of the width)."""
+    track = tl.program_id(0)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     there = at < width
     now = tl.maximum(tl.load(position + track), 0)
     total = tl.load(table + tl.load(tokens + track * K) * width + at, mask=there, other=0.0).to(tl.float32)

@@ -23,6 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.dependent import launches_dependently, let_next_begin, options, wait_for_previous
+from kernels.grid import grid
 from kernels.linear import EPSILON, MOST_ROWS, Weight
 
 MOST_AHEAD = 3
@@ -139,7 +140,7 @@ def linear(
     # one that has nothing to do until then only takes room from the others
     dependent = dependent and tile.ahead > 0
     kept = out if residual is None else residual
-    linear_kernel[(triton.cdiv(outputs, tile.block_n),)](
+    linear_kernel[grid(triton.cdiv(outputs, tile.block_n))](
         x,
         weight.values,
         weight.sums if weight.scales is None else weight.scales,

@@ -7,13 +7,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels.grid import grid
 from kernels.linear import EPSILON
 
 
 def add_norm(x: Tensor, y: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     rows, width = x.shape
     answer = torch.empty(rows, width, dtype=dtype, device=x.device)
-    kernel[(rows,)](
+    kernel[grid(rows)](
         x,
         x if y is None else y.contiguous(),
         answer,

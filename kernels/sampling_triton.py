@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels.grid import grid
+
 DEEPEST = tl.constexpr(0x7F800000)
 """The depth of minus infinity: no token."""
 WARPS = 8
@@ -32,7 +34,7 @@ def draw(
 ) -> Tensor:
     lanes, segments, rows, codebooks, card = logits.shape
     tokens = torch.empty(lanes, codebooks, dtype=torch.int64, device=logits.device)
-    _draw[(codebooks, lanes)](
+    _draw[grid(codebooks, lanes)](
         tokens,
         logits.contiguous(),
         leading.contiguous(),
