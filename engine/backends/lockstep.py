@@ -229,7 +229,7 @@ class LockstepBackend(TorchModel):
     def _captured_work(self, work: Work, inputs: Sequence[Parts]) -> Captured | None:
         """None for what is launched operator by operator: too many at once, and what comes for the first time while music plays,
         for the last piece of a stream may have a length of its own."""
-        most = max(self.places, FEWEST_CAPTURED)
+        most = self._most_captured
         if not self._graphs or len(inputs[0].each) > most:
             return None
         key = (work, *((given.dtype, given.room) for given in inputs))
@@ -241,6 +241,11 @@ class LockstepBackend(TorchModel):
         self._came.add(key)
         found = self._works.get(key)
         return found if found and (self._makes_graphs or found.has(len(inputs[0].each))) else None
+
+    @property
+    def _most_captured(self) -> int:
+        """Streams, or frames, that one graph does the work of."""
+        return max(self.places, FEWEST_CAPTURED)
 
     @contextmanager
     def _as_memory_allows(self) -> Iterator[None]:
@@ -373,7 +378,8 @@ class LockstepBackend(TorchModel):
         return in_groups(asked, lambda request: id(request.condition.pool), self._write_alike)
 
     def _write_alike(self, asked: Sequence[Write]) -> list[None]:
-        """Conditions of one pool."""
+        """Conditions of one pool. As many frames at once as a graph has room for: keys and values of all layers lie beside
+        the pool before they are written, and a window that ages, or is refreshed as a whole, brings many."""
         fresh = [self._tensor(request.tokens) for request in asked]
         if self.spec.decoder.ages:
             fresh = [
@@ -388,7 +394,9 @@ class LockstepBackend(TorchModel):
             ]
         )
         frames = [frame for tokens in fresh for frame in tokens.unbind()]
-        self._run(asked[0].condition.pool.write, self._stacked(frames), self._stacked(at))
+        for first in range(0, len(frames), self._most_captured):
+            part = slice(first, first + self._most_captured)
+            self._run(asked[0].condition.pool.write, self._stacked(frames[part]), self._stacked(at[part]))
         return [None] * len(asked)
 
     @torch.inference_mode()

@@ -18,7 +18,7 @@ from test_together import FRAMES, ROOM, Voice, answers
 
 from engine.backends.base import DrawCall, StepCall
 from engine.backends.captured import Graph
-from engine.backends.lockstep import PLACES, LockstepBackend
+from engine.backends.lockstep import FEWEST_CAPTURED, PLACES, LockstepBackend
 from engine.backends.places import values_at
 from engine.backends.program import MOST_STEPS, Program
 from engine.backends.torch import TorchBackend
@@ -370,6 +370,35 @@ def test_work_of_another_shape_is_captured_when_it_comes_again(
     assert backend.made == made + 2
     played(backend, shows, 25, MOST_STEPS, policy)
     assert backend.made == made + 2
+
+
+def test_all_ages_of_a_window_are_graphs_work_whatever_it_holds(
+    cuda: str, nano_package: Package, nano_torch_backend: TorchBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More frames than streams that there is room for. The third time nothing is launched operator by operator."""
+    backend, project, projected = Captured(nano_package, cuda, places=1), LockstepBackend.project, list[int]()
+
+    def noted(self: LockstepBackend, tokens: torch.Tensor) -> Any:
+        projected.append(len(tokens))
+        return project(self, tokens)
+
+    monkeypatch.setattr(LockstepBackend, "project", noted)
+    frames = 2 * FEWEST_CAPTURED + 1
+    spec, numbers = backend.spec, np.random.default_rng(2)
+    shape = (frames, spec.vision.tokens, spec.decoder.width)
+    tokens = numbers.standard_normal(shape, dtype=np.float32)
+    conditions = [each.new_condition(frames) for each in (backend, nano_torch_backend)]
+    for each, condition in zip((backend, nano_torch_backend), conditions, strict=True):
+        each.write_condition(condition, 0, tokens)
+    for _ in range(3):
+        projected.clear()
+        ages = numbers.integers(0, spec.decoder.ages, frames)
+        found, expected = (
+            (each.write_ages(condition, ages), each.read_condition(condition, frames))[1]
+            for each, condition in zip((backend, nano_torch_backend), conditions, strict=True)
+        )
+        assert np.abs(found - expected).max() <= TOLERANCE
+    assert projected == []
 
 
 def test_one_more_than_there_is_room_for_makes_nobody_wait_for_more_than_its_own_graph(
