@@ -189,11 +189,11 @@ def _features(
 
     def flush() -> None:
         features = backend.encode_frames(np.stack([pixels for _, pixels in batch]))
-        for (index, _), each in zip(batch, features, strict=True):
-            if index in local:
-                short[index] = backend.look(each[None])[0]
-            if index in spread:
-                memory[index] = backend.remember(each[None])[0]
+        by_index = dict(zip((index for index, _ in batch), features, strict=True))
+        for branch, of, into in ((backend.look, local, short), (backend.remember, spread, memory)):
+            if these := [index for index in by_index if index in of]:
+                answers = branch(backend.gather([by_index[index] for index in these]))
+                into.update(zip(these, answers, strict=True))
         batch.clear()
 
     for frame in reader:
