@@ -97,13 +97,32 @@ def _ahead(weight: Weight) -> Tile:
     return Tile.of_chain(inputs, block_n, block_k, slices, warps)
 
 
-def fitting(tile: Tile, x: Tensor, weight: Weight) -> Tile:
+def fitting(tile: Tile, x: Tensor, weight: Weight, norm: bool) -> Tile:
     """The tile, of which fewer are in flight where the device's programs have too little shared memory for them."""
+    stages = range(tile.stages, 1, -1)
+    fits = (
+        s for s in stages if shared_of(replace(tile, stages=s), x, weight, norm) <= shared_bytes(x.device)
+    )
+    return replace(tile, stages=next(fits, 1))
+
+
+def shared_of(tile: Tile, x: Tensor, weight: Weight, norm: bool) -> int:
+    """Bytes of shared memory that a program of two stages and more takes, as Triton 3.6 compiles it for 8.0 and later.
+
+    All stages but one lie there; so does once more what a tile is multiplied with, as it is multiplied, where a norm comes before
+    a product of four bits, a half at a time, or of float32. Of a matrix that is one tile wide only the latter does.
+    """
     rows, inputs = padded(len(x)), tile.slices * (weight.group if weight.bits == 4 else tile.block_k)
-    weights = tile.block_n * weight.values.nbytes // (weight.outputs * weight.inputs)
-    each = inputs * (weights + rows * x.element_size())  # bytes
-    room = (shared_bytes(x.device) - tile.slices * tile.block_n * rows * 4) // each
-    return replace(tile, stages=max(1, min(tile.stages, room + 1)))
+    read = inputs * tile.block_n * weight.values.nbytes // (weight.outputs * weight.inputs)
+    given = inputs * rows * x.element_size()
+    if inputs >= weight.inputs:
+        return inputs * rows * weight.dtype.itemsize
+    again = 0
+    if norm and weight.bits == 4:
+        again = inputs // 2 * rows * weight.dtype.itemsize
+    elif norm and weight.dtype == torch.float32:
+        again = inputs * rows * 4
+    return (tile.stages - 1) * (read + given) + again
 
 
 @cache
@@ -136,7 +155,7 @@ def linear(
     if rows > MOST_ROWS:
         raise ValueError(f"the kernel holds {MOST_ROWS} rows, not {rows}")
     dependent = dependent and launches_dependently(x.device)
-    tile = tile or fitting(choose(rows, weight, norm, dependent), x, weight)
+    tile = tile or fitting(choose(rows, weight, norm, dependent), x, weight, norm)
     # one that has nothing to do until then only takes room from the others
     dependent = dependent and tile.ahead > 0
     kept = out if residual is None else residual

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kernels import linear_triton
 from kernels.linear import Weight, quantise
-from kernels.linear_triton import Tile, linear
+from kernels.linear_triton import Tile, choose, fitting, linear, shared_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,11 @@ CASES = {
 
 CONSUMER = {
     "medium ffn_in, 16 rows, 4 bits": Case(16, 6144, 1536, 4, norm=True, gelu=True, dtype=torch.float16),
+    "medium ffn_in, 16 rows": Case(16, 6144, 1536, 16, norm=True, gelu=True, dtype=torch.float16),
     "medium logits, float32": Case(4, 8192, 1536, 16, norm=True, dtype=torch.float32),
+    "small qkv, 16 rows, 4 bits": Case(16, 3072, 1024, 4, norm=True, dtype=torch.float16),
 }
-"""Those that take most."""
+"""Those that take most, and one of a matrix that is one tile wide."""
 SHARED_BYTES = 99 << 10
 """Of a program on compute capability 8.6, 8.9 and 12.0."""
 
@@ -64,13 +66,22 @@ def main() -> None:
         with patch.multiple(
             linear_triton, shared_bytes=lambda _: SHARED_BYTES, launches_dependently=lambda _: False
         ):
-            print(json.dumps({"name": name, **compiled(CONSUMER[name], capability=86)}), flush=True)
+            case = CONSUMER[name]
+            print(json.dumps({"name": name, **compiled(case, capability=86), **expected(case)}), flush=True)
 
 
 def compiled(case: Case, tile: Tile | None = None, capability: int = 90) -> dict[str, Any]:
     (kernel,) = hopper.compiled(partial(call, case, tile), capability)
     ptx = kernel.asm["ptx"]
     return {"ptx": ptx, "early_writes": hopper.early_writes(ptx), **hopper.resources(kernel)}
+
+
+def expected(case: Case) -> dict[str, int]:
+    """Tiles that are in flight, and what they are said to take."""
+    x = empty(case.rows, case.inputs, dtype=torch.float32 if case.norm else case.dtype)
+    weight = empty_weight(case)
+    tile = fitting(choose(case.rows, weight, case.norm), x, weight, case.norm)
+    return {"stages": tile.stages, "said": shared_of(tile, x, weight, case.norm)}
 
 
 def call(case: Case, tile: Tile | None) -> Tensor:
