@@ -1,6 +1,7 @@
 """One family of errors: what a user can mend. A shell prints them as one line and exits with code 2."""
 
 import re
+from collections.abc import Callable
 
 LOST = re.compile(
     r"CUDA.*(illegal memory access|illegal instruction|misaligned address|invalid program counter|device-side assert"
@@ -31,10 +32,23 @@ class DeviceLost(CuestreamError):
     """A device answers nothing more; another process may use it."""
 
 
-def check_device(error: Exception) -> None:
-    """Raises DeviceLost where it is not the work that failed, but the device."""
+def check_device(error: Exception, ask: Callable[[], object]) -> None:
+    """Raises DeviceLost where it is not the work that failed, but the device.
+
+    ask: the device for something small, which raises what it answers. Libraries have words of their own for what they met first
+    (`CUBLAS_STATUS_EXECUTION_FAILED`), of a lost device and of a call that failed alike; a lost one fails again.
+    """
     if LOST.search(str(error)):
-        raise DeviceLost(f"the device is lost: {str(error).splitlines()[0]}") from error
+        raise _lost(error) from error
+    try:
+        ask()
+    except Exception as answer:
+        if "out of memory" not in str(answer):
+            raise _lost(answer) from error
+
+
+def _lost(error: Exception) -> DeviceLost:
+    return DeviceLost(f"the device is lost: {(str(error) or type(error).__name__).splitlines()[0]}")
 
 
 class NoRoom(CuestreamError):

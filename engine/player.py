@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import codec
-from engine.backends.base import Backend
+from engine.backends.base import Backend, OnDevice
 from engine.keys import Keys, signature_of
 from engine.spec import StreamPolicy
 from engine.stream import AudioChunk, ScoreStream
@@ -117,6 +117,12 @@ class Player(Protocol[S]):
         """Raises PackageError when the blob is damaged or belongs to another player."""
 
     def held(self, stream: S) -> Held: ...
+
+
+def ask_device(player: Player[Any]) -> None:
+    """Raises what the device answers that plays, if there is one and it does nothing any more."""
+    if isinstance(player, ModelPlayer) and isinstance(player.backend, OnDevice):
+        player.backend.ask_device()
 
 
 FOLLOWED = frozenset({"seed", "temperature", "top_k", "top_p", "short_term_s", "on_cut"})

@@ -97,6 +97,15 @@ class HasPlaces(Protocol):
         ...
 
 
+@runtime_checkable
+class OnDevice(Protocol):
+    """A backend whose work is done by a device that may be lost."""
+
+    def ask_device(self) -> None:
+        """Wait until it has done something small. Raises what it answers when it does nothing any more."""
+        ...
+
+
 class Backend(CodecGraphs, Protocol[Caches, Condition]):
     """A model on a device."""
 

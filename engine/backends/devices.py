@@ -114,6 +114,9 @@ class DeviceBackend(OnnxBackend):
         self._numbers = chain(range(1, MOST_CAPTURED + 1), repeat(NOT_CAPTURED))
         self._still: dict[str, int] = {}
 
+    def ask_device(self) -> None:
+        self._zeros((1,), np.float32).read()
+
     # --- memory
 
     def new_condition(self, frames: int) -> OrtCondition:

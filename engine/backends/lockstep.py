@@ -172,6 +172,9 @@ class LockstepBackend(TorchModel):
         finally:
             self._preparing = False
 
+    def ask_device(self) -> None:
+        self.model.decoder.positions[:1].cpu()  # no memory there is asked for
+
     # --- arrays that stay on the device
 
     def gather(self, arrays: Sequence[Tensor]) -> Tensor:

@@ -34,8 +34,11 @@ class Runner:
         monotonic: Callable[[], float],
         post: Callable[[Callable[[Reports], None], Reports], object],
         deliver: Callable[[Reports], None],
+        ask_device: Callable[[], object] = lambda: None,
     ) -> None:
-        self.voices, self._monotonic = Voices(monotonic), monotonic
+        """ask_device: see `Voices`."""
+        self.voices, self._monotonic = Voices(monotonic, ask_device), monotonic
+        self._ask_device = ask_device
         self._post, self._deliver = post, deliver
         self._orders: dict[str, tuple[Orders, bool]] = {}  # bound: one record for each session, merged
         self._openings: deque[Opening] = deque()  # bound: MOST_OPENINGS, then NoRoom
@@ -141,7 +144,7 @@ class Runner:
             except (
                 Exception
             ) as error:  # a model that cannot be opened is its session's misfortune, and it is told
-                check_device(error)
+                check_device(error, self._ask_device)
                 failed[key] = Report(failed=f"{type(error).__name__}: {error}")
         return failed
 

@@ -149,8 +149,11 @@ class Voice:
 class Voices:
     """All voices of a device. `open` and `tick` are called by the engine's thread alone."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self.batcher = Batcher[str](monotonic)
+    def __init__(
+        self, monotonic: Callable[[], float], ask_device: Callable[[], object] = lambda: None
+    ) -> None:
+        """ask_device: raises when the device that plays is lost; see `engine.errors.check_device`."""
+        self.batcher, self._ask_device = Batcher[str](monotonic), ask_device
         self._voices: dict[str, Voice] = {}  # bound: `admit`, NoRoom
         self._stepped: tuple[str, ...] = ()  # who took a step in the last tick
 
@@ -230,7 +233,7 @@ class Voices:
 
     def _fail(self, key: str, error: Exception, reports: dict[str, Report]) -> None:
         """Raises DeviceLost when all others would fail, too."""
-        check_device(error)
+        check_device(error, self._ask_device)
         self._drop(key)
         reports[key] = Report(failed=f"{type(error).__name__}: {error}")
 

@@ -12,11 +12,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from cuestream import __version__
 from engine.errors import NoRoom
-from engine.player import Player
+from engine.player import Player, ask_device
 from engine.spec import StreamPolicy
 from server.access.admission import Admission
 from server.access.secrets import HANDLE_SPARE_S, Door, Identity, new_session_id
@@ -117,7 +118,7 @@ class Host:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._runner = Runner(self.monotonic, self._post, self._heard)
+        self._runner = Runner(self.monotonic, self._post, self._heard, partial(ask_device, self.player))
         take_short_turns()  # and with it the engine's thread, which begins now
         self._runner.start()
         late, chunk_s = self.metrics.loop_lag.observe, self.settings.chunk_ms / 1000

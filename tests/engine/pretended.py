@@ -94,6 +94,8 @@ class Device(TorchDispatchMode):
         self._queued = 0
         self._recording: list[Callable[[], None]] | None = None
         self._pinned = set[int]()
+        self.lost = ""
+        """What every call that waits for the device is answered once it is lost."""
         self._shapes = dict[Any, Any]()  # of what operators answer, by what they are given
 
     # --- what is queued, and when it is done
@@ -109,6 +111,8 @@ class Device(TorchDispatchMode):
         """For all that is queued, or for so much of what ever was."""
         if self._recording is not None:
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        if self.lost:
+            raise torch.AcceleratorError(self.lost)
         count = len(self._queue) if until is None else until - (self._queued - len(self._queue))
         ready, self._queue = self._queue[: max(count, 0)], self._queue[max(count, 0) :]
         with torch.utils._python_dispatch._disable_current_modes(), torch.inference_mode():

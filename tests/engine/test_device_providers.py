@@ -19,6 +19,7 @@ from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.providers import Gpu, parsed, profiles, ranges
 from engine.errors import MissingRuntime, PackageError
 from engine.library import find_model
+from engine.player import ModelPlayer, ask_device
 
 GPUS = ("cuda", "tensorrt", "tensorrt-rtx")
 EXECUTION = {"cuda": CUDA, "tensorrt": TENSORRT, "tensorrt-rtx": RTX}
@@ -129,6 +130,13 @@ def test_a_step_moves_tokens_in_and_logits_out_and_nothing_else(
     runtime.crossed.clear()
     logits = backend.step(caches, 0, condition, 4, column(0), np.array([0]))
     assert runtime.crossed == [("to", 4 * 8), ("to", 8), ("to", 8), ("from", logits.nbytes)]
+
+
+def test_a_device_that_may_be_lost_is_asked_for_a_number(runtime: FakeRuntime, standard_folder: Path) -> None:
+    backend = open_backend(standard_folder, provider="cuda")
+    runtime.crossed.clear()
+    ask_device(ModelPlayer(backend))
+    assert runtime.crossed[-1] == ("from", 4)
 
 
 def test_every_bound_step_is_a_captured_graph_of_its_own(runtime: FakeRuntime, standard_folder: Path) -> None:

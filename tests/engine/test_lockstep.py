@@ -9,11 +9,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pretended import pretended
 from test_together import FRAMES, ROOM, Voice, answers
 
 from engine.backends.base import DrawCall, StepCall
@@ -23,8 +25,9 @@ from engine.backends.places import values_at
 from engine.backends.program import MOST_STEPS, Program
 from engine.backends.torch import TorchBackend
 from engine.batcher import advance_all
-from engine.errors import NoRoom, PackageError
+from engine.errors import DeviceLost, NoRoom, PackageError, check_device
 from engine.offline import compose, encode, schedule
+from engine.player import ModelPlayer, ask_device
 from engine.sampling import draw_all, sample, uniforms, uniforms_of
 from engine.spec import StreamPolicy
 from engine.stream import AudioChunk, ScoreStream
@@ -640,6 +643,20 @@ def test_a_gpu_that_knows_no_fp8_says_so(tiny_package: Package, monkeypatch: pyt
         PackageError, match=r"fp8 need a GPU of compute capability 8\.9, and this one has 8\.6"
     ):
         LockstepBackend(load_model(tiny_package), kept="fp8")
+
+
+def test_a_device_is_lost_when_it_answers_nothing_more_and_not_when_a_call_fails(
+    nano_package: Package,
+) -> None:
+    """Of what a library says first nothing tells the one from the other."""
+    said = RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx(...)`")
+    with pretended() as device:
+        backend = LockstepBackend(load_model(nano_package), "cuda:0", torch.float32)
+        ask = partial(ask_device, ModelPlayer(backend))
+        check_device(said, ask)
+        device.lost = "CUDA error: unspecified launch failure\nSearch for `cudaErrorLaunchFailure'"
+        with pytest.raises(DeviceLost, match=r"the device is lost: CUDA error: unspecified launch failure$"):
+            check_device(said, ask)
 
 
 def test_another_gpu_than_the_processs_own_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Semaphore
@@ -32,7 +33,13 @@ class Loop:
 
     def __init__(self) -> None:
         self.posted: SimpleQueue[Reports] = SimpleQueue()
-        self.runner = Runner(lambda: 0.0, lambda call, reports: call(reports), self.posted.put)
+        self.runner = Runner(lambda: 0.0, lambda call, reports: call(reports), self.posted.put, self._asked)
+        self.answers = deque[str]()
+        """What the device answers when it is asked; nothing: it does what it is asked for."""
+
+    def _asked(self) -> None:
+        if self.answers:
+            raise RuntimeError(self.answers.popleft())
 
     def next(self) -> Reports:
         return self.posted.get(timeout=TIMEOUT_S)
@@ -163,6 +170,37 @@ def test_a_lost_device_ends_the_engine_and_a_stream_that_breaks_only_itself(said
     assert (
         told["plays"].failed == f"the engine ended: DeviceLost: the device is lost: {said.splitlines()[0]}"
     ) == is_lost
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_lost"),
+    [
+        (None, False),
+        ("CUDA error: unspecified launch failure", True),
+        ("CUDNN_STATUS_NOT_INITIALIZED", True),
+        ("CUDA error: out of memory", False),
+    ],
+)
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_device_that_a_library_says_nothing_of_is_asked(
+    answer: str | None, is_lost: bool, opens: bool
+) -> None:
+    loop = Loop()
+    loop.answers.extend([answer] if answer else [])
+
+    def broken(*_: object) -> Any:
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx(...)`")
+
+    breaks = voice()
+    breaks.stream.advance = broken  # type: ignore[method-assign]
+    loop.runner.start()
+    loop.runner.open("a", broken if opens else lambda: breaks)
+    loop.runner.order("a", Orders(frames=(Shown(black(), 0),), wanted=RATE // 10), in_order=False)
+    told = loop.next()
+    loop.runner.stop()
+    assert isinstance(loop.runner.error, DeviceLost) == is_lost
+    if not is_lost:
+        assert "CUBLAS_STATUS_EXECUTION_FAILED" in str(told["a"].failed)
 
 
 def test_a_device_that_is_lost_while_a_session_opens_ends_the_engine() -> None:
