@@ -5,6 +5,7 @@ Whatever the number of streams, the host launches one graph; were it to launch o
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -159,12 +160,19 @@ def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph,
             graph.replay()  # the first launch brings it to the device, which takes time and memory, too
     except RuntimeError as error:
         # kernels and the graph itself take memory that is not the allocator's, who would say so
-        if "out of memory" in str(error):
+        if "out of memory" in str(error) or _freed_meanwhile(error):
             raise torch.OutOfMemoryError(str(error)) from error
         raise
     finally:
         aside.synchronize()
     return graph, answer
+
+
+def _freed_meanwhile(error: RuntimeError) -> bool:
+    """Whether a capture broke off because there was no memory: told to split no large blocks, PyTorch's allocator frees some
+    before it says so, which no capture allows (https://github.com/pytorch/pytorch/issues/159594)."""
+    told = (os.environ.get(name, "") for name in ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"))
+    return "captur" in str(error) and any("max_split_size_mb" in each for each in told)
 
 
 @cache

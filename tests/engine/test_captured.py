@@ -144,6 +144,28 @@ def test_a_kernel_that_finds_no_memory_is_told_as_any_other_lack_of_it(
         capture(loaded, (0, 1))
 
 
+@pytest.mark.parametrize("variable", ["PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"])
+@pytest.mark.parametrize(
+    "said", ["operation failed due to a previous error during capture", "operation not permitted"]
+)
+def test_memory_that_is_freed_in_a_capture_is_a_lack_of_it(
+    streams: type[Stream], monkeypatch: pytest.MonkeyPatch, variable: str, said: str
+) -> None:
+    """As PyTorch's allocator does where it is told to split no large blocks. Any other capture that fails is a fault of ours."""
+
+    def broken(*_: Any) -> None:
+        raise torch.AcceleratorError(f"CUDA error: {said}")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph(ends=broken))
+    monkeypatch.setenv(variable, "garbage_collection_threshold:0.8")
+    with pytest.raises(torch.AcceleratorError):
+        capture(never, (0, 1))
+    monkeypatch.setenv(variable, "garbage_collection_threshold:0.8,max_split_size_mb:128")
+    raised = torch.OutOfMemoryError if "capture" in said else torch.AcceleratorError
+    with pytest.raises(raised, match=said):
+        capture(never, (0, 1))
+
+
 def test_a_graph_is_launched_once_before_it_is_counted_on(
     streams: type[Stream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
