@@ -34,8 +34,12 @@ class Voice:
         waits_for_video: bool = False,
         room_s: float = 0.0,
         exact: bool = False,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         """room_s: to how many seconds the short-term window may be lengthened.
+
+        checkpoint: where a session was that goes on. Raises PackageError when its stream is damaged or another player's. `policy`
+        is the one that was wanted: a degradation of the worker that was lost does not come along.
 
         exact: snapshots hold the caches and continue bit for bit; they take longer than a step. Otherwise the caches are computed
         again from the columns, under the pictures of then: the music goes on from the same past, on another path.
@@ -51,22 +55,18 @@ class Voice:
         self._ended = False
         self._before = 0  # steps of the takes before this one
         self._turned: int | None = None  # the step before which a cut was asked for that was not reported yet
-        self.stream: Stream = self._open()
+        self.stream: Stream = self._open() if checkpoint is None else self._restored(checkpoint)
 
     def _open(self) -> Stream:
         stream: Stream = self.player.open(replace(self.policy, short_term_s=self.room_s))
         stream.set_policy(self.policy)
         return stream
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from where a session was. Raises PackageError when the stream is damaged or another player's.
-
-        The policy is the one that was wanted: a degradation of the worker that was lost does not come along.
-        """
-        self.stream = self.player.restore(checkpoint.stream)
-        self.policy, self.revision = checkpoint.policy, checkpoint.policy_revision
-        self.take, self.taken = checkpoint.take, checkpoint.taken
-        self.stream.set_policy(self.policy)
+    def _restored(self, checkpoint: Checkpoint) -> Stream:
+        self.take, self.taken, self.revision = checkpoint.take, checkpoint.taken, checkpoint.policy_revision
+        stream: Stream = self.player.restore(checkpoint.stream)
+        stream.set_policy(self.policy)
+        return stream
 
     def follow(self, orders: Orders) -> str | None:
         """Do what is to be done before the next step; returns why a policy was refused."""

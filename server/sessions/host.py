@@ -225,9 +225,7 @@ class Host:
         core = Session.restored(self._config(checkpoint.policy), checkpoint, now_s, lost_s)
 
         def voice() -> Voice:
-            made = Voice(player, checkpoint.policy, room_s=room_s)
-            made.restore(checkpoint)
-            return made
+            return Voice(player, checkpoint.policy, room_s=room_s, checkpoint=checkpoint)
 
         self._runner.open(session_id, voice)
         self.shelf.take(session_id)

@@ -15,13 +15,18 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 from process import free_port, plays_at, run, serve_tiny
 from rig import RATE, Rig, TonePlayer, black, by_index, check_in_order, config, rig
 from served import Serve
 from shell_client import Client, ask, soon
 
+from engine.backends.lockstep import LockstepBackend
 from engine.errors import PackageError
+from engine.player import ModelPlayer
+from engine.stream import ScoreStream
 from engine.synthetic import SyntheticPlayer
+from export.checkpoint import Package, load_model
 from server.access.secrets import Door, Identity, new_identity
 from server.checkpoints.kept import About, Kept
 from server.checkpoints.shelf import KEY_FILE, SUFFIX, Shelf, ShelfError, ShelfLimits
@@ -65,9 +70,17 @@ def kept(name: str = "s-1", saved_s: float = NOW_S, consumed: int = 5, model: st
 
 def restored(one: Checkpoint, lost_s: float = 2.0) -> Rig:
     """A session that goes on from what was kept."""
-    voice = Voice(TonePlayer(), one.policy)  # type: ignore[arg-type]
-    voice.restore(one)
+    voice = Voice(TonePlayer(), one.policy, checkpoint=one)  # type: ignore[arg-type]
     return Rig(Session.restored(config(), one, 0.0, lost_s=lost_s), voice)
+
+
+def test_a_session_that_goes_on_takes_one_place(nano_package: Package) -> None:
+    """Of a device with room for one stream, which makes more room for a second."""
+    backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32, places=1)
+    player = ModelPlayer(backend)
+    blob = ScoreStream(backend, player.defaults).snapshot()
+    Voice(player, player.defaults, checkpoint=replace(checkpoint(), policy=player.defaults, stream=blob))
+    assert [pool.places for pools in backend._pools.values() for pool in pools] == [1, 1]
 
 
 class Shelved:

@@ -100,8 +100,7 @@ def test_a_checkpoint_of_a_model_goes_on_bit_for_bit(
     checkpoint, heard = first.session.checkpoint, first.chunks[-1].first_sample - behind
     assert checkpoint is not None
     assert (heard < checkpoint.placed) == (behind > 0)
-    voice = Voice(player, POLICY, waits_for_video=True)
-    voice.restore(checkpoint)
+    voice = Voice(player, POLICY, waits_for_video=True, checkpoint=checkpoint)
     again = Rig(Session.restored(first.session.config, checkpoint, 0.0), voice)
     for frame in VideoReader(video, player.side, EveryNth(LIVE_FRAMES_PER_S)):
         step = int(frame.time_s * player.code_rate)

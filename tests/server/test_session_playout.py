@@ -502,8 +502,7 @@ def test_a_checkpoint_goes_on_elsewhere() -> None:
     )
     assert 0 < heard - checkpoint.placed < RATE
     settings = config()
-    voice = Voice(first.voice.player, settings.policy)
-    voice.restore(checkpoint)
+    voice = Voice(first.voice.player, settings.policy, checkpoint=checkpoint)
     again = Rig(Session.restored(settings, checkpoint, 0.0), voice)
     again.session.resume(0.0, heard)
     chunks = again.run(5)
