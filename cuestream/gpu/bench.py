@@ -11,7 +11,6 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +54,7 @@ def measure(
     """Everything about one setting. keep: is given what is known so far behind each part; time may be cut off."""
     report = Report(setting.size, str(setting))
     began = time.perf_counter()
-    device = torch.device(plan.device)
+    device, engine = torch.device(plan.device), _Engine(setting, plan.device)
 
     def say(what: str) -> None:
         print(f"  {time.perf_counter() - began:6.1f} s  {what}", flush=True)
@@ -65,7 +64,7 @@ def measure(
     def part(what: str, streams: int = 0) -> Iterator[None]:
         """In room for so many. What does not fit the device's memory is left out, and the rest is measured."""
         if streams:
-            _make_room(backend, streams)
+            engine.make_room(streams)
         free = free_gb(device)
         try:
             yield
@@ -74,53 +73,52 @@ def measure(
             say(f"not measured: {what}: {report.left_out[-1].why}")
 
     with part("the model"):
-        model = model_of(setting.size, plan.device)
-        plain = TorchBackend(deepcopy(model).to(device)) if plan.compared else None
-        backend = setting.backend(model, plan.device, 1)
-        spec = backend.spec
+        plain = TorchBackend(model_of(setting.size, plan.device).to(device)) if plan.compared else None
+        spec = engine.backend.spec
     if report.left_out:
         return report
     say(f"{setting}: the model is there")
     if plain is not None:
         with part("the distance to float32"):
-            report.fidelity = fidelity(str(setting), plain, backend, plan.compared)
+            report.fidelity = fidelity(str(setting), plain, engine.backend, plan.compared)
             say(f"{report.fidelity}")
         del plain
     if plan.profile and plan.counts:
         report.kernels = {min(plan.counts): None, max(plan.counts): None}
     for count in sorted(plan.counts):
         with part(f"a step of {count}", count):
-            for row in step_rows(backend, [count], copy_gb_s, report.kernels):
+            for row in step_rows(engine.backend, [count], copy_gb_s, report.kernels):
                 report.steps.append(row)
                 say(
                     f"{row.streams} streams: {row.ms:.3f} ms a step, {row.gb_s:.0f} GB/s, {row.of_copy:.0%} of a copy"
                 )
     if plan.steps:
         with part("one stream alone", 1):
-            report.alone = alone(backend, plan.steps, copy_gb_s)
+            report.alone = alone(engine.backend, plan.steps, copy_gb_s)
             say(f"alone: {report.alone}")
             if plan.profile:
-                report.playing = playing(backend, 200)
+                report.playing = playing(engine.backend, 200)
                 say("the kernels of a second of it")
     policy = StreamPolicy(context_s=plan.context_s)
     for count in plan.listeners:
-        with part(f"{count} listeners", count):
-            if plan.processes > 1:
+        several = plan.processes > 1
+        if several:
+            engine.leave()
+        with part(f"{count} listeners", 0 if several else count):
+            if several:
                 heard = paced_by(plan.processes, setting, plan.device, count, plan.seconds, policy)
             else:
-                heard = paced(backend, count, plan.seconds, policy)
+                heard = paced(engine.backend, count, plan.seconds, policy)
             report.streams.append(heard)
             say(f"{heard}")
             if plan.profile:
-                _make_room(backend, count)
-                report.ticks[count] = tick_kernels(backend, count, policy)
+                engine.make_room(count)
+                report.ticks[count] = tick_kernels(engine.backend, count, policy)
                 say(f"the kernels of a tick of {count}")
         if report.streams and report.streams[-1].c100 < 0.5:
             break
     if peer:
-        del backend, model
-        gc.collect()
-        _give_back()
+        engine.leave()
         with part("transformers MusicGen"):
             for peer_row in peer_rows(spec, device, DTYPES[setting.dtype]):
                 report.peers.append(peer_row)
@@ -132,12 +130,32 @@ def measure(
     return report
 
 
-def _make_room(backend: LockstepBackend, streams: int) -> None:
-    """For so many, once the caches of the measurement before are given back; what broke off has them until it is collected."""
-    gc.collect()
-    backend.forget()
-    backend.places = streams
-    _give_back()
+class _Engine:
+    """What is measured. It is made when it is asked for, and leaves the device to others who want all of it."""
+
+    def __init__(self, setting: Setting, device: str) -> None:
+        self._setting, self._device = setting, device
+        self._backend: LockstepBackend | None = None
+
+    @property
+    def backend(self) -> LockstepBackend:
+        if self._backend is None:
+            model = model_of(self._setting.size, self._device)
+            self._backend = self._setting.backend(model, self._device, 1)
+        return self._backend
+
+    def make_room(self, streams: int) -> None:
+        """For so many, once the caches of the measurement before are given back; what broke off has them until it is
+        collected."""
+        gc.collect()
+        self.backend.forget()
+        self.backend.places = streams
+        _give_back()
+
+    def leave(self) -> None:
+        self._backend = None
+        gc.collect()
+        _give_back()
 
 
 def _give_back() -> None:

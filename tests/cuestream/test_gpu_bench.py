@@ -7,6 +7,7 @@ import json
 import pickle
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -30,7 +31,7 @@ from cuestream.gpu.providers import provider_rows
 from cuestream.gpu.report import Report, as_json, as_markdown, plot
 from cuestream.gpu.setting import Setting
 from cuestream.gpu.steps import StepRow, bytes_read, play
-from cuestream.gpu.streams import CHUNK_S, LEAD_S, Heard, Listener, Run, listen, row
+from cuestream.gpu.streams import CHUNK_S, LEAD_S, Heard, Listener, Run, StreamsRow, listen, row
 from engine.backends.base import StepCall
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.places import CachePool
@@ -286,6 +287,28 @@ def test_what_filled_the_memory_is_given_back_before_the_next_is_measured(
     assert [row.streams for row in report.streams] == [1]
     assert places == [2, 1]
     assert gc.get_freeze_count() == 0
+
+
+def test_several_engines_have_the_device_to_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process has weights of its own; those of the one that asks were measured before, and are not there meanwhile."""
+    made, there, init = weakref.WeakSet[LockstepBackend](), list[int](), LockstepBackend.__init__
+
+    def noted(backend: LockstepBackend, *given: Any) -> None:
+        made.add(backend)
+        init(backend, *given)
+
+    def beside(processes: int, *_: Any) -> StreamsRow:
+        there.append(len(made))
+        run = Run(4.0, [Heard(0.0, 0.1, 0.0, 2, [0.2] * 5, [0.1] * 3)], [0.1], [0.1, 0.1, 0.1])
+        return row([run] * processes, StreamPolicy())
+
+    monkeypatch.setattr(LockstepBackend, "__init__", noted)
+    monkeypatch.setattr("cuestream.gpu.bench.paced_by", beside)
+    monkeypatch.setattr("cuestream.gpu.bench.step_rows", lambda backend, *_: there.append(len(made)) or [])
+    plan = Plan("cpu", [1], [2, 4], 0.1, 0, profile=False, compared=0, processes=2, context_s=5.0)
+    report = measure(Setting("nano"), plan, 1.0, peer=False)
+    assert [row.processes for row in report.streams] == [2, 2]
+    assert there == [1, 0, 0]
 
 
 def test_a_model_that_does_not_fit_the_memory_is_left_out(
