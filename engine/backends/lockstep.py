@@ -41,7 +41,7 @@ from engine.backends.places import (
 )
 from engine.backends.program import MOST_STEPS, Inputs, Program, check_room
 from engine.backends.torch import TorchModel, Work
-from engine.errors import NoRoom, PackageError
+from engine.errors import MissingRuntime, NoRoom, PackageError
 from engine.model.codec import CodecDecoder
 from engine.model.codec_products import Upsampling
 from engine.model.decoder import DecoderLayer, Linear, empty_caches
@@ -62,8 +62,10 @@ PLACES = 8
 RETRY_S = 5.0
 FEWEST_CAPTURED = 4
 """Frames whose work is captured even where there is room for fewer streams."""
+LEAST_CAPABILITY = (8, 0)
+"""The compute capability from which on Triton knows a GPU; for one before it products spill and use no tensor cores."""
 KNOWS_FP8 = (8, 9)
-"""The compute capability from which on Triton reads float8 e4m3."""
+"""That from which on it reads float8 e4m3."""
 MOST_WORKS = 48
 """Kinds and shapes of work on frames and codes that are captured; others are launched operator by operator."""
 
@@ -121,7 +123,7 @@ class LockstepBackend(TorchModel):
         places: int = PLACES,
         graphs: bool = True,
     ) -> None:
-        """Raises PackageError when there is no such device, or it cannot do what is asked."""
+        """Raises PackageError when there is no such device, or it cannot do what is asked, and MissingRuntime without Triton."""
         if device.startswith("cuda"):
             _check_device(device, kept)
         model.decoder.fold_norms(device, dtype)
@@ -623,11 +625,31 @@ def _check_device(device: str, kept: Caching) -> None:
     if index is not None and index != torch.cuda.current_device():
         raise PackageError(f"{device} is not this process's GPU: choose it by CUDA_VISIBLE_DEVICES")
     capability = torch.cuda.get_device_capability(device)
+    if capability < LEAST_CAPABILITY:
+        found, needed = (".".join(map(str, each)) for each in (capability, LEAST_CAPABILITY))
+        raise PackageError(
+            f"the kernels need a GPU of compute capability {needed}, and this one has {found}; an export needs none of them: "
+            "--provider cuda"
+        )
     if kept == "fp8" and capability < KNOWS_FP8:
         found, needed = (".".join(map(str, each)) for each in (capability, KNOWS_FP8))
         raise PackageError(
             f"caches in fp8 need a GPU of compute capability {needed}, and this one has {found}; int8 takes as much memory"
         )
+    _check_triton()
+
+
+def _check_triton() -> None:
+    """It would say what it lacks when the first step is compiled."""
+    try:
+        from triton.runtime import driver
+
+        driver.active.get_current_target()
+    except Exception as error:
+        raise MissingRuntime(
+            f"Triton does not work here ({type(error).__name__}: {error}); it needs a C compiler and Python's headers: "
+            "pip install triton, apt-get install gcc python3-dev"
+        ) from error
 
 
 def _copies(tensor: Tensor) -> Sequence[Tensor]:

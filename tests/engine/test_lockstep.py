@@ -25,7 +25,7 @@ from engine.backends.places import values_at
 from engine.backends.program import MOST_STEPS, Program
 from engine.backends.torch import TorchBackend
 from engine.batcher import advance_all
-from engine.errors import DeviceLost, NoRoom, PackageError, check_device
+from engine.errors import DeviceLost, MissingRuntime, NoRoom, PackageError, check_device
 from engine.offline import compose, encode, schedule
 from engine.player import ModelPlayer, ask_device
 from engine.sampling import draw_all, sample, uniforms, uniforms_of
@@ -643,6 +643,38 @@ def test_a_gpu_that_knows_no_fp8_says_so(tiny_package: Package, monkeypatch: pyt
         PackageError, match=r"fp8 need a GPU of compute capability 8\.9, and this one has 8\.6"
     ):
         LockstepBackend(load_model(tiny_package), kept="fp8")
+
+
+@pytest.mark.parametrize(
+    ("capability", "raised", "said"),
+    [
+        (
+            (7, 5),
+            PackageError,
+            r"need a GPU of compute capability 8\.0, and this one has 7\.5.*--provider cuda",
+        ),
+        ((8, 0), MissingRuntime, r"Triton does not work here .*Failed to find C compiler.*gcc python3-dev"),
+    ],
+)
+def test_a_gpu_that_triton_does_not_know_or_that_it_cannot_compile_for_is_refused(
+    tiny_package: Package,
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    raised: type[Exception],
+    said: str,
+) -> None:
+    """In words and before weights are brought there."""
+
+    class Driver:
+        @property
+        def active(self) -> Any:
+            raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr("triton.runtime.driver", Driver())
+    with pytest.raises(raised, match=said):
+        LockstepBackend(load_model(tiny_package), kept="int8")
 
 
 def test_a_device_is_lost_when_it_answers_nothing_more_and_not_when_a_call_fails(
