@@ -63,6 +63,8 @@ class Tunings:
     """By how many heads a launch has, lanes and all: few leave processors idle unless they are split."""
 
     few: Tuning
+    few_float: Tuning
+    """Of stores of float32, which are not read by tensor cores."""
     many: Tuning
     """Of stores of eight bits."""
     many_wide: Tuning
@@ -72,23 +74,26 @@ class Tunings:
 
     def choose(self, pairs: int, store: Store) -> Tuning:
         if pairs < self.least:
-            return self.few
+            return self.few_float if store.values.dtype == torch.float32 else self.few
         return self.many if store.values.dtype in LARGEST else self.many_wide
 
 
 SELF = Tunings(
     few=Tuning(tile=32, warps=1, programs=40, dot=True),
+    few_float=Tuning(tile=32, warps=1, programs=40),
     many=Tuning(tile=64, warps=2, dot=True),
     many_wide=Tuning(),
     least=512,
 )
 CROSS = Tunings(
     few=Tuning(tile=64, warps=2, programs=8, dot=True),
+    few_float=Tuning(tile=32, warps=4, programs=8),
     many=Tuning(tile=128, warps=2, dot=True),
     many_wide=Tuning(),
     least=512,
 )
-"""As measured on an H200: `python -m benchmarks.kernels_attention --sweep`, benchmarks/NOTES.md."""
+"""As measured on an H200: `python -m benchmarks.kernels_attention --sweep`, benchmarks/NOTES.md; `few_float` was not, and is
+what registers hold."""
 
 
 def self_attention(
