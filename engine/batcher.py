@@ -76,6 +76,10 @@ class Batcher(Generic[Key]):
             raise ValueError(f"a stream named {key!r} plays already")
         self._streams[key] = stream
 
+    def release(self, key: Key) -> None:
+        """Let a stream go whose memory another will have, which is given to `swap` before the next tick."""
+        del self._streams[key]
+
     def swap(self, key: Key, stream: Stream) -> None:
         """Another stream in the same place."""
         self._streams[key] = stream

@@ -247,9 +247,8 @@ def serve(
 
     lines = listen(host, port)
     with err.status("loading the model") as status:
-        places = max_sessions + 1  # whose take begins anew has two streams for a moment
         player = at_effort(
-            find_player(model, threads or threads_beside(model), provider.value, places), effort.value
+            find_player(model, threads or threads_beside(model), provider.value, max_sessions), effort.value
         )
         player = in_pieces(player, settings.piece_steps(player.defaults.chunk_steps, player.code_rate))
         if provider is Provider.torch:

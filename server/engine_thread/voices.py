@@ -94,6 +94,7 @@ class Voice:
     def _reset(self, take: int) -> None:
         self._before += self.stream.now
         self.take, self.taken, self.wanted, self._turned = take, 0, 0, None
+        del self.stream  # the new one has its memory on a device
         self.stream = self._open()
         if self._newest is not None:
             self.stream.push(self._newest.pixels, 0)
@@ -216,6 +217,8 @@ class Voices:
         if orders.leave:
             self._drop(key)
             return None
+        if orders.reset is not None:
+            self.batcher.release(key)
         refused = self._guard(key, reports, partial(voice.follow, orders))
         if orders.reset is not None and key in self._voices:
             self.batcher.swap(key, voice.stream)

@@ -18,8 +18,8 @@ from engine.player import ModelPlayer
 from engine.spec import StreamPolicy
 from engine.together import take_all
 from export.checkpoint import Package, load_model
-from server.core.orders import Orders
-from server.engine_thread.voices import Voice
+from server.core.orders import Orders, Shown
+from server.engine_thread.voices import Voice, Voices
 from server.settings import Settings
 
 Served = tuple[Any, Settings]
@@ -100,7 +100,7 @@ def test_a_device_without_room_for_both_serves_what_is_recommended(
     listened(player, player.defaults, settings.room_s)
     assert captured.everything == made
     assert not backend._preparing
-    with pytest.raises(NoRoom, match="graphs of 2 streams do not fit"):
+    with pytest.raises(NoRoom, match="graphs of 1 streams do not fit"):
         backend.prepare(StreamPolicy(guidance=1.0))
 
 
@@ -137,14 +137,21 @@ def test_a_session_finds_everything_made(
 def test_who_begins_anew_on_a_full_server_finds_everything_made(
     nano_package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For a moment there are two streams of that session."""
+    """Its new stream has the place of the one before, of which there is no other."""
     backend = LockstepBackend(load_model(nano_package), "cpu", torch.float32)
     captured = Captured(backend, monkeypatch)
     model = ModelPlayer(backend, StreamPolicy(short_term_s=2.0))
     player, settings = served(model, monkeypatch)
     made = captured.everything
-    voice = Voice(player, player.defaults, room_s=settings.room_s)
-    before = voice.stream
-    voice.follow(Orders(reset=1))
-    assert voice.stream is not before
+    voices, voice = Voices(lambda: 0.0), Voice(player, player.defaults, room_s=settings.room_s)
+    voices.open("a", voice)
+    shown = Shown(np.zeros((player.side, player.side, 3), np.uint8), 0)
+    for take in range(3):
+        wanted = player.defaults.chunk_steps * player.sample_rate // player.code_rate
+        heard = voices.tick({"a": Orders(frames=(shown,), wanted=wanted, reset=take or None)})
+        while not (heard.get("a") and heard["a"].music):
+            heard = voices.tick({})
+        assert heard["a"].failed is None
+        assert [(piece.take, piece.first) for piece in heard["a"].music] == [(take, 0)]
+    assert [pool.places for pools in backend._pools.values() for pool in pools] == [1] * made[0]
     assert captured.everything == made
