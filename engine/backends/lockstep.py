@@ -620,7 +620,9 @@ class LockstepBackend(TorchModel):
 
 def _check_device(device: str, kept: Caching) -> None:
     if not torch.cuda.is_available():
-        raise PackageError("no CUDA device is here, or this PyTorch was built without CUDA")
+        raise PackageError(
+            "no CUDA device is here, its driver is too old, or this PyTorch was built without CUDA"
+        )
     index = torch.device(device).index
     if index is not None and index != torch.cuda.current_device():
         raise PackageError(f"{device} is not this process's GPU: choose it by CUDA_VISIBLE_DEVICES")
@@ -637,6 +639,14 @@ def _check_device(device: str, kept: Caching) -> None:
             f"caches in fp8 need a GPU of compute capability {needed}, and this one has {found}; int8 takes as much memory"
         )
     _check_triton()
+    try:
+        torch.ones(1, device=device).add(1).cpu()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # a PyTorch that was built for other GPUs says so with its first work
+        raise PackageError(
+            f"PyTorch {torch.__version__} does not work on this GPU: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _check_triton() -> None:

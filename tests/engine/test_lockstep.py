@@ -677,6 +677,16 @@ def test_a_gpu_that_triton_does_not_know_or_that_it_cannot_compile_for_is_refuse
         LockstepBackend(load_model(tiny_package), kept="int8")
 
 
+def test_a_gpu_that_pytorch_was_not_built_for_is_refused(tiny_package: Package) -> None:
+    """In words and before weights are brought there, as of RTX 50 under a PyTorch from before it."""
+    with pretended() as device:
+        device.lost = "CUDA error: no kernel image is available for execution on the device\nCompile with"
+        with pytest.raises(
+            PackageError, match=r"does not work on this GPU: CUDA error: no kernel .* device$"
+        ):
+            LockstepBackend(load_model(tiny_package), "cuda:0")
+
+
 def test_a_device_is_lost_when_it_answers_nothing_more_and_not_when_a_call_fails(
     nano_package: Package,
 ) -> None:
