@@ -111,6 +111,7 @@ def shared_of(tile: Tile, x: Tensor, weight: Weight, norm: bool) -> int:
 
     All stages but one lie there; so does once more what a tile is multiplied with, as it is multiplied, where a norm comes before
     a product of four bits, a half at a time, or of float32. Of a matrix that is one tile wide only the latter does.
+    Never less than it takes; of four bits and up to 4 rows up to 2 KiB more.
     """
     rows, inputs = padded(len(x)), tile.slices * (weight.group if weight.bits == 4 else tile.block_k)
     read = inputs * tile.block_n * weight.values.nbytes // (weight.outputs * weight.inputs)

@@ -92,6 +92,7 @@ def run(
     from cuestream.gpu.report import Report, as_json, as_markdown, plot, tables
     from cuestream.gpu.setting import Setting
     from cuestream.plot import check_plot
+    from engine.backends.gpus import check_gpu
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise MissingRuntime(
@@ -105,6 +106,8 @@ def run(
         if not path.parent.is_dir():
             raise CuestreamError(f"{path}: there is no such folder")
     heard, timed, widths = (_numbers(text) for text in (listeners, counts, bits))
+    if device.startswith("cuda"):
+        check_gpu(device, kept)
     try:
         found = describe(torch.device(device))
     except RuntimeError as error:

@@ -26,6 +26,7 @@ from engine.asking import in_groups
 from engine.backends.base import F32, I64, DrawCall, Kept, StepCall
 from engine.backends.captured import Captured, Graph, Parts, capture, lanes_up_to
 from engine.backends.eyes import Ages, Fuse, Write
+from engine.backends.gpus import check_gpu
 from engine.backends.places import (
     KEPT,
     SEGMENTS,
@@ -41,7 +42,7 @@ from engine.backends.places import (
 )
 from engine.backends.program import MOST_STEPS, Inputs, Program, check_room
 from engine.backends.torch import TorchModel, Work
-from engine.errors import MissingRuntime, NoRoom, PackageError
+from engine.errors import NoRoom
 from engine.model.codec import CodecDecoder
 from engine.model.codec_products import Upsampling
 from engine.model.decoder import DecoderLayer, Linear, empty_caches
@@ -62,10 +63,6 @@ PLACES = 8
 RETRY_S = 5.0
 FEWEST_CAPTURED = 4
 """Frames whose work is captured even where there is room for fewer streams."""
-LEAST_CAPABILITY = (8, 0)
-"""The compute capability from which on Triton knows a GPU; for one before it products spill and use no tensor cores."""
-KNOWS_FP8 = (8, 9)
-"""That from which on it reads float8 e4m3."""
 MOST_WORKS = 48
 """Kinds and shapes of work on frames and codes that are captured; others are launched operator by operator."""
 
@@ -125,7 +122,7 @@ class LockstepBackend(TorchModel):
     ) -> None:
         """Raises PackageError when there is no such device, or it cannot do what is asked, and MissingRuntime without Triton."""
         if device.startswith("cuda"):
-            _check_device(device, kept)
+            check_gpu(device, kept)
         model.decoder.fold_norms(device, dtype)
         model.to(device)
         model.narrow(dtype)
@@ -616,50 +613,6 @@ class LockstepBackend(TorchModel):
     def weight_bytes(self) -> int:
         """Read in each step."""
         return sum(layer.nbytes for layer in self._layers) + self._logits.nbytes
-
-
-def _check_device(device: str, kept: Caching) -> None:
-    if not torch.cuda.is_available():
-        raise PackageError(
-            "no CUDA device is here, its driver is too old, or this PyTorch was built without CUDA"
-        )
-    index = torch.device(device).index
-    if index is not None and index != torch.cuda.current_device():
-        raise PackageError(f"{device} is not this process's GPU: choose it by CUDA_VISIBLE_DEVICES")
-    capability = torch.cuda.get_device_capability(device)
-    if capability < LEAST_CAPABILITY:
-        found, needed = (".".join(map(str, each)) for each in (capability, LEAST_CAPABILITY))
-        raise PackageError(
-            f"the kernels need a GPU of compute capability {needed}, and this one has {found}; an export needs none of them: "
-            "--provider cuda"
-        )
-    if kept == "fp8" and capability < KNOWS_FP8:
-        found, needed = (".".join(map(str, each)) for each in (capability, KNOWS_FP8))
-        raise PackageError(
-            f"caches in fp8 need a GPU of compute capability {needed}, and this one has {found}; int8 takes as much memory"
-        )
-    _check_triton()
-    try:
-        torch.ones(1, device=device).add(1).cpu()
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:  # a PyTorch that was built for other GPUs says so with its first work
-        raise PackageError(
-            f"PyTorch {torch.__version__} does not work on this GPU: {str(error).splitlines()[0]}"
-        ) from error
-
-
-def _check_triton() -> None:
-    """It would say what it lacks when the first step is compiled."""
-    try:
-        from triton.runtime import driver
-
-        driver.active.get_current_target()
-    except Exception as error:
-        raise MissingRuntime(
-            f"Triton does not work here ({type(error).__name__}: {error}); it needs a C compiler and Python's headers: "
-            "pip install triton, apt-get install gcc python3-dev"
-        ) from error
 
 
 def _copies(tensor: Tensor) -> Sequence[Tensor]:

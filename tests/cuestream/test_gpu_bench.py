@@ -36,7 +36,7 @@ from engine.backends.base import StepCall
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.places import CachePool
 from engine.backends.torch import TorchBackend
-from engine.errors import CuestreamError, MissingRuntime, NoRoom
+from engine.errors import CuestreamError, MissingRuntime, NoRoom, PackageError
 from engine.library import find_model
 from engine.spec import StreamPolicy
 from export.checkpoint import Package, load_model
@@ -95,6 +95,16 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = CliRunner().invoke(app, ["bench", "gpu"])
     assert isinstance(answer.exception, MissingRuntime)
     assert "no CUDA device is here" in str(answer.exception)
+
+
+def test_a_gpu_that_cannot_do_what_is_asked_is_refused_before_anything_is_brought_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    answer = CliRunner().invoke(app, ["bench", "gpu"])
+    assert isinstance(answer.exception, PackageError)
+    assert "this one has 7.5" in str(answer.exception)
 
 
 def test_engines_beside_each_other_are_one_row() -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from engine.backends import captured, lockstep
+from engine.backends import captured, gpus
 from kernels import (
     attention,
     attention_triton,
@@ -371,7 +371,7 @@ def pretended() -> Iterator[Device]:
         for name, fake in fakes.items():
             patch.setattr(torch.cuda, name, fake)
         patch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
-        patch.setattr(lockstep, "_check_triton", lambda: None)
+        patch.setattr(gpus, "_check_triton", lambda: None)
         patch.setattr(torch.backends.cudnn, "is_acceptable", lambda _: False)
         for module, name, fake in _kernels(device):
             patch.setattr(module, name, fake)
