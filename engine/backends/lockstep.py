@@ -9,6 +9,7 @@ Letters, beside those of `engine.backends.base`: B lanes, S segments of a lane (
 
 from __future__ import annotations
 
+import gc
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -297,7 +298,10 @@ class LockstepBackend(TorchModel):
     def _pool(self, key: tuple[int, ...], make: Callable[[int], Any]) -> Any:
         """One with a free place, that of a stream that rests if need be. Raises NoRoom when the device has no memory for more."""
         pools = self._pools.setdefault(key, [])
-        pool = next((pool for pool in pools if pool.free), None) or self._vacated(pools)
+        pool = _with_room(pools) or self._vacated(pools)
+        if pool is None and pools:
+            gc.collect()  # a stream that broke holds its place until then, by what it raised
+            pool = _with_room(pools)
         if pool is None:
             places = min(self.places, PLACES) if pools else self.places
             try:
@@ -613,6 +617,11 @@ class LockstepBackend(TorchModel):
     def weight_bytes(self) -> int:
         """Read in each step."""
         return sum(layer.nbytes for layer in self._layers) + self._logits.nbytes
+
+
+def _with_room(pools: Sequence[Any]) -> Any:
+    """The first one with a free place, None without."""
+    return next((pool for pool in pools if pool.free), None)
 
 
 def _copies(tensor: Tensor) -> Sequence[Tensor]:

@@ -617,6 +617,22 @@ def test_a_place_is_free_again_when_its_stream_is_gone(make: Make, tiny_package:
     assert Voice(backend, 7).caches.place == 0
 
 
+def test_a_place_is_free_again_when_its_stream_broke(make: Make, short_package: Package, shows: Any) -> None:
+    """What it raised refers to it, and is part of a circle."""
+    backend = make(short_package, places=1)
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("it broke")
+
+    stream = ScoreStream(backend, StreamPolicy())
+    stream.push(shows(0))
+    stream.hear = broken  # type: ignore[method-assign]
+    assert [str(error) for error in advance_all([(stream, 1)])] == ["it broke"]
+    del stream
+    assert ScoreStream(backend, StreamPolicy()).segments.caches.place == 0
+    assert [pool.places for pools in backend._pools.values() for pool in pools] == [1, 1]
+
+
 def test_a_device_without_memory_for_more_streams_says_so(
     make: Make, tiny_package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
