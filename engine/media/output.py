@@ -217,5 +217,5 @@ def _fits(video: VideoStream, target: Target) -> bool:
 
 
 def _to_disk(path: Path) -> None:
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # Windows writes out what is open for writing
         os.fsync(file.fileno())

@@ -1,5 +1,8 @@
 """Laws of the result: in step with the video, as loud as asked, as long as the video, never half a file."""
 
+import errno
+import fcntl
+import os
 import resource
 from dataclasses import replace
 from fractions import Fraction
@@ -289,6 +292,21 @@ def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path: Path) -> None:
         with replacing(tmp_path / f"{stem}.mp4") as partial:
             partial.touch()
         assert (tmp_path / f"{stem}.mp4").exists()
+
+
+def test_what_is_written_out_to_the_disk_is_open_for_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses it for any other file."""
+
+    def fsync(file: int) -> None:
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with replacing(tmp_path / "out.wav") as partial:
+        partial.write_bytes(b"x")
+    assert (tmp_path / "out.wav").read_bytes() == b"x"
 
 
 def test_an_output_that_cannot_be_is_refused_before_and_after(tmp_path: Path) -> None:
