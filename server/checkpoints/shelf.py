@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Thread
+from zlib import crc32
 
 from engine.errors import CuestreamError, PackageError
 from server.checkpoints.kept import Kept
 from server.metrics import Metrics
+from server.system.lock import Locked, lock
 
 logger = logging.getLogger("uvicorn.error")
 SUFFIX = ".session"
@@ -72,9 +74,11 @@ class Shelf:
         """Take the folder, read what is in it. Returns the key that signs handles. Raises ShelfError."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _locked(self._folder / LOCK_FILE)
+            self._lock = lock(self._folder / LOCK_FILE)
             key = _key(self._folder / KEY_FILE)
             self._read()
+        except Locked:
+            raise ShelfError(f"another server keeps its checkpoints in {self._folder}") from None
         except OSError as error:
             raise ShelfError(f"checkpoints cannot be kept in {self._folder}: {error}") from error
         self._thread.start()
@@ -175,7 +179,8 @@ class Shelf:
         return kept if path == self._path(kept.about.session) else None
 
     def _path(self, session_id: str) -> Path:
-        return self._folder / f"{session_id}{SUFFIX}"
+        """Names that differ by case alone, or mean a device of Windows (con, nul), have files of their own."""
+        return self._folder / f"{session_id}-{crc32(session_id.encode()):08x}{SUFFIX}"
 
     # --- the thread
 
@@ -229,19 +234,6 @@ def _replace(path: Path, blob: bytes) -> None:
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(blob)
     os.replace(new, path)
-
-
-def _locked(path: Path) -> int:
-    """The open file. Raises ShelfError when another server has it."""
-    import fcntl
-
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        raise ShelfError(f"another server keeps its checkpoints in {path.parent}") from None
-    return file
 
 
 def _key(path: Path) -> bytes:
