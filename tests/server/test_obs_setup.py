@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,6 +20,7 @@ from cuestream_client.obs.connection import Obs, ObsError
 from cuestream_client.obs.places import Place, find_place, found
 from cuestream_client.obs.setup import BROWSER, MEDIA, Wanted, media, page, remove, set_up
 
+SDK = Path(__file__).parents[2] / "sdk" / "python"
 URLS = {
     "obs": "http://127.0.0.1:8765/obs?session=show#token=show.abc",
     "audio": {"ogg": "http://127.0.0.1:8765/v1/sessions/show/audio.ogg?token=show.abc"},
@@ -163,6 +167,19 @@ def test_it_can_be_taken_away_and_put_back() -> None:
             remove(line, "Cuestream")
         list(set_up(line, WANTED))
         assert obs.scenes == {"Game": ["Cuestream"], "Chat": ["Cuestream"]}
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_reason_to_fail() -> None:
+    """What a program writes into a pipe on Windows is in the encoding of old programs there."""
+    obs = FakeObs()
+    with running(obs):
+        with Obs(obs.url) as line:
+            list(set_up(line, replace(WANTED, name="Музыка")))
+        command = ("-m", "cuestream_client", "obs", "remove", "--obs-url", obs.url, "--name", "Музыка")
+        environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(SDK)}
+        done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"\u041c\u0443" in done.stdout
 
 
 @pytest.mark.parametrize("password", ["", "wrong"])

@@ -16,6 +16,7 @@ import contextlib
 import ssl
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent import futures
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -29,6 +30,8 @@ from cuestream_client.pictures import Form, Frame
 from cuestream_client.session import Playout, Session
 
 T = TypeVar("T")
+DEAF_S = 0.2
+"""Windows hears Ctrl-C only between waits."""
 
 
 class Client:
@@ -194,6 +197,8 @@ class Client:
                 raise Closed("the client is closed")
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
+            while not futures.wait((future,), DEAF_S).done:
+                pass
             return future.result()
         except BaseException:
             future.cancel()

@@ -6,6 +6,7 @@ There the word may be left out.
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, get_args
 
@@ -106,6 +107,8 @@ def run(arguments: list[str], name: str, app: typer.Typer = app) -> int:
 
 
 def main() -> NoReturn:
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
     word, *rest = sys.argv[1:] or [""]
     if named := {"live": app, "obs": obs_app}.get(word):
         sys.exit(run(rest, f"cuestream-client {word}", named))
