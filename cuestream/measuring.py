@@ -70,7 +70,7 @@ def measure(call: Callable[[int], object], repeats: int, warm_up: int = WARM_UP)
         began = time.perf_counter()
         call(i)
         seconds.append(time.perf_counter() - began)
-    return Timing(tuple(seconds), start.others_until(Usage.now()), os.getloadavg()[0])
+    return Timing(tuple(seconds), start.others_until(Usage.now()), _load()[0])
 
 
 def measure_quietly(attempt: Callable[[], Timing], patience_s: float, attempts: int = ATTEMPTS) -> Timing:
@@ -114,12 +114,24 @@ class Usage:
 
 def _busy_seconds() -> float:
     """CPU seconds that all processes used since the boot; 0 where there is no /proc."""
-    try:
-        fields = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
-    except OSError:
+    stat = _read("/proc/stat")
+    if not (stat and hasattr(os, "sysconf")):
         return 0.0
+    fields = [int(x) for x in stat.split("\n", 1)[0].split()[1:]]
     user, nice, system, _idle, _wait, interrupt, soft, steal = fields[:8]
     return (user + nice + system + interrupt + soft + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def _load() -> tuple[float, ...]:
+    """Over 1, 5 and 15 minutes; zeros where the system does not say."""
+    return os.getloadavg() if hasattr(os, "getloadavg") else (0.0, 0.0, 0.0)
+
+
+def _memory_gib() -> float:
+    """0 where the system does not say."""
+    if not hasattr(os, "sysconf"):
+        return 0.0
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +156,12 @@ class Machine:
             cpu=_line(info, "model name") or platform.processor() or platform.machine(),
             cores=os.cpu_count() or 1,
             flags=tuple(flag for flag in CPU_FLAGS if flag in known),
-            memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+            memory_gib=_memory_gib(),
             huge_pages=_read("/sys/kernel/mm/transparent_hugepage/enabled").strip(),
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
             packages={name: version for name in PACKAGES if (version := _version(name))},
-            load=tuple(round(x, 2) for x in os.getloadavg()),
+            load=tuple(round(x, 2) for x in _load()),
         )
 
     def __str__(self) -> str:
@@ -162,7 +174,7 @@ class Machine:
 
 def _read(path: str) -> str:
     file = Path(path)
-    return file.read_text() if file.is_file() else ""
+    return file.read_text("utf-8") if file.is_file() else ""
 
 
 def _line(text: str, key: str) -> str:

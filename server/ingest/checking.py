@@ -6,12 +6,14 @@ import ipaddress
 from contextlib import suppress
 from pathlib import Path
 
-from server.ingest.address import SRT, Forbidden, Place, parse, resolve
+from server.ingest.address import PORTS, SRT, Forbidden, Place, parse, resolve
 from server.ingest.limits import IngestLimits
+from server.ingest.relay import check_relayed
 from server.ingest.srt import options_of
 from server.system.srt import lacking
 
 FILE = "file:"
+RELAYED = PORTS.keys() - {"http", "https", SRT}
 
 
 def check(url: str, listen: bool, limits: IngestLimits) -> None:
@@ -29,6 +31,8 @@ def check(url: str, listen: bool, limits: IngestLimits) -> None:
     if listen:
         _check_listener(place, limits)
     else:
+        if place.scheme in RELAYED:
+            check_relayed(place.scheme)
         resolve(place, limits.private)
     if place.scheme == SRT and (lack := lacking()):
         raise Forbidden(lack)

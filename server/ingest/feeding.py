@@ -10,7 +10,6 @@ import contextlib
 import errno
 import logging
 import os
-import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Coroutine
 from typing import Any, Literal
@@ -28,7 +27,7 @@ from server.protocol.media import Kind as Codec
 from server.protocol.media import Media, Size, StreamId
 from server.sessions.host import Host
 from server.sessions.hosted import Hosted
-from server.system.environment import command_of, of_a_process
+from server.system.environment import APART, command_of, end_all_of, of_a_process
 
 logger = logging.getLogger("uvicorn.error")
 START_S = 10.0
@@ -153,7 +152,7 @@ class Feeding:
             with contextlib.suppress(OSError):  # of a start that failed
                 process = await starting  # also when it is told to end while it starts
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)  # with what it started
+                    end_all_of(process.pid)
                 await process.wait()
 
     async def _follow(self, process: Process) -> Note:
@@ -245,6 +244,6 @@ def _start() -> Coroutine[Any, Any, Process]:
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,
-        start_new_session=True,
         env=of_a_process(),
+        **APART,
     )

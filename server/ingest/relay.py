@@ -6,15 +6,23 @@ process may open nothing any more (`RLIMIT_NOFILE`): it cannot follow to where a
 
 from __future__ import annotations
 
-import resource
 import selectors
 import socket
 import ssl
+import sys
 from threading import Thread
+
+from server.ingest.address import Forbidden
 
 STANDARD_FILES = 3
 AT_ONCE = 64 * 1024
 """Bytes that wait for a side that reads slowly; the other side waits then."""
+
+
+def check_relayed(scheme: str) -> None:
+    """Raises Forbidden where nothing would hold FFmpeg to the one line."""
+    if sys.platform == "win32":
+        raise Forbidden(f"{scheme} is not read on Windows, where FFmpeg could follow to other addresses")
 
 
 class Relay:
@@ -71,5 +79,12 @@ def _received(line: socket.socket) -> bytes | None:
 
 
 def close_the_process() -> None:
-    """No file and no socket can be opened any more. Input, output and errors stay open, so no number is free below the limit."""
+    """No file and no socket can be opened any more. Input, output and errors stay open, so no number is free below the limit.
+
+    Windows has no such limit: see `check_relayed`.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
     resource.setrlimit(resource.RLIMIT_NOFILE, (STANDARD_FILES, STANDARD_FILES))

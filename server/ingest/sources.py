@@ -15,7 +15,7 @@ from server.ingest.address import SRT, Forbidden, Place, connect, parse
 from server.ingest.checking import FILE, find_file
 from server.ingest.fetching import Fetcher
 from server.ingest.pipe import Job
-from server.ingest.relay import Relay, close_the_process
+from server.ingest.relay import Relay, check_relayed, close_the_process
 from server.ingest.srt import Received, command_of
 
 CONTAINERS = "mov,mp4,matroska,webm,mpegts,mpeg,flv,live_flv,avi,ogg"
@@ -70,6 +70,7 @@ def _web(place: Place, job: Job, refuse: Callable[[Forbidden], NoReturn]) -> Sou
 
 
 def _relayed(place: Place, job: Job) -> Source:
+    check_relayed(place.scheme)
     relay = Relay(connect(place, job.private, job.connect_s))
     kind = place.scheme.removesuffix("s")
     login = f"{place.login}@" if place.login else ""

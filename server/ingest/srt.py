@@ -7,8 +7,9 @@ checked, and may open nothing but SRT and the pipe.
 from __future__ import annotations
 
 import os
-import select
 import subprocess
+from queue import Empty, Queue
+from threading import Thread
 from urllib.parse import parse_qsl
 
 from server.ingest.address import SRT, Forbidden, Place, resolve
@@ -16,6 +17,7 @@ from server.ingest.pipe import Job
 from server.system.srt import OPTIONS, PROGRAM
 
 VALUE_CHARS = 512
+PIECE_BYTES = 64 * 1024
 NAMES = {"streamid": "srt_streamid"}
 """Where the program itself has an option of that name."""
 AS_IT_COMES = ["-f", "data"]
@@ -89,21 +91,34 @@ class Received:
         self._program = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        assert self._program.stdout is not None
-        self._pipe = self._program.stdout.fileno()
         self._patience_s, self._silence_s = first_s, silence_s
-        self._came = False
+        self._came, self._rest = False, b""
+        self._pieces: Queue[bytes] = Queue(1)  # what comes while it is full waits in the pipe
+        Thread(target=self._fetch, daemon=True).start()
 
     def read(self, size: int) -> bytes:
         """Raises OSError."""
-        ready, _, _ = select.select([self._pipe], [], [], self._patience_s)
-        if not ready:
-            raise OSError(f"nothing came by SRT for {self._patience_s:g} s")
-        data = os.read(self._pipe, size)
-        if not data and not self._came:
-            raise OSError(BROKEN)
+        if not self._rest:
+            try:
+                self._rest = self._pieces.get(timeout=self._patience_s)
+            except Empty:
+                raise OSError(f"nothing came by SRT for {self._patience_s:g} s") from None
+            if not self._rest:
+                self._pieces.put(b"")  # whoever reads on finds the end again
+                if not self._came:
+                    raise OSError(BROKEN)
+        data, self._rest = self._rest[:size], self._rest[size:]
         self._came, self._patience_s = True, self._silence_s
         return data
 
     def close(self) -> None:
         self._program.kill()
+
+    def _fetch(self) -> None:
+        """Windows cannot wait for a pipe with a limit; the last piece is empty."""
+        with self._program as program:
+            assert program.stdout is not None
+            piece = None
+            while piece != b"":
+                piece = os.read(program.stdout.fileno(), PIECE_BYTES)
+                self._pieces.put(piece)

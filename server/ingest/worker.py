@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-import signal
 import sys
 import time
 from pathlib import Path
@@ -35,8 +34,11 @@ from server.ingest.sounding import Sounding
 from server.ingest.sources import Source, open_source
 from server.ingest.words import PUBLISHER_LEFT, words
 from server.system.confinement import confine
+from server.system.environment import end_all_of, step_back
 
 OUT = 1
+NICE = 5
+"""The music goes first."""
 MOST_BROKEN = 256
 """Packets in a row that cannot be decoded; then it is given up."""
 SLICE_S = 1.0
@@ -47,7 +49,7 @@ BEHIND_S, CAUGHT_UP_S = 1.0, 0.3
 
 def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    os.nice(5)  # the music goes first
+    step_back(NICE)
     confine(job.memory_bytes, job.cpu_s)
     load_all_of_pyav()
     outlet = Outlet(OUT, leave)
@@ -88,8 +90,8 @@ def _leave_with_the_server() -> None:
 
 def leave() -> None:
     """Now, with every process that was started here."""
-    if os.getpgrp() == os.getpid():
-        os.killpg(os.getpgrp(), signal.SIGKILL)
+    if sys.platform == "win32" or os.getpgrp() == os.getpid():
+        end_all_of(os.getpid())
     os._exit(1)
 
 
@@ -141,14 +143,14 @@ class Showing:
     def _see(self, frame: av.VideoFrame) -> None:
         self._check(frame.width, frame.height)
         self._time_s = self._time_s + self._frame_s if frame.time is None else frame.time
-        wait_s = self._pace.wait_s(self._time_s, time.monotonic())
+        wait_s = self._pace.wait_s(self._time_s, time.perf_counter())
         while wait_s > 0:
             time.sleep(min(wait_s, SLICE_S))
             wait_s -= SLICE_S
             if wait_s > 0:
                 self._outlet.put(Record(Kind.ALIVE, 0, 0, 0, b""))
         self._hurry()
-        if self._pictures.wants(now_s := time.monotonic()):
+        if self._pictures.wants(now_s := time.perf_counter()):
             self._shown += 1
             self._outlet.put(self._picture(frame, int(1e6 * now_s)))
 

@@ -1,24 +1,25 @@
 """An output's process from outside: fed through a pipe that is never waited for without an end, and ended when it hangs.
 
-One thread calls it; POSIX, for a pipe is waited for by poll.
+One thread calls it. Two of its own wait for the pipes, which not every system can do with a limit.
 """
 
 from __future__ import annotations
 
 import os
-import selectors
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Condition, Thread
 
 import msgspec
 
 from server.output.limits import OutputLimits
 from server.output.wire import End, Job, Report, Sent, pack
-from server.system.environment import command_of, piped
+from server.system.environment import command_of, end_all_of, piped
 
 LOOK_S = 0.1
+PIECE_BYTES = 16 * 1024
+"""Whether it takes anything is known of as many."""
 COMMAND = command_of("server.output.process")
 
 
@@ -34,51 +35,54 @@ class Child:
         self.told = Report("starting")
         self.began = self.opened = False
         """Whether there was something to send, and whether the target has answered, once."""
-        self._heard = b""
         self._opening_s = float("inf")
+        self._change = Condition()
+        self._left = memoryview(b"")  # of a message, not taken yet
+        self._said = b""  # not heard yet
+        self._over = False
         self._process = piped(COMMAND)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
-        os.set_blocking(self._in, False)
-        os.set_blocking(self._out, False)
-        self.send(job)
+        self._threads = [
+            Thread(target=work, name="output pipe", daemon=True) for work in (self._feed, self._listen)
+        ]
+        for thread in self._threads:
+            thread.start()
+        try:
+            self.send(job)
+        except Broken:
+            self.end()
+            raise
 
     def send(self, message: Sent) -> None:
         """Raises Broken: it ended, it does not open the target in time, or takes nothing for too long."""
-        left = memoryview(pack(message))
-        moved_s = time.monotonic()
+        with self._change:
+            self._left = memoryview(pack(message))
+            left, moved_s = len(self._left), time.perf_counter()
+            self._change.notify_all()
         while left:
             self.look()
-            with suppress(BlockingIOError, BrokenPipeError):
-                left = left[os.write(self._in, left) :]
-                moved_s = time.monotonic()
-                continue
-            self._wait(LOOK_S)
-            now_s = time.monotonic()
-            if self.told.state == "opening":  # which has a limit of its own
+            before, left = left, self._wait(lambda: not self._left)
+            now_s = time.perf_counter()
+            if left < before or self.told.state == "opening":  # which has a limit of its own
                 moved_s = now_s
             if now_s - moved_s > self._limits.stall_s:
                 raise Broken(f"the target took nothing for {self._limits.stall_s:g} s")
-            if now_s > self._due_s():
+            if left and now_s > self._due_s():
                 raise Broken(f"it was not finished within {self._limits.finish_s:g} s")
 
     def look(self) -> None:
         """Hear what it says. Raises Broken."""
-        with suppress(BlockingIOError):
-            while data := os.read(self._out, 65536):
-                self._heard += data
-        *lines, self._heard = self._heard.split(b"\n")
+        with self._change:
+            *lines, self._said = self._said.split(b"\n")
         for line in lines:
             self.told = msgspec.json.decode(line, type=Report)
             self.opened = self.opened or self.told.state == "open"
             self.began = self.began or self.told.state == "opening"
-            self._opening_s = time.monotonic() if self.told.state == "opening" else float("inf")
+            self._opening_s = time.perf_counter() if self.told.state == "opening" else float("inf")
         if self.told.error:
             raise Broken(self.told.error)
         if self._process.poll() is not None and self.told.state != "done":
             raise Broken("its process ended")
-        if time.monotonic() - self._opening_s > self._limits.connect_s:
+        if time.perf_counter() - self._opening_s > self._limits.connect_s:
             raise Broken(f"the target did not answer within {self._limits.connect_s:g} s")
 
     def finish(self) -> None:
@@ -86,24 +90,51 @@ class Child:
         self.send(End())
         while self.told.state != "done":
             self.look()
-            if time.monotonic() > self._due_s():
+            if time.perf_counter() > self._due_s():
                 raise Broken(f"it was not finished within {self._limits.finish_s:g} s")
-            self._wait(LOOK_S, reading=True)
+            self._wait(lambda: False)
 
     def end(self) -> None:
         """Whatever it does."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):
+            end_all_of(self._process.pid)
         self._process.wait()
+        with self._change:
+            self._over = True
+            self._change.notify_all()
+        for thread in self._threads:
+            thread.join()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 with suppress(OSError):
                     pipe.close()
 
-    def _wait(self, timeout_s: float, reading: bool = False) -> None:
-        """Until it says something or, unless only that is wanted, takes something."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._out, selectors.EVENT_READ)
-            if not reading:
-                selector.register(self._in, selectors.EVENT_WRITE)
-            selector.select(timeout_s)
+    def _wait(self, enough: Callable[[], bool]) -> int:
+        """Until it says something, or for a moment. Bytes of the message that are left."""
+        with self._change:
+            self._change.wait_for(lambda: enough() or b"\n" in self._said, LOOK_S)
+            return len(self._left)
+
+    # --- the threads, until the process ends
+
+    def _feed(self) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            while piece := self._next():
+                written = os.write(self._process.stdin.fileno(), piece)
+                with self._change:
+                    self._left = self._left[written:]
+                    self._change.notify_all()
+
+    def _next(self) -> memoryview | None:
+        with self._change:
+            self._change.wait_for(lambda: self._left or self._over)
+            return None if self._over else self._left[:PIECE_BYTES]
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with suppress(OSError):
+            while data := os.read(self._process.stdout.fileno(), PIECE_BYTES):
+                with self._change:
+                    self._said += data
+                    self._change.notify_all()

@@ -6,7 +6,6 @@ that strangers sent, so the operating system bounds its memory.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from server.output.reel import Reel, samples_of
 from server.output.targets import HLS, Target
 from server.output.wire import Heard, Job, Pictured, Report, Sounded, read
 from server.system.confinement import confine
-from server.system.environment import end_with_the_input
+from server.system.environment import end_with_the_input, step_back
 from server.system.srt import PROGRAM
 from server.system.written_file import Written
 
@@ -152,7 +151,7 @@ def _alarm(seconds: int) -> None:
 
 def main() -> int:
     end_with_the_input()
-    os.nice(NICE)
+    step_back(NICE)
     job = read(sys.stdin.buffer)
     assert isinstance(job, Job)
     confine(job.memory_bytes, writes=True)

@@ -103,7 +103,7 @@ class Sender:
         """Send what waits, then end."""
         with self._change:
             if self._reason is None:
-                self._reason, self._due_s = reason, time.monotonic() + self._limits.finish_s
+                self._reason, self._due_s = reason, time.perf_counter() + self._limits.finish_s
             self._change.notify()
 
     def join(self, timeout_s: float) -> bool:
@@ -129,7 +129,7 @@ class Sender:
 
     def _work(self) -> tuple[EndReason, str]:
         """Connect until it is to end: why, and what went wrong."""
-        pause_s, well_s = self._limits.retry_s, time.monotonic()
+        pause_s, well_s = self._limits.retry_s, time.perf_counter()
         while True:
             child: Child | None = None
             try:
@@ -145,9 +145,9 @@ class Sender:
                     child.end()
                     self._count_past(child.told)
             if child and child.opened:
-                pause_s, well_s = self._limits.retry_s, time.monotonic()
+                pause_s, well_s = self._limits.retry_s, time.perf_counter()
             self._break_off()
-            if not self._job.target.stays or time.monotonic() - well_s > self._limits.give_up_s:
+            if not self._job.target.stays or time.perf_counter() - well_s > self._limits.give_up_s:
                 return "failed", error
             if reason := self._pause(pause_s, error):
                 return reason, ""

@@ -24,7 +24,7 @@ from engine.frames import U8
 from server.pictures.wire import Answers, Asked, Forget, Job, LookBack, Picture, Ready, Seen, packed
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
-from server.system.environment import command_of, of_a_process
+from server.system.environment import APART, command_of, of_a_process
 
 logger = logging.getLogger("uvicorn.error")
 COMMAND = command_of("server.pictures.worker")
@@ -203,7 +203,7 @@ class _Worker(asyncio.SubprocessProtocol):
                 stdout=PIPE,
                 stderr=PIPE,
                 env=of_a_process(),
-                start_new_session=True,  # Ctrl-C is for the server
+                **APART,
             )
         except OSError as error:
             return error.strerror or str(error)

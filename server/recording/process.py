@@ -20,7 +20,7 @@ from server.protocol.limits import Limits
 from server.recording.film import Film
 from server.recording.wire import Job, Music, Picture, Report, line, read
 from server.system.confinement import confine
-from server.system.environment import end_with_the_input
+from server.system.environment import end_with_the_input, step_back
 
 OUT = 1
 NICE = 10
@@ -34,8 +34,7 @@ def main() -> int:
     job = read(sys.stdin.buffer)
     assert isinstance(job, Job)
     confine(job.memory_bytes, writes=True)
-    if hasattr(os, "nice"):
-        os.nice(NICE)
+    step_back(NICE)
     film = Film(Path(job.folder), Limits(image_pixels=job.image_pixels))
     try:
         _tell(Report(make(film, sys.stdin.buffer), done=True))

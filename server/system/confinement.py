@@ -11,9 +11,13 @@ def confine(memory_bytes: int, cpu_s: int | None = None, writes: bool = False) -
     """From now on: so much memory, no core dump, few files open, and none written to unless it `writes`; and so much time in all,
     if it is given.
 
-    Less of anything where that is all that we have. macOS does not hold a process to its memory, Windows to nothing of this.
+    Less of anything where that is all that we have. macOS does not hold a process to its memory; Windows holds it to memory and
+    time alone, and ends what it started with it.
     """
     if sys.platform == "win32":
+        from server.system.windows import enter_job
+
+        enter_job(memory_bytes, cpu_s)
         return
     import resource
 

@@ -58,7 +58,7 @@ class Room:
         what: str,
         folder_bytes: int,
         free_bytes: int,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = time.perf_counter,
     ) -> None:
         """what: will lie in it, in the plural."""
         make_writable(root, what)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 PASSED_ON = (
     "PATH",
@@ -18,8 +19,15 @@ PASSED_ON = (
     "DYLD_LIBRARY_PATH",
     "TMPDIR",
     "TZ",
+    "SYSTEMROOT",  # of Windows: without it there are no sockets
+    "TEMP",
+    "TMP",
 )
 ROOT = Path(__file__).parents[2]
+APART: dict[str, Any] = {"start_new_session": True}
+if sys.platform == "win32":
+    APART = {"creationflags": subprocess.CREATE_NO_WINDOW}
+"""How a process is started that Ctrl-C, which is for the server, does not reach."""
 
 
 def of_a_process() -> dict[str, str]:
@@ -31,6 +39,25 @@ def of_a_process() -> dict[str, str]:
 def command_of(module: str) -> tuple[str, ...]:
     """Runs a module of ours, and none of the folder that the server was started in (-P)."""
     return (sys.executable, "-P", "-m", module)
+
+
+def end_all_of(pid: int) -> None:
+    """Of a process that began APART: it and what it started, which on Windows its job ends. Raises ProcessLookupError or
+    PermissionError when it ended before."""
+    if sys.platform == "win32":
+        os.kill(pid, signal.SIGTERM)  # ends it at once
+    else:
+        os.killpg(pid, signal.SIGKILL)
+
+
+def step_back(by: int) -> None:
+    """What others do goes first. by: niceness; Windows knows one step alone."""
+    if sys.platform == "win32":
+        from server.system import windows
+
+        windows.step_back()
+    else:
+        os.nice(by)
 
 
 def end_with_the_input() -> None:
@@ -46,5 +73,5 @@ def piped(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=of_a_process(),
-        start_new_session=True,  # Ctrl-C is for the server, which finishes it
+        **APART,
     )

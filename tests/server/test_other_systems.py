@@ -1,0 +1,65 @@
+"""What Windows and macOS do otherwise, as far as it can be told without them."""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import sys
+from typing import NoReturn
+
+import pytest
+
+from server.http.serving import RefusedAddress, listen
+from server.ingest import checking
+from server.ingest.address import Forbidden
+from server.ingest.limits import IngestLimits
+from server.ingest.srt import BROKEN, Received
+from server.system.windows import ExtendedLimits, limits_of
+
+
+def test_a_job_of_windows_is_told_its_limits_where_it_reads_them() -> None:
+    """Offsets of JOBOBJECT_EXTENDED_LIMIT_INFORMATION on 64 bits, as winnt.h lays it out."""
+    limits = bytes(limits_of(2**30, 60))
+    assert len(limits) == ctypes.sizeof(ExtendedLimits) == 144
+    assert int.from_bytes(limits[0:8], "little") == 60 * 10**7
+    assert int.from_bytes(limits[16:20], "little") == 0x2000 | 0x400 | 0x100 | 0x2
+    assert int.from_bytes(limits[112:120], "little") == 2**30
+    assert limits_of(1, None).flags == 0x2000 | 0x400 | 0x100
+
+
+def test_an_address_that_windows_refuses_is_said_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(address: tuple[str, int], family: int) -> NoReturn:
+        raise OSError(10013, f"An attempt was forbidden (while attempting to bind on address {address})")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    with pytest.raises(RefusedAddress) as told:
+        listen("127.0.0.1", 8765)
+    assert str(told.value) == "127.0.0.1 port 8765 cannot be listened to: An attempt was forbidden"
+
+
+@pytest.mark.parametrize("url", ["rtsp://192.0.2.1/cam", "rtmps://192.0.2.1/live/x"])
+def test_where_nothing_holds_ffmpeg_to_one_address_it_is_not_given_any(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(Forbidden, match="is not read on Windows"):
+        checking.check(url, listen=False, limits=IngestLimits())
+
+
+def received(program: str, first_s: float | None, silence_s: float) -> Received:
+    return Received([sys.executable, "-c", program], first_s, silence_s)
+
+
+def test_what_a_program_gives_is_read_to_its_end_and_the_end_stays() -> None:
+    one = received("import os; os.write(1, b'abcde')", None, 10)
+    assert [one.read(3), one.read(3), one.read(3), one.read(3)] == [b"abc", b"de", b"", b""]
+
+
+def test_a_program_that_gives_nothing_is_not_waited_for_without_an_end() -> None:
+    with pytest.raises(OSError, match="SRT connection") as told:
+        received("", None, 10).read(1)
+    assert str(told.value) == BROKEN
+    silent = received("import sys; sys.stdin.read(); import time; time.sleep(60)", 0.01, 10)
+    with pytest.raises(OSError, match="nothing came by SRT for"):
+        silent.read(1)
+    silent.close()
