@@ -7,7 +7,6 @@ import errno
 import gc
 import ipaddress
 import logging
-import os
 import signal
 import socket
 import sys
@@ -43,6 +42,9 @@ SWITCH_S = 0.0005
 """How long one thread of Python may keep the others waiting; 5 ms by default, which is what a chunk may take in all."""
 
 
+LOOP = "server.http.windows_loop:WindowsLoop" if sys.platform == "win32" else "auto"
+
+
 class RefusedAddress(CuestreamError):
     """It would be open to everybody, or cannot be listened to."""
 
@@ -75,7 +77,7 @@ class Server(uvicorn.Server):
             loop.create_server = partial(  # type: ignore[method-assign]  # uvicorn has no option for it; asyncio's is 60 s
                 loop.create_server, ssl_handshake_timeout=self._host.settings.door.request_s
             )
-            if threading.current_thread() is threading.main_thread():
+            if sys.platform != "win32" and threading.current_thread() is threading.main_thread():
                 loop.add_signal_handler(signal.SIGHUP, self.reload_certificate)
         await super().startup(sockets)
         if self.started:
@@ -167,7 +169,7 @@ def _line(family: int, address: tuple[Any, ...]) -> socket.socket | None:
     except OSError as error:
         if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
             return None
-        why = os.strerror(error.errno or 0)
+        why = (error.strerror or str(error)).partition(" (while")[0]  # Python says the address, too
         raise RefusedAddress(f"{address[0]} port {address[1]} cannot be listened to: {why}") from error
 
 
@@ -201,6 +203,7 @@ def make_server(
         ws_per_message_deflate=False,
         ws_ping_interval=limits.heartbeat_s,
         ws_ping_timeout=limits.heartbeat_s,
+        loop=LOOP,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=GRACE_S,

@@ -70,7 +70,7 @@ class Host:
     """player: who plays for everybody. Takes the folder of checkpoints, if there is one: raises ShelfError."""
 
     def __init__(
-        self, player: Player[Any], settings: Settings, monotonic: Callable[[], float] = time.monotonic
+        self, player: Player[Any], settings: Settings, monotonic: Callable[[], float] = time.perf_counter
     ) -> None:
         self.player, self.settings, self.monotonic = player, settings, monotonic
         self.metrics = Metrics()

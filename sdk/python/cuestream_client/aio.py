@@ -67,7 +67,7 @@ class AsyncClient:
         pictures: Form = "jpeg",
         patience: Patience | None = None,
         tls: ssl.SSLContext | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         wish = Wish(audio or Wish().audio, m.patch({} if config is None else config))
         self.session = Session(address(url), wish, patience, clock, random.random)

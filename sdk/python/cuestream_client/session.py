@@ -95,7 +95,7 @@ class Session:
         url: str,
         wish: Wish | None = None,
         patience: Patience | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.perf_counter,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.wish = wish or Wish()

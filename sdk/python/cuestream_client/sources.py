@@ -56,7 +56,7 @@ class Pace:
     """Waits until a frame is due, by its distance from the first one; late frames are not waited for."""
 
     wait: Callable[[float], object]
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = time.perf_counter
     _start: tuple[float, float] | None = field(default=None, init=False)
 
     def until(self, at_s: float) -> None:
