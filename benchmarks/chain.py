@@ -201,7 +201,7 @@ def main() -> None:
         rows.append(row)
         if options.json:
             facts = {**report.provenance(), "device": asdict(device)}
-            options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+            options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
     for kind in (parts, others) if options.sweep else (parts,):
         beside([(size, 1, True, way) for size in options.sizes for way in kind(size)], options.processes)

@@ -24,7 +24,7 @@ class Cores:
 
 def _all_s() -> float:
     """user nice system idle iowait irq softirq steal: all but idle and iowait."""
-    times = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    times = [int(word) for word in Path("/proc/stat").read_text("utf-8").splitlines()[0].split()[1:9]]
     return (sum(times) - times[3] - times[4]) / TICKS_PER_S
 
 
@@ -33,7 +33,7 @@ def _ours_s() -> float:
     parents, spent = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "stat").read_text().rpartition(")")[2].split()
+            words = (folder / "stat").read_text("utf-8").rpartition(")")[2].split()
         except OSError:
             continue  # it ended
         parents[int(folder.name)] = int(words[1])

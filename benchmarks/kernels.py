@@ -352,7 +352,7 @@ def main() -> None:
         print_ways(rows)
     if options.json:
         facts = {**report.provenance(), "device": asdict(device), "dtype": options.dtype}
-        options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+        options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

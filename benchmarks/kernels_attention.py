@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     facts = {**report.provenance(), "device": asdict(device), "seconds": seconds}
     report.print_table(f"{device.name}, copy {device.copy_gb_s} GB/s, {seconds} s", COLUMNS, rows)
     if options.json:
-        options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+        options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

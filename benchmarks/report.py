@@ -43,7 +43,7 @@ def write(path: Path, rows: Sequence[Row], facts: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     machine = {"machine": asdict(Machine.this())}
     report = {**provenance(), **machine, **facts, "rows": [dict(row) for row in rows]}
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def result_name(kind: str, manifest: Manifest, *more: str) -> str:
@@ -94,7 +94,9 @@ def commit() -> str:
     """The commit, with a plus sign when files that are measured differ from it."""
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(("git", *arguments), cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ("git", *arguments), cwd=ROOT, capture_output=True, text=True, check=False, encoding="utf-8"
+        )
         return done.stdout.strip()
 
     if name := git("rev-parse", "--short", "HEAD"):

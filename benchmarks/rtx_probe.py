@@ -83,7 +83,7 @@ def libraries(wheel: Path) -> Any:
 
 def targets(wheel: Path) -> Any:
     """The compute capabilities that the wheel's own header names."""
-    header = (wheel / PACKAGE / "tensorrt_rtx_provider_options.h").read_text()
+    header = (wheel / PACKAGE / "tensorrt_rtx_provider_options.h").read_text("utf-8")
     named = re.search(r"kTargetSMValues\[\] = \{(.*?)\}", header)
     return {
         "named": re.findall(r'"(sm\d+)"', named.group(1)) if named else None,
@@ -194,7 +194,9 @@ def attempt(left_s: float, name: str, wheel: Path, *paths: Path) -> dict[str, An
         return about | {"ok": False, "error": f"not tried: {TOTAL_S:g} s were over"}
     began = time.monotonic()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=limit, check=False, encoding="utf-8"
+        )
     except subprocess.TimeoutExpired as late:
         said = late.stderr.decode(errors="replace") if isinstance(late.stderr, bytes) else late.stderr or ""
         return about | {"ok": False, "error": f"no answer in {limit:.0f} s", "stderr": said[-4000:]}
@@ -291,7 +293,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as room:
         found = probe(unpacked(asked.wheel, Path(room)), asked.models)
     if asked.output:
-        asked.output.write_text(json.dumps(found, indent=1) + "\n")
+        asked.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(found["answer"])
 
 

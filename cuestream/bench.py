@@ -264,7 +264,7 @@ def _divided(part: Part, operators: Mapping[str, float]) -> Node:
 def operator_seconds(path: Path) -> Counter[str]:
     """Of ONNX Runtime's trace: seconds by kind of operator."""
     seconds: Counter[str] = Counter()
-    for event in json.loads(path.read_text()):
+    for event in json.loads(path.read_text("utf-8")):
         if event.get("cat") == "Node" and event["name"].endswith("kernel_time"):
             seconds[event["args"]["op_name"]] += event["dur"] / 1e6
     return seconds

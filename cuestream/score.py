@@ -145,7 +145,7 @@ def _header(job: ScoreJob, player: Player[Any]) -> dict[str, Any]:
 def _lines(path: Path) -> Iterator[TextIO]:
     """A text file to write to. Any error of the disk is a MediaError."""
     try:
-        with path.open("w") as file:
+        with path.open("w", encoding="utf-8") as file:
             yield file
     except OSError as error:
         raise MediaError(f"{path}: cannot be written: {reason(error)}") from error

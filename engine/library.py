@@ -49,7 +49,7 @@ def find_package(name: str) -> Path:
 def read_spec(folder: Path) -> ModelSpec:
     """Of a converted package or of an exported model, whose other files are left alone. Raises PackageError."""
     try:
-        return ModelSpec.from_json((folder / SPEC_FILE).read_text())
+        return ModelSpec.from_json((folder / SPEC_FILE).read_text("utf-8"))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise PackageError(f"{folder}: {SPEC_FILE} is missing or damaged: {error}") from error
 
@@ -60,7 +60,7 @@ def recommended(folder: Path, spec: ModelSpec) -> StreamPolicy:
     if not path.is_file():
         return plain
     try:
-        return replace(plain, **json.loads(path.read_text()))
+        return replace(plain, **json.loads(path.read_text("utf-8")))
     except (TypeError, ValueError, OSError) as error:
         raise PackageError(f"{path}: expected fields of StreamPolicy: {error}") from error
 

@@ -65,7 +65,7 @@ def allowance() -> int | None:
 def _groups() -> Iterator[Path]:
     """This process's own, and those that it lies in."""
     try:
-        lines = OWN_GROUP.read_text().splitlines()
+        lines = OWN_GROUP.read_text("utf-8").splitlines()
     except OSError:
         lines = []
     own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
@@ -75,7 +75,7 @@ def _groups() -> Iterator[Path]:
 def _quota(group: Path) -> float:
     """Seconds of processors in a second, of "max 100000" or "150000 100000"."""
     try:
-        most, period = map(int, (group / "cpu.max").read_text().split())
+        most, period = map(int, (group / "cpu.max").read_text("utf-8").split())
     except (OSError, ValueError):
         return inf
     return most / period
@@ -84,7 +84,7 @@ def _quota(group: Path) -> float:
 def _said(core: int, part: str) -> str:
     """Of a machine that does not say, each processor is a core."""
     try:
-        return (TOPOLOGY / f"cpu{core}" / "topology" / part).read_text().strip()
+        return (TOPOLOGY / f"cpu{core}" / "topology" / part).read_text("utf-8").strip()
     except OSError:
         return str(core)
 
@@ -92,7 +92,7 @@ def _said(core: int, part: str) -> str:
 def tuned(digest: str) -> Threads | None:
     """What was kept for this model on such a machine; None when nothing was, or it cannot be read."""
     try:
-        return Threads(**json.loads(_file().read_text())[_key(digest)])
+        return Threads(**json.loads(_file().read_text("utf-8"))[_key(digest)])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -101,13 +101,13 @@ def keep(digest: str, threads: Threads) -> Path:
     """For all later runs of this model on this machine. Returns where; raises OSError when it cannot be written there."""
     path = _file()
     try:
-        held = dict(json.loads(path.read_text()))
+        held = dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         held = {}
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent) as folder:  # a full disk leaves what is known of other models
         fresh = Path(folder) / FILE
-        fresh.write_text(json.dumps({**held, _key(digest): asdict(threads)}, indent=1))
+        fresh.write_text(json.dumps({**held, _key(digest): asdict(threads)}, indent=1), encoding="utf-8")
         fresh.replace(path)
     return path
 

@@ -117,7 +117,7 @@ def save_package(package: Package, folder: Path) -> None:
     """Write `spec.json` and `model.safetensors`. What is the same in fp16 is written in fp16."""
     with whole(folder, SPEC_FILE) as fresh:
         save_file({k: halved(v).contiguous() for k, v in package.weights.items()}, fresh / WEIGHTS_FILE)
-        (fresh / SPEC_FILE).write_text(package.spec.to_json())
+        (fresh / SPEC_FILE).write_text(package.spec.to_json(), encoding="utf-8")
         shutil.copymode(fresh / SPEC_FILE, fresh / WEIGHTS_FILE)  # safetensors lets its owner alone read it
 
 
@@ -166,7 +166,7 @@ def _read_converted(source: str) -> Package:
     if spec_path is None or path is None:
         raise PackageError(f"{source}: expected {WEIGHTS_FILE} beside {SPEC_FILE}")
     try:
-        spec = ModelSpec.from_json(spec_path.read_text())
+        spec = ModelSpec.from_json(spec_path.read_text("utf-8"))
     except ValueError as error:
         raise PackageError(f"{spec_path.name}: {error}") from error
     weights = {k: v.float() if v.is_floating_point() else v for k, v in read_safetensors(path).items()}
@@ -198,7 +198,7 @@ def _vision_override(source: str) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        raw = json.loads(path.read_text())
+        raw = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise PackageError(f"vision.json: expected JSON: {error}") from error
     if not isinstance(raw, dict):

@@ -92,7 +92,7 @@ def _config_beside(weights: Path) -> Path | None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        raw = json.loads(path.read_text())
+        raw = json.loads(path.read_text("utf-8"))
     except (ValueError, OSError) as error:
         raise PackageError(f"{path.name}: expected JSON: {error}") from error
     if not isinstance(raw, dict):

@@ -105,7 +105,7 @@ def read_fixture(path: Path) -> Fixture:
         raise PackageError(f"{path}: expected a fixture, an .npz file of arrays ({error})") from error
     notes = path.with_suffix(".json")
     try:
-        return Fixture(path, arrays, json.loads(notes.read_text()) if notes.is_file() else {})
+        return Fixture(path, arrays, json.loads(notes.read_text("utf-8")) if notes.is_file() else {})
     except ValueError as error:
         raise PackageError(f"{notes}: expected JSON: {error}") from error
 

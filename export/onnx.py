@@ -126,13 +126,14 @@ def _write(
             path = folder / f"{graph.name}.onnx"
             ir.save(traced, path)
             described[graph.name] = _describe(traced, path)
-    (folder / SPEC_FILE).write_text(package.spec.to_json())
+    (folder / SPEC_FILE).write_text(package.spec.to_json(), encoding="utf-8")
     (folder / MANIFEST_FILE).write_text(
         json.dumps(
             _manifest(model, precision, operators, known, described, quantised)
             | {"step": step, "weights": shared.digest},
             indent=1,
-        )
+        ),
+        encoding="utf-8",
     )
 
 

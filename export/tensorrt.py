@@ -108,13 +108,15 @@ class EngineBuilder:
             plan = self._refitted(near, name, model) if near else self._built(name, model)
             how = "refitted" if near else "built"
             _write(path, plan)
-            _about(path).write_text(json.dumps({"geometry": geometry}))
+            _about(path).write_text(json.dumps({"geometry": geometry}), encoding="utf-8")
         seconds = time.perf_counter() - began
         engine = self._read(path)
         timed = self._measured(name, engine) if measure else (None, None)
         size, memory = path.stat().st_size, int(engine.device_memory_size_v2)
         built = Built(name, how, seconds, int(engine.num_layers), size, memory, *timed)
-        _about(path).write_text(json.dumps({"geometry": geometry, **asdict(built)}, indent=1))
+        _about(path).write_text(
+            json.dumps({"geometry": geometry, **asdict(built)}, indent=1), encoding="utf-8"
+        )
         return built
 
     # --- building
@@ -274,7 +276,7 @@ def _about(path: Path) -> Path:
 
 def _geometry_of(path: Path) -> str | None:
     try:
-        return str(json.loads(_about(path).read_text())["geometry"])
+        return str(json.loads(_about(path).read_text("utf-8"))["geometry"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

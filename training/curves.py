@@ -27,7 +27,7 @@ Lines = dict[str, list[tuple[int, float]]]
 def curves(log: Path) -> Lines:
     """(step, value) of each term of a log."""
     lines: Lines = {}
-    for line in log.read_text().splitlines():
+    for line in log.read_text("utf-8").splitlines():
         row = json.loads(line)
         step = row.pop("step")
         for name, value in row.items():

@@ -75,7 +75,7 @@ def train(learner: Learner, plan: Plan, report: Callable[[str], None] = print) -
     done, total, evaluated = _resume(learner, optimiser, plan)
     if 0 < total <= done:
         report(f"{plan.folder}: finished at {done} steps; a larger --steps goes on")
-    with (plan.folder / LOG_FILE).open("a") as log:
+    with (plan.folder / LOG_FILE).open("a", encoding="utf-8") as log:
         return _go_on(learner, optimiser, plan, done, total, _Log(log, report, evaluated))
 
 
@@ -195,7 +195,7 @@ def _resume(learner: Learner, optimiser: torch.optim.Optimizer, plan: Plan) -> t
     state = torch.load(path, map_location="cpu", weights_only=True)
     learner.model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
-    kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= state["done"]]
-    log.write_text("".join(line + "\n" for line in kept))
+    kept = [line for line in log.read_text("utf-8").splitlines() if json.loads(line)["step"] <= state["done"]]
+    log.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
     evaluated = max((json.loads(line)["step"] for line in kept if HELD in line), default=0)
     return int(state["done"]), plan.steps or int(state["total"]), evaluated

@@ -27,9 +27,9 @@ def claim(folder: Path, contents: str, origin: Origin) -> None:
     path, wanted = folder / ORIGIN_FILE, json.dumps(origin)
     if not any(folder.glob(contents)):
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(wanted)
+        path.write_text(wanted, encoding="utf-8")
         return
-    found = json.loads(path.read_text()) if path.is_file() else {}
+    found = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     if differs := _differs(found, json.loads(wanted)):
         another = f"was made from another {' and another '.join(differs)}"
         why = another if found else "does not say what it was made from"

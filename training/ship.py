@@ -49,7 +49,7 @@ def main() -> None:
     save_file(encoder(codec), args.output / ENCODER_FILE)
     sounds = Sounds.load(starter.CODEC, args.sounds)
     keys_of(codec, sounds).save(args.output)
-    (args.output / POLICY_FILE).write_text(json.dumps(starter.RECOMMENDED, indent=1) + "\n")
+    (args.output / POLICY_FILE).write_text(json.dumps(starter.RECOMMENDED, indent=1) + "\n", encoding="utf-8")
     size = sum(file.stat().st_size for file in args.output.iterdir())
     print(f"{args.output}: {size / 1e6:.1f} MB")
 

@@ -120,7 +120,7 @@ def serving(model: str, sessions: int, threads: int, chunk_ms: int, *more: str) 
         *more,
     ]
     root = Path(__file__).parents[2]
-    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True, encoding="utf-8") as process:
         try:
             yield Served(process, _address(process))
         finally:
@@ -151,7 +151,7 @@ def _read_on(pipe: IO[str]) -> None:
 
 def children(pid: int) -> list[int]:
     """The processes that it started; none where there is no /proc."""
-    said = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    said = (path.read_text("utf-8") for path in Path(f"/proc/{pid}/task").glob("*/children"))
     return [int(child) for children in said for child in children.split()]
 
 
@@ -168,7 +168,7 @@ def parts(pid: int, *others: int) -> dict[str, Spent]:
 def spent(task: Path) -> Spent:
     """By a thread; nothing by one that has ended. Source: proc_pid_schedstat(5), nanoseconds."""
     with contextlib.suppress(OSError):
-        cpu, waited, _ = map(int, (task / "schedstat").read_text().split())
+        cpu, waited, _ = map(int, (task / "schedstat").read_text("utf-8").split())
         return Spent(cpu / 1e9, waited / 1e9)
     return Spent()
 
@@ -178,11 +178,11 @@ def cpu_s(pid: int) -> float:
     path = Path(f"/proc/{pid}/stat")
     if not path.is_file():
         return 0.0
-    fields = path.read_text().rpartition(")")[2].split()
+    fields = path.read_text("utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_mb(pid: int) -> float:
     path = Path(f"/proc/{pid}/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", path.read_text()) if path.is_file() else None
+    found = re.search(r"VmHWM:\s+(\d+) kB", path.read_text("utf-8")) if path.is_file() else None
     return int(found[1]) / 1024 if found else 0.0

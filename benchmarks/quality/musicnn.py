@@ -109,7 +109,7 @@ def _patches(samples: F32, sample_rate: int) -> F32:
 def _fetch(cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(cache), WHEEL]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
     found = [*cache.glob("musicnn-*.whl")]
     if done.returncode or not found:
         raise MissingRuntime(f"the music embedding needs {WHEEL} from PyPI once, which could not be fetched")

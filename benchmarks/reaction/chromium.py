@@ -58,7 +58,7 @@ class Chromium(Browser):
 
     def _told_address(self) -> str | None:
         """Of the window's own socket, once the browser has chosen its port."""
-        if not self._told.exists() or not (lines := self._told.read_text().split()):
+        if not self._told.exists() or not (lines := self._told.read_text("utf-8").split()):
             return None
         with urllib.request.urlopen(f"http://127.0.0.1:{lines[0]}/json/list", timeout=10) as answer:
             pages = [target for target in json.load(answer) if target["type"] == "page"]

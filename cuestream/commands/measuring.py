@@ -42,7 +42,8 @@ def bench(
         node = take_profile(folder, found, threads) if profile else None
     if profile and node:
         profile.write_text(
-            svg(node, f"{found.model} {found.precision}: {node.seconds:.3f} s for a second of music")
+            svg(node, f"{found.model} {found.precision}: {node.seconds:.3f} s for a second of music"),
+            encoding="utf-8",
         )
     if as_json:
         print(json.dumps(found.as_json()))

@@ -121,7 +121,7 @@ def run(
         if not any(report is known for known in reports):
             reports.append(report)
         if json_path:
-            json_path.write_text(as_json(found, reports, about))
+            json_path.write_text(as_json(found, reports, about), encoding="utf-8")
 
     for name in size:
         for at, width in enumerate(widths):
@@ -133,7 +133,7 @@ def run(
     for table in tables(reports):
         Console(width=220).print(table)
     if markdown_path:
-        markdown_path.write_text(as_markdown(found, reports, about))
+        markdown_path.write_text(as_markdown(found, reports, about), encoding="utf-8")
     if plot_path:
         plot(plot_path, found, reports)
 

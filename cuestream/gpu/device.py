@@ -97,7 +97,7 @@ def asked(what: str) -> str | None:
     """What nvidia-smi says of the first device."""
     query = ("nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits", "--id=0")
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True, encoding="utf-8")
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None

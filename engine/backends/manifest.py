@@ -78,14 +78,14 @@ class Manifest:
                 f"{folder}: expected an exported model with a {MANIFEST_FILE} (see cuestream export)"
             )
         try:
-            raw = json.loads(path.read_text())
+            raw = json.loads(path.read_text("utf-8"))
             found, digest = raw["format"], raw["spec_digest"]
             if found != FORMAT:
                 raise PackageError(
                     f"{folder}: expected export format {FORMAT}, found {found!r}; export it again"
                 )
             _check(raw)
-            spec = ModelSpec.from_json((folder / SPEC_FILE).read_text())
+            spec = ModelSpec.from_json((folder / SPEC_FILE).read_text("utf-8"))
             manifest = cls(
                 folder,
                 spec,

@@ -178,7 +178,9 @@ def compiled(compiler: str, to: Path, *flags: str) -> Path:
     """The library at `to`. Raises Unavailable."""
     command = [compiler, *FLAGS, *flags, str(SOURCE), "-o", str(to), "-lm"]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS)
+        subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS, encoding="utf-8"
+        )
     except subprocess.CalledProcessError as error:
         said = next(iter(error.stderr.splitlines()), "nothing")
         raise Unavailable(f"{compiler} cannot compile the native step: {said}") from error
@@ -191,7 +193,7 @@ def compiled(compiler: str, to: Path, *flags: str) -> Path:
 def _flags() -> str:
     """What this processor can do, as Linux says it; nothing elsewhere."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("flags")), "")

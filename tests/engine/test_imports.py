@@ -57,7 +57,7 @@ def modules(room: str) -> Iterator[tuple[str, Path]]:
 def imported(path: Path) -> set[str]:
     """Every module that a file names in an import, inside functions too."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

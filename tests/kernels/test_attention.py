@@ -582,7 +582,10 @@ def loaded(name: str, path: Path, **known: ModuleType) -> ModuleType:
 
 def mutant(folder: Path, old: str, new: str) -> ModuleType:
     """`kernels.attention_triton` with one thing changed, in it or in `kernels.attention_dots`."""
-    sources = {each: Path(str(each.__file__)).read_text() for each in (attention_dots, attention_triton)}
+    sources = {
+        each: Path(str(each.__file__)).read_text(encoding="utf-8")
+        for each in (attention_dots, attention_triton)
+    }
     assert sum(source.count(old) for source in sources.values()), f"{old!r} is in the kernels no more"
     paths = [folder / f"mutated_{i}.py" for i in range(2)]
     for path, source in zip(paths, sources.values(), strict=True):

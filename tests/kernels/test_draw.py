@@ -195,7 +195,7 @@ MUTATIONS_OF_TIES = {
 
 def mutant(folder: Path, old: str, new: str) -> ModuleType:
     """`kernels.sampling_triton` with one line changed."""
-    source = Path(sampling_triton.__file__).read_text()
+    source = Path(sampling_triton.__file__).read_text(encoding="utf-8")
     assert source.count(old) == 1, f"{old!r} is in the kernel no more"
     path = folder / "mutated_draw.py"
     path.write_text(source.replace(old, new))

@@ -283,7 +283,9 @@ def test_a_worker_does_not_outlive_its_server(films: Path) -> None:
         said = next(line for line in process.stderr if "is played at" in line)
         one = said.split()[-1].removesuffix("/audio.ogg")
         assert hears_both_tones(one)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children = (
+            Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
+        )
         assert len(children) == 2  # one that reads the video, one that decodes pictures
     finally:
         process.kill()

@@ -45,7 +45,7 @@ def sends_once(film: Path, url: str) -> int:
 def descendants(pid: int) -> list[int]:
     """Of a process, those it started, those these started."""
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
     except OSError:
         return []
     return [int(child) for child in children] + [
@@ -61,7 +61,7 @@ def is_gone(pid: int) -> bool:
     end_s = time.monotonic() + 10
     while time.monotonic() < end_s:
         try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            if Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z":
                 return True  # nobody asked for how it ended
         except OSError:
             return True

@@ -151,7 +151,7 @@ def test_a_process_is_held_to_its_limits(tmp_path: Path) -> None:
     try:
         child.send(Heard(0, SILENCE))
         soon(lambda: is_open(child))
-        lines = Path(f"/proc/{child._process.pid}/limits").read_text().splitlines()
+        lines = Path(f"/proc/{child._process.pid}/limits").read_text(encoding="utf-8").splitlines()
         limits = {line[:26].strip(): line[26:].split()[:2] for line in lines}
         assert limits["Max address space"] == [str(2**29)] * 2
         assert limits["Max core file size"] == ["0", "0"]
