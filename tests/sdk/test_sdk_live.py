@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -291,6 +292,19 @@ def test_cuestream_live_without_the_client_names_what_to_install(monkeypatch: py
     monkeypatch.setitem(sys.modules, "cuestream_client.command", None)
     result = CliRunner().invoke(cli.app, ["live", "--screen"])
     assert "pip install 'cuestream-client[" in str(result.exception)
+
+
+def test_windows_is_told_a_camera_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def device(name: str, description: str, *kinds: str) -> SimpleNamespace:
+        return SimpleNamespace(name=name, description=description, media_types=list(kinds))
+
+    devices = [device("@mic", "Mic", "audio"), device("@one", "Cam", "video"), device("@two", "OBS", "video")]
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(av, "enumerate_input_devices", lambda form: devices)
+    assert Source("camera", "1").opens_with == ("video=@two", "dshow")
+    assert Source("camera").opens_with == ("video=@one", "dshow")
+    with pytest.raises(ClientError, match="no camera 2; cameras here: Cam, OBS"):
+        _ = Source("camera", "2").opens_with
 
 
 @pytest.mark.parametrize(

@@ -42,12 +42,14 @@ class Source:
 
     @property
     def opens_with(self) -> tuple[str, str | None]:
-        """A name for FFmpeg and a format, None where it finds the format itself."""
+        """A name for FFmpeg and a format, None where it finds the format itself. Raises ClientError."""
         if self.place in ("file", "url"):
             return self.name, None
         devices = DEVICES.get(sys.platform, DEVICES["linux"])
         form, pattern = devices[self.place]
         name = self.name or (FIRST.get(sys.platform, "0") if self.place == "screen" else "0")
+        if form == "dshow" and name.isdecimal():
+            name = _camera(int(name))
         return name if name.startswith("/") else pattern.format(name=name), form
 
 
@@ -109,6 +111,21 @@ def check(source: Source, held: bool = False) -> None:
         return
     with closing(frames(source, threading.Event(), held=held)) as some:
         next(some, None)
+
+
+def _camera(number: int) -> str:
+    """DirectShow, of Windows, knows cameras by their names alone."""
+    av = _av()
+    if not hasattr(av, "enumerate_input_devices"):
+        raise ClientError("this PyAV does not number cameras; say the camera's name, as Windows shows it")
+    try:
+        cameras = [each for each in av.enumerate_input_devices("dshow") if "video" in each.media_types]
+    except OSError:
+        cameras = []
+    if number >= len(cameras):
+        there = ", ".join(each.description for each in cameras) or "none"
+        raise ClientError(f"there is no camera {number}; cameras here: {there}")
+    return str(cameras[number].name)
 
 
 def _av() -> Any:
