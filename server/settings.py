@@ -137,9 +137,19 @@ class Settings:
         return max(self.limits.credit_ms, CREDIT_CHUNKS * self.chunk_ms)
 
     def piece_steps(self, own: int, code_rate: int) -> int:
-        """How many steps a player makes at once, `own` by itself: a chunk at least, and no more than the lead has room for."""
-        room = self.playout.most_steps(self.playout.rate // code_rate)
-        return min(room, max(own, self.chunk_ms * code_rate // 1000))
+        """How many steps a player makes at once, `own` by itself: a chunk if that is more, and fewer where the lead has no room
+        for so many or leaves less than half their length to make them in."""
+        limits, hop = self._limits, self.playout.rate // code_rate
+        room = max(1, (limits.high - limits.low) // hop)
+        steps = min(room, max(own, limits.chunk // hop))
+        while limits.left_when_asked(steps * hop) < max(limits.chunk, steps * hop // 2):
+            steps -= 1  # to one at the most, which divides every chunk
+        return steps
+
+    @property
+    def _limits(self) -> PlayoutLimits:
+        chunk = self.chunk_ms * self.playout.rate // 1000
+        return replace(self.playout, chunk=chunk, low=max(self.playout.low, chunk))
 
     @property
     def told(self) -> SessionLimits:
@@ -156,11 +166,11 @@ class Settings:
             skip_behind=limits.skip_behind_ms * rate // 1000,
             give_up_behind=limits.slow_consumer_ms * rate // 1000,
         )
-        chunk = self.chunk_ms * rate // 1000
-        window = int((limits.resume_window_s + 1) * rate) // chunk * chunk
+        playout, piece = self._limits, config.policy.chunk_steps * config.hop
+        window = int((limits.resume_window_s + 1) * rate) // playout.chunk * playout.chunk
         return replace(
             config,
-            limits=replace(self.playout, window=window, chunk=chunk, low=max(self.playout.low, chunk)),
+            limits=replace(playout, window=window, low=min(playout.low, playout.most_ready(piece))),
             patience=patience,
             grace_s=float(limits.resume_grace_s),
             resume_s=float(limits.resume_window_s),

@@ -8,6 +8,11 @@ from engine.spec import StreamPolicy
 from server.core.delivery import Patience
 from server.core.playout import Limits
 
+LATE_S = 0.09
+"""What a machine may need beside its work: with less music left than this an engine has little time."""
+LATE_SHARE = 0.5
+"""And where the schedule leaves it less than twice that, so much of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
@@ -30,13 +35,20 @@ class SessionConfig:
     def __post_init__(self) -> None:
         limits, piece = self.limits, self.policy.chunk_steps * self.hop
         rules = {
-            "the engine's chunk fits between the limits of the lead": piece <= limits.high - limits.low,
+            "the engine's chunk fits between the limits of the lead": limits.left_when_asked(piece)
+            >= limits.chunk,
             "what is kept is a whole number of chunks": limits.window % limits.chunk == 0,
             "what is kept lasts as long as the session waits": limits.window >= self.resume_s * limits.rate,
         }
         for rule, holds in rules.items():
             if not holds:
                 raise ValueError(f"session: {rule}; got {piece} samples a chunk, {limits}")
+
+    @property
+    def late(self) -> int:
+        """Samples of music: a piece that comes when fewer are left is late."""
+        asked = self.limits.left_when_asked(self.policy.chunk_steps * self.hop)
+        return int(min(LATE_S * self.limits.rate, LATE_SHARE * asked))
 
     @property
     def longest_window_s(self) -> float:

@@ -1,5 +1,9 @@
 """What is given up, in which order, when a device cannot keep up: a table, entered at once, left after a while of calm.
 
+The measure is how much music was left when a piece came, or is left while one is waited for. A piece is asked for when there is
+room for it under the longest lead, so a short lead, long pieces and long chunks all leave an engine less time to answer, and that
+they do says nothing of the engine. What is late is therefore counted from what the schedule leaves: see `SessionConfig.late`.
+
 Guidance is not in it: without it the decoder needs fewer rows, but the way back needs every column read again.
 """
 
@@ -12,7 +16,7 @@ from engine.spec import StreamPolicy
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Entered when the lead falls under `below`, a share of the low limit. The factors change the policy."""
+    """Entered when less music is left than `below`, a share of what is late. The factors change the policy."""
 
     name: str
     below: float
@@ -31,7 +35,8 @@ LEVELS = (
     Level("concealing", 0.0, looks=3, context=0.25, window=0.5),
 )
 CALM_S = 3.0
-"""A level is left, to the one before it, when the lead was not low for so long."""
+"""A level is left, to the one before it, when it was that well for so long that this one would not have been entered: never less
+was left than the row before it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +46,20 @@ class Degradation:
     level: int = 0
     calm_since_s: float = 0.0
 
-    def seen(self, now_s: float, lead: float, concealing: bool) -> Degradation:
-        """lead: as a share of the low limit."""
-        if not self.level and lead >= 1.0 and not concealing:
+    def seen(self, now_s: float, left: float, concealing: bool) -> Degradation:
+        """left: the least music that was left since it was last asked, as a share of what is late."""
+        if not self.level and left >= 1.0 and not concealing:
             return self
         due = (
             len(LEVELS) - 1
             if concealing
-            else max(i for i, row in enumerate(LEVELS) if i == 0 or lead < row.below)
+            else max(i for i, row in enumerate(LEVELS) if i == 0 or left < row.below)
         )
         if due > self.level:
             return Degradation(due, now_s)
         if not self.level:
             return self
-        if lead < 1.0 or concealing:
+        if left < LEVELS[self.level - 1].below or concealing:
             return replace(self, calm_since_s=now_s)
         return Degradation(self.level - 1, now_s) if now_s - self.calm_since_s >= CALM_S else self
 

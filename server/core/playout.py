@@ -35,7 +35,7 @@ class Limits:
     chunk: int = 640
     """What is placed and delivered at once."""
     low: int = 4800
-    """Less than this ready is late: 150 ms. So much must be ready before the first sample sounds, and after concealment."""
+    """So much must be ready before the first sample sounds, and after concealment: 150 ms."""
     high: int = 10880
     """More than this is never made: what is written early is deaf to the pictures that follow. 340 ms."""
     window: int = 31 * 32000
@@ -46,13 +46,23 @@ class Limits:
     """A loop that was asleep for longer (500 ms) makes nothing up: the clock starts again where it stopped."""
 
     def led_by(self, lead_ms: int) -> Limits:
-        """The same with so much music made at most, of which as large a share is late."""
+        """The same with so much music made at most, of which as large a share is ready before the first sample sounds."""
         high = lead_ms * self.rate // 1000
         return dataclasses.replace(self, high=high, low=max(self.chunk, high * self.low // self.high))
 
-    def most_steps(self, hop: int) -> int:
-        """How many steps a piece of music may have, so that one more always fits when the lead becomes too short."""
-        return max(1, (self.high - self.low) // hop)
+    def left_when_asked(self, piece: int) -> int:
+        """Samples in whole chunks that are left when a piece is asked for, at the least: what its answer may take.
+
+        It is asked for as a chunk is placed, once there is room under `high` beside that chunk and what is ready, and what is
+        ready is a multiple of what divides both. Less than a chunk: the next one would be due before anything was asked for.
+        """
+        grain = math.gcd(piece, self.chunk)
+        too_much = ((self.high - self.chunk - piece) // grain + 1) * grain
+        return too_much // self.chunk * self.chunk
+
+    def most_ready(self, piece: int) -> int:
+        """Samples of music in whole pieces that are made while chunks are made up."""
+        return (self.high - self.chunk) // piece * piece
 
 
 class Music(msgspec.Struct, frozen=True, gc=False):
@@ -134,8 +144,12 @@ class Playout:
         return self.position(now_s) - self.ring.end > self.limits.rebase
 
     def lead(self, now_s: float) -> int:
-        """Samples that are placed or ready beyond the position."""
-        return self.ring.end + self.ready - self.position(now_s)
+        """Samples that are placed or ready beyond the position, after a long sleep beyond where the clock goes on."""
+        return self.ring.end + self.ready - self.beside(now_s)
+
+    def left(self, now_s: float) -> int:
+        """Samples that can be heard before some would be made up, were no more music to come: chunks are placed whole."""
+        return self.lead(now_s) - self.ready % self.limits.chunk
 
     def wanted(self, now_s: float) -> int:
         """Samples of this take that the engine may have made by now; the lead stays under `high` by it."""

@@ -12,6 +12,7 @@ Whether a client is attached is beside the state: without one the music goes on 
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -67,6 +68,7 @@ class Session:
         self._floor = placed  # a restored session places up to here without waiting for the clock
         self._wanted = (0, 0)  # of which take how much the engine was told last
         self._snapshot_s = now_s
+        self._least_left = math.inf  # samples, since `_degrade` last looked
         self._told: tuple[str, str] = ("created", "on_time")
 
     # --- the client
@@ -257,10 +259,12 @@ class Session:
 
     # --- the engine
 
-    def heard(self, report: Report) -> None:
+    def heard(self, now_s: float, report: Report) -> None:
         """What the engine's thread made of the orders."""
         if self.state == "expired":
             return
+        if report.music:
+            self._note_left(now_s)
         for piece in report.music:
             self.playout.add(piece)
         self.intake.now = max(self.intake.now, report.now)
@@ -405,13 +409,19 @@ class Session:
         if self.playout.ring.end >= at:
             self._ended(state)
 
+    def _note_left(self, now_s: float) -> None:
+        """How much music is left, where time passes."""
+        if self.playout.clock is not None:
+            self._least_left = min(self._least_left, self.playout.left(now_s))
+
     def _degrade(self, now_s: float) -> None:
+        self._note_left(now_s)
+        left, self._least_left = self._least_left / self.config.late, math.inf
         if self.state != "playing" or self._frozen:
             return
-        lead = self.playout.lead(now_s) / self.config.limits.low
         before, self.degradation = (
             self.degradation,
-            self.degradation.seen(now_s, lead, self.playout.concealing),
+            self.degradation.seen(now_s, left, self.playout.concealing),
         )
         if self.degradation.level == before.level:
             return

@@ -426,10 +426,11 @@ class Host:
         assert self._runner is not None
         if self._runner.error is not None and self.restarts:
             return  # what failed here goes on in the next server
+        now_s = self.monotonic()
         for session_id, report in reports.items():
             if hosted := self.sessions.get(session_id):
-                hosted.core.heard(report)
-                hosted.keep(self.monotonic())
+                hosted.core.heard(now_s, report)
+                hosted.keep(now_s)
                 if hosted.core.state == "waiting":
                     hosted.wake()
 

@@ -156,7 +156,7 @@ class Rig:
             mail, self._mail = self._mail, Orders()
             reports = self.voices.tick({"s": mail})
             if "s" in reports:
-                self.session.heard(reports["s"])
+                self.session.heard(self.now, reports["s"])
             if not reports:
                 break
             self._budget -= 1

@@ -98,7 +98,7 @@ def over_the_thread(played: Rig) -> None:
         if session.delivery:
             session.report(session.delivery.cursor)
         while session.playout.wanted(played.now) - session.playout.played - session.playout.ready >= 3200:
-            session.heard(loop.next()["s"])
+            session.heard(played.now, loop.next()["s"])
     loop.runner.stop()
     played.run = lambda _: []  # type: ignore[method-assign,assignment]
 
