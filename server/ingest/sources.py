@@ -39,8 +39,9 @@ class Source:
     ends: bool
 
 
-def open_source(job: Job, refuse: Callable[[Forbidden], NoReturn]) -> Source:
-    """Raises Forbidden, OSError (FFmpeg's errors are some), ValueError. refuse: see Fetcher."""
+def open_source(job: Job, refuse: Callable[[Forbidden], NoReturn], listening: Callable[[], object]) -> Source:
+    """Raises Forbidden, OSError (FFmpeg's errors are some), ValueError. refuse: see Fetcher. listening: called when a
+    publisher may come."""
     if job.url.startswith(FILE):
         path = find_file(job.url, Path(job.files) if job.files else None)
         return _file(path.open("rb"), job)
@@ -48,8 +49,8 @@ def open_source(job: Job, refuse: Callable[[Forbidden], NoReturn]) -> Source:
     if place.scheme in ("http", "https"):
         return _web(place, job, refuse)
     if place.scheme == SRT:
-        return _srt(place, job)
-    return _listener(place, job) if job.listen else _relayed(place, job)
+        return _srt(place, job, listening)
+    return _listener(place, job, listening) if job.listen else _relayed(place, job)
 
 
 def _file(file: IO[bytes], job: Job) -> Source:
@@ -84,9 +85,10 @@ def _relayed(place: Place, job: Job) -> Source:
     return Source(_open(url, job, options, form=kind if kind == "rtsp" else RTMP), lives=True, ends=False)
 
 
-def _listener(place: Place, job: Job) -> Source:
+def _listener(place: Place, job: Job, listening: Callable[[], object]) -> Source:
     options = SOON | {"listen": "1", "protocol_whitelist": "tcp,rtmp", "format_whitelist": RTMP}
     set_level(WARNING)
+    listening()  # as good as: FFmpeg waits at once, and says nothing of it
     with Capture(local=False) as said:
         container = _open(place.shown, job, options, form=RTMP)
     set_level(None)
@@ -97,9 +99,12 @@ def _listener(place: Place, job: Job) -> Source:
     return Source(container, lives=True, ends=False)
 
 
-def _srt(place: Place, job: Job) -> Source:
+def _srt(place: Place, job: Job, listening: Callable[[], object]) -> Source:
     first_s = None if job.listen else job.connect_s + job.silence_s
     received = Received(command_of(place, job), first_s, job.silence_s)
+    if job.listen:
+        received.wait_until_bound(place.port)
+        listening()
     close_the_process()
     container = _open(received, job, SOON | {"format_whitelist": MPEG_TS}, _nothing, form=MPEG_TS)
     return Source(container, lives=True, ends=False)

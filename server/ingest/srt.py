@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
 from urllib.parse import parse_qsl
@@ -18,10 +20,15 @@ from server.system.srt import OPTIONS, PROGRAM
 
 VALUE_CHARS = 512
 PIECE_BYTES = 64 * 1024
+LOCAL, INODE = 1, 9
+"""Columns of Linux's tables of sockets: the address in hexadecimal, and the socket's number."""
 NAMES = {"streamid": "srt_streamid"}
 """Where the program itself has an option of that name."""
 AS_IT_COMES = ["-f", "data"]
 """Bytes that the program does not look into: as MPEG-TS they are read by the worker alone."""
+BOUND_AFTER_S, LOOK_S = 10.0, 0.02
+"""How long the program may take until it waits for publishers, and how often it is looked whether it does: it does not say so."""
+NOT_BOUND = "the port cannot be waited at: another program may have it"
 BROKEN = "no SRT connection: nobody answers there, or takes this passphrase or stream"
 
 
@@ -96,6 +103,14 @@ class Received:
         self._pieces: Queue[bytes] = Queue(1)  # what comes while it is full waits in the pipe
         Thread(target=self._fetch, daemon=True).start()
 
+    def wait_until_bound(self, port: int) -> None:
+        """Until the program waits for publishers. Raises OSError."""
+        end_s = time.monotonic() + BOUND_AFTER_S
+        while not is_bound(port, self._program.pid):
+            if self._program.poll() is not None or time.monotonic() > end_s:
+                raise OSError(NOT_BOUND)
+            time.sleep(LOOK_S)
+
     def read(self, size: int) -> bytes:
         """Raises OSError."""
         if not self._rest:
@@ -122,3 +137,23 @@ class Received:
             while piece != b"":
                 piece = os.read(program.stdout.fileno(), PIECE_BYTES)
                 self._pieces.put(piece)
+
+
+def is_bound(port: int, pid: int) -> bool:
+    """Whether a process has a UDP socket at this port. Where that cannot be seen (not Linux) it is taken to be so."""
+    process = Path(f"/proc/{pid}")
+    if not process.is_dir():
+        return not Path("/proc/self").exists()
+    try:
+        sockets = {link.readlink().name for link in (process / "fd").iterdir()}
+        rows = [row.split() for kind in ("udp", "udp6") for row in _lines(process / "net" / kind)]
+    except OSError:
+        return False  # it closes what is looked at, or ended
+    return any(
+        f"socket:[{row[INODE]}]" in sockets and int(row[LOCAL].split(":")[1], 16) == port for row in rows
+    )
+
+
+def _lines(table: Path) -> list[str]:
+    """Without its head; a machine without IPv6 has no table of it."""
+    return table.read_text().splitlines()[1:] if table.exists() else []

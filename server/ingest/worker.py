@@ -11,6 +11,7 @@ import os
 import pkgutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any, NoReturn
@@ -61,9 +62,7 @@ def main() -> None:
 
     final = job.url.startswith(FILE)  # a file is the same the next time
     try:
-        if job.listen:
-            outlet.tell(note(Note("listening")))
-        source = open_source(job, refuse)
+        source = open_source(job, refuse, partial(outlet.tell, note(Note("listening"))))
         Showing(source, job, outlet).run()
         end = Note("ended", PUBLISHER_LEFT if job.listen else "", source.ends)
     except Forbidden as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -21,7 +22,7 @@ from server.ingest.address import Forbidden, parse, shown_of
 from server.ingest.checking import check
 from server.ingest.limits import IngestLimits
 from server.ingest.pipe import Job
-from server.ingest.srt import command_of
+from server.ingest.srt import command_of, is_bound
 from server.system.srt import lacking
 
 PUBLIC = "93.184.216.34"
@@ -114,6 +115,26 @@ def test_a_publisher_is_waited_for_and_waited_for_again(serve: Serve, film: Path
                 assert hears_both_tones(one)
                 os.killpg(publishing.pid, leaves)
                 assert said in state_of(one, "listening")["text"]
+
+
+@needs_srt
+def test_listening_is_said_when_the_port_is_waited_at(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By a program that takes its time, and by one that finds the port taken."""
+    slow = tmp_path / "ffmpeg"
+    slow.write_text(f'#!/bin/sh\nsleep 0.3\nexec {shutil.which("ffmpeg")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    port = free_port()
+    url = f"srt://127.0.0.1:{port}"
+    with serve(SYNTHETIC, ingest=limits(ports=frozenset({port}), attempts=1)) as served:
+        one = feed(served, url, listen=True)[1]
+        state_of(one, "listening")
+        (program,) = programs_of(served)[1:]
+        assert is_bound(port, program)
+        other = feed(served, url, listen=True)[1]
+        assert "another program may have it" in state_of(other, "failed", "waiting", "listening")["text"]
 
 
 @needs_srt
