@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from engine.player import Player
 from server.access.origins import Guard, across
 from server.http import endless, rest
-from server.http.openapi import description
+from server.http.openapi import JSON, description
 from server.http.refusals import HANDLERS
 from server.http.stream_socket import stream
 from server.ingest import rest as ingest
@@ -153,13 +155,18 @@ def page(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 async def metrics(request: Request) -> Response:
     host: Host = request.app.state.host
-    host.measure()
-    return Response(host.metrics.page(), media_type=CONTENT_TYPE)
+    return Response(host.page.text(), media_type=CONTENT_TYPE)
 
 
 async def openapi(request: Request) -> Response:
-    return JSONResponse(description())
+    return Response(_written(description), media_type=JSON)
 
 
 async def websocket(request: Request) -> Response:
-    return JSONResponse(asyncapi())
+    return Response(_written(asyncapi), media_type=JSON)
+
+
+@cache
+def _written(describe: Callable[[], dict[str, Any]]) -> bytes:
+    """Once: it takes 5 and 20 ms, in which the loop sends no music, and everybody may ask."""
+    return msgspec.json.encode(describe())

@@ -29,7 +29,7 @@ from server.core.session import Session
 from server.engine_thread.runner import Runner
 from server.engine_thread.switching import take_short_turns
 from server.engine_thread.voices import Voice
-from server.metrics import Metrics
+from server.metrics import Metrics, Page
 from server.output.outputs import Outputs
 from server.pictures.decoders import Decoders
 from server.protocol import messages as m
@@ -74,6 +74,7 @@ class Host:
     ) -> None:
         self.player, self.settings, self.monotonic = player, settings, monotonic
         self.metrics = Metrics()
+        self.page = Page(self.metrics, self.measure, monotonic)
         self.shelf, signing = self._open_shelf()
         self.door = Door(settings.api_key, settings.limits.resume_window_s, signing, self._epoch_s)
         self.admission = Admission(self.door, settings.limits, self.metrics, monotonic)

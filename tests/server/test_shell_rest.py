@@ -27,6 +27,7 @@ from server.access.forwarded import Forwarded
 from server.access.origins import Guard, origin_of
 from server.app import make_app
 from server.http.serving import OWN_PROXIES, check_address, make_server
+from server.metrics import Metrics, Page
 from server.settings import Settings
 
 KEY = "a key for tests"
@@ -182,6 +183,28 @@ def test_metrics_count(serve: Serve) -> None:
         assert 0 < shown["cuestream_audio_sent_samples_total"] <= heard
         assert shown["cuestream_placed_samples_total"] > 0
         assert shown['cuestream_sessions{state="playing"}'] == 0
+
+
+def test_who_asks_too_often_is_given_metrics_of_a_moment_ago() -> None:
+    """A hundred times a second for a minute: the page is made ten times a second, and is new for who asks afterwards."""
+    now_s, made = [0.0], []
+    metrics = Metrics()
+    page = Page(metrics, lambda: made.append(now_s[0]), lambda: now_s[0])
+    for _ in range(6000):
+        now_s[0] += 0.01
+        assert page.text().startswith(b"# HELP")
+    assert len(made) == pytest.approx(600, abs=20)
+    now_s[0] += 1.0
+    metrics.opened.inc()
+    assert b"cuestream_sessions_opened_total 1.0" in page.text()
+
+
+def test_descriptions_are_written_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To describe the websocket takes 20 ms of the loop."""
+    paths = ("/openapi.json", "/asyncapi.json")
+    before = [ask("GET", served.http + path)[1] for path in paths]
+    monkeypatch.setattr("msgspec.json.schema_components", None)
+    assert [ask("GET", served.http + path)[1] for path in paths] == before
 
 
 def _metrics(served: Served) -> dict[str, float]:
