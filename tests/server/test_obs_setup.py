@@ -15,7 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 import av
 import pytest
 from fake_obs import FakeObs, running
+from ingest_rig import feed, limits
+from served import Serve
+from shell_client import ask
+from typer.testing import CliRunner
 
+from cuestream_client.obs.command import app
 from cuestream_client.obs.connection import Obs, ObsError
 from cuestream_client.obs.places import Place, find_place, found
 from cuestream_client.obs.setup import BROWSER, MEDIA, Wanted, media, page, remove, set_up
@@ -48,6 +53,18 @@ def test_the_source_is_in_every_scene_and_yields_to_the_microphone() -> None:
     assert obs.filters[DUCK]["filterSettings"]["sidechain_source"] == "Mic/Aux"
     assert obs.service["streamServiceSettings"]["service"] == "Twitch"  # nobody asked for another one
     assert any("Mic/Aux" in line for line in said)
+
+
+@pytest.mark.parametrize("is_fed", [True, False])
+def test_it_is_said_who_shows_the_session_pictures(serve: Serve, is_fed: bool) -> None:
+    obs, film = FakeObs(), "http://127.0.0.1:9/film.mp4"
+    with serve(ingest=limits(attempts=10_000)) as served, running(obs):
+        if is_fed:
+            ask("POST", f"{served.http}/v1/sessions", {"session_id": "show"})
+            assert feed(served, film, "show")[0] == 201
+        done = CliRunner().invoke(app, ["setup", served.http, "--obs-url", obs.url])
+    said = f"by itself: {film}" if is_fed else f"cuestream live {served.http} --obs --session show --silent"
+    assert (done.exit_code, said in done.output) == (0, True), done.output
 
 
 def test_twice_is_once_and_brings_what_is_new() -> None:

@@ -32,6 +32,15 @@ def addresses(
     return ask("GET", url, f"/v1/sessions/{quote(name, safe='')}/urls", None, token, tls)
 
 
+def fed_from(url: str, name: str, token: str | None = None) -> str | None:
+    """The address that the server itself reads for a session of this name; None where it reads none. Raises Unreachable."""
+    try:
+        about = ask("GET", url, f"/v1/sessions/{quote(name, safe='')}/ingest", None, token, None)
+    except Refused:
+        return None
+    return None if about["state"] in ("ended", "failed", "stopped") else str(about["url"])
+
+
 def ask(
     method: str, url: str, path: str, body: object, token: str | None, tls: ssl.SSLContext | None
 ) -> dict[str, Any]:

@@ -76,7 +76,12 @@ def setup(
         for line in set_up(obs, wanted):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if not whip:
-        said = f"now show it pictures: cuestream live {server} --obs --session {session} --silent"
+        fed = rest.fed_from(server, session, token)
+        said = (
+            f"the server shows it pictures by itself: {fed}"
+            if fed
+            else f"now show it pictures: cuestream live {server} --obs --session {session} --silent"
+        )
         out.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
