@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -29,7 +29,8 @@ class DoorLimits:
 
     request_s: float = 10.0
     half_open: int = 64
-    """Connections whose request is not whole after `YOUNG_S`; one more, and the oldest of them is closed."""
+    """Connections whose handshake is not done, or whose request not whole after `YOUNG_S`; one more, and the oldest of them is
+    closed."""
     connections: int = 1024
     """Of every kind; one more, and the oldest whose request is not whole is answered with 503, or itself where there is none."""
     unread_s: float = 300.0
@@ -40,27 +41,49 @@ class DoorLimits:
     """The same of all websockets together; beyond it they are heard in turns."""
 
 
+class Caller(Protocol):
+    """A connection whose request, or whose handshake, is awaited."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def let_go(self, answer: bytes) -> None: ...
+
+
 class Doorkeeper:
     """All connections of a server. To be given to uvicorn as its `http` class."""
 
     def __init__(self, limits: DoorLimits, metrics: Metrics) -> None:
         self.limits, self._metrics = limits, metrics
-        self._half_open: dict[Doorstep, float] = {}  # since when, the oldest first; bound: limits.connections
+        self._half_open: dict[Caller, float] = {}  # since when, the oldest first; bound: limits.connections
+        self._shaking: set[Caller] = set()  # those of them whose handshake is not done
         self._glance: asyncio.TimerHandle | None = None
 
     def __call__(self, **choices: Any) -> asyncio.Protocol:
         return Doorstep(self, **choices)
 
-    def came(self, connection: Doorstep) -> None:
+    def began(self, handshake: Caller, connections: int) -> None:
+        """Its handshake is awaited. connections: how many there are beside handshakes."""
+        self._shaking.add(handshake)
+        if connections + len(self._shaking) > self.limits.connections:
+            self.make_room(handshake)
+        if handshake in self._shaking:
+            self.came(handshake)
+
+    def ended(self, handshake: Caller) -> None:
+        """It is done, or the connection is gone."""
+        self._shaking.discard(handshake)
+        self.left(handshake)
+
+    def came(self, connection: Caller) -> None:
         """Its request is awaited."""
         self._half_open[connection] = connection.loop.time()
         self._look_later(connection.loop)
 
-    def make_room(self, connection: Doorstep) -> None:
+    def make_room(self, connection: Caller) -> None:
         """One more came than there may be: the oldest goes whose request is not whole, or itself where there is none."""
         self.drop(next(iter(self._half_open), connection), "connections", FULL)
 
-    def left(self, connection: Doorstep) -> None:
+    def left(self, connection: Caller) -> None:
         """Its request is whole, or it is gone."""
         self._half_open.pop(connection, None)
 
@@ -80,8 +103,8 @@ class Doorkeeper:
             self.drop(oldest, "half_open", TOO_LATE)
         self._look_later(loop)
 
-    def drop(self, connection: Doorstep, reason: str, answer: bytes) -> None:
-        self.left(connection)
+    def drop(self, connection: Caller, reason: str, answer: bytes) -> None:
+        self.ended(connection)
         self._metrics.dropped.labels(reason).inc()
         connection.let_go(answer)
 

@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from engine.errors import CuestreamError
 from server.access.forwarded import Forwarded
 from server.http.connections import Doorkeeper
+from server.http.handshakes import secure_servers
 from server.http.tls import Certificate, TlsError
 from server.http.turns import Turns
 from server.http.websocket import Direct
@@ -74,9 +75,9 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
         if self._certificate:
-            loop.create_server = partial(  # type: ignore[method-assign]  # uvicorn has no option for it; asyncio's is 60 s
-                loop.create_server, ssl_handshake_timeout=self._host.settings.door.request_s
-            )
+            keeper: Any = self.config.http
+            sockets = sockets or listen(self.config.host, self.config.port)
+            loop.create_server = secure_servers(keeper)  # type: ignore[method-assign]
             if sys.platform != "win32" and threading.current_thread() is threading.main_thread():
                 loop.add_signal_handler(signal.SIGHUP, self.reload_certificate)
         await super().startup(sockets)

@@ -6,6 +6,8 @@ import signal
 import socket
 import ssl
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,25 @@ def test_a_handshake_that_is_not_whole_in_time_is_let_go(serve: Serve, authority
     ):
         line.sendall(b"\x16\x03\x01")
         assert line.recv(100) == b""
+
+
+@pytest.mark.parametrize(("limit", "reason"), [("half_open", "half_open"), ("connections", "connections")])
+def test_handshakes_that_are_not_done_keep_nobody_out(
+    serve: Serve, authority: Authority, monkeypatch: pytest.MonkeyPatch, limit: str, reason: str
+) -> None:
+    """Of too many the oldest goes; who shakes hands is let in meanwhile."""
+    monkeypatch.setattr("server.http.connections.YOUNG_S", 0.1)
+    door = replace(DoorLimits(request_s=60.0), **{limit: 4})
+    with serve(certificate=authority.files, door=door) as served, ExitStack() as held:
+        lines = [
+            held.enter_context(socket.create_connection(("127.0.0.1", served.port), 15)) for _ in range(8)
+        ]
+        assert lines[0].recv(100) == b""
+        assert authority.shown_by(served)
+        with Client(f"https://127.0.0.1:{served.port}", tls=authority.trusted) as client:
+            client.play()
+        name = "cuestream_connections_dropped_total"
+        assert (served.host.metrics.registry.get_sample_value(name, {"reason": reason}) or 0) >= 4
 
 
 def test_files_that_are_no_good_say_why(authority: Authority, tmp_path: Path) -> None:
