@@ -32,6 +32,7 @@ from server.core.playout import Playout
 from server.core.policies import changed, mixed
 
 State = Literal["created", "waiting", "playing", "paused", "stopped", "expired"]
+ShownState = Literal["created", "waiting", "playing", "paused", "stopped", "detached", "expired"]
 MOST_EVENTS = 64
 NOTHING = Orders()
 MOST_REMADE_S = 2.0
@@ -74,7 +75,7 @@ class Session:
     # --- the client
 
     @property
-    def shown_state(self) -> str:
+    def shown_state(self) -> ShownState:
         """What a client or an operator is told."""
         away = self.left_s is not None and self.state not in ("created", "expired")
         return "detached" if away else self.state

@@ -11,9 +11,11 @@ import msgspec
 from msgspec import Struct
 
 from cuestream import __version__
+from server.http.answers import About, Made, Shown, Urls
 from server.http.endless import ENDINGS
 from server.http.refusals import Refusal
 from server.http.rest import Change, Make
+from server.ingest.feeding import FeedState
 from server.ingest.rest import Feed
 from server.output.outputs import OutputState
 from server.output.rest import Push
@@ -24,12 +26,15 @@ from server.recording.shelf import Recorded
 from server.webrtc.bodies import Answered, Offered
 
 KINDS = (
+    About,
     Answered,
     Begin,
     Change,
     Config,
     Feed,
+    FeedState,
     Listed,
+    Made,
     Make,
     Offered,
     OutputState,
@@ -37,6 +42,8 @@ KINDS = (
     Recorded,
     Refusal,
     SessionLimits,
+    Shown,
+    Urls,
 )
 Codes: TypeAlias = dict[int, tuple[str, ...]]
 """Errors of an operation, by status."""
@@ -75,12 +82,19 @@ def _sessions() -> dict[str, Any]:
     return {
         "/v1/sessions": {
             "post": _operation(
-                "Make a session", 201, KEYED, BODY, NO_ROOM, {409: ("bad_request",)}, takes=_json(Make)
+                "Make a session",
+                201,
+                KEYED,
+                BODY,
+                NO_ROOM,
+                {409: ("bad_request",)},
+                takes=_json(Make),
+                gives=_json(Made),
             ),
         },
         ONE: session
         | {
-            "get": _operation("Look at a session", 200, KEYED, NO_SESSION),
+            "get": _operation("Look at a session", 200, KEYED, NO_SESSION, gives=_json(Shown)),
             "patch": _operation(
                 "Change its configuration or playback",
                 200,
@@ -89,11 +103,20 @@ def _sessions() -> dict[str, Any]:
                 NO_SESSION,
                 {409: ("bad_request",)},
                 takes=_json(Change),
+                gives=_json(Shown),
             ),
             "delete": _operation("Fade out and end it", 204, KEYED, NO_SESSION),
         },
         f"{ONE}/urls": session
-        | {"get": _operation("Where it is reached, whether it is open yet or not", 200, KEYED, NO_SESSION)},
+        | {
+            "get": _operation(
+                "Where it is reached, whether it is open yet or not",
+                200,
+                KEYED,
+                NO_SESSION,
+                gives=_json(Urls),
+            )
+        },
         **{
             f"{ONE}/audio.{ending}": {
                 "parameters": [_path("session_id"), _query("token")],
@@ -143,9 +166,14 @@ def _sessions() -> dict[str, Any]:
                 NO_ROOM,
                 {403: ("ingest_forbidden_url",), 409: ("bad_request",), 422: ("ingest_failed",)},
                 takes=_json(Feed),
+                gives=_json(FeedState),
             ),
-            "get": _operation("How that goes", 200, KEYED, NO_SESSION, {404: ("not_found",)}),
-            "delete": _operation("Read no more", 200, KEYED, NO_SESSION, {404: ("not_found",)}),
+            "get": _operation(
+                "How that goes", 200, KEYED, NO_SESSION, {404: ("not_found",)}, gives=_json(FeedState)
+            ),
+            "delete": _operation(
+                "Read no more", 200, KEYED, NO_SESSION, {404: ("not_found",)}, gives=_json(FeedState)
+            ),
         },
     }
 
@@ -261,7 +289,7 @@ def _server() -> dict[str, Any]:
     for probe in (live, ready):
         probe["responses"] |= health
     return {
-        "/v1/version": {"get": _operation("What this server is", 200, GUARDED)},
+        "/v1/version": {"get": _operation("What this server is", 200, GUARDED, gives=_json(About))},
         "/healthz": {"get": live},
         "/readyz": {"get": ready},
         "/metrics": {"get": _operation("For Prometheus", 200)},

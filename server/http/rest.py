@@ -5,10 +5,10 @@ JSON in and out; an error is `{"error": {code, text}}` with the code of `docs/pr
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
@@ -18,6 +18,7 @@ from server.access.admission import TooOften
 from server.access.rates import address_of
 from server.access.secrets import NO_KEY_ASKED, SECRET_S, SESSION_NAME, Anybody, Hearing, Operator, bearer
 from server.core.errors import SessionError
+from server.http.answers import About, Made, Secret, Shown, Urls
 from server.http.endless import ENDINGS
 from server.http.refusals import Refused
 from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
@@ -36,7 +37,9 @@ T = TypeVar("T", bound=Struct)
 class Make(Struct, frozen=True):
     """Body of POST /v1/sessions, which may be left out. session_id: a name for it, instead of one that is drawn."""
 
-    session_id: str | UnsetType = UNSET
+    session_id: (
+        Annotated[str, Meta(extra_json_schema={"pattern": f"^{SESSION_NAME.pattern}$"})] | UnsetType
+    ) = UNSET
 
 
 class Change(Struct, frozen=True):
@@ -93,17 +96,17 @@ async def create(request: Request) -> Response:
         raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     except (Draining, Hanging, NoRoom) as error:
         raise no_session(host, error) from None
-    made = {
-        "session_id": session_id,
-        "client_secret": {"value": secret, "expires_s": SECRET_S},
-        "urls": urls(request, session_id),
-        "protocol": SUBPROTOCOL,
-        "resume_window_s": host.settings.limits.resume_window_s,
-        "limits": msgspec.to_builtins(host.settings.told),
-        "model": host.player.name,
-        "label": host.player.label,
-    }
-    return JSONResponse(made, 201, {"location": f"/v1/sessions/{session_id}", "cache-control": "no-store"})
+    made = Made(
+        session_id=session_id,
+        client_secret=Secret(secret, SECRET_S),
+        urls=urls(request, session_id),
+        protocol=SUBPROTOCOL,
+        resume_window_s=host.settings.limits.resume_window_s,
+        limits=host.settings.told,
+        model=host.player.name,
+        label=host.player.label,
+    )
+    return answer(made, 201, location=f"/v1/sessions/{session_id}", cache_control="no-store")
 
 
 async def _check_name(host: Host, name: str) -> None:
@@ -129,7 +132,7 @@ def no_session(host: Host, error: Draining | Hanging | NoRoom) -> Refused:
 
 async def look(request: Request) -> Response:
     check_key(request, request.path_params["session_id"])
-    return JSONResponse(_shown(request, find(request)))
+    return answer(_shown(request, find(request)))
 
 
 async def addresses(request: Request) -> Response:
@@ -138,7 +141,7 @@ async def addresses(request: Request) -> Response:
     name = request.path_params["session_id"]
     if not SESSION_NAME.fullmatch(name):
         raise Refused(404, "session_not_found", NAMES)
-    return JSONResponse(urls(request, name), headers={"cache-control": "no-store"})
+    return answer(urls(request, name), cache_control="no-store")
 
 
 async def change(request: Request) -> Response:
@@ -156,7 +159,7 @@ async def change(request: Request) -> Response:
         raise Refused(409, error.code, str(error)) from None
     if hosted.line and wanted.config is not UNSET:
         hosted.line.say(hosted.updated())
-    return JSONResponse(_shown(request, hosted))
+    return answer(_shown(request, hosted))
 
 
 async def end(request: Request) -> Response:
@@ -172,21 +175,21 @@ async def end(request: Request) -> Response:
 
 async def version(request: Request) -> Response:
     player = host_of(request).player
-    about = {
-        "server": "cuestream",
-        "version": __version__,
-        "protocol": SUBPROTOCOL,
-        "protocol_minor": PROTOCOL_MINOR,
-        "model": player.name,
-        "label": player.label,
-        "config": msgspec.to_builtins(host_of(request).config),
-        "follows": followed(player.follows),
-        "asks_for_a_key": host_of(request).door.asks_for_a_key,
-        "webrtc": request.app.state.peers is not None,
-        "records": host_of(request).recorder.shelf is not None,
-        "outputs": host_of(request).outputs.kinds,
-    }
-    return JSONResponse(about)
+    about = About(
+        server="cuestream",
+        version=__version__,
+        protocol=SUBPROTOCOL,
+        protocol_minor=PROTOCOL_MINOR,
+        model=player.name,
+        label=player.label,
+        config=host_of(request).config,
+        follows=followed(player.follows),
+        asks_for_a_key=host_of(request).door.asks_for_a_key,
+        webrtc=request.app.state.peers is not None,
+        records=host_of(request).recorder.shelf is not None,
+        outputs=host_of(request).outputs.kinds,
+    )
+    return answer(about)
 
 
 async def live(request: Request) -> Response:
@@ -208,7 +211,7 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
-def urls(request: Request, session_id: str) -> dict[str, Any]:
+def urls(request: Request, session_id: str) -> Urls:
     """Where the session is reached, as the caller reached us. Sound addresses carry a token that lets one listen, no more; that
     of the page for OBS one that lets it turn the session too, where no server writes it down."""
     host = host_of(request)
@@ -216,31 +219,38 @@ def urls(request: Request, session_id: str) -> dict[str, Any]:
     tending = f"#token={host.door.tending(session_id)}" if host.door.asks_for_a_key else ""
     token = f"?token={host.door.listening(session_id)}" if host.door.asks_for_a_key else ""
     sounds = {ending: f"{base}/v1/sessions/{session_id}/audio.{ending}{token}" for ending in ENDINGS}
-    found: dict[str, Any] = {"ws": f"ws{base.removeprefix('http')}/v1/stream", "audio": sounds}
-    found["obs"] = f"{base}/obs?session={session_id}{tending}"
-    if request.app.state.peers:
-        found |= {"offer": f"{base}/v1/offer", "whip": f"{base}/v1/whip/{session_id}"}
-        found |= {"whep": f"{base}/v1/whep/{session_id}{token}"}
-    return found
+    found = Urls(
+        f"ws{base.removeprefix('http')}/v1/stream", sounds, f"{base}/obs?session={session_id}{tending}"
+    )
+    if not request.app.state.peers:
+        return found
+    whip, whep = f"{base}/v1/whip/{session_id}", f"{base}/v1/whep/{session_id}{token}"
+    return msgspec.structs.replace(found, offer=f"{base}/v1/offer", whip=whip, whep=whep)
 
 
-def _shown(request: Request, hosted: Hosted) -> dict[str, Any]:
+def _shown(request: Request, hosted: Hosted) -> Shown:
     state = hosted.state()
-    return {
-        "session_id": hosted.id,
-        "state": hosted.core.shown_state,
-        "playback": state.playback,
-        "health": state.health,
-        "level": state.level,
-        "samples": hosted.wire_samples(hosted.core.playout.ring.end),
-        "concealed_samples": hosted.wire_samples(hosted.core.playout.counts["concealed_samples"]),
-        "pictures": dict(hosted.watching.counts),
-        "revision": hosted.revisions.newest,
-        "config": msgspec.to_builtins(hosted.config),
-        "recording": hosted.tape.id if hosted.tape else None,
-        "output": msgspec.to_builtins(hosted.output.state) if hosted.output else None,
-        "urls": urls(request, hosted.id),
-    }
+    return Shown(
+        session_id=hosted.id,
+        state=hosted.core.shown_state,
+        playback=state.playback,
+        health=state.health,
+        level=state.level,
+        samples=hosted.wire_samples(hosted.core.playout.ring.end),
+        concealed_samples=hosted.wire_samples(hosted.core.playout.counts["concealed_samples"]),
+        pictures=dict(hosted.watching.counts),
+        revision=hosted.revisions.newest,
+        config=hosted.config,
+        recording=hosted.tape.id if hosted.tape else None,
+        output=hosted.output.state if hosted.output else None,
+        urls=urls(request, hosted.id),
+    )
+
+
+def answer(told: Struct, status: int = 200, **headers: str) -> Response:
+    """headers: with `_` for `-`."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(msgspec.json.encode(told), status, sent, "application/json")
 
 
 async def read_body(request: Request, most: int) -> bytes:

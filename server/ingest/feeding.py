@@ -41,6 +41,17 @@ State = Literal["connecting", "listening", "playing", "waiting", "ended", "faile
 OVER = ("ended", "failed", "stopped")
 
 
+class FeedState(msgspec.Struct, frozen=True):
+    """How an ingest stands. url: without keys. text: what was last said of it. failures: in a row."""
+
+    url: str
+    listen: bool
+    state: State
+    text: str
+    pictures: int
+    failures: int
+
+
 class Feeding:
     """A session that is fed from an address. `state`, `text`: how it stands, and what was last said of it."""
 
@@ -60,15 +71,9 @@ class Feeding:
     def over(self) -> bool:
         return self.state in OVER
 
-    def about(self) -> dict[str, Any]:
-        return {
-            "url": self.url if self.url.startswith(FILE) else parse(self.url).shown,
-            "listen": self._listen,
-            "state": self.state,
-            "text": self.text,
-            "pictures": self.pictures,
-            "failures": self._failures,
-        }
+    def about(self) -> FeedState:
+        url = self.url if self.url.startswith(FILE) else parse(self.url).shown
+        return FeedState(url, self._listen, self.state, self.text, self.pictures, self._failures)
 
     def end(self) -> None:
         """Its worker is killed."""
@@ -135,7 +140,7 @@ class Feeding:
 
     def _tell(self, code: ErrorCode, text: str) -> None:
         self.text = quotable(text)
-        logger.warning("session %s: the ingest of %s: %s", self._hosted.id, self.about()["url"], self.text)
+        logger.warning("session %s: the ingest of %s: %s", self._hosted.id, self.about().url, self.text)
         if self._hosted.line:
             self._hosted.line.say(m.ErrorMessage(str(code), self.text, False))
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from engine.errors import NoRoom
 from server.access.rates import address_of, is_own
 from server.http.refusals import Refused
-from server.http.rest import body, check_key, find, host_of, no_session
+from server.http.rest import answer, body, check_key, find, host_of, no_session
 from server.ingest.address import Forbidden
 from server.ingest.aside import Aside
 from server.ingest.checking import check
@@ -79,12 +79,12 @@ async def begin(request: Request) -> Response:
     await _check(feedings, wanted)
     feedings.check_room(session_id)  # others came meanwhile
     feeding = feedings.begin(_session(request), wanted)
-    return JSONResponse(feeding.about(), 201)
+    return answer(feeding.about(), 201)
 
 
 async def look(request: Request) -> Response:
     check_key(request)
-    return JSONResponse(_find(request).about())
+    return answer(_find(request).about())
 
 
 async def end(request: Request) -> Response:
@@ -92,7 +92,7 @@ async def end(request: Request) -> Response:
     feeding = _find(request)
     feeding.end()
     await feeding.gone()
-    return JSONResponse(feeding.about())
+    return answer(feeding.about())
 
 
 def _find(request: Request) -> Feeding:

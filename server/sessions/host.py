@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from cuestream import __version__
 from engine.errors import NoRoom
@@ -25,7 +25,7 @@ from server.checkpoints.shelf import Shelf, ShelfLimits
 from server.core.config import SessionConfig
 from server.core.orders import Orders, Report
 from server.core.policies import check_window
-from server.core.session import Session
+from server.core.session import Session, ShownState
 from server.engine_thread.runner import Runner
 from server.engine_thread.switching import take_short_turns
 from server.engine_thread.voices import Voice
@@ -55,7 +55,7 @@ VACATE_S = 2.0
 """How long the engine may take to forget a session."""
 DEAD_AFTER_S = 30.0
 """A step that hangs for so long will not end: the process is to be started again."""
-STATES = ("created", "waiting", "playing", "paused", "stopped", "detached", "expired")
+STATES: tuple[ShownState, ...] = get_args(ShownState)
 
 
 class Draining(Exception):

@@ -70,6 +70,7 @@ def described() -> Iterator[Answer]:
                     yield method, path, int(status), code
 
 
+DESCRIPTION = description()
 DESCRIBED = set(described())
 PATHS = {path: re.compile(re.sub(r"\{\w+\}", "[^/]+", path)) for path in description()["paths"]}
 
@@ -93,7 +94,17 @@ class Asker:
         found = next(each for each, form in PATHS.items() if form.fullmatch(path.partition("?")[0]))
         code = said["error"]["code"] if status >= 400 and path.startswith("/v1") else ""
         self.answered.add((method.lower(), found, status, code))
+        if status < 300 and said is not None and path.startswith("/v1"):
+            check_described(found, method.lower(), status, said)
         return said
+
+
+def check_described(path: str, method: str, status: int, said: dict[str, Any]) -> None:
+    """An answer has the fields that its description names, and no others."""
+    content = DESCRIPTION["paths"][path][method]["responses"][str(status)]["content"]
+    _, _, kind = content["application/json"]["schema"]["$ref"].rpartition("/")
+    schema = DESCRIPTION["components"]["schemas"][kind]
+    assert {*schema["required"]} <= said.keys() <= schema["properties"].keys(), (method, path, said)
 
 
 def operations() -> Iterator[tuple[str, str, set[int]]]:
