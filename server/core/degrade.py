@@ -9,6 +9,7 @@ Guidance is not in it: without it the decoder needs fewer rows, but the way back
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from engine.spec import StreamPolicy
@@ -34,17 +35,22 @@ LEVELS = (
     Level("shorter_context", 0.4, looks=3, context=0.25, window=0.5),
     Level("concealing", 0.0, looks=3, context=0.25, window=0.5),
 )
-CALM_S = 3.0
+CALM_S, MOST_CALM_S = 3.0, 48.0
 """A level is left, to the one before it, when it was that well for so long that this one would not have been entered: never less
-was left than the row before it says."""
+was left than the row before it says. Who relapses is given twice the calm each time: where others take
+the time now and then, a level that is left again and again protects nobody."""
+RELAPSE_S = 30.0
+"""A level that is entered so soon after one was left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """Where a session stands in the table, and since when nothing was wrong."""
+    """Where a session stands in the table, since when nothing was wrong, how long that is to last, when a level was left."""
 
     level: int = 0
     calm_since_s: float = 0.0
+    calm_s: float = CALM_S
+    left_s: float = -math.inf
 
     def seen(self, now_s: float, left: float, concealing: bool) -> Degradation:
         """left: the least music that was left since it was last asked, as a share of what is late."""
@@ -56,12 +62,16 @@ class Degradation:
             else max(i for i, row in enumerate(LEVELS) if i == 0 or left < row.below)
         )
         if due > self.level:
-            return Degradation(due, now_s)
+            relapsed = now_s - self.left_s < RELAPSE_S
+            calm_s = min(MOST_CALM_S, 2 * self.calm_s) if relapsed else CALM_S
+            return Degradation(due, now_s, calm_s, self.left_s)
         if not self.level:
             return self
         if left < LEVELS[self.level - 1].below or concealing:
             return replace(self, calm_since_s=now_s)
-        return Degradation(self.level - 1, now_s) if now_s - self.calm_since_s >= CALM_S else self
+        if now_s - self.calm_since_s < self.calm_s:
+            return self
+        return replace(self, level=self.level - 1, calm_since_s=now_s, left_s=now_s)
 
     @property
     def row(self) -> Level:

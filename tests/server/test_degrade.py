@@ -12,6 +12,7 @@ from rig import HOP, RATE, SIDE, black
 from engine.spec import StreamPolicy
 from server.core.config import SessionConfig
 from server.core.controls import Event
+from server.core.degrade import Degradation
 from server.core.delivery import AudioOut
 from server.core.orders import Report
 from server.core.playout import Limits, Music
@@ -90,6 +91,17 @@ def test_long_chunks_leave_a_device_that_keeps_up_on_time() -> None:
     """Pieces come 120 ms after they were asked for, and 80 before they are due."""
     played = Schedule(340, 100, lambda _: 0.6).run(10)
     assert (played.names, played.made_up_s) == ([], [])
+
+
+@pytest.mark.parametrize(("apart_s", "levels_left"), [(60, 10), (10, 2)])
+def test_who_relapses_is_given_longer_to_be_calm(apart_s: int, levels_left: int) -> None:
+    """A device that is late for a moment once a minute, for ten of them; and each ten seconds, which after twice are borne."""
+    now, left = Degradation(), 0
+    for at_s in range(600 if apart_s == 60 else 120):
+        before = now
+        now = now.seen(float(at_s), 0.5 if at_s % apart_s == 0 else 2.0, False)
+        left += now.level < before.level
+    assert left == levels_left
 
 
 @pytest.mark.parametrize("chunk_ms", CHUNKS_MS)
