@@ -77,7 +77,8 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(COMPILE)
 	touch $@ $(VENV)/.demo
 
-# The newest versions that pyproject.toml allows; local build tags are cut off.
+# The newest versions that pyproject.toml allows; local build tags are cut off. Triton has to be the one that PyPI's PyTorch names;
+# a PyTorch for CPUs names none, so there correct it by hand.
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --upgrade -e '.[cpu,plot,export,dev,quality,serve,webrtc]'
 	$(BIN)/python -m pip install --quiet --upgrade $(TINYSOUNDFONT)
