@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -53,10 +55,19 @@ def test_the_dashboard_and_the_alarms_ask_for_what_there_is() -> None:
     labels = dict(re.findall(r"`(cuestream_[a-z_]+)\{([a-z]+)\}`", LIVE + INGEST + OUTPUT))
     for query in asked:
         names = re.findall(r"cuestream_[a-z_]+", query)
-        assert names
+        assert names or query.startswith('up{job="cuestream"}')
         assert set(names) <= series(), query
         by = {label for found in re.findall(r"by \((.*?)\)", query) for label in found.split(", ")}
         assert by - {"instance", "le"} <= {labels.get(name) for name in names}, query
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool (Debian: prometheus)")
+def test_alarms_fire_while_their_causes_last_and_end_after_them() -> None:
+    """By Prometheus's own test of rules."""
+    told = subprocess.run(
+        ["promtool", "test", "rules", Path(__file__).with_name("alarms.yml")], capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
 
 
 def test_what_an_alarm_is_about_is_there_before_it_happens() -> None:
