@@ -222,6 +222,7 @@ class Metrics:
         # An alarm's `increase` does not see the first value of a series: those that alarms are about begin with 0.
         for counter, values in (
             (self.refused, ("capacity", "hanging", "draining", "restarting")),
+            (self.ended, ("generator_failed", "internal")),
             (self.dropped, ("slow", "half_open", "connections", "unread")),
             (self.checkpoints, ("failed", "no_room", "damaged", "other_model")),
             (self.recordings_ended, get_args(EndReason)),

@@ -75,6 +75,7 @@ def test_what_an_alarm_is_about_is_there_before_it_happens() -> None:
     for name in (
         'checkpoints_total{result="failed"}',
         'sessions_refused_total{reason="capacity"}',
+        'sessions_ended_total{reason="generator_failed"}',
         'recordings_ended_total{reason="disk"}',
         'outputs_ended_total{reason="failed"}',
     ):
