@@ -17,7 +17,9 @@ Way = Callable[[Served, Client, pytest.MonkeyPatch], object]
 
 
 def ends(served: Served) -> dict[str, float]:
-    return {reason: float(count) for reason, count in ENDED.findall(served.host.metrics.page().decode())}
+    """Of what happened at all; some are told as 0 from the beginning."""
+    counts = ENDED.findall(served.host.metrics.page().decode())
+    return {reason: float(count) for reason, count in counts if float(count)}
 
 
 def asked(served: Served, client: Client, patch: pytest.MonkeyPatch) -> None:
