@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -77,6 +78,7 @@ def test_every_part_is_called_with_options_that_are_known(
             assert all((ROOT / option).exists() for option in options if option.startswith("tests/"))
 
 
+@pytest.mark.skipif(not shutil.which("xz"), reason="needs xz (Debian: xz-utils)")
 def test_what_was_compiled_is_kept_without_the_texts_it_was_made_through(tmp_path: Path) -> None:
     (tmp_path / "compiled").mkdir()
     for name in ("kernel.cubin", "kernel.ptx"):
