@@ -132,7 +132,7 @@ BELOW = {
     "audio": {"core", "protocol"},
     "access": {"protocol", "metrics"},
     "pictures": {"protocol", "access", "system"},
-    "checkpoints": {"core", "protocol", "audio", "metrics"},
+    "checkpoints": {"core", "protocol", "audio", "metrics", "system"},
 }
 """What the rooms of the server that know no session may lean on."""
 
