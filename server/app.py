@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from pathlib import Path
@@ -125,14 +126,25 @@ def make_app(
 
 
 class PageFiles(StaticFiles):
-    """A browser asks whether it has the newest: after an update it would mix the page of one version with scripts of another."""
+    """A browser asks whether it has the newest: after an update it would mix the page of one version with scripts of another.
 
-    def file_response(self, *args: Any, **choices: Any) -> Response:
-        response = super().file_response(*args, **choices)
+    It runs no script that is called a plain text, as Windows calls them where some program told it so.
+    """
+
+    def file_response(self, full_path: str | os.PathLike[str], *args: Any, **choices: Any) -> Response:
+        response = super().file_response(full_path, *args, **choices)
         response.headers["cache-control"] = "no-cache"
+        if "content-type" in response.headers:
+            response.headers["content-type"] = TYPES[Path(full_path).suffix]
         return response
 
 
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 PAGE_FILES = PageFiles(directory=STATIC)
 SMALLER = [Middleware(GZipMiddleware, compresslevel=1)]
 """Of the page alone. A higher level holds up the loop, which sends music, for up to 13 ms and saves 5 KB."""

@@ -6,8 +6,10 @@ import ctypes
 import socket
 import sys
 from typing import NoReturn
+from urllib.request import urlopen
 
 import pytest
+from served import Serve
 
 from server.http.serving import RefusedAddress, listen
 from server.ingest import checking
@@ -25,6 +27,24 @@ def test_a_job_of_windows_is_told_its_limits_where_it_reads_them() -> None:
     assert int.from_bytes(limits[16:20], "little") == 0x2000 | 0x400 | 0x100 | 0x2
     assert int.from_bytes(limits[112:120], "little") == 2**30
     assert limits_of(1, None).flags == 0x2000 | 0x400 | 0x100
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html; charset=utf-8"),
+        ("/static/app.js", "text/javascript; charset=utf-8"),
+        ("/static/style.css", "text/css; charset=utf-8"),
+        ("/static/icon.svg", "image/svg+xml"),
+    ],
+)
+def test_a_browser_is_told_what_a_file_of_the_page_is_whatever_the_system_takes_it_for(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, kind: str
+) -> None:
+    """Windows asks its registry, where programs write text/plain for scripts; a browser runs none of those."""
+    monkeypatch.setattr("starlette.responses.guess_type", lambda _: ("text/plain", None))
+    with serve() as served, urlopen(served.http + path, timeout=10) as answer:
+        assert answer.headers["content-type"] == kind
 
 
 def test_an_address_that_windows_refuses_is_said_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
