@@ -89,9 +89,29 @@ def absolute(path: Path) -> str:
     return os.path.abspath(path)
 
 
+NUMBERED = "Error number "
+IN_USE = "Address already in use"
+WINDOWS = {
+    100: IN_USE,
+    107: "Connection refused",
+    108: "Connection reset by peer",
+    110: "No route to host",
+    118: "Network is unreachable",
+    138: "Connection timed out",
+    10048: IN_USE,
+    10051: "Network is unreachable",
+    10054: "Connection reset by peer",
+    10065: "No route to host",
+}
+"""What FFmpeg has numbers for alone there: those of C, and of its sockets. Source: Microsoft, "errno constants", "Windows Sockets
+Error Codes"."""
+
+
 def reason(error: BaseException) -> str:
     """What went wrong, on one line, without the error's number."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if str(text).startswith(NUMBERED):
+        text = WINDOWS.get(getattr(error, "errno", 0), text)
     return " ".join(str(text).split())
 
 

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Coroutine
 from typing import Any, Literal
 
 import msgspec
 
+from engine.media.source import IN_USE
 from server.audio.original_sound import Sound
 from server.ingest.address import parse
 from server.ingest.checking import FILE
@@ -35,7 +34,6 @@ START_S = 10.0
 FAR_S = 10.0
 """The moment of sound is no further from now, whatever a worker says."""
 U32 = 0xFFFFFFFF
-IN_USE = os.strerror(errno.EADDRINUSE)
 
 State = Literal["connecting", "listening", "playing", "waiting", "ended", "failed", "stopped"]
 OVER = ("ended", "failed", "stopped")

@@ -16,6 +16,7 @@ WORDS = {
     "Invalid data found when processing input": NO_VIDEO,
     "Immediate exit requested": "nothing came for too long",
     "Input/output error": BROKE_OFF,
+    "I/O error": BROKE_OFF,  # the same, on Windows
     "End of file": BROKE_OFF,
 }
 NAMED = dict.fromkeys(("png", "jpg", "jpeg", "gif", "webp", "bmp"), STILL) | dict.fromkeys(

@@ -17,6 +17,7 @@ import av
 import msgspec
 from av.error import FFmpegError
 
+from engine.media.source import reason
 from server.audio.resampling import WIRE_RATE
 from server.ingest.srt import arguments
 from server.output.reel import Reel, samples_of
@@ -54,6 +55,7 @@ class Process:
         self._reel = Reel(job, self._open)
         self._told = Report("starting")
         self._made: Path | None = None
+        self._file: Written | None = None
 
     def run(self, source: BinaryIO) -> None:
         try:
@@ -104,8 +106,8 @@ class Process:
             path.parent.mkdir()
             self._made = path.parent
             return None
-        file, self._made = Written(path, "x"), path
-        return file
+        self._file, self._made = Written(path, "x"), path
+        return self._file
 
     def _leave_nothing_empty(self) -> None:
         if self._made is None:
@@ -113,7 +115,8 @@ class Process:
         with suppress(OSError):
             if self._made.is_dir():
                 self._made.rmdir()
-            elif self._made.stat().st_size == 0:
+            elif self._file and self._made.stat().st_size == 0:
+                self._file.close()  # Windows removes no file that is open
                 self._made.unlink()
 
     def _srt_sender(self, address: str, options: dict[str, str]) -> Any:
@@ -163,7 +166,7 @@ def main() -> int:
         return 1
     except (FFmpegError, OSError, ValueError) as error:
         # the address, with its keys, is not for others
-        said = getattr(error, "strerror", None) or type(error).__name__
+        said = reason(error) if getattr(error, "strerror", None) else type(error).__name__
         tell(process.report("error", said))
         return 1
     return 0

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import io
+import os
 import socket
 import sys
+from pathlib import Path
 from typing import NoReturn
 from urllib.request import urlopen
 
+import msgspec
 import pytest
+from av.error import FFmpegError
+from output_rig import job_of
 from served import Serve
 
+from engine.media.source import IN_USE, reason
 from server.http.serving import RefusedAddress, listen
 from server.ingest import checking
 from server.ingest.address import Forbidden
 from server.ingest.limits import IngestLimits
 from server.ingest.srt import BROKEN, Received
+from server.output.process import Process
+from server.output.targets import Allowed
+from server.output.wire import Heard, pack
 from server.system.windows import ExtendedLimits, limits_of
 
 
@@ -64,6 +75,32 @@ def test_where_nothing_holds_ffmpeg_to_one_address_it_is_not_given_any(
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(Forbidden, match="is not read on Windows"):
         checking.check(url, listen=False, limits=IngestLimits())
+
+
+def test_errors_that_ffmpeg_has_numbers_for_alone_are_said_in_words() -> None:
+    assert reason(FFmpegError(138, "Error number -138 occurred")) == "Connection timed out"
+    assert (
+        reason(FFmpegError(10048, "Error number -10048 occurred")) == IN_USE == os.strerror(errno.EADDRINUSE)
+    )
+    assert reason(FFmpegError(138, "what it has words for")) == "what it has words for"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="open files are found in /proc")
+def test_a_file_that_stays_empty_is_closed_before_it_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows removes none that is open."""
+
+    def unlink(path: Path) -> None:
+        assert not [each for each in Path("/proc/self/fd").iterdir() if each.resolve() == path]
+        os.unlink(path)
+
+    job = job_of("file:a.wav", "music", Allowed(folder=tmp_path))
+    process = Process(msgspec.structs.replace(job, target=msgspec.structs.replace(job.target, codec="no")))
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(ValueError, match="no"):
+        process.run(io.BytesIO(pack(Heard(0, bytes(3840)))))
+    assert not list(tmp_path.iterdir())
 
 
 def received(program: str, first_s: float | None, silence_s: float) -> Received:
