@@ -98,6 +98,7 @@ WINDOWS = {
     110: "No route to host",
     118: "Network is unreachable",
     138: "Connection timed out",
+    10013: IN_USE,  # by a program that shares it with nobody
     10048: IN_USE,
     10051: "Network is unreachable",
     10054: "Connection reset by peer",
