@@ -156,4 +156,4 @@ def is_bound(port: int, pid: int) -> bool:
 
 def _lines(table: Path) -> list[str]:
     """Without its head; a machine without IPv6 has no table of it."""
-    return table.read_text().splitlines()[1:] if table.exists() else []
+    return table.read_text("ascii").splitlines()[1:] if table.exists() else []
