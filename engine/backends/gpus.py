@@ -23,16 +23,11 @@ def check_gpu(device: str, kept: str) -> None:
         raise PackageError(f"{device} is not this process's GPU: choose it by CUDA_VISIBLE_DEVICES")
     capability = torch.cuda.get_device_capability(device)
     if capability < LEAST_CAPABILITY:
-        found, needed = (".".join(map(str, each)) for each in (capability, LEAST_CAPABILITY))
         raise PackageError(
-            f"the kernels need a GPU of compute capability {needed}, and this one has {found}; an export needs none of them: "
-            "--provider cuda"
+            f"the kernels {_need(LEAST_CAPABILITY, capability)}; an export needs none of them: --provider cuda"
         )
     if kept == "fp8" and capability < KNOWS_FP8:
-        found, needed = (".".join(map(str, each)) for each in (capability, KNOWS_FP8))
-        raise PackageError(
-            f"caches in fp8 need a GPU of compute capability {needed}, and this one has {found}; int8 takes as much memory"
-        )
+        raise PackageError(f"caches in fp8 {_need(KNOWS_FP8, capability)}; int8 takes as much memory")
     _check_triton()
     try:
         torch.ones(1, device=device).add(1).cpu()
@@ -42,6 +37,10 @@ def check_gpu(device: str, kept: str) -> None:
         raise PackageError(
             f"PyTorch {torch.__version__} does not work on this GPU: {_first_line(error)}"
         ) from error
+
+
+def _need(needed: tuple[int, int], found: tuple[int, int]) -> str:
+    return "need a GPU of compute capability {}.{}, and this one has {}.{}".format(*needed, *found)
 
 
 def _check_triton() -> None:

@@ -41,9 +41,8 @@ COLLECT_AFTER = (10_000, 20, 20)
 """Objects made, and collections of the younger ones, before the garbage collector looks."""
 SWITCH_S = 0.0005
 """How long one thread of Python may keep the others waiting; 5 ms by default, which is what a chunk may take in all."""
-
-
 LOOP = "server.http.windows_loop:WindowsLoop" if sys.platform == "win32" else "auto"
+"""As uvicorn is told of it; by itself it takes uvloop where that is."""
 
 
 class RefusedAddress(CuestreamError):
