@@ -5,8 +5,8 @@
 #   OUT=FOLDER CUESTREAM_COMMIT=$(git rev-parse --short HEAD) bash benchmarks/gpu_check.sh [PART ...]
 #
 # Parts, all of them and in this order where none is named, until LIMIT_S (470 s) are over: compile (with the backend's tests)
-# paced-small loopback loopback-60 paced-medium profile steps loopback-many tests chain fidelity-fp16 fidelity-fp32 kernels
-# training. Everything at once is more than that: name those up to steps, then the others. OUT gets log.txt and a JSON of each
+# paced-small loopback loopback-60 paced-medium profile steps loopback-many tests chain precision kernels training.
+# Everything at once is more than that: name those up to steps, then the others. OUT gets log.txt and a JSON of each
 # part, written as it goes: what was measured is there when time is cut off. CUESTREAM_COMMIT is for a tree that comes without its
 # repository. What Triton compiled is kept in OUT, as compiled.txz: laid into .whl/, it spares the next machine of that kind the
 # same minute.
@@ -53,7 +53,6 @@ bring() { # NAME: a result of this run, no older one
 }
 gpu=(python3 -m cuestream.gpu.command --commit "${CUESTREAM_COMMIT:-unknown}")
 paced=(--counts= --steps 0 --no-peer --context-s 5)
-alone=(--size starter --compared 150 --counts= --listeners= --steps 0 --no-peer)
 tests=(python3 -m pytest -q -n 12 -p no:cacheprovider -o filterwarnings=default)
 {
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
@@ -89,8 +88,8 @@ save_package(random_package(spec_of('small')), Path('$work/small'))" &
   bring gpu-loopback-many
   try tests 100 "${tests[@]}" tests/kernels
   try chain 70 python3 -m benchmarks.chain --json "$OUT/gpu-chain.json"
-  try fidelity-fp16 40 "${gpu[@]}" "${alone[@]}" --dtype fp16 --kept int8 --json "$OUT/gpu-fidelity-fp16.json"
-  try fidelity-fp32 40 "${gpu[@]}" "${alone[@]}" --dtype fp32 --kept half --json "$OUT/gpu-fidelity-fp32.json"
+  try precision 110 python3 -m benchmarks.precision --device cuda --name gpu-precision
+  bring gpu-precision
   try kernels 60 python3 -m benchmarks.kernels --quick --dtype float16 --json "$OUT/gpu-kernels.json"
   try training 60 python3 -m training.eyes --device cuda --bf16 --videos 20 --steps 500 --out "$work/eyes"
   try training 60 "${tests[@]}" -n 2 tests/training/test_pairs.py

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 pytest.importorskip("websockets", reason="the benchmark needs cuestream[serve]")
 pytest.importorskip("prometheus_client", reason="the benchmark needs cuestream[serve]")
 
-from benchmarks import chain, kernels
+from benchmarks import chain, kernels, precision
 from benchmarks.latency import __main__ as latency
 from cuestream.cli import app
 from engine.errors import MissingRuntime
@@ -57,7 +57,7 @@ def test_every_part_is_called_with_options_that_are_known(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("training.devices.keep_freed_memory", lambda: None)  # for good, in this process
     seen = [module for module, *_ in calls]
-    assert seen.count("cuestream.gpu.command") == 6
+    assert seen.count("cuestream.gpu.command") == 4
     for module, *options in calls:
         monkeypatch.setattr(sys, "argv", [module, *options])
         if module == "cuestream.gpu.command":
@@ -65,6 +65,8 @@ def test_every_part_is_called_with_options_that_are_known(
             assert isinstance(done.exception, MissingRuntime), done.output
         elif module == "benchmarks.latency":
             assert latency.arguments().provider == "torch"
+        elif module == "benchmarks.precision":
+            assert precision.arguments().device == "cuda"
         elif module == "benchmarks.kernels":
             assert kernels.arguments().quick
         elif module == "benchmarks.chain":

@@ -73,8 +73,21 @@ def test_float32_beside_float32_differs_by_nothing_to_speak_of(nano_package: Pac
     same = fidelity("same", plain, LockstepBackend(load_model(nano_package), "cpu", torch.float32), 6)
     assert same.logits < 1e-5
     assert same.greedy == same.drawn == 1
+    assert same.alike == same.played == 6
     few = LockstepBackend(load_model(nano_package), "cpu", torch.float32, bits=8, kept="int8")
     assert 1e-3 < fidelity("few", plain, few, 6).logits < 0.2
+
+
+def test_streams_of_the_likeliest_tokens_are_alike_across_hand_overs_until_they_part(
+    short_package: Package,
+) -> None:
+    """Behind columns that are given, no more steps are compared than a segment plays."""
+    plain, held = TorchBackend(load_model(short_package)), short_package.spec.trained_steps
+    steps = 2 * held
+    same = fidelity("same", plain, LockstepBackend(load_model(short_package), "cpu", torch.float32), steps)
+    assert (same.steps, same.alike, same.played) == (held, steps, steps)
+    other = LockstepBackend(load_model(short_package), "cpu", torch.float32, bits=4, kept="int8")
+    assert fidelity("other", plain, other, steps).alike < steps
 
 
 def test_a_step_reads_what_its_segments_and_its_condition_hold(nano_package: Package) -> None:
