@@ -127,10 +127,11 @@ var ProtocolError = class extends ClientError {
   name = "ProtocolError";
 };
 var Refused = class extends ClientError {
-  constructor(code, text, retryAfterMs) {
+  constructor(code, text, retryAfterMs, word) {
     super(text);
     this.code = code;
     this.retryAfterMs = retryAfterMs;
+    this.word = word;
   }
   name = "Refused";
 };
@@ -204,8 +205,14 @@ var Gate = class {
 // src/rest.ts
 async function createSession(server, key, name) {
   const body = name ? JSON.stringify({ session_id: name }) : null;
-  const { text } = await ask(new URL("v1/sessions", serverAt(server)), { method: "POST", headers: bearing(key), body });
-  return JSON.parse(text);
+  const url = new URL("v1/sessions", serverAt(server));
+  const { text, status } = await ask(url, { method: "POST", headers: bearing(key), body });
+  const made = parsed(text);
+  if (isInvitation(made)) return made;
+  throw unlike(url, status);
+}
+function isInvitation(answer) {
+  return typeof answer?.client_secret?.value === "string" && typeof answer.urls?.ws === "string";
 }
 function serverAt(server) {
   let url = null;
@@ -230,15 +237,36 @@ async function ask(url, request, answerMs = ANSWER_MS) {
   try {
     answer = await fetch(url, { ...request, signal: patience.signal });
     text = await answer.text();
-  } catch (error) {
-    const why = patience.signal.aborted ? `no answer within ${answerMs / 1e3} s` : error.message;
+  } catch (error2) {
+    const why = patience.signal.aborted ? `no answer within ${answerMs / 1e3} s` : error2.message;
     throw new Unreachable(`${url}: ${why}${across(url)}`);
   } finally {
     clearTimeout(timer);
   }
-  if (answer.ok) return { headers: answer.headers, text };
-  const after = Number(answer.headers.get("retry-after")) * 1e3;
-  throw new Refused(answer.status, said(url, answer.status, text), after > 0 ? after : void 0);
+  const { ok, status, statusText, headers } = answer;
+  if (ok) return { status, headers, text };
+  const after = Number(headers.get("retry-after")) * 1e3;
+  const pauseMs2 = after > 0 ? after : void 0;
+  const { error } = parsed(text) ?? {};
+  if (typeof error?.text === "string") throw new Refused(status, error.text, pauseMs2, error.code);
+  throw new Refused(status, `${url} ${strange(status, statusText, text)}`, pauseMs2);
+}
+function unlike(url, status) {
+  return new Refused(status, `${url} answered, but not as a Cuestream server does; is one there?`);
+}
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+var MOST_QUOTED = 120;
+function strange(status, reason, text) {
+  const line = text.trim().replace(/\s+/g, " ");
+  const cut = line.length > MOST_QUOTED ? `${line.slice(0, MOST_QUOTED)}…` : line;
+  const quoted = /^[^<\p{Cc}][^\p{Cc}]*$/u.test(cut) && line !== reason ? `: "${cut}"` : "";
+  return `answered HTTP ${status}${reason && ` ${reason}`}, not in a Cuestream server's words; perhaps a proxy before it did${quoted}`;
 }
 var LOOPBACK = /^(localhost|.+\.localhost|127\.[\d.]+|\[::1\])$/;
 function across(url) {
@@ -250,14 +278,6 @@ function across(url) {
   if (there.host === here.host) return "";
   const safari = plain ? " Safari lets a page on https ask servers on https only." : "";
   return `; is a server there, and was it started with --origin ${here.origin}?${safari}`;
-}
-function said(url, status, text) {
-  try {
-    return JSON.parse(text).error.text;
-  } catch {
-    const line = text.split("\n", 1)[0];
-    return `${url} answered HTTP ${status}${line && `: ${line}`}`;
-  }
 }
 
 // src/bucket.ts
@@ -885,7 +905,7 @@ var Session = class {
   }
   /** What a message says, null when there is nothing to tell. One that breaks the protocol is counted and left alone. */
   receive(raw) {
-    this.heardMs = this.clock();
+    if (this.state !== "greeting") this.heardMs = this.clock();
     try {
       if (typeof raw === "string") return this.control(raw);
       const chunk = this.media(raw);
@@ -913,7 +933,7 @@ var Session = class {
   get wantsToLeave() {
     return this.comeback.wantsToLeave;
   }
-  /** Nothing was heard of the server for long: the line is dead, whatever the socket believes. */
+  /** Nothing was heard of the server for long, or no answer to the greeting: the line is dead, whatever the socket believes. */
   get isSilent() {
     return (this.state === "open" || this.state === "greeting") && this.clock() - this.heardMs >= SILENCE_MS;
   }
@@ -926,7 +946,8 @@ var Session = class {
       code = BAD_HANDSHAKE;
       then = resumes ? "retry" : "stop";
     }
-    return this.after(this.hasEnded ? "stop" : then, code, this.comeback.why(code, reason));
+    const unanswered = this.state === "greeting" && code === BROKEN ? `${this.url} opened a connection, and no session on it` : "";
+    return this.after(this.hasEnded ? "stop" : then, code, this.comeback.why(code, reason || unanswered));
   }
   /** A connection did not come about: the server answered with an HTTP status, or nobody did. */
   refused(status, why, retryAfterMs) {
@@ -1064,6 +1085,7 @@ var Session = class {
   }
   opens(message) {
     this.state = "open";
+    this.heardMs = this.clock();
     this.id = message.session_id;
     this.comeback.stands();
     this.config = message.config;
@@ -1334,7 +1356,7 @@ var Client = class extends Emitter {
       next = await this.connection();
       if (next.then === "stop") break;
       this.emit("line", { state: "lost", next });
-      await this.rest(next.pauseMs);
+      if (this.session.state !== "over") await this.rest(next.pauseMs);
     }
     clearInterval(ticking);
     this.failure ??= failure(next, this.session);
@@ -1342,7 +1364,7 @@ var Client = class extends Emitter {
   }
   async rest(ms) {
     let timer;
-    await Promise.race([new Promise((done) => timer = setTimeout(done, ms)), this.left()]);
+    await Promise.race([new Promise((done) => timer = setTimeout(done, Math.min(ms, LONGEST_MS))), this.left()]);
     clearTimeout(timer);
   }
   /** What is waited for besides is not waited for any more once the client is left. */
@@ -1352,8 +1374,8 @@ var Client = class extends Emitter {
   /** One connection from its beginning to what follows it. */
   async connection() {
     const { session } = this;
-    if (!session.begins || session.state === "over") return this.talk(null);
     try {
+      if (!session.begins || session.state === "over") return await this.talk(null);
       const invited = await this.inTime(this.invited());
       if (!invited) return session.lost(1e3);
       const { client_secret, urls } = invited;
@@ -1368,7 +1390,7 @@ var Client = class extends Emitter {
   /** A backend of someone else's answers what it likes, also nothing, or why it does not. */
   async invited() {
     const answer = await this.invite();
-    if (typeof answer?.client_secret?.value === "string" && typeof answer.urls?.ws === "string") return answer;
+    if (isInvitation(answer)) return answer;
     throw new TypeError("invite() must give the answer of POST /v1/sessions");
   }
   /** What comes of it; null when the client is left before. */
@@ -1398,7 +1420,7 @@ var Client = class extends Emitter {
         closed: ({ code, reason, stood, status = null, retryAfterMs }) => {
           this.line = null;
           if (stood || session.state === "over") resolve(session.lost(code, reason));
-          else resolve(session.refused(status, reason || `${session.url}: no answer${across(session.url)}`, retryAfterMs));
+          else resolve(session.refused(status, reason || unopened(session.url, token), retryAfterMs));
         }
       });
     });
@@ -1446,6 +1468,10 @@ var Client = class extends Emitter {
     }
   }
 };
+function unopened(url, token) {
+  const proxy = token ? "; where a proxy is before the server, does it hand websockets on?" : "";
+  return `${url}: no answer${across(url) || proxy}`;
+}
 function failure(next, session) {
   if (session.hasEnded || session.ending || next.code === 1e3) return null;
   return next.gaveUp ? new Unreachable(next.why) : new Refused(next.code, next.why);
@@ -2105,8 +2131,8 @@ var Shutter = class {
   }
   fail = (error) => {
     if (this.over) return;
-    const said2 = 'the browser gives no pictures of what another site owns: it needs CORS there and crossorigin="anonymous" here';
-    const told = FOREIGN.has(error.name) ? new Unsupported(said2) : error;
+    const said = 'the browser gives no pictures of what another site owns: it needs CORS there and crossorigin="anonymous" here';
+    const told = FOREIGN.has(error.name) ? new Unsupported(said) : error;
     if (this.options.onError) this.options.onError(told);
     else if (!this.failing) report(told);
     this.failing = true;
@@ -2250,8 +2276,9 @@ var RtcLine = class {
     await gathered(peer);
     const headers = { "content-type": "application/json", ...bearing(where.token ?? where.handle) };
     const body = JSON.stringify({ type: "offer", sdp: peer.localDescription.sdp });
-    const { text } = await ask(where.offer, { method: "POST", headers, body });
-    const answer = JSON.parse(text);
+    const { text, status } = await ask(where.offer, { method: "POST", headers, body });
+    const answer = parsed(text);
+    if (!answer?.sdp) throw unlike(where.offer, status);
     if (!this.over) await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
   }
   opened() {
@@ -2340,6 +2367,7 @@ var WhepPlayer = class _WhepPlayer {
     const offer = withStereo(sdp);
     await peer.setLocalDescription({ type: "offer", sdp: offer });
     const answer = await ask(this.url, { method: "POST", headers, body: offer });
+    if (!answer.text.startsWith("v=0")) throw unlike(this.url, answer.status);
     this.resource = new URL(answer.headers.get("location") ?? "", this.url);
     await peer.setRemoteDescription({ type: "answer", sdp: answer.text });
     await this.connected();

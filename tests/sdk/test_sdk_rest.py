@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +11,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from cuestream_client import Refused, rest
+from cuestream_client import Refused, Unreachable, rest
 
 
 class Door(ThreadingHTTPServer):
-    """leads: where a path leads; any other is answered with what was asked for. tokens: that were seen."""
+    """leads: where a path leads; any other is answered with what was asked for. made: what a POST is answered with, as by who has
+    no such address when left out. tokens: that were seen."""
 
     def __init__(self, leads: dict[str, str]) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.leads, self.tokens = leads, list[str | None]()
+        self.made: bytes | None = None
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -26,8 +29,13 @@ class Answer(BaseHTTPRequestHandler):
     server: Door
 
     def do_POST(self) -> None:
-        """As who has no such address."""
-        self.send_error(404, "Not Found", "a page")
+        if (made := self.server.made) is None:
+            self.send_error(404, "Not Found", "a page")
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(made)))
+        self.end_headers()
+        self.wfile.write(made)
 
     def do_GET(self) -> None:
         self.server.tokens.append(self.headers.get("Authorization"))
@@ -67,5 +75,57 @@ def test_a_redirect_within_the_place_is_followed() -> None:
 
 
 def test_who_refuses_and_is_no_server_of_ours_is_named_by_its_address() -> None:
-    with door() as first, pytest.raises(Refused, match=f"{first.url}/v1/sessions answered HTTP 404: "):
+    words = "answered HTTP 404 Not Found, not in a Cuestream server's words; perhaps a proxy before it did$"
+    with door() as first, pytest.raises(Refused, match=f"{first.url}/v1/sessions {words}"):
         rest.create(first.url, "show")
+
+
+@pytest.mark.parametrize(
+    ("body", "quoted"),
+    [
+        (b"", ""),
+        (b"Bad Gateway\n", ""),
+        (b"\n<html>\n<h1>502 Bad Gateway</h1>", ""),
+        (b"\x1f\x8b\x08", ""),
+        (b"no healthy\nupstream\n", ': "no healthy upstream"'),
+        (b'{"error": "x"}', ': "{"error": "x"}"'),
+        (b"a" * 500, f': "{"a" * 120}…"'),
+    ],
+)
+def test_what_a_proxy_says_is_quoted_where_that_helps(body: bytes, quoted: str) -> None:
+    words = "http://here answered HTTP 502 Bad Gateway, not in a Cuestream server's words; perhaps a proxy before it did"
+    assert rest.said("http://here", 502, "Bad Gateway", body) == words + quoted
+
+
+def test_a_server_is_heard_in_its_own_words() -> None:
+    body = json.dumps({"error": {"code": "session_not_found", "text": "no such session here"}}).encode()
+    assert rest.said("http://here", 404, "Not Found", body) == "no such session here"
+
+
+@pytest.mark.parametrize("body", [b"<!doctype html>", b"null", b"{}"])
+def test_an_answer_that_makes_no_session_is_said(body: bytes) -> None:
+    with door() as first:
+        first.made = body
+        with pytest.raises(Refused, match=r"/v1/sessions answered, but not as a Cuestream server does"):
+            rest.create(first.url, "show")
+
+
+def test_what_speaks_no_http_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def greet() -> None:
+            line, _ = other.accept()
+            with line:
+                line.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                line.recv(4096)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        url = f"http://127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(Unreachable, match=f"{url}: what answered there speaks no HTTP"):
+            rest.create(url, "show")
+        thread.join()
+
+
+def test_only_digits_say_when_to_come_again() -> None:
+    assert [rest.retry_s({"Retry-After": after}) for after in ("5", "²", "soon")] == [5.0, None, None]

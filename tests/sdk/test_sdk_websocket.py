@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +18,7 @@ import pytest
 from fake_server import CREDIT, RATE, Line, Take, ramp
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -32,6 +35,7 @@ from cuestream_client import (
 )
 from cuestream_client import aio as aio_module
 from cuestream_client import messages as m
+from cuestream_client import session as session_module
 from cuestream_client.aio import QUEUED_CHUNKS, address
 from cuestream_client.closes import Patience
 from cuestream_client.latest import Latest
@@ -383,14 +387,89 @@ def test_what_is_no_server_of_ours_is_said() -> None:
     asyncio.run(run())
 
 
-def test_a_server_that_refuses_the_address_is_quoted() -> None:
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (
+            403,
+            '{"error": {"code": "forbidden", "text": "this server is not called so"}}',
+            r"403: this server is not called so$",
+        ),
+        (
+            502,
+            "<html>",
+            r"ws://\S+/v1/stream answered HTTP 502 Bad Gateway, not in a .+ perhaps a proxy before it did$",
+        ),
+        (503, "no healthy upstream", r'answered HTTP 503 Service Unavailable, .+: "no healthy upstream"$'),
+    ],
+)
+def test_who_refuses_the_upgrade_is_heard(status: int, body: str, said: str) -> None:
     async def run() -> None:
         def refuse(line: ServerConnection, _: Request) -> Response:
-            return line.respond(403, "this server is not called music.example\n")
+            return line.respond(status, body)
 
         async with serve(Stage(), "127.0.0.1", 0, process_request=refuse) as server:
-            with pytest.raises(Refused, match=r"answered HTTP 403: this server is not called music\.example"):
-                await AsyncClient(url_of(server)).connect()
+            with pytest.raises((Refused, Unreachable), match=said):
+                await AsyncClient(url_of(server), patience=QUICK).connect()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("status", "kind"), [(407, Refused), (502, Unreachable)])
+def test_a_proxy_of_the_environment_that_refuses_is_said(
+    monkeypatch: pytest.MonkeyPatch, status: int, kind: type[ClientError]
+) -> None:
+    """One that has nobody behind it now is asked again, one that wants a password is not."""
+    asked = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(f"HTTP/1.1 {status} Because\r\ncontent-length: 0\r\n\r\n".encode())
+        writer.close()
+        await writer.wait_closed()
+
+    async def run() -> None:
+        async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+            host, port = server.sockets[0].getsockname()
+            monkeypatch.setenv("http_proxy", f"http://{host}:{port}")
+            monkeypatch.delenv("no_proxy", raising=False)
+            with pytest.raises(
+                kind, match=f"ws://music.example/v1/stream: .*proxy.* answered HTTP {status} Because"
+            ):
+                await AsyncClient("http://music.example", patience=QUICK).connect()
+
+    asyncio.run(run())
+    assert len(asked) == (1 if kind is Refused else QUICK.attempts)
+
+
+def test_a_server_that_talks_and_begins_no_session_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "ANSWER_S", 0.1)
+
+    async def other(line: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await line.send(encode(t.WarningMessage("x", "still here")))
+                await asyncio.sleep(0.01)
+
+    async def run() -> None:
+        async with serve(other, "127.0.0.1", 0, subprotocols=[Subprotocol(SUBPROTOCOL)]) as server:
+            with pytest.raises(
+                Unreachable, match=r"3 attempts; .+ opened a connection, and no session on it"
+            ):
+                await asyncio.wait_for(AsyncClient(url_of(server), patience=QUICK).connect(), 10)
+
+    asyncio.run(run())
+
+
+def test_a_request_that_takes_too_long_is_given_up_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That which makes a session with a name: a socket's own limit begins anew with every byte of the answer."""
+    monkeypatch.setattr(aio_module, "CONNECT_S", 0.1)
+
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+            with pytest.raises(Unreachable, match=r"gave up after 3 attempts; .+: no answer"):
+                await AsyncClient(url, name="show", patience=QUICK).connect()
 
     asyncio.run(run())
 

@@ -23,7 +23,7 @@ import type {
   SessionResumed,
   VideoFormat,
 } from "./protocol.js";
-import { across, createSession, serverAt, type Invitation } from "./rest.js";
+import { across, createSession, isInvitation, serverAt, type Invitation } from "./rest.js";
 import { Session, type Picture, type Playout, type Seen, type SessionOptions } from "./session.js";
 import type { Ticket } from "./ticket.js";
 import type { Line, Transport } from "./transport.js";
@@ -298,7 +298,7 @@ export class Client extends Emitter<Events> {
       next = await this.connection();
       if (next.then === "stop") break;
       this.emit("line", { state: "lost", next });
-      await this.rest(next.pauseMs);
+      if (this.session.state !== "over") await this.rest(next.pauseMs); // a listener may have left
     }
     clearInterval(ticking);
     this.failure ??= failure(next, this.session);
@@ -307,7 +307,7 @@ export class Client extends Emitter<Events> {
 
   private async rest(ms: number): Promise<void> {
     let timer;
-    await Promise.race([new Promise((done) => (timer = setTimeout(done, ms))), this.left()]);
+    await Promise.race([new Promise((done) => (timer = setTimeout(done, Math.min(ms, LONGEST_MS)))), this.left()]);
     clearTimeout(timer);
   }
 
@@ -319,8 +319,8 @@ export class Client extends Emitter<Events> {
   /** One connection from its beginning to what follows it. */
   private async connection(): Promise<Next> {
     const { session } = this;
-    if (!session.begins || session.state === "over") return this.talk(null);
     try {
+      if (!session.begins || session.state === "over") return await this.talk(null);
       const invited = await this.inTime(this.invited());
       if (!invited) return session.lost(1000);
       const { client_secret, urls } = invited;
@@ -335,8 +335,8 @@ export class Client extends Emitter<Events> {
 
   /** A backend of someone else's answers what it likes, also nothing, or why it does not. */
   private async invited(): Promise<Invitation> {
-    const answer: Partial<Invitation> | null | undefined = await this.invite();
-    if (typeof answer?.client_secret?.value === "string" && typeof answer.urls?.ws === "string") return answer as Invitation;
+    const answer = await this.invite();
+    if (isInvitation(answer)) return answer;
     throw new TypeError("invite() must give the answer of POST /v1/sessions");
   }
 
@@ -368,7 +368,7 @@ export class Client extends Emitter<Events> {
         closed: ({ code, reason, stood, status = null, retryAfterMs }) => {
           this.line = null;
           if (stood || session.state === "over") resolve(session.lost(code, reason));
-          else resolve(session.refused(status, reason || `${session.url}: no answer${across(session.url)}`, retryAfterMs));
+          else resolve(session.refused(status, reason || unopened(session.url, token), retryAfterMs));
         },
       });
     });
@@ -420,6 +420,12 @@ export class Client extends Emitter<Events> {
       return null;
     }
   }
+}
+
+/** token: of a session that was just made, so that its server answers. Browsers do not tell a page what became of a websocket. */
+function unopened(url: string, token: string | null): string {
+  const proxy = token ? "; where a proxy is before the server, does it hand websockets on?" : "";
+  return `${url}: no answer${across(url) || proxy}`;
 }
 
 /** What a program should hear of an end that nobody asked for. */

@@ -15,13 +15,15 @@ export class ProtocolError extends ClientError {
   }
 }
 
-/** The server refused, and another attempt would not help. `code`: the close code, or the HTTP status. */
+/** The server refused, and another attempt would not help. `code`: the close code, or the HTTP status. `word`: the server's own for
+ * it, such as "capacity"; none of a close, nor where a proxy answered in its place. */
 export class Refused extends ClientError {
   override name = "Refused";
   constructor(
     readonly code: number,
     text: string,
     readonly retryAfterMs?: number,
+    readonly word?: string,
   ) {
     super(text);
   }

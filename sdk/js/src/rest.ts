@@ -28,8 +28,16 @@ export interface Invitation {
  * Throws Refused with the server's own words, Unreachable when nobody answers, ClientError for what is no address. */
 export async function createSession(server: string, key?: string, name?: string | null): Promise<Invitation> {
   const body = name ? JSON.stringify({ session_id: name }) : null;
-  const { text } = await ask(new URL("v1/sessions", serverAt(server)), { method: "POST", headers: bearing(key), body });
-  return JSON.parse(text) as Invitation;
+  const url = new URL("v1/sessions", serverAt(server));
+  const { text, status } = await ask(url, { method: "POST", headers: bearing(key), body });
+  const made = parsed(text) as Invitation | null;
+  if (isInvitation(made)) return made;
+  throw unlike(url, status);
+}
+
+/** Whether it is what POST /v1/sessions answers. */
+export function isInvitation(answer: Partial<Invitation> | null | undefined): answer is Invitation {
+  return typeof answer?.client_secret?.value === "string" && typeof answer.urls?.ws === "string";
 }
 
 /** A server's address with a slash at its end; in a page it may be relative. Throws ClientError for what is none. */
@@ -53,6 +61,7 @@ export function bearing(token: string | null | undefined): Record<string, string
 export const ANSWER_MS = 10_000;
 
 export interface Answer {
+  readonly status: number;
   readonly headers: Headers;
   readonly text: string;
 }
@@ -72,9 +81,38 @@ export async function ask(url: URL | string, request: RequestInit, answerMs = AN
   } finally {
     clearTimeout(timer);
   }
-  if (answer.ok) return { headers: answer.headers, text };
-  const after = Number(answer.headers.get("retry-after")) * 1000;
-  throw new Refused(answer.status, said(url, answer.status, text), after > 0 ? after : undefined);
+  const { ok, status, statusText, headers } = answer;
+  if (ok) return { status, headers, text };
+  const after = Number(headers.get("retry-after")) * 1000;
+  const pauseMs = after > 0 ? after : undefined;
+  const { error } = (parsed(text) ?? {}) as { error?: { code?: string; text?: unknown } };
+  if (typeof error?.text === "string") throw new Refused(status, error.text, pauseMs, error.code);
+  throw new Refused(status, `${url} ${strange(status, statusText, text)}`, pauseMs);
+}
+
+/** The error of an answer that says yes, and is not what was asked for: another program is there, or answers every address. */
+export function unlike(url: URL | string, status: number): Refused {
+  return new Refused(status, `${url} answered, but not as a Cuestream server does; is one there?`);
+}
+
+/** Null where it is no JSON. */
+export function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** Of what others say, characters. */
+const MOST_QUOTED = 120;
+
+/** What is said of a refusal that is not a Cuestream server's. A page for people is not quoted: it repeats the status. */
+function strange(status: number, reason: string, text: string): string {
+  const line = text.trim().replace(/\s+/g, " ");
+  const cut = line.length > MOST_QUOTED ? `${line.slice(0, MOST_QUOTED)}…` : line;
+  const quoted = /^[^<\p{Cc}][^\p{Cc}]*$/u.test(cut) && line !== reason ? `: "${cut}"` : "";
+  return `answered HTTP ${status}${reason && ` ${reason}`}, not in a Cuestream server's words; perhaps a proxy before it did${quoted}`;
 }
 
 /** Addresses of this machine, which Chromium and Firefox let a page on https ask by http. */
@@ -90,14 +128,4 @@ export function across(url: URL | string): string {
   if (there.host === here.host) return "";
   const safari = plain ? " Safari lets a page on https ask servers on https only." : "";
   return `; is a server there, and was it started with --origin ${here.origin}?${safari}`;
-}
-
-/** The server's own words, or what else answered there. */
-function said(url: URL | string, status: number, text: string): string {
-  try {
-    return (JSON.parse(text) as { error: { text: string } }).error.text;
-  } catch {
-    const line = text.split("\n", 1)[0];
-    return `${url} answered HTTP ${status}${line && `: ${line}`}`;
-  }
 }

@@ -2,7 +2,7 @@
 
 import { BROKEN } from "./closes.js";
 import { ClientError, Refused, Unsupported } from "./errors.js";
-import { ask, bearing } from "./rest.js";
+import { ask, bearing, parsed, unlike } from "./rest.js";
 import type { Line, LineEnd, Receiver, Transport, Where } from "./transport.js";
 
 const CHANNEL = "cuestream";
@@ -108,8 +108,9 @@ class RtcLine implements Line {
     await gathered(peer);
     const headers = { "content-type": "application/json", ...bearing(where.token ?? where.handle) };
     const body = JSON.stringify({ type: "offer", sdp: peer.localDescription!.sdp });
-    const { text } = await ask(where.offer, { method: "POST", headers, body });
-    const answer = JSON.parse(text) as { sdp: string };
+    const { text, status } = await ask(where.offer, { method: "POST", headers, body });
+    const answer = parsed(text) as { sdp?: string } | null;
+    if (!answer?.sdp) throw unlike(where.offer, status);
     if (!this.over) await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
   }
 

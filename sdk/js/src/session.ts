@@ -233,7 +233,7 @@ export class Session {
 
   /** What a message says, null when there is nothing to tell. One that breaks the protocol is counted and left alone. */
   receive(raw: string | ArrayBuffer): Seen | null {
-    this.heardMs = this.clock();
+    if (this.state !== "greeting") this.heardMs = this.clock(); // there one word alone is waited for
     try {
       if (typeof raw === "string") return this.control(raw);
       const chunk = this.media(raw);
@@ -264,7 +264,7 @@ export class Session {
     return this.comeback.wantsToLeave;
   }
 
-  /** Nothing was heard of the server for long: the line is dead, whatever the socket believes. */
+  /** Nothing was heard of the server for long, or no answer to the greeting: the line is dead, whatever the socket believes. */
   get isSilent(): boolean {
     return (this.state === "open" || this.state === "greeting") && this.clock() - this.heardMs >= SILENCE_MS;
   }
@@ -278,7 +278,8 @@ export class Session {
       code = BAD_HANDSHAKE;
       then = resumes ? "retry" : "stop";
     }
-    return this.after(this.hasEnded ? "stop" : then, code, this.comeback.why(code, reason));
+    const unanswered = this.state === "greeting" && code === BROKEN ? `${this.url} opened a connection, and no session on it` : "";
+    return this.after(this.hasEnded ? "stop" : then, code, this.comeback.why(code, reason || unanswered));
   }
 
   /** A connection did not come about: the server answered with an HTTP status, or nobody did. */
@@ -428,6 +429,7 @@ export class Session {
 
   private opens(message: SessionCreated | SessionResumed): void {
     this.state = "open";
+    this.heardMs = this.clock();
     this.id = message.session_id;
     this.comeback.stands();
     this.config = message.config;

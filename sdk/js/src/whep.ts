@@ -1,7 +1,7 @@
 // Hears a session that others show pictures to: WHEP, one peer connection from its beginning to its end.
 
 import { ClientError } from "./errors.js";
-import { ask, bearing } from "./rest.js";
+import { ask, bearing, unlike } from "./rest.js";
 import { CONNECT_MS, checkWebRtc, withStereo } from "./rtctransport.js";
 
 /** Of `connectionState`; a browser says "disconnected" some seconds after the last word. */
@@ -63,6 +63,7 @@ export class WhepPlayer {
     const offer = withStereo(sdp);
     await peer.setLocalDescription({ type: "offer", sdp: offer });
     const answer = await ask(this.url, { method: "POST", headers, body: offer });
+    if (!answer.text.startsWith("v=0")) throw unlike(this.url, answer.status);
     this.resource = new URL(answer.headers.get("location") ?? "", this.url);
     await peer.setRemoteDescription({ type: "answer", sdp: answer.text });
     await this.connected();

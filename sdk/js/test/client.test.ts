@@ -271,10 +271,58 @@ describe("a client", () => {
     expect(client.failure).toMatchObject({ name: "Refused", code: 4400 });
   });
 
+  test("gives up where its transport throws while it goes on", async () => {
+    const broken: Transport = {
+      carriesMedia: true,
+      open: () => {
+        throw new Error("no more connections");
+      },
+    };
+    const held = { codec: "pcm_s16", sample_rate: RATE, channels: 1 } as const;
+    const left = { handle: "s0", url: "ws://here/v1/stream", id: "s0", zeroMs: 0, untilMs: 1e15, played: 0, audio: held, plays: true };
+    const client = make({ transport: broken, ticket: left });
+    const given = expect(client.connect()).rejects.toThrow("gave up after 3 attempts; no more connections");
+    await run(5000);
+    await given;
+    expect(client.failure).toBeInstanceOf(Unreachable);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("gives up where others talk and no session stands", async () => {
+    transport.refusal = { type: "warning", code: "x", text: "still here" } as unknown as ServerMessage;
+    const client = make();
+    const given = expect(client.connect()).rejects.toThrow(
+      "gave up after 3 attempts; ws://here/v1/stream opened a connection, and no session on it",
+    );
+    await run(35_000);
+    await given;
+  });
+
+  test("that is left by who hears that its line is lost waits no more", async () => {
+    const invite = () => Promise.reject(new Refused(503, "full", 1e9));
+    const client = make({ invite });
+    client.on("line", ({ state }) => void (state === "lost" && client.detach()));
+    const ended = expect(client.connect()).rejects.toThrow("before it began");
+    await run(100);
+    await ended;
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("that is to wait for longer than timers do does not come back at once", async () => {
+    const client = make({ invite: () => (invited++, Promise.reject(new Refused(503, "full", 2 ** 32))) });
+    const ended = expect(client.connect()).rejects.toThrow("before it began");
+    await run(1000);
+    expect(invited).toBe(1);
+    await client.close();
+    await ended;
+  });
+
   test("gives up where nobody ever answered", async () => {
     transport.down = true;
     const client = make();
-    const given = expect(client.connect()).rejects.toThrow("gave up after 3 attempts; ws://here/v1/stream: no answer");
+    const given = expect(client.connect()).rejects.toThrow(
+      "gave up after 3 attempts; ws://here/v1/stream: no answer; where a proxy is before the server, does it hand websockets on?",
+    );
     await run(5000);
     await given;
     expect(client.failure).toBeInstanceOf(Unreachable);

@@ -9,7 +9,7 @@ import { Gate } from "../src/gate.js";
 import type { Media } from "../src/media.js";
 import { Music } from "../src/music.js";
 import { FLAG, KIND, STREAM } from "../src/protocol.js";
-import { across, ask } from "../src/rest.js";
+import { across, ask, createSession } from "../src/rest.js";
 import { Shutter } from "../src/shutter.js";
 
 function message(seq: number, first: number, values: number[], flags = 0): Media {
@@ -119,16 +119,31 @@ test("a request that nobody answers is given up, also in the middle of an answer
   vi.unstubAllGlobals();
 });
 
-test("who refuses and is no server of ours is named by its address", async () => {
-  const refusing = (body: string) => vi.stubGlobal("fetch", async () => new Response(body, { status: 404 }));
-  refusing("Not Found");
-  await expect(ask("http://here/", {})).rejects.toThrow("http://here/ answered HTTP 404: Not Found");
-  refusing("<html>\n");
-  await expect(ask("http://here/", {})).rejects.toThrow("http://here/ answered HTTP 404: <html>");
-  refusing("");
-  await expect(ask("http://here/", {})).rejects.toThrow(/^http:\/\/here\/ answered HTTP 404$/);
-  refusing('{"error": {"text": "no such session here"}}');
-  await expect(ask("http://here/", {})).rejects.toThrow(/^no such session here$/);
+test("who refuses in other words than a server's is named by its address, and quoted where that helps", async () => {
+  const said = (body: string, status = 502, statusText = "Bad Gateway") => {
+    vi.stubGlobal("fetch", async () => new Response(body, { status, statusText }));
+    return ask("http://here/", {}).catch((error: Error) => error);
+  };
+  const words = "http://here/ answered HTTP 502 Bad Gateway, not in a Cuestream server's words; perhaps a proxy before it did";
+  for (const body of ["", "Bad Gateway\n", "\n<html>\n<h1>502 Bad Gateway</h1>", "\x1f\x8b\x08"]) {
+    expect(await said(body)).toMatchObject({ message: words, code: 502, word: undefined });
+  }
+  expect(await said("no healthy\nupstream\n")).toMatchObject({ message: `${words}: "no healthy upstream"` });
+  expect(await said('{"error": "x"}')).toMatchObject({ message: `${words}: "{"error": "x"}"` });
+  expect(await said("a".repeat(500))).toMatchObject({ message: `${words}: "${"a".repeat(120)}…"` });
+  expect(await said("", 404, "")).toMatchObject({ message: words.replace("502 Bad Gateway", "404") }); // HTTP/2 has no reasons
+  const ours = await said('{"error": {"code": "session_not_found", "text": "no such session here"}}', 404);
+  expect(ours).toMatchObject({ message: "no such session here", code: 404, word: "session_not_found" });
+  vi.unstubAllGlobals();
+});
+
+test.each(["<!doctype html>", "null", "[]", '{"client_secret": {}}'])("%s is no session that was made", async (body) => {
+  vi.stubGlobal("fetch", async () => new Response(body));
+  const refused = expect(createSession("http://here")).rejects;
+  await refused.toMatchObject({
+    name: "Refused",
+    message: "http://here/v1/sessions answered, but not as a Cuestream server does; is one there?",
+  });
   vi.unstubAllGlobals();
 });
 

@@ -23,7 +23,15 @@ from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidProxy,
+    InvalidProxyStatus,
+    InvalidStatus,
+    ProxyError,
+)
 from websockets.typing import Subprotocol
 
 from cuestream_client import messages as m
@@ -280,7 +288,7 @@ class AsyncClient:
                 close_timeout=1,
             ) as line:
                 if line.subprotocol != m.SUBPROTOCOL:
-                    return self.session.refused(400, f"not a server of {m.SUBPROTOCOL}")
+                    return self.session.refused(400, f"{self.session.url}: not a server of {m.SUBPROTOCOL}")
                 await self._talk(line)
         except Refused as error:
             return self.session.refused(error.code, error.text, error.retry_s)
@@ -288,17 +296,23 @@ class AsyncClient:
             return self.session.refused(None, str(error))
         except InvalidStatus as error:
             status, headers = error.response.status_code, error.response.headers
-            said = rest.answered(
-                self.session.url, status, (error.response.body or b"").decode("utf-8", "replace")
-            )
+            reason, body = error.response.reason_phrase, bytes(error.response.body or b"")
+            said = rest.said(self.session.url, status, reason, body)
             return self.session.refused(status, said, rest.retry_s(headers))
+        except InvalidProxyStatus as error:
+            status, reason = error.response.status_code, error.response.reason_phrase
+            return self.session.refused(
+                status, f"{self.session.url}: the proxy on the way answered HTTP {status} {reason}"
+            )
+        except (ProxyError, InvalidProxy) as error:
+            return self.session.refused(None, f"{self.session.url}: the proxy on the way: {error}")
         except InvalidHandshake as error:
             if isinstance(error, InvalidMessage) and not self.session.begins:
                 # It broke off on the way to where our session is.
                 return self.session.refused(None, f"{self.session.url}: {error}")
-            return self.session.refused(400, f"not a server of {m.SUBPROTOCOL}: {error}")
+            return self.session.refused(400, f"{self.session.url}: not a server of {m.SUBPROTOCOL}: {error}")
         except (OSError, TimeoutError) as error:
-            return self.session.refused(None, f"{self.session.url}: {error or 'no answer'}")
+            return self.session.refused(None, f"{self.session.url}: {str(error) or 'no answer'}")
         code = line.close_code
         return self.session.lost(BROKEN if code is None else code, line.close_reason or "")
 
@@ -306,7 +320,9 @@ class AsyncClient:
         """The token; for a new session with a name the secret that opens it. Raises Refused or Unreachable."""
         if self._name is None or not self.session.begins:
             return self._token
-        return await asyncio.to_thread(rest.create, self.session.url, self._name, self._token, self._tls)
+        # The request's own limit begins anew with every byte of its answer.
+        async with asyncio.timeout(CONNECT_S):
+            return await asyncio.to_thread(rest.create, self.session.url, self._name, self._token, self._tls)
 
     async def _talk(self, line: ClientConnection) -> None:
         self.session.opened()
@@ -336,6 +352,8 @@ class AsyncClient:
                 await line.send(raw)
             if self.session.wants_to_leave:
                 await line.close(1001)
+            if self.session.is_unanswered:
+                line.transport.abort()
             with contextlib.suppress(TimeoutError):
                 # Not wait_for: before Python 3.12 it can swallow a cancel.
                 async with asyncio.timeout(TICK_S):

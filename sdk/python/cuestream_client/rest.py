@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from email.message import Message
-from http.client import HTTPMessage
+from http.client import HTTPException, HTTPMessage
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
 
@@ -16,13 +16,18 @@ from cuestream_client.errors import Refused, Unreachable
 
 ANSWER_S = 10.0
 MOST_BYTES = 1024 * 1024
+MOST_QUOTED = 120
+"""Of what others say, characters."""
 STREAM = "/v1/stream"
 
 
 def create(url: str, name: str, token: str | None = None, tls: ssl.SSLContext | None = None) -> str:
     """The secret that opens a session of this name, once. Raises Refused (409: it is open) or Unreachable."""
     made = ask("POST", url, "/v1/sessions", {"session_id": name}, token, tls)
-    return str(made["client_secret"]["value"])
+    try:
+        return str(made["client_secret"]["value"])
+    except (KeyError, TypeError):
+        raise unlike(f"{base(url)}/v1/sessions", 200) from None
 
 
 def addresses(
@@ -44,18 +49,24 @@ def fed_from(url: str, name: str, token: str | None = None) -> str | None:
 def ask(
     method: str, url: str, path: str, body: object, token: str | None, tls: ssl.SSLContext | None
 ) -> dict[str, Any]:
-    """url: the server, as a client takes it. Returns the answer's JSON."""
+    """url: the server, as a client takes it. Returns the answer's JSON. Raises Refused or Unreachable."""
     headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(base(url) + path, data, headers, method=method)
     opener = urllib.request.build_opener(_Redirects, urllib.request.HTTPSHandler(context=tls))
     try:
         with opener.open(request, timeout=ANSWER_S) as answer:
-            return dict(json.loads(answer.read(MOST_BYTES)))
+            status, made = answer.status, _parsed(answer.read(MOST_BYTES))
     except urllib.error.HTTPError as error:
-        raise Refused(error.code, _said(error), retry_s(error.headers)) from error
-    except (OSError, ValueError) as error:
+        words = said(str(error.url), error.code, error.reason, error.read(MOST_BYTES))
+        raise Refused(error.code, words, retry_s(error.headers)) from error
+    except OSError as error:
         raise Unreachable(f"{base(url)}: {getattr(error, 'reason', error)}") from error
+    except HTTPException as error:
+        raise Unreachable(f"{base(url)}: what answered there speaks no HTTP") from error
+    if isinstance(made, dict):
+        return made
+    raise unlike(request.full_url, status)
 
 
 def base(url: str) -> str:
@@ -71,7 +82,7 @@ def base(url: str) -> str:
 def retry_s(headers: Mapping[str, str] | Message) -> float | None:
     """When an answer says to come again."""
     after = headers.get("Retry-After", "")
-    return float(after) if after.isdigit() else None
+    return float(after) if after.isdecimal() else None
 
 
 def led_away(url: str, to: str, status: int) -> Refused | None:
@@ -99,15 +110,30 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _said(error: urllib.error.HTTPError) -> str:
-    text = error.read(MOST_BYTES).decode("utf-8", "replace")
+def said(url: str, status: int, reason: str, body: bytes) -> str:
+    """Why an address refused: in the server's own words, or that somebody else's answer came in its place. A page for people is
+    not quoted, it repeats the status."""
     try:
-        return str(json.loads(text)["error"]["text"])
+        return str(json.loads(body)["error"]["text"])
     except (ValueError, KeyError, TypeError):
-        return answered(str(error.url), error.code, text)
+        pass
+    line = " ".join(body.decode("utf-8", "replace").split())
+    line = line if len(line) <= MOST_QUOTED else line[:MOST_QUOTED] + "…"
+    quotes = line.isprintable() and line not in ("", reason) and not line.startswith("<")
+    return (
+        f"{url} answered HTTP {status}{reason and f' {reason}'}, not in a Cuestream server's words; perhaps a proxy before it did"
+        + (f': "{line}"' if quotes else "")
+    )
 
 
-def answered(url: str, status: int, text: str) -> str:
-    """What somebody said who did not answer as a server of ours does: the first line of it."""
-    line = text.partition("\n")[0].strip()
-    return f"{url} answered HTTP {status}" + (f": {line}" if line else "")
+def unlike(url: str, status: int) -> Refused:
+    """Of an answer that says yes, and is not what was asked for: another program is there, or answers every address."""
+    return Refused(status, f"{url} answered, but not as a Cuestream server does; is one there?")
+
+
+def _parsed(body: bytes) -> Any:
+    """None where it is no JSON."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None

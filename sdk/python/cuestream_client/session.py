@@ -45,6 +45,8 @@ from cuestream_client.music import Chunk, Music
 from cuestream_client.outbox import Outbox
 
 PING_EVERY_S = 2.0
+ANSWER_S = 10.0
+"""How long a greeting waits for its session."""
 REPORT_EVERY_S = 0.1
 """Half of what the protocol asks for, so that one late report stops no music."""
 
@@ -114,6 +116,7 @@ class Session:
         self._bucket: Bucket | None = None
         self.counts: Counter[str] = Counter()
         self._greeted = False
+        self._opened_s = float("-inf")
         self._handle: str | None = None
         self._wants_play = False
         self._credit: m.FlowCredit | None = None
@@ -193,7 +196,7 @@ class Session:
 
     def opened(self) -> None:
         """A connection stands."""
-        self.state, self._greeted = "greeting", False
+        self.state, self._greeted, self._opened_s = "greeting", False, self._clock()
         self._comeback.opened()
         if self.music:
             self.music.reconnected()
@@ -239,8 +242,15 @@ class Session:
         """The server goes away, or refused the greeting: it is time to close this connection with 1001."""
         return self._comeback.wants_to_leave
 
+    @property
+    def is_unanswered(self) -> bool:
+        """The greeting was not answered for long: no session will stand on this connection."""
+        return self.state == "greeting" and self._clock() - self._opened_s >= ANSWER_S
+
     def lost(self, code: int = BROKEN, reason: str = "") -> Next:
         """The connection closed."""
+        if self.state == "greeting" and code == BROKEN:
+            reason = reason or f"{self.url} opened a connection, and no session on it"
         is_over = self.state == "over" or self.has_ended
         then = "resume" if code == FULL and self._resumes else after_close(code)
         if self._comeback.is_refused:
