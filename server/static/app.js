@@ -4,6 +4,7 @@
 //                             ▲    │
 //   controls.js, recording.js ┘    └ what the server says ──► controls.js, recording.js, memory.js, addresses.js, the pill
 
+import { aboutServer } from "./about.js";
 import { addresses } from "./addresses.js";
 import { Controls } from "./controls.js";
 import { Client, MusicPlayer, createSession, keepTicket, savedTicket } from "./cuestream.js";
@@ -24,6 +25,7 @@ const AFRESH = { session_limit: "The session was as long as one may be.", lost: 
 const RENAMED = " Its addresses are new, too; those of a session with a name stay.";
 const OPENING = { camera: "waiting for the camera", screen: "waiting for the screen", file: "opening the file" };
 const INSECURE = "Browsers give camera, screen and sound to secure pages alone. Open this page by https, or as localhost on the server's own machine.";
+const NO_SOCKET = "The server answers, but opens no websocket: a proxy before it has to hand those on";
 const WRONG_KEY = 401, TAKEN = 409, FULL = 503, NO_ANSWER = 1006, UNKNOWN = 4404;
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 const FRAME_MS = 40, CALM_FRAME_MS = 500;
@@ -62,6 +64,7 @@ let client = null, player = null, sound = null; // sound: a GainNode between the
 let playback = "stopped", health = "waiting";
 let forget = () => {}; // of the session, by this tab
 let ended = null; // why the session before this one did, where the server said so
+let told = null, fading = null; // what the message that is shown is about
 let cuts = []; // {atMs, sample}: capture time, and the first sample that may know of it
 let key = sessionStorage.getItem("key") || "";
 let named = new URLSearchParams(location.search).get("session"); // of an address with ?session=NAME: it is always the same
@@ -69,7 +72,7 @@ const unaddressed = $("addresses").firstElementChild;
 
 // --- what the server is
 
-const about = await (await fetch("v1/version")).json();
+const about = await aboutServer((text) => (text ? trouble(text, "line") : calm("line")));
 const controls = new Controls(about.config, () => client);
 $("model").textContent = about.model;
 for (const part of document.querySelectorAll("[data-of]")) part.hidden = !about.follows.includes(part.dataset.of);
@@ -113,7 +116,6 @@ async function begin(ticket = null) {
     player.node.disconnect();
     player.node.connect(sound).connect(player.context.destination);
     await unlocked();
-    const invite = () => createSession(".", key, named);
     client = new Client({ invite, config: controls.chosen, client: "page", ticket });
     player.connect(client); // before whoever draws
     for (const [type, answer] of Object.entries(answers)) client.on(type, answer);
@@ -132,6 +134,18 @@ async function begin(ticket = null) {
   }
   beginning = $("sources").disabled = false;
   enable();
+}
+
+let refusal = null; // of the last session that was asked for, null where it was made
+
+async function invite() {
+  refusal = null;
+  try {
+    return await createSession(".", key, named);
+  } catch (error) {
+    refusal = error;
+    throw error;
+  }
 }
 
 /** A page that was reloaded may be silent until somebody touches it. Firefox waits, too, where nothing can sound. */
@@ -201,10 +215,13 @@ function line({ state, next }) {
 
 /** In words for who sits before the page. */
 function saying({ code, then, why }) {
+  const again = then === "stop" ? "" : "; trying again";
+  if (refusal?.code === code && !refusal.word) return `${why}${again}.`; // not of the server
   if (code === WRONG_KEY) return "That key is not right.";
   if (code === TAKEN) return `A session named “${named}” is in use, in another tab or program. End it there, or choose another name below.`;
   if (code === FULL && then !== "stop") return "The server has no room for another session just now; trying again.";
-  if (code === NO_ANSWER) return `The server does not answer${then === "stop" ? "" : "; trying again"}.`;
+  if (code === NO_ANSWER && !refusal && !client.stats.sessions) return `${NO_SOCKET}${again}.`;
+  if (code === NO_ANSWER) return `The server does not answer${again}.`;
   return why;
 }
 
@@ -361,8 +378,6 @@ function showState() {
   const blind = playback === "playing" && !source.watched;
   pill(blind ? "waiting" : health, blind ? "no picture" : playback === "playing" ? SAY[health] : playback);
 }
-
-let told = null, fading = null; // what the message that is shown is about
 
 function trouble(text, about) {
   clearTimeout(fading);

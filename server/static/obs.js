@@ -6,6 +6,7 @@
 //     &overlay=1        show what plays
 //     &via=http         endless sound instead of WebRTC, also where server and browser have both
 
+import { aboutServer } from "./about.js";
 import { MusicPlayer, WhepPlayer, Refused } from "./cuestream.js";
 import { COMFORT, hearEndless } from "./endless.js";
 
@@ -167,7 +168,7 @@ function overlay(about) {
 addEventListener("hashchange", () => location.reload()); // another token
 if (session) {
   scenes();
-  const about = await (await fetch("v1/version")).json();
+  const about = await aboutServer(trouble);
   if (shows) overlay(about);
   void hear(about.webrtc);
 } else {

@@ -64,6 +64,10 @@ window.WebSocket = class extends WebSocket {
   }
 };"""
 """Nobody listens there."""
+PROXY = """window.fetch = async () => new Response("<html><h1>503 Service Unavailable</h1></html>", {
+  status: 503, statusText: "Service Unavailable", headers: { "content-type": "text/html" },
+});"""
+"""Of whose server there is none just now."""
 GAINS = """window.gains = [];
 window.GainNode = class extends GainNode {
   constructor(...all) {
@@ -416,6 +420,50 @@ def test_a_server_without_room_is_said(browser: Chromium, serve: Serve) -> None:
             press(browser, "start")
             until_said(browser, "no room for another session just now; trying again")
         press(browser, "start")
+        browser.until(f"{element('start')}.textContent === 'Start'")
+
+
+def test_what_a_proxy_says_is_not_taken_for_the_server_s_word(browser: Chromium, serve: Serve) -> None:
+    with serve(player=SyntheticPlayer()) as served:
+        browser.open(served.http)
+        browser.until("window.cuestream !== undefined")
+        browser.run(PROXY)
+        press(browser, "start")
+        until_said(
+            browser, "/v1/sessions answered HTTP 503 Service Unavailable, not in a Cuestream server's words"
+        )
+        until_said(browser, "perhaps a proxy before it did; trying again.")
+        press(browser, "start")
+        browser.until(f"{element('start')}.textContent === 'Start'")
+
+
+@pytest.mark.parametrize("page", ["/", "/obs?session=show"])
+def test_a_page_that_is_open_before_its_server_answers_begins_when_it_does(
+    browser: Chromium, serve: Serve, page: str
+) -> None:
+    script = browser.call(
+        "Page.addScriptToEvaluateOnNewDocument", source=f"window.real = window.fetch; {PROXY}"
+    )
+    with serve(player=SyntheticPlayer()) as served:
+        browser.open("about:blank")
+        browser.open(served.http + page)
+        until_said(browser, "The server does not answer; trying again.")
+        browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
+        browser.run("window.fetch = window.real")
+        browser.until("window.cuestream !== undefined")
+        browser.until(f"{element('trouble')}.hidden")
+
+
+def test_a_websocket_that_does_not_open_is_said(browser: Chromium, serve: Serve) -> None:
+    with serve(player=SyntheticPlayer()) as served:
+        browser.open(served.http)
+        browser.until("window.cuestream !== undefined")
+        browser.run(AWAY)
+        press(browser, "start")
+        until_said(
+            browser, "answers, but opens no websocket: a proxy before it has to hand those on; trying again."
+        )
+        until_said(browser, "to hand those on.")  # it gave up
         browser.until(f"{element('start')}.textContent === 'Start'")
 
 
