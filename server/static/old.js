@@ -2,8 +2,6 @@
 // newest things that the oldest browsers have which do: see OLDEST in sdk/js/build.mjs.
 (function () {
   if ("noModule" in document.createElement("script") && Array.prototype.at && window.HTMLDialogElement) return;
-  document.body.innerHTML = '<p class="toast" role="alert"></p>';
-  document.body.firstChild.appendChild(document.createTextNode(
-    "This browser is too old for this page. Chrome and Edge will do from version 92 on, Firefox from 115, Safari from 16.4, OBS from 28."
-  ));
+  document.body.innerHTML = '<main class="old"><div role="alert"><h1>This browser is too old for this page.</h1><p>' +
+    "Chrome and Edge will do from version 92 on, Firefox from 115, Safari from 16.4, OBS from 28.</p></div></main>";
 })();

@@ -118,6 +118,8 @@ def test_what_is_wrong_with_the_address_is_shown(keyed: Served, browser: Chromiu
         browser.open("about:blank")
         browser.open(keyed.http + address)
         browser.until(f"document.getElementById('trouble')?.textContent.includes({json.dumps(said)})")
+        assert browser.run("document.querySelector('main h1').textContent") == "Cuestream in OBS"
+        assert browser.run("document.getElementById('trouble').closest('main') !== null")
     browser.until("document.getElementById('state')?.textContent === 'not allowed'")
     browser.open(show(keyed, browser, "&overlay=1"))  # only another fragment
     browser.until("document.getElementById('state')?.textContent === 'waiting for a session'")

@@ -61,4 +61,5 @@ def test_a_browser_that_is_too_old_is_told_so(browser: Chromium, serve: Serve, p
         browser.open(served.http + page)
         said = browser.run("document.body.innerText")
         assert said.startswith("This browser is too old for this page.")
+        assert browser.run("document.querySelectorAll('main h1').length") == 1
     browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)

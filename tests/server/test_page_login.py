@@ -85,6 +85,15 @@ window.AudioContext = class extends AudioContext {
 SILENCED = "contexts[0].resume = () => Promise.reject(new Error('not now')), contexts[0].suspend()"
 """As a browser does that wants a click before it sounds again."""
 INSECURE = "Object.defineProperty(window, 'isSecureContext', { value: false })"
+UNHIDE = """for (const part of document.querySelectorAll("main [hidden]:not(input)")) part.hidden = false"""
+SIZES = """[...document.querySelectorAll("body *")]
+  .filter((part) => [...part.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim()))
+  .map((part) => parseFloat(getComputedStyle(part).fontSize))"""
+"""Of all text, CSS pixels."""
+BESIDE = """[document.documentElement, ...document.querySelectorAll(".bar, .actions, .tabs, .row, .slider, .panel, button")]
+  .filter((part) => part.scrollWidth > part.clientWidth)
+  .map((part) => part.id || part.className || part.tagName)"""
+"""What has more in it than its width shows."""
 CHECKED = "document.querySelector('[name=source]:checked').value"
 FOCUSED = "document.activeElement.id || document.activeElement.value"
 UNPLUG = """(() => {
@@ -479,6 +488,27 @@ def test_a_session_that_was_long_enough_is_followed_by_another_and_that_is_said(
         until_said(browser, "Its addresses are new, too")
         assert len(browser.run("said")) == 1
         press(browser, "start")
+
+
+@pytest.mark.parametrize("page", ["/", "/obs?session=show&overlay=1"])
+def test_text_of_twice_the_size_fits_a_width_of_320_px(browser: Chromium, serve: Serve, page: str) -> None:
+    """WCAG 2.2, 1.4.4 and 1.4.10: all text follows the size that the browser is told, and nothing is beside or cut off."""
+    with serve(player=SyntheticPlayer()) as served:
+        browser.call(
+            "Emulation.setDeviceMetricsOverride", width=320, height=800, deviceScaleFactor=1, mobile=True
+        )
+        browser.open("about:blank")
+        browser.open(served.http + page)
+        browser.until("window.cuestream !== undefined")
+        browser.run(UNHIDE)
+        small = browser.run(SIZES)
+        browser.call("Page.setFontSizes", fontSizes={"standard": 32, "fixed": 26})
+        large = browser.run(SIZES)
+        beside = browser.run(BESIDE)
+        browser.call("Page.setFontSizes", fontSizes={"standard": 16, "fixed": 13})
+        browser.call("Emulation.clearDeviceMetricsOverride")
+        assert large == [pytest.approx(2 * size) for size in small]
+        assert beside == []
 
 
 def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Serve) -> None:
