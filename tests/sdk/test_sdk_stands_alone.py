@@ -50,6 +50,13 @@ def test_it_is_given_out_with_its_licence() -> None:
     assert (SDK / "LICENSE").read_bytes() == (SDK.parents[1] / "LICENSE").read_bytes()
 
 
+@pytest.mark.parametrize("readme", [SDK / "README.md", SDK.parent / "js" / "README.md"])
+def test_its_readme_links_to_nothing_that_the_package_lacks(readme: Path) -> None:
+    """PyPI and npm show it alone."""
+    links = re.findall(r"\]\(([^)]*)\)", readme.read_text("utf-8"))
+    assert [link for link in links if not link.startswith(("#", "https://"))] == []
+
+
 def test_the_examples_of_the_readme_have_types(tmp_path: Path) -> None:
     examples = re.findall(r"```python\n(.*?)```", (SDK / "README.md").read_text(), re.DOTALL)
     files = [tmp_path / f"example{at}.py" for at in range(len(examples))]

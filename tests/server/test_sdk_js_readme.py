@@ -27,6 +27,18 @@ PAGE = """
     const fetched = fetch;
     globalThis.fetch = (url, request) => fetched(url === "/my/session" ? "/v1/sessions" : url, request);"""
 """What its reader has around it: a page with a button, and a backend that asks for sessions."""
+JPEGS = """
+    const canvas = new OffscreenCanvas(64, 36);
+    canvas.getContext("2d").fillRect(0, 0, 64, 36);
+    const bytes = new Uint8Array(await (await canvas.convertToBlob({ type: "image/jpeg" })).arrayBuffer());
+    globalThis.jpegs = (async function* () {
+      while (!globalThis.heard) {
+        yield bytes;
+        await new Promise((done) => setTimeout(done, 50));
+      }
+    })();
+    globalThis.write = (samples) => (globalThis.heard = samples.length);"""
+"""A film that goes on until its music is heard."""
 PLAYING = """
     globalThis.player = await MusicPlayer.open();
     globalThis.client = new Client();
@@ -105,6 +117,13 @@ def test_a_reload_finds_its_ticket(page: Chromium) -> None:
     run(page, example("savedTicket()"))
     page.run("client.connect()")
     page.until("savedTicket() !== null", 10)
+
+
+def test_a_film_is_scored_picture_by_picture(page: Chromium, server: Served) -> None:
+    """As a script in Node does it."""
+    run(page, JPEGS)
+    run(page, example("of jpegs").replace("http://127.0.0.1:8765", server.http))
+    assert page.run("[client.failure, client.session.hasEnded, heard > 0]") == [None, True, True]
 
 
 def test_a_peer_connection_brings_the_music(page: Chromium) -> None:

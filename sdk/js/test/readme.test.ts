@@ -21,6 +21,9 @@ declare global {
   const { session, playedThrough, bufferMs, underruns, clockPpm }: sdk.Playout;
   function onMusic(music: MediaStream): void;
   function say(text: string): void;
+  function link(path: string): void;
+  function write(samples: Float32Array): void;
+  const jpegs: AsyncIterable<Uint8Array>;
   function show(config: sdk.Config): void;
 }`;
 /** JavaScript has no `!` for an element that is surely there. */
