@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, TypeAlias
@@ -111,7 +112,8 @@ class Captured:
         self._graphs[lanes] = self._make(lambda: self._work(*held))
 
     def capture_all(self) -> None:
-        for lanes in self._lanes:
+        """The largest first: what it works in has room for all the others."""
+        for lanes in reversed(self._lanes):
             self.capture(lanes)
 
     def has(self, count: int) -> bool:
@@ -148,7 +150,8 @@ class Captured:
 
 
 def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph, Any]:
-    """A graph of this work, which can be done again and again, and where its answer will be. Raises OutOfMemoryError."""
+    """A graph of this work, which can be done again and again, and where its answer will be. Raises OutOfMemoryError. In memory
+    where a capture failed no other one is to be made."""
     aside, graph = _aside(), torch.cuda.CUDAGraph()
     aside.wait_stream(torch.cuda.current_stream())
     try:
@@ -159,6 +162,7 @@ def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph,
                 answer = work()
             graph.replay()  # the first launch brings it to the device, which takes time and memory, too
     except RuntimeError as error:
+        _end_allocating(memory)
         # kernels and the graph itself take memory that is not the allocator's, who would say so
         if "out of memory" in str(error) or _freed_meanwhile(error):
             raise torch.OutOfMemoryError(str(error)) from error
@@ -166,6 +170,15 @@ def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph,
     finally:
         aside.synchronize()
     return graph, answer
+
+
+def _end_allocating(memory: Any) -> None:
+    """PyTorch's allocator hears that a capture has ended only if it ended well. Otherwise it would refuse from then on to give
+    memory back, as every capture asks it to before it begins."""
+    device = torch.cuda.current_device()
+    with suppress(RuntimeError):  # it has heard
+        torch._C._cuda_endAllocateToPool(device, memory)
+        torch._C._cuda_releasePool(device, memory)
 
 
 def _freed_meanwhile(error: RuntimeError) -> bool:

@@ -263,7 +263,11 @@ class LockstepBackend(TorchModel):
 
     def capture(self, work: Callable[[], Any]) -> tuple[Graph, Any]:
         """A graph of this work, and where its answer will be."""
-        return capture(work, self.graph_memory)
+        try:
+            return capture(work, self.graph_memory)
+        except RuntimeError:
+            self.graph_memory = self._new_graph_memory()
+            raise
 
     # --- memory
 
@@ -504,7 +508,7 @@ class LockstepBackend(TorchModel):
         lanes = numbers[bisect_left(numbers, len(calls))]
         if graph and self._makes_graphs:
             with self._as_memory_allows():
-                for each in numbers if self._preparing else [lanes]:
+                for each in numbers[::-1] if self._preparing else [lanes]:  # see `Captured.capture_all`
                     self._program_of(*pools, each).capture()
         return self._program_of(*pools, lanes)
 

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields, is_dataclass, replace
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -351,7 +352,7 @@ class _Graph:
 @contextmanager
 def pretended() -> Iterator[Device]:
     """While it is entered, `cuda:0` is a device, and so says `torch.cuda`."""
-    device = Device()
+    device, handles = Device(), count(1)
     stream = _Stream(device)
     fakes = {
         "is_available": lambda: True,
@@ -362,7 +363,7 @@ def pretended() -> Iterator[Device]:
         "Event": lambda *_: _Event(device),
         "CUDAGraph": lambda: _Graph(device),
         "graph": lambda graph, **_: device.recorded(graph.work),
-        "graph_pool_handle": lambda: (0, 0),
+        "graph_pool_handle": lambda: (0, next(handles)),
         "is_current_stream_capturing": lambda: device.recording,
         "get_device_properties": lambda *_: SimpleNamespace(multi_processor_count=4),
         "get_device_capability": lambda *_: (9, 0),

@@ -66,6 +66,19 @@ def test_captured_work_answers_as_the_work_itself(cuda: str) -> None:
                 assert torch.equal(found.cpu(), expected.cpu())
 
 
+def test_the_largest_graph_is_made_first() -> None:
+    """The others work in its memory; of the smaller ones' PyTorch's allocator would put no pieces together for it."""
+    made = list[int]()
+
+    def make(work: Callable[[], torch.Tensor]) -> Any:
+        answer = work()
+        made.append(len(answer))
+        return None, answer
+
+    Captured(torch.neg, 6, [Parts.alike(np.zeros((6, 2)))], CPU, make).capture_all()
+    assert made == [6, 4, 3, 2, 1]
+
+
 class Stream:
     """One of CUDA's, which does nothing."""
 
@@ -108,6 +121,7 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> type[Stream]:
     """PyTorch's own captures, on streams that do nothing."""
     Stream.current, Stream.made = Stream(), 0
     of_cuda = {"Stream": Stream, "current_stream": lambda: Stream.current, "stream": On}
+    of_cuda |= {"current_device": lambda: 0}
     for name, instead in (of_cuda | {"synchronize": never, "empty_cache": never}).items():
         monkeypatch.setattr(torch.cuda, name, instead)
     monkeypatch.setattr(torch._C, "_host_emptyCache", never, raising=False)
@@ -164,6 +178,26 @@ def test_memory_that_is_freed_in_a_capture_is_a_lack_of_it(
     raised = torch.OutOfMemoryError if "capture" in said else torch.AcceleratorError
     with pytest.raises(raised, match=said):
         capture(never, (0, 1))
+
+
+def test_the_allocator_hears_of_a_capture_that_broke_off(
+    streams: type[Stream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch tells it of one that ended well; told of another, or for the second time, it raises."""
+    recording, held = [(0, 1)], [(0, 1)]
+
+    def end(device: int, memory: tuple[int, int]) -> None:
+        if memory not in recording:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        recording.remove(memory)
+
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda _, memory: held.remove(memory), raising=False)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph(ends=full))
+    for _ in range(2):
+        with pytest.raises(torch.OutOfMemoryError):
+            capture(never, (0, 1))
+        assert recording == held == []
 
 
 def test_a_graph_is_launched_once_before_it_is_counted_on(

@@ -10,6 +10,7 @@ import gc
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -358,6 +359,33 @@ def test_what_does_not_fit_while_it_is_prepared_is_given_back(
         with pytest.raises(NoRoom, match="graphs of 2 streams do not fit"):
             backend.prepare(StreamPolicy(guidance=1.0))
     assert [each for each in backend._pools.values() if each] == before
+
+
+def test_graphs_of_a_step_are_made_from_the_largest_on(
+    cuda: str, tiny_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, made = Captured(tiny_package, cuda, places=3), list[int]()
+    monkeypatch.setattr(Program, "capture", lambda program: made.append(program._lanes))
+    step: Any = SimpleNamespace(caches=backend.new_caches(2, True, 24), condition=backend.new_condition(4))
+    backend._preparing = True
+    backend._program([step], graph=True)
+    assert made == [3, 2, 1]
+
+
+def test_no_graph_is_made_in_memory_where_one_failed(
+    cuda: str, tiny_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch refuses it."""
+
+    def failed(*_: Any) -> Any:
+        raise RuntimeError("a capture broke off")
+
+    backend = Captured(tiny_package, cuda)
+    memory = backend.graph_memory
+    monkeypatch.setattr("engine.backends.lockstep.capture", failed)
+    with pytest.raises(RuntimeError, match="broke off"):
+        backend.capture(lambda: None)
+    assert backend.graph_memory != memory
 
 
 def test_work_of_another_shape_is_captured_when_it_comes_again(
