@@ -195,7 +195,7 @@ def write_condition(
 ) -> None:
     frames, heads, tokens, width = k.shape
     k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (k, v))
-    _write_condition[grid(frames, heads, triton.cdiv(tokens, tile))](
+    _write_condition[grid(frames * heads * triton.cdiv(tokens, tile))](
         keys.values,
         keys.scales,
         values.values,
@@ -556,12 +556,14 @@ def _write_condition(
     TILE: tl.constexpr,
     LARGEST: tl.constexpr,
 ):
-    """One program: (frame, head, tile of tokens)."""
-    frame, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    """One program: a tile of tokens of a head of a frame. Heads follow one another, as they lie beside each other in k and v."""
+    tiles = tl.cdiv(tokens, TILE)
+    tile, pair = tl.program_id(0) % tiles, tl.program_id(0) // tiles
+    head, frame = pair % HEADS, (pair // HEADS).to(tl.int64)
     held = tl.load(place + frame).to(tl.int64)
     if held < 0:
         return
-    token = tl.program_id(2) * TILE + tl.arange(0, TILE)
+    token = tile * TILE + tl.arange(0, TILE)
     to = tl.load(first_token + frame).to(tl.int32) + token
     live = (token < tokens) & (to < count)
     dims = tl.arange(0, WIDTH)

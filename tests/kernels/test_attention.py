@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,7 @@ import mended_interpreter  # noqa: F401
 import pytest
 import torch
 from torch import Tensor
+from triton.runtime import interpreter
 from triton.runtime.errors import InterpreterError
 
 from kernels import attention, attention_dots, attention_triton
@@ -364,6 +366,50 @@ def test_cross_attention_of_many_heads_reads_whole_tiles_and_a_rest(device: torc
     assert error(many(*asked), attention.cross_attention_plain(*asked).double()) < TOLERANCE_OF_DOTS
 
 
+FAR = 1 << 30
+"""Numbers from one place to the next: from the third on 32 bits do not count them."""
+
+
+def far_and_near(device: torch.device, *shape: int) -> Iterator[tuple[Store, Store]]:
+    """Keys and values, three places of each: first with so many numbers between two that all of one layer of a large pool lie
+    there, of which memory is taken only where something is written; then side by side."""
+    size = math.prod(shape)
+    room = torch.empty(2 * FAR + 2 * size, dtype=torch.int8, device=device)
+    for apart in (FAR, 2 * size):
+        strides = [math.prod(shape[at:]) for at in range(1, len(shape) + 1)]
+        parts = [room.as_strided((3, *shape), (apart, *strides), first) for first in (0, size)]
+        scales = torch.zeros(2, 3, *shape[:-1], dtype=torch.float16, device=device)
+        for part in parts:
+            part[2] = 0
+        keys, values = map(Store, parts, scales.unbind())
+        yield keys, values
+
+
+def test_a_place_may_lie_beyond_what_32_bits_count(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of 192 streams, or windows of 30 s."""
+    if device.type == "cpu":  # it would copy arguments whole, onto themselves
+        monkeypatch.setattr(interpreter.GridExecutor, "_restore_args_dev", lambda *_: None)
+    random = torch.Generator().manual_seed(17)
+    last, now = (torch.tensor(each, dtype=torch.int32, device=device) for each in ([2], [[1]]))
+    qkv = torch.randn(1, 1, 1, 3, HEADS, 16, generator=random).to(device)
+    frame = torch.randn(1, HEADS, 3, 16, generator=random).to(device)
+    answers = list[list[Tensor]]()
+    for keys, values in far_and_near(device, 1, 1, HEADS, 4, 16):
+        heard = attention_triton.self_attention(qkv, keys, values, last, now)
+        answers.append([heard, keys.values[2].clone(), values.values[2].clone()])
+    for keys, values in far_and_near(device, HEADS, 4, 16):
+        attention_triton.write_condition(keys, values, last, 0 * last, frame, frame)
+        found = attention_triton.cross_attention(
+            qkv[:, :, :, 0], keys, values, last, 3 + 0 * last, frame[0], frame[0]
+        )
+        answers.append([found, keys.values[2].clone(), values.values[2].clone()])
+    for far, near in zip(answers[::2], answers[1::2], strict=True):
+        assert all(part.any() for part in far)
+        assert all(map(torch.equal, far, near))
+
+
 def check_write_condition(kernel: Any, kind: torch.dtype, width: int, device: torch.device) -> None:
     random = torch.Generator().manual_seed(13)
     keys, values = (store(kind, PLACES, HEADS, ROOM, width, device=device) for _ in "kv")
@@ -401,7 +447,8 @@ def check_write_condition(kernel: Any, kind: torch.dtype, width: int, device: to
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_are_written_where_the_lanes_hold_them(kind: torch.dtype, device: torch.device) -> None:
-    check_write_condition(attention_triton.write_condition, kind, 24, device)
+    """By two programs each."""
+    check_write_condition(partial(attention_triton.write_condition, tile=16), kind, 24, device)
 
 
 def test_the_dispatch_asks_the_tensor_and_the_caller(device: torch.device) -> None:

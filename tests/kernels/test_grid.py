@@ -1,9 +1,10 @@
-"""What CUDA launches, at the most that anything asks for: the released size, 192 streams, windows of 30 s."""
+"""What CUDA launches, and kernels count, at the most that anything asks for: the released size, 192 streams, windows of 30 s."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -47,8 +48,8 @@ def see() -> None:
 def write() -> None:
     """The windows of all streams, of all layers: as many as lie in one launch when every frame is written again."""
     seen, frames = held(LAYERS * (STREAMS + 1), HEADS, FRAMES * TOKENS), LAYERS * STREAMS * FRAMES
-    fresh, each = there(1, HEADS, TOKENS, WIDTH).expand(frames, -1, -1, -1), numbers(frames)
-    attention_triton.write_condition(seen, seen, each, each, fresh, fresh)
+    keys, values = there(frames, TOKENS, 2, HEADS, WIDTH).permute(2, 0, 3, 1, 4)  # as a product leaves them
+    attention_triton.write_condition(seen, seen, numbers(frames), numbers(frames), keys, values)
 
 
 def embed() -> None:
@@ -92,16 +93,22 @@ CALLS: list[tuple[Callable[[], None], ModuleType, str]] = [
 ]
 
 
+FAR = {"keys", "key_scales", "values", "value_scales", "k", "v"}
+"""Arguments of which the first axis, of places or frames, is counted in 64 bits."""
+
+
 @pytest.mark.parametrize(("call", "module", "kernel"), CALLS, ids=[call.__name__ for call, *_ in CALLS])
 def test_the_largest_launch_is_one_that_cuda_takes(
     call: Callable[[], None], module: ModuleType, kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launched = list[tuple[int, ...]]()
+    """And whatever is counted in 32 bits can be."""
+    launched, given = list[tuple[int, ...]](), dict[str, Any]()
+    names = getattr(module, kernel).arg_names
 
     class Noted:
         def __getitem__(self, programs: tuple[int, ...]) -> Callable[..., None]:
             launched.append(programs)
-            return lambda *_, **__: None
+            return lambda *positional, **_: given.update(zip(names, positional, strict=False))
 
     monkeypatch.setattr(module, kernel, Noted())
     call()
@@ -109,6 +116,12 @@ def test_the_largest_launch_is_one_that_cuda_takes(
     assert 0 < x < 2**31
     assert 0 < y < 2**16
     assert 0 < z < 2**16
+    counted = [x[0] if name in FAR else x for name, x in given.items() if isinstance(x, Tensor)]
+    assert counted
+    for each in counted:
+        assert (
+            sum((size - 1) * stride for size, stride in zip(each.shape, each.stride(), strict=True)) < 2**31
+        )
 
 
 def test_a_launch_that_cuda_refuses_is_refused_in_words() -> None:
