@@ -64,18 +64,20 @@ class Tunings:
 
     few: Tuning
     few_float: Tuning
-    """Of stores of float32, which are not read by tensor cores."""
+    """Where float32 is read, by the null row alone too: not by tensor cores."""
     many: Tuning
     """Of stores of eight bits."""
     many_wide: Tuning
-    """Of stores of more."""
+    """Of stores of more, and where float32 is read."""
     least: int
     """Heads from which on they are many."""
 
-    def choose(self, pairs: int, store: Store) -> Tuning:
+    def choose(self, pairs: int, *held: Tensor) -> Tuning:
+        """held: what is read, the store's values first."""
+        narrow = _by_tensor_cores(*held)
         if pairs < self.least:
-            return self.few_float if store.values.dtype == torch.float32 else self.few
-        return self.many if store.values.dtype in LARGEST else self.many_wide
+            return self.few if narrow else self.few_float
+        return self.many if narrow and held[0].dtype in LARGEST else self.many_wide
 
 
 SELF = Tunings(
@@ -108,7 +110,7 @@ def self_attention(
     lanes, segments, rows, _, heads, width = qkv.shape
     count = keys.values.shape[-2]
     pairs = lanes * segments * rows * heads
-    tuning = tuning or SELF.choose(pairs, keys)
+    tuning = tuning or SELF.choose(pairs, keys.values)
     out = torch.empty(lanes, segments, rows, heads * width, dtype=qkv.dtype, device=qkv.device)
     splits = _splits(pairs, count, tuning, qkv.device)
     parted = splits > 1
@@ -155,7 +157,7 @@ def cross_attention(
     if segments > 2:
         raise ValueError(f"the kernel reads for at most 2 segments, not for {segments}")
     count = keys.values.shape[-2]
-    tuning = tuning or CROSS.choose(lanes * heads, keys)
+    tuning = tuning or CROSS.choose(lanes * heads, keys.values, null_keys)
     out = torch.empty(lanes, segments, rows, heads * width, dtype=q.dtype, device=q.device)
     splits = _splits(lanes * heads, count, tuning, q.device)
     room = _room(lanes * heads * segments, splits, width, q.device)
@@ -249,10 +251,15 @@ def counters(device: torch.device) -> Tensor:
 
 def _group(queries: int, tuning: Tuning, *held: Tensor) -> int:
     """Columns side by side in a product with tensor cores; 0: without them."""
-    if not tuning.dot or any(x.dtype.itemsize > 2 for x in held):
+    if not tuning.dot or not _by_tensor_cores(*held):
         return 0
     parts = 4 if held[0].dtype == torch.bfloat16 else 2
     return max(1, min(8 // (queries * parts), tuning.tile // (16 * tuning.warps)))
+
+
+def _by_tensor_cores(*held: Tensor) -> bool:
+    """Whether they take it."""
+    return all(x.dtype.itemsize <= 2 for x in held)
 
 
 def _strides(keys: Store, values: Store) -> tuple[int, ...]:

@@ -41,8 +41,8 @@ def self_attention(lanes: int, kind: torch.dtype, tuning: attention_triton.Tunin
     )
 
 
-def cross_attention(lanes: int, kind: torch.dtype, room: int) -> None:
-    asked = torch.float32 if kind == torch.float32 else torch.bfloat16
+def cross_attention(lanes: int, kind: torch.dtype, room: int, asked: torch.dtype = torch.bfloat16) -> None:
+    """asked: of the queries and of the null frame."""
     held, null = store(kind, lanes + 1, HEADS, room, WIDTH), numbers(HEADS, FRAME, WIDTH, dtype=asked)
     lane = numbers(lanes, dtype=torch.int32)
     q = numbers(lanes, 2, 2, HEADS, WIDTH, dtype=asked)
@@ -84,7 +84,9 @@ CASES: dict[str, Callable[[], None]] = {
     "cross 1 float8": partial(cross_attention, 1, torch.float8_e4m3fn, 3000),
     "cross 64 int8": partial(cross_attention, 64, torch.int8, 1000),
     "cross 1 bfloat16": partial(cross_attention, 1, torch.bfloat16, 3000),
-    "cross 1 float32": partial(cross_attention, 1, torch.float32, 3000),
+    "cross 1 float32": partial(cross_attention, 1, torch.float32, 3000, torch.float32),
+    "cross 1 int8 float32": partial(cross_attention, 1, torch.int8, 3000, torch.float32),
+    "cross 64 int8 float32": partial(cross_attention, 64, torch.int8, 3000, torch.float32),
     "write int8": partial(write_condition, 3, torch.int8),
     "draw": partial(draw, 64),
 }
