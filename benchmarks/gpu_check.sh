@@ -83,7 +83,7 @@ save_package(random_package(spec_of('small')), Path('$work/small'))" &
   try profile 60 "${gpu[@]}" --size small "${paced[@]}" --listeners 64 --seconds 3 --profile --json "$OUT/gpu-profile.json"
   try steps 130 "${gpu[@]}" --size medium --size small --counts 1,64 --listeners= --steps 1600 \
     --json "$OUT/gpu-steps.json"
-  try loopback-many 90 "${loopback[@]}" --sessions 64 --starts 1 --processes 8 --chunk-ms 100 --most-busy 0.9 \
+  try loopback-many 120 "${loopback[@]}" --sessions 64 --starts 1 --processes 8 --chunk-ms 100 --most-busy 0.9 \
     --name gpu-loopback-many
   bring gpu-loopback-many
   try tests 100 "${tests[@]}" tests/kernels
