@@ -42,9 +42,9 @@ def fidelity(setting: str, plain: TorchBackend, ours: LockstepBackend, steps: in
     """plain: the same weights in float32. Behind its columns no more steps are compared than a segment plays, and streams play no
     more than may wait to be taken."""
     held, played = min(steps, plain.spec.trained_steps), min(steps, MAX_UNTAKEN_STEPS)
-    return FidelityRow(
-        setting, held, *_on_its_columns(plain, ours, held), _alike(plain, ours, played), played
-    )
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # as it comes, its convolutions do
+        behind = _on_its_columns(plain, ours, held)
+        return FidelityRow(setting, held, *behind, _alike(plain, ours, played), played)
 
 
 @torch.inference_mode()

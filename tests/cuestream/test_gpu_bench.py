@@ -78,6 +78,23 @@ def test_float32_beside_float32_differs_by_nothing_to_speak_of(nano_package: Pac
     assert 1e-3 < fidelity("few", plain, few, 6).logits < 0.2
 
 
+def test_float32_is_no_tf32_while_it_is_compared(
+    nano_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By which cuDNN computes convolutions of float32 where nobody forbids it."""
+    seen = list[bool]()
+
+    def noted(*_: Any) -> int:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return 0
+
+    monkeypatch.setattr("cuestream.gpu.fidelity._alike", noted)
+    plain = TorchBackend(load_model(nano_package))
+    fidelity("", plain, LockstepBackend(load_model(nano_package), "cpu", torch.float32), 1)
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_streams_of_the_likeliest_tokens_are_alike_across_hand_overs_until_they_part(
     short_package: Package,
 ) -> None:
