@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import msgspec
 from msgspec import Struct
 
 from cuestream import __version__
@@ -21,6 +20,7 @@ from server.output.outputs import OutputState
 from server.output.rest import Push
 from server.protocol.config import Config
 from server.protocol.messages import SessionLimits
+from server.protocol.schemas import schemas_of
 from server.recording.rest import Begin, Listed
 from server.recording.shelf import Recorded
 from server.webrtc.bodies import Answered, Offered
@@ -65,7 +65,7 @@ RECORDINGS = "/v1/recordings"
 
 
 def description() -> dict[str, Any]:
-    _, schemas = msgspec.json.schema_components(KINDS, ref_template="#/components/schemas/{name}")
+    _, schemas = schemas_of(KINDS, "#/components/schemas/{name}")
     return {
         "openapi": "3.1.0",
         "info": {"title": "Cuestream", "version": __version__},

@@ -4,7 +4,8 @@ limits   what is too much          values    numbers and their ranges
 errors   codes, closes             config    what a listener may turn
 messages JSON control messages     control   text <-> messages
 media    binary media messages     reader    what arrives on one connection, and what of it is counted
-golden   vectors for every client  generate  writes the schema, the TypeScript types and the vectors
+schemas  JSON Schemas of structs     golden    vectors for every client
+generate writes the schema, the TypeScript types and the vectors
 
 It knows no socket, no clock and no engine. `docs/protocol.md` says byte by byte what this package does.
 """

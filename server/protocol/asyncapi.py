@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-import msgspec
-
 from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
 from server.protocol.errors import CLOSES
 from server.protocol.messages import ClientMessage, ServerMessage, tag_of
+from server.protocol.schemas import schemas_of
 
 REF = "#/components/schemas/{name}"
 CHANNEL = "stream"
@@ -23,7 +22,7 @@ def asyncapi() -> dict[str, Any]:
     """The application is the server: it receives what clients send, and sends what they receive."""
     unions = {"receive": get_args(ClientMessage), "send": get_args(ServerMessage)}
     kinds = [kind for union in unions.values() for kind in union]
-    _, schemas = msgspec.json.schema_components(kinds, ref_template=REF)
+    _, schemas = schemas_of(kinds, REF)
     media = {"receive": PICTURES, "send": MUSIC}
     names = {way: [*map(tag_of, union), media[way]] for way, union in unions.items()}
     return {
@@ -67,7 +66,7 @@ def _message(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
     name = kind.__name__
     return {
         "name": tag_of(kind),
-        "summary": " ".join(schemas[name]["description"].split()),
+        "summary": schemas[name]["description"],
         "contentType": "application/json",
         "payload": {"$ref": REF.format(name=name)},
     }

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any, get_args
 
-import msgspec
-
 from server.protocol import PROTOCOL_MINOR, SUBPROTOCOL
 from server.protocol.errors import CLOSES, FAULTS
 from server.protocol.media import FIELDS, HEADER, KNOWN_FLAGS, SIZE, SOURCE, Extension, Flag, Kind, StreamId
 from server.protocol.messages import ClientMessage, ServerMessage
+from server.protocol.schemas import schemas_of
 from server.protocol.values import SAFE_INTEGER
 
 HEAD = "// Made by `python -m server.protocol.generate` from server/protocol. Do not edit.\n"
@@ -23,7 +22,7 @@ SIZE_FIELDS = {"width": 0, "height": 2}
 
 def protocol_schema() -> dict[str, Any]:
     """JSON Schema of all messages; `ClientMessage` and `ServerMessage` are the two unions."""
-    (client, server), defs = msgspec.json.schema_components((ClientMessage, ServerMessage), ref_template=REF)
+    (client, server), defs = schemas_of((ClientMessage, ServerMessage), REF)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": SUBPROTOCOL,
@@ -66,7 +65,7 @@ def _type(field: dict[str, Any]) -> str:
 
 
 def _comment(body: dict[str, Any], indent: str = "") -> str:
-    words = [" ".join(body["description"].split())] if "description" in body else []
+    words = [body["description"]] if "description" in body else []
     low, high = (body.get(key) for key in ("minimum", "maximum"))
     if low is not None or high is not None:
         words.append(f"[{low}, {high}]")

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from server.http.openapi import description
 from server.protocol import generate
+from server.protocol.asyncapi import asyncapi
 from server.protocol.control import Unknown, decode_client, decode_server, encode
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.golden import built, fields_of
 from server.protocol.limits import Limits
 from server.protocol.media import Kind, Media, UnknownKind, decode_media, encode_media
 from server.protocol.messages import CLIENT, SERVER
+from server.protocol.typescript import protocol_schema
 
 ROOT = Path(__file__).parents[2]
 DECODE: dict[str, Callable[..., Any]] = {"client": decode_client, "server": decode_server}
@@ -77,6 +80,19 @@ def test_every_message_and_kind_has_a_vector_and_names_are_unique() -> None:
 
 def test_generated_files_are_up_to_date() -> None:
     assert generate.stale() == []
+
+
+def test_a_description_is_one_line() -> None:
+    """Python 3.13 takes the indentation out of docstrings; what is made from them is the same on all Pythons."""
+    schemas = [
+        asyncapi()["components"]["schemas"],
+        protocol_schema()["$defs"],
+        description()["components"]["schemas"],
+    ]
+    told = [
+        schema["description"] for named in schemas for schema in named.values() if "description" in schema
+    ]
+    assert [text for text in told if "\n" in text or "  " in text] == []
 
 
 def test_check_tells_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
