@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -91,11 +92,17 @@ MEASURED = (
 
 
 def commit() -> str:
-    """The commit, with a plus sign when files that are measured differ from it."""
+    """The commit, with a plus sign when files that are measured differ from it.
+
+    Without git, or outside a repository, it is what the environment names, else unknown.
+    """
+    program = shutil.which("git")
 
     def git(*arguments: str) -> str:
+        if program is None:
+            return ""
         done = subprocess.run(
-            ("git", *arguments), cwd=ROOT, capture_output=True, text=True, check=False, encoding="utf-8"
+            (program, *arguments), cwd=ROOT, capture_output=True, text=True, check=False, encoding="utf-8"
         )
         return done.stdout.strip()
 
