@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
@@ -28,6 +29,7 @@ class Served:
     ) -> None:
         self.app = make_app(player, settings)
         self.host: Host = self.app.state.host
+        self._counted = self._counters()
         self._started = Event()
         self.port = 0
         self._server: Server = make_server(self.app, "127.0.0.1", 0, drain_s, self._ready, certificate)
@@ -65,6 +67,12 @@ class Served:
         self._server.should_exit = True
         self._thread.join(STARTED_S)
         assert not self._thread.is_alive()
+        assert self._counters() == self._counted
+
+    def _counters(self) -> set[str]:
+        """With their labels, all of which are known from the beginning."""
+        page = self.host.metrics.page().decode()
+        return set(re.findall(r"^(\w+_total(?:\{.*?\})?) ", page, re.MULTILINE))
 
     @property
     def http(self) -> str:
