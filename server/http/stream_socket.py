@@ -90,6 +90,7 @@ class Connection:
                 task.cancel()
             results = await asyncio.gather(sender, receiver, return_exceptions=True)
             self._host.metrics.closes.labels(_label(self._code)).inc()
+            self._host.litter()
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
                 raise result

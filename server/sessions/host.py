@@ -53,6 +53,8 @@ SCALERS = 2
 RETRY_S = 5.0
 VACATE_S = 2.0
 """How long the engine may take to forget a session."""
+COLLECT_S = 5.0
+"""From the end of something until its garbage is collected: whoever still has to do with it, as the engine has, is done then."""
 DEAD_AFTER_S = 30.0
 """A step that hangs for so long will not end: the process is to be started again."""
 STATES: tuple[ShownState, ...] = get_args(ShownState)
@@ -108,6 +110,9 @@ class Host:
         self._hung_s: float | None = None  # since when a step was seen to hang
         self.on_broken: Callable[[], object] = lambda: None
         """Called once, on the loop, when the engine ended by itself or hangs for good: nothing will play here any more."""
+        self.collect: Callable[[], object] = lambda: None
+        """Called on the loop when sessions or connections have left garbage behind."""
+        self._collect_s: float | None = None
         self._look_round_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
@@ -353,7 +358,7 @@ class Host:
             self._runner.order_all(batch, False)
         if now_s >= self._look_round_s:
             self._look_round_s = now_s + LOOK_ROUND_S
-            self._look_round()
+            self._look_round(now_s)
         next_s = self._agenda.next_s
         return now_s + IDLE_S if next_s is None else next_s
 
@@ -373,13 +378,23 @@ class Host:
         self._count(hosted)
         del self.sessions[hosted.id], self._counted[hosted.id]
         self._agenda.drop(hosted.id)
+        self.litter()
         if self.shelf:
             self.shelf.drop(hosted.id)
         later = hosted.core.orders()
         return orders.then(later, False) if orders and later else later or orders
 
-    def _look_round(self) -> None:
+    def litter(self) -> None:
+        """Something is over whose parts refer to each other in rings: megabytes of sound, caches and codecs with their threads.
+        The garbage collector counts objects, of which these are few, so by itself it would come after hundreds of sessions."""
+        if self._collect_s is None:
+            self._collect_s = self.monotonic() + COLLECT_S
+
+    def _look_round(self, now_s: float) -> None:
         """At what no single session has to do with."""
+        if self._collect_s is not None and now_s >= self._collect_s:
+            self._collect_s = None
+            self.collect()
         self._step_share = self.step_share
         self._evict()
         self._watch()

@@ -101,6 +101,7 @@ class Peers:
         finally:
             del self._open[peer.id]
             self.host.metrics.peers.labels(peer.offer.purpose.name).dec()
+            self.host.litter()
 
     async def stop(self) -> None:
         """Close them all."""

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import weakref
 from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+import uvicorn
 from served import Serve, Served
-from shell_client import PCM16, Client, jpeg
+from shell_client import PCM16, Client, jpeg, soon
 
 from cuestream.players import find_player
 from cuestream_client import Client as PythonClient
 from cuestream_client.messages import AudioFormat
 from cuestream_client.pictures import Form
+from server.app import make_app
 from server.audio.resampling import Resampler, pcm16
 from server.core.playout import Limits as PlayoutLimits
+from server.http.serving import make_server
 from server.pictures.imaging import Eyes
 from server.protocol.media import Flag, Kind, Media, Size, StreamId, encode_media, raw_bytes
+from server.settings import Settings
 
 SECOND = 48_000
 OPUS_DELAY = 312
@@ -391,3 +398,31 @@ def test_the_longest_messages_are_taken(serve: Serve) -> None:
         client.play()
         chunks = client.audio()
         assert [len(next(chunks).samples) for _ in range(3)][1:] == [24_000, 24_000]
+
+
+def test_the_rings_of_references_that_a_session_leaves_are_collected_soon(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the collector would, which counts objects and not what is in them; here it never does."""
+    monkeypatch.setattr("server.sessions.host.COLLECT_S", 0.1)
+    monkeypatch.setattr(served.host, "collect", gc.collect)
+    gc.disable()
+    try:
+        with Client(served.ws) as client:
+            session_id = client.start()["session_id"]
+            left = weakref.ref(served.on_loop(lambda: served.host.sessions[session_id].core))
+            client.send("session.end", fade_ms=0)
+            client.until("session.ended")
+        soon(lambda: left() is None)
+    finally:
+        gc.enable()
+
+
+def test_a_process_of_its_own_collects_what_sessions_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("freeze", "set_threshold", "collect"):
+        monkeypatch.setattr(gc, name, lambda *_: None)
+    monkeypatch.setattr(sys, "setswitchinterval", lambda _: None)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_: None)
+    app = make_app(find_player("synthetic"), Settings())
+    make_server(app, "127.0.0.1", 0, 0.0, lambda _: None).run()
+    assert app.state.host.collect is gc.collect
