@@ -91,6 +91,8 @@ def _by(player: Player[Any], policy: StreamPolicy) -> Player[Any]:
 def prepare(player: Player[Any], room_s: float) -> None:
     """Play before anybody listens, as the sessions of a server do whose windows may be lengthened to room_s: by the player's own
     guidance, then with what it needs where that is turned off, or on."""
+    if isinstance(player, Prepares):
+        player.prepare(player.defaults)
     if not (isinstance(player, ModelPlayer) and isinstance(player.backend, Prepares)):
         return
     usual = with_room(player.defaults, room_s)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cuestream.players import prepare
 from engine.errors import PackageError
 from engine.spec import StreamPolicy
 from engine.stream import MAX_UNTAKEN_STEPS, AudioChunk, ScoreStream
@@ -246,6 +247,28 @@ def test_foreign_snapshots_are_refused(
         ProceduralStream.restore(blobs["3"], Path(__file__))
     with pytest.raises(PackageError, match="expected a stream snapshot"):
         player.restore(b"PK\x03\x04" * 20)
+
+
+def test_streams_share_what_was_read_of_the_sound_font(
+    player: ProceduralPlayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading it holds up every thread of the process for a second, and each reading takes 290 MB."""
+    import tinysoundfont
+
+    prepare(player, 30.0)
+    read = []
+    sfload = tinysoundfont.Synth.sfload
+
+    def load(synth: Any, source: Any, *choices: Any) -> Any:
+        read.append(source)
+        return sfload(synth, source, *choices)
+
+    monkeypatch.setattr(tinysoundfont.Synth, "sfload", load)
+    for _ in range(2):
+        player.open(StreamPolicy())
+    assert len(read) == 2
+    assert read[0] is read[1]
+    assert not isinstance(read[0], str)
 
 
 @pytest.mark.usefixtures("sound_font")

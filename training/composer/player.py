@@ -62,6 +62,10 @@ class ProceduralPlayer:
     def check(self, policy: StreamPolicy) -> None:
         check_unheld(NAME, policy)
 
+    def prepare(self, policy: StreamPolicy) -> None:
+        """Read the sound font, for which the first listener would wait, and everybody with him."""
+        self.open(policy)
+
     def open(self, policy: StreamPolicy) -> ProceduralStream:
         return ProceduralStream(policy, self.sound_font)
 
