@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import count
 from math import inf
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from engine.errors import MediaError
+from engine.media.reserved import device_of
 from engine.media.source import absolute, open_input, reason, video_stream
 from engine.media.timeline import kept, shown_s
 
@@ -100,13 +102,21 @@ def check_output(output: Path, video: Path, audio_only: bool = False) -> None:
 def replacing(output: Path, *inputs: Path) -> Iterator[Path]:
     """Gives the partial file's path to write to; moves it to output on leaving, or removes it on an error.
 
-    MediaError if output is one of the inputs or cannot be written.
+    MediaError if output is one of the inputs or cannot be written, and where it may not be replaced, as on Windows while a player
+    has it open: the finished file is then beside it.
     """
     check_place(output, *inputs)
     with _partial(output) as partial:
         yield partial
         _to_disk(partial)
-        partial.replace(output)
+        try:
+            partial.replace(output)
+        except PermissionError as error:
+            kept = _beside(output)
+            partial.rename(kept)
+            raise MediaError(
+                f"{output}: cannot be replaced, perhaps a player has it open ({reason(error)}); the result is {kept}"
+            ) from error
 
 
 def open_output(partial: Path, target: Target) -> OutputContainer:
@@ -154,6 +164,8 @@ def in_time(packets: Iterator[av.Packet[VideoStream]], video: Path) -> Iterator[
 
 def check_place(output: Path, *inputs: Path) -> None:
     """MediaError where no file can be written, or where it would be one of the inputs."""
+    if device := device_of(output.name):
+        raise MediaError(f"{output}: is the device {device} on Windows, not a file; expected another name")
     try:
         if output.is_dir():
             raise MediaError(f"{output}: expected a file to write, found a directory")
@@ -178,6 +190,12 @@ def _partial(output: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
     except (FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{output}: cannot be written: {reason(error)}") from error
+
+
+def _beside(output: Path) -> Path:
+    """A name like it that nothing has."""
+    names = (output.with_name(f"{output.stem} ({n}){output.suffix}") for n in count(2))
+    return next(name for name in names if not name.exists())
 
 
 def _partial_of(output: Path) -> Path:

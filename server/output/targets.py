@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine.media.output import TARGETS
+from engine.media.reserved import device_of
 from server.core.errors import SessionError
 from server.ingest.address import Forbidden, parse
 from server.ingest.srt import read_options
@@ -116,6 +117,8 @@ def _below(scheme: str, name: str, what: What, folder: Path | None) -> Target:
         raise SessionError(
             "bad_request", "expected a name of letters, digits, '.', '_' and '-', without folders"
         )
+    if device := device_of(name):
+        raise SessionError("bad_request", f"{name} is the device {device} on Windows; choose another name")
     path = folder / name
     if path.exists() or path.is_symlink():
         raise SessionError("output_refused", f"{name} is there already; choose another name")

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import resource
 from dataclasses import replace
 from fractions import Fraction
@@ -14,9 +15,10 @@ import pytest
 from clips import Clip, Sound, cut_off, impulse, make, make_sound, noise
 
 from engine.errors import MediaError
+from engine.media import reserved
 from engine.media.audio import SAMPLE_RATE_OUT, Stereo, measure_loudness, read_stereo
 from engine.media.finish import FinishReport, FinishSettings, finish
-from engine.media.output import TARGETS, check_output, replacing
+from engine.media.output import TARGETS, check_output, check_place, replacing
 from engine.media.video import probe, read_frames
 from engine.media.wav import WavWriter
 
@@ -307,6 +309,40 @@ def test_what_is_written_out_to_the_disk_is_open_for_writing(
     with replacing(tmp_path / "out.wav") as partial:
         partial.write_bytes(b"x")
     assert (tmp_path / "out.wav").read_bytes() == b"x"
+
+
+def test_a_result_that_may_not_replace_what_a_player_has_open_is_kept_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses it."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    output = tmp_path / "out.wav"
+    output.write_bytes(b"open")
+    monkeypatch.setattr(os, "replace", refuse)
+    for n, name in enumerate(("out (2).wav", "out (3).wav")):
+        with (
+            pytest.raises(MediaError, match=re.escape(f"the result is {tmp_path / name}")),
+            replacing(output) as new,
+        ):
+            new.write_bytes(bytes([n]))
+        assert (tmp_path / name).read_bytes() == bytes([n])
+    assert output.read_bytes() == b"open"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", ["con.wav", "Nul.mp4", "com1.tar.flac", "LPT³.ogg", "conin$ .wav"])
+def test_a_device_of_windows_is_no_output_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    check_place(tmp_path / name)
+    monkeypatch.setattr(reserved, "ON_WINDOWS", True)
+    with pytest.raises(MediaError, match=r"is the device [A-Z$0-9³]+ on Windows"):
+        check_place(tmp_path / name)
+    for other in ("console.wav", "a.con.wav", "com0.wav", "com10.wav", ".con.wav"):
+        check_place(tmp_path / other)
 
 
 def test_an_output_that_cannot_be_is_refused_before_and_after(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import pytest
 from output_rig import RATE, job_of, music_of, picture
 from shell_client import PATIENCE_S, soon
 
+from engine.media import reserved
+from server.core.errors import SessionError
 from server.output.child import COMMAND, Broken, Child
 from server.output.limits import OutputLimits
 from server.output.sender import Sender, Told
@@ -240,6 +242,16 @@ def test_an_srt_address_is_put_together_again() -> None:
     target = target_of(f"srt://[::1]:9000/?{query}", "music", Allowed(("*",)))
     assert (target.address, target.shown) == ("srt://[::1]:9000", "srt://[::1]:9000/...")
     assert target.srt == {"streamid": "#!::r=secret", "passphrase": "secret secret&x"}
+
+
+@pytest.mark.parametrize("url", ["file:con.wav", "file:NUL.flac", "hls:aux"])
+def test_a_device_of_windows_is_no_output_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    target_of(url, "music", Allowed(folder=tmp_path))
+    monkeypatch.setattr(reserved, "ON_WINDOWS", True)
+    with pytest.raises(SessionError, match="on Windows; choose another name"):
+        target_of(url, "music", Allowed(folder=tmp_path))
 
 
 def test_a_picture_goes_through_the_pipe_as_it_is() -> None:
