@@ -138,11 +138,11 @@ class Settings:
 
     def piece_steps(self, own: int, code_rate: int) -> int:
         """How many steps a player makes at once, `own` by itself: a chunk if that is more, and fewer where the lead has no room
-        for so many or leaves less than half their length to make them in."""
+        for so many, or leaves less than three quarters of their length to make them in: most where they are no whole chunks."""
         limits, hop = self._limits, self.playout.rate // code_rate
         room = max(1, (limits.high - limits.low) // hop)
         steps = min(room, max(own, limits.chunk // hop))
-        while limits.left_when_asked(steps * hop) < max(limits.chunk, steps * hop // 2):
+        while limits.left_when_asked(steps * hop) < max(limits.chunk, steps * hop * 3 // 4):
             steps -= 1  # to one at the most, which divides every chunk
         return steps
 

@@ -87,6 +87,17 @@ def test_where_a_device_has_time_nothing_is_given_up_however_short_the_lead(
     assert (played.names, played.made_up_s) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("lead_ms", "chunk_ms"), [(120, 40), (140, 40), (180, 60), (200, 60), (220, 60), (240, 60), (240, 80)]
+)
+def test_a_device_of_which_a_third_is_free_keeps_up_where_pieces_are_no_whole_chunks(
+    lead_ms: int, chunk_ms: int
+) -> None:
+    """It asks for the next piece when a whole chunk was placed, which may be late for a piece that is a chunk and a half."""
+    played = Schedule(lead_ms, chunk_ms, lambda _: 0.35).run(10)
+    assert played.made_up_s == []
+
+
 def test_long_chunks_leave_a_device_that_keeps_up_on_time() -> None:
     """Pieces come 120 ms after they were asked for, and 80 before they are due."""
     played = Schedule(340, 100, lambda _: 0.6).run(10)

@@ -69,7 +69,17 @@ def test_a_lead_that_was_chosen_is_kept_and_its_pieces_fit_in(lead_ms: int) -> N
 
 @pytest.mark.parametrize(
     ("own", "chunk_ms", "lead_ms", "steps"),
-    [(5, 20, 340, 5), (5, 100, 340, 5), (5, 200, 600, 10), (5, 20, 100, 2), (41, 20, 340, 9), (5, 20, 40, 1)],
+    [
+        (5, 20, 340, 5),
+        (5, 100, 340, 5),
+        (5, 200, 600, 10),
+        (5, 20, 100, 2),
+        (41, 20, 340, 9),
+        (5, 20, 40, 1),
+        (5, 40, 120, 2),
+        (5, 40, 140, 2),
+        (5, 40, 200, 5),
+    ],
 )
 def test_a_piece_is_a_chunk_at_least_and_fits_in_the_lead(
     own: int, chunk_ms: int, lead_ms: int, steps: int
