@@ -446,7 +446,8 @@ class Host:
         for session_id, report in reports.items():
             if hosted := self.sessions.get(session_id):
                 hosted.core.heard(now_s, report)
-                hosted.keep(now_s)
+                if hosted.keep(now_s) and self.draining:
+                    hosted.restart()
                 if hosted.core.state == "waiting":
                     hosted.wake()
 

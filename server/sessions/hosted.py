@@ -69,7 +69,7 @@ class Hosted:
     ) -> None:
         self.id, self.core, self.config, self.settings = session_id, core, config, shared.settings
         self.identity = new_identity(session_id)
-        self.gone = False
+        self.gone = self._restarts = False
         self.line: Line | None = None
         self.speaker: Outlet | None = None
         self.consumed = 0
@@ -122,11 +122,18 @@ class Hosted:
         core.control(now_s, verb_fade(about.config))
         return hosted
 
-    def keep(self, now_s: float) -> None:
-        """Put the newest checkpoint on the shelf, with what the client was told by now. Right after the core heard of it."""
+    def keep(self, now_s: float) -> bool:
+        """Put the newest checkpoint on the shelf, with what the client was told by now. Right after the core heard of it.
+        Returns whether there was a newer one than before."""
         checkpoint, shelf = self.core.checkpoint, self._shared.shelf
-        if shelf is None or checkpoint is None or checkpoint is self._checkpoint or self.gone:
-            return
+        if (
+            shelf is None
+            or checkpoint is None
+            or checkpoint is self._checkpoint
+            or self.gone
+            or self._restarts
+        ):
+            return False
         self._checkpoint = checkpoint
         about = About(
             session=self.id,
@@ -142,6 +149,13 @@ class Hosted:
             model=self._shared.player.digest,
         )
         shelf.put(Kept(about, checkpoint))
+        return True
+
+    def restart(self) -> None:
+        """Its newest checkpoint is where it goes on in the next server: nobody is to hear more, and none is taken any more."""
+        self._restarts = True
+        if self.line:
+            self.line.fail(ErrorCode.RESTARTING, "the server restarts; the session goes on after it")
 
     # --- the connection
 

@@ -7,7 +7,6 @@ import asyncio
 from server.checkpoints.shelf import Shelf
 from server.core.checkpoint import Checkpoint
 from server.protocol import messages as m
-from server.protocol.errors import ErrorCode
 from server.protocol.values import DAY_MS
 from server.sessions.host import Host
 from server.sessions.hosted import Hosted
@@ -29,7 +28,8 @@ async def leave(host: Host, drain_s: float) -> None:
 
 
 async def _restart(host: Host, shelf: Shelf) -> None:
-    """Keep every session as it is now, or was before the engine ended, then close: it goes on in the next server."""
+    """Keep every session as it is now, or was before the engine ended, and close it as soon as it is kept (see `Host`), so that
+    its client hears nothing which the next server would make again."""
     host.tell(m.GoAway(int(RESTART_S * 1000), "restarting"))
     before = {hosted: hosted.core.checkpoint for hosted in host.sessions.values()}
     for hosted in before:
@@ -38,8 +38,7 @@ async def _restart(host: Host, shelf: Shelf) -> None:
     while host.is_alive and host.monotonic() < until_s and not (_are_kept(before) and shelf.idle):
         await asyncio.sleep(POLL_S)
     for hosted in host.sessions.values():
-        if hosted.line:
-            hosted.line.fail(ErrorCode.RESTARTING, "the server restarts; the session goes on after it")
+        hosted.restart()
 
 
 def _are_kept(before: dict[Hosted, Checkpoint | None]) -> bool:

@@ -468,6 +468,31 @@ def test_1012_a_server_that_restarts_keeps_every_session_as_it_is(
         assert again.media[0].ts == client.at
 
 
+def test_a_client_hears_nothing_beyond_the_checkpoint_of_a_restart_however_long_writing_it_takes(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.settings.SNAPSHOT_EVERY_S", 1000.0)  # but for the one that a restart asks for
+    told, write = threading.Event(), Shelf._write
+
+    def slowly(shelf: Shelf, *about: Any) -> str:
+        told.wait(1.0)
+        return write(shelf, *about)
+
+    with serve(player=SyntheticPlayer(), checkpoints=tmp_path) as served, Client(served.ws) as client:
+        client.start()
+        client.play()
+        handle = client.until("resume.handle")["handle"]
+        monkeypatch.setattr(Shelf, "_write", slowly)
+        served.leave()
+        assert client.closed() == 1012
+        told.set()
+    with serve(player=SyntheticPlayer(), checkpoints=tmp_path) as served, Client(served.ws) as again:
+        assert again.resume(handle, client.at)["first_sample"] == client.at
+        again.show()
+        again.hear(client.at + 9600)
+        assert not [message for message in again.messages if message["type"] == "warning"]
+
+
 def test_a_clock_that_is_set_while_a_server_plays_costs_no_session(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
