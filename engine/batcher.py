@@ -30,6 +30,9 @@ REMEMBERED = 33
 """Ticks of so many streams whose median counts."""
 KNOWN_AFTER = 5
 """Ticks of so many streams after which their median counts: the first ones open graphs and look at first pictures."""
+OLD_S = 30.0
+"""What was not measured for so long is forgotten while other numbers of streams are: the machine was busy then, and whoever is
+not let in for it will not measure it again."""
 LEAST_SHARE = 0.25
 """A stream more is expected to take at least so much of what each one took on average, whatever was measured."""
 TOGETHER_S = 0.001
@@ -61,12 +64,13 @@ class Batcher(Generic[Key]):
     def __len__(self) -> int:
         return len(self._streams)
 
-    def admit(self) -> None:
-        """Raises NoRoom, with the time to try again, when one stream more would make all of them late.
+    def admit(self, coming: int = 0) -> None:
+        """Raises NoRoom, with the time to try again, when one stream more would make all of them late. coming: those that were
+        let in and have not joined yet.
 
         An empty device takes one whatever was measured: a measurement from when it was busy would otherwise never be mended.
         """
-        playing = len(self._streams) - len(self._resting)
+        playing = len(self._streams) - len(self._resting) + coming
         if playing and not self.times.fits(playing + 1):
             raise NoRoom(f"{playing} streams fill this device", RETRY_S)
 
@@ -109,8 +113,8 @@ class Batcher(Generic[Key]):
         turns = [(self._streams[key], min(steps, most)) for key, steps in wanted]
         began = self._monotonic()
         raised = advance_all(turns)
-        steps = max(steps for _, steps in turns)
-        self.times.note(len(wanted), (self._monotonic() - began) / steps)
+        steps, ended = max(steps for _, steps in turns), self._monotonic()
+        self.times.note(len(wanted), (ended - began) / steps, ended)
         failed = {key: error for (key, _), error in zip(wanted, raised, strict=True) if error is not None}
         for key in failed:
             self.leave(key)
@@ -187,8 +191,13 @@ class StepTimes:
     budget_s: float
     _latest: dict[int, deque[float]] = field(default_factory=dict)
     _median_s: dict[int, float] = field(default_factory=dict)
+    _noted_s: dict[int, float] = field(default_factory=dict)
 
-    def note(self, streams: int, took_s: float) -> None:
+    def note(self, streams: int, took_s: float, now_s: float) -> None:
+        self._noted_s[streams] = now_s
+        for old in [count for count, noted_s in self._noted_s.items() if now_s - noted_s > OLD_S]:
+            del self._noted_s[old], self._latest[old]
+            self._median_s.pop(old, None)
         latest = self._latest.setdefault(streams, deque(maxlen=REMEMBERED))
         latest.append(took_s)
         if len(latest) >= KNOWN_AFTER:
@@ -198,14 +207,13 @@ class StepTimes:
         """As measured; else from the nearest number that was, by what each stream more took up to there; 0 before anything was.
         Large numbers are never measured where streams are seldom due together: a busy device takes up who came meanwhile.
         """
-        # a list: another thread may ask while a tick is noted
-        known = list(self._median_s)
+        known = dict(self._median_s)  # another thread may ask while a tick is noted
         if not known:
             return 0.0
         nearest, fewest = min(known, key=lambda count: (abs(count - streams), count)), min(known)
-        took_s = each_s = self._median_s[nearest]
+        took_s = each_s = known[nearest]
         if nearest > fewest:
-            each_s = (took_s - self._median_s[fewest]) / (nearest - fewest)
+            each_s = (took_s - known[fewest]) / (nearest - fewest)
         share_s = took_s / nearest
         return took_s + max(0, streams - nearest) * min(share_s, max(LEAST_SHARE * share_s, each_s))
 

@@ -42,6 +42,7 @@ class Runner:
         self._post, self._deliver = post, deliver
         self._orders: dict[str, tuple[Orders, bool]] = {}  # bound: one record for each session, merged
         self._openings: deque[Opening] = deque()  # bound: MOST_OPENINGS, then NoRoom
+        self._opening = 0  # that were taken from there, and have not joined the others yet
         self._change = Condition()
         self._stopping = False
         self._limit_s: float | None = None  # until when the work at hand is to be done
@@ -62,9 +63,9 @@ class Runner:
             raise TimeoutError(f"the engine's tick did not end within {timeout_s:g} s")
 
     def open(self, key: str, make: Callable[[], Voice]) -> None:
-        """Make and admit a voice on the engine's thread; a failure comes as the session's report. Raises NoRoom."""
-        self.voices.batcher.admit()
+        """Admit a voice, and make it on the engine's thread; a failure comes as the session's report. Raises NoRoom."""
         with self._change:
+            self.voices.batcher.admit(len(self._openings) + self._opening)
             if len(self._openings) == MOST_OPENINGS:
                 raise NoRoom(f"{MOST_OPENINGS} sessions wait to be opened", 1.0)
             self._openings.append((key, make))
@@ -132,6 +133,7 @@ class Runner:
                 return None
             openings, orders = list(self._openings), {key: each for key, (each, _) in self._orders.items()}
             self._openings.clear()
+            self._opening = len(openings)
             self._orders.clear()
         return openings, orders
 
@@ -146,6 +148,8 @@ class Runner:
             ) as error:  # a model that cannot be opened is its session's misfortune, and it is told
                 check_device(error, self._ask_device)
                 failed[key] = Report(failed=f"{type(error).__name__}: {error}")
+            with self._change:
+                self._opening -= 1
         return failed
 
 

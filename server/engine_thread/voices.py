@@ -155,15 +155,14 @@ class Voices:
     ) -> None:
         """ask_device: raises when the device that plays is lost; see `engine.errors.check_device`."""
         self.batcher, self._ask_device = Batcher[str](monotonic), ask_device
-        self._voices: dict[str, Voice] = {}  # bound: `admit`, NoRoom
+        self._voices: dict[str, Voice] = {}  # bound: `Runner.open`, NoRoom
         self._stepped: tuple[str, ...] = ()  # who took a step in the last tick
 
     def keys(self) -> tuple[str, ...]:
         return tuple(self._voices)
 
     def open(self, key: str, voice: Voice) -> None:
-        """Raises NoRoom when the device is full."""
-        self.batcher.admit()
+        """One that was admitted."""
         self.batcher.join(key, voice.stream)
         self._voices[key] = voice
 

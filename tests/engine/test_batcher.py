@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from streams import camera, play
 
-from engine.batcher import KNOWN_AFTER, LEAST_SHARE, RETRY_S, Batcher, StepTimes
+from engine.batcher import KNOWN_AFTER, LEAST_SHARE, OLD_S, RETRY_S, Batcher, StepTimes
 from engine.errors import NoRoom
 from engine.spec import StreamPolicy
 from engine.stream import ScoreStream
@@ -159,17 +159,39 @@ def test_an_empty_device_takes_one_however_slow_it_was() -> None:
     batcher.admit()
 
 
+def test_what_a_number_of_streams_took_while_the_machine_was_busy_keeps_nobody_out_for_ever() -> None:
+    """Two play, and a third one is never let in to measure it again."""
+    times = StepTimes(0.016)
+    for streams, took_s in ((2, 0.012), (3, 0.020)):
+        for _ in range(KNOWN_AFTER):
+            times.note(streams, took_s, 0.0)
+    for second in range(1, 30):
+        times.note(2, 0.004, float(second))
+        assert not times.fits(3)
+    times.note(2, 0.004, OLD_S + 1)
+    assert times.expected_s(3) == pytest.approx(0.006)
+
+
+def test_who_was_let_in_and_has_not_joined_yet_is_counted() -> None:
+    batcher = Batcher[int](ticking(0.006))
+    batcher.join(0, Counted())  # type: ignore[arg-type]
+    get_known(batcher)
+    batcher.admit()
+    with pytest.raises(NoRoom, match="2 streams"):
+        batcher.admit(coming=1)
+
+
 def test_step_times_are_measured_or_in_proportion() -> None:
     times = StepTimes(0.016)
     assert times.expected_s(7) == 0
     assert times.fits(10_000)
     for took_s in (0.1, 0.004, 0.004, 0.004):  # the first one opened a graph
-        times.note(2, took_s)
+        times.note(2, took_s, 0.0)
         assert times.expected_s(7) == 0
-    times.note(2, 0.004)
+    times.note(2, 0.004, 0.0)
     assert [times.expected_s(n) for n in (1, 2, 4)] == [0.004, 0.004, 0.008]
     for _ in range(200):
-        times.note(2, 0.008)
+        times.note(2, 0.008, 0.0)
     assert times.expected_s(2) == pytest.approx(0.008, rel=0.01)
 
 
@@ -187,6 +209,6 @@ def test_more_streams_than_were_measured_take_what_each_more_took(
     times = StepTimes(0.016)
     for count, took_s in ((1, one_s), (4, four_s)):
         for _ in range(KNOWN_AFTER):
-            times.note(count, took_s)
+            times.note(count, took_s, 0.0)
     assert times.expected_s(4) == four_s
     assert times.expected_s(10) == pytest.approx(ten_s)

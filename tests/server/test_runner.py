@@ -15,6 +15,7 @@ from rig import RATE, Rig, TonePlayer, black, rig, tone
 
 from cuestream.players import find_player
 from engine.backends.lockstep import LockstepBackend
+from engine.batcher import KNOWN_AFTER
 from engine.errors import DeviceLost, NoRoom
 from engine.player import ModelPlayer
 from engine.spec import StreamPolicy
@@ -274,6 +275,20 @@ def test_openings_are_bounded() -> None:
         loop.runner.open(str(number), voice)
     with pytest.raises(NoRoom, match="16 sessions wait"):
         loop.runner.open("one more", voice)
+
+
+def test_of_two_that_come_at_once_the_one_without_room_is_refused_and_not_begun() -> None:
+    """On a device that has room for one."""
+    loop = Loop()
+    for _ in range(KNOWN_AFTER):
+        loop.runner.voices.batcher.times.note(1, 0.012, 0.0)
+    loop.runner.open("a", voice)
+    with pytest.raises(NoRoom, match="1 streams fill"):
+        loop.runner.open("b", voice)
+    loop.runner.start()
+    loop.runner.order("a", Orders(frames=(Shown(black(), 0),), wanted=RATE // 10), in_order=False)
+    assert loop.next()["a"].music
+    loop.runner.stop()
 
 
 @pytest.mark.parametrize("in_order", [True, False])
