@@ -90,8 +90,8 @@ class Bound:
     """A step whose memory is bound: fill the inputs, run, read the logits."""
 
     session: Any
-    pools: tuple[_Pool, _Pool]
-    """Whose memory it is: it lives as long as this does."""
+    condition: _Pool
+    """Its memory lives as long as this does; that of the caches is in the pool that has this."""
     binding: Any
     tokens: I64
     position: I64
@@ -282,8 +282,9 @@ class OnnxBackend(OneByOne, OnHost):
         position, frames = self._host((count, segments), np.int64), self._host((count,), np.int64)
         logits = self._host((count * segments, rows, decoder.codebooks, decoder.card), np.float32)
         near = (self._near(tokens), self._near(position), self._near(frames), self._near(logits))
-        pools = (caches.pool, condition.pool)
-        bound = Bound(session, pools, binding, tokens, position, frames, logits, near, self._run_options())
+        bound = Bound(
+            session, condition.pool, binding, tokens, position, frames, logits, near, self._run_options()
+        )
         first = place * caches.pool.each + segment * rows
         end = first + count * segments * rows
         for part, arrays in zip(("self_key", "self_value"), caches.pool.rows(first, end), strict=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -41,13 +42,13 @@ class Feedings:
     """All of a server, by session."""
 
     host: Host
-    running: dict[str, Feeding] = field(default_factory=dict)  # bound: limits.at_once that are not over
+    running: WeakValueDictionary[str, Feeding] = field(default_factory=WeakValueDictionary)
+    """Bound: limits.at_once that are not over. The others are gone with their sessions."""
     checks: Aside = field(default_factory=lambda: Aside(CHECKS))
 
     def check_room(self, session_id: str) -> None:
         """Before the session is opened for it. Raises Refused."""
         most, refused = self.host.settings.ingest.at_once, self.host.metrics.ingests_refused
-        self.running = {name: each for name, each in self.running.items() if name in self.host.sessions}
         before = self.running.get(session_id)
         if before and not before.over:
             raise Refused(409, "bad_request", "this session is fed already; DELETE that first")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
@@ -237,6 +238,15 @@ def test_no_more_than_may_are_fed_at_once(serve: Serve, films: Path) -> None:
         assert len(served.host.sessions) == 1  # the other one was not opened
         assert feed(served, "http://169.254.169.254/x")[0] == 503  # nor is its address looked at
         assert ask("DELETE", one)[0] == 204
+
+
+def test_what_fed_a_session_is_forgotten_with_it(serve: Serve, films: Path) -> None:
+    """Not when the next one begins: it holds all that the session held."""
+    with serve(SYNTHETIC, ingest=limits(files=films)) as served:
+        status, one, _ = feed(served, "file:long.mp4")
+        assert (status, len(served.app.state.feedings.running)) == (201, 1)
+        assert ask("DELETE", one)[0] == 204
+        soon(lambda: gc.collect() >= 0 and not served.app.state.feedings.running)
 
 
 def test_a_name_server_that_does_not_answer_holds_up_nobody_else(
