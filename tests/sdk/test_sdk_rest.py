@@ -129,3 +129,8 @@ def test_what_speaks_no_http_is_said() -> None:
 
 def test_only_digits_say_when_to_come_again() -> None:
     assert [rest.retry_s({"Retry-After": after}) for after in ("5", "²", "soon")] == [5.0, None, None]
+
+
+def test_who_is_no_cuestream_server_feeds_nobody() -> None:
+    with door() as server:
+        assert rest.fed_from(server.url, "show") is None

@@ -38,12 +38,13 @@ def addresses(
 
 
 def fed_from(url: str, name: str, token: str | None = None) -> str | None:
-    """The address that the server itself reads for a session of this name; None where it reads none. Raises Unreachable."""
+    """The address that the server itself reads for a session of this name; None where it reads none, or somebody else answers.
+    Raises Unreachable."""
     try:
         about = ask("GET", url, f"/v1/sessions/{quote(name, safe='')}/ingest", None, token, None)
     except Refused:
         return None
-    return None if about["state"] in ("ended", "failed", "stopped") else str(about["url"])
+    return None if about.get("state", "ended") in ("ended", "failed", "stopped") else str(about.get("url"))
 
 
 def ask(
