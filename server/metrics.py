@@ -15,7 +15,7 @@ from server.sessions.lifetime import Ended
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PAGES_PER_S = 10.0
-"""So often the page is made, and as many times at once. With 64 sessions it takes the event loop 2.3 ms, and everybody may ask."""
+"""So often the page is made, and as many times at once. It takes the event loop 2.3 ms with 64 sessions, and everybody asks."""
 AGES_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 WRITES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 MOMENTS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.02, 0.04, 0.1, 0.5)
