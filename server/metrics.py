@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import get_args
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -41,7 +41,7 @@ REFUSALS = (
 )
 """Errors that say that something which came was refused; the others say what became of a connection or a session."""
 
-PEERS_ENDED = [
+PeerEnd = Literal[
     "not_connected",
     "failed",
     "lost",
@@ -52,7 +52,17 @@ PEERS_ENDED = [
     "refused",
     "stopped",
 ]
-CHECKPOINTS = ["written", "failed", "no_room", "restored", "expired", "damaged", "other_model"]
+"""Why a peer connection ended."""
+CheckpointResult = Literal[
+    "written",
+    "failed",
+    "no_room",
+    "restored",
+    "expired",
+    "damaged",
+    "other_model",
+]
+"""What became of one."""
 
 
 class Metrics:
@@ -271,7 +281,7 @@ class Metrics:
             (self.closes, (*map(str, CLOSES), "1005", "1006", "other")),
             (self.resumes, ("resumed", "bad_request", "session_expired", "session_not_found")),
             (self.rejected, ("no_token", "wrong_token")),
-            (self.peers_ended, PEERS_ENDED),
+            (self.peers_ended, get_args(PeerEnd)),
             (self.peers_refused, ("400", "422", "503")),
             (self.recordings_ended, get_args(EndReason)),
             (self.recordings_refused, ("off", "running", "at_once")),
@@ -280,7 +290,7 @@ class Metrics:
             (self.ingests_refused, ("at_once", "forbidden", "unknown")),
             (self.outputs_ended, get_args(EndReason)),
             (self.outputs_refused, ("bad_request", "output_off", "output_forbidden", "output_refused")),
-            (self.checkpoints, CHECKPOINTS),
+            (self.checkpoints, get_args(CheckpointResult)),
         )
 
     def page(self) -> bytes:

@@ -19,7 +19,7 @@ from zlib import crc32
 
 from engine.errors import CuestreamError, PackageError
 from server.checkpoints.kept import Kept
-from server.metrics import Metrics
+from server.metrics import CheckpointResult, Metrics
 from server.system.lock import Locked, lock
 
 logger = logging.getLogger("uvicorn.error")
@@ -133,7 +133,7 @@ class Shelf:
     def _is_old(self, kept: Kept) -> bool:
         return self._wall_s() - kept.about.saved_s > self._limits.age_s
 
-    def _count(self, result: str) -> None:
+    def _count(self, result: CheckpointResult) -> None:
         self._metrics.checkpoints.labels(result).inc()
 
     # --- the folder
@@ -218,7 +218,7 @@ class Shelf:
         if kept is not None:
             self._written(session_id, kept.about.consumed)
 
-    def _write(self, session_id: str, blob: bytes) -> str:
+    def _write(self, session_id: str, blob: bytes) -> CheckpointResult:
         """Replace the file as a whole; says what came of it."""
         others = {name: size for name, size in self._sizes.items() if name != session_id}
         if len(others) >= self._limits.files or sum(others.values()) + len(blob) > self._limits.total_bytes:

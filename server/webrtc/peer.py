@@ -20,6 +20,7 @@ from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSession
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.mediastreams import MediaStreamTrack
 
+from server.metrics import PeerEnd
 from server.webrtc.fragments import Fragment
 from server.webrtc.identity import know_by_fingerprint
 from server.webrtc.limits import PeerLimits
@@ -107,7 +108,7 @@ class Peer:
         """Call it with the reason; now, when the end is past."""
         call(self.ended) if self._left else self._at_end.append(call)
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: PeerEnd) -> None:
         """Its sockets close soon after; the first reason counts."""
         if not self.ended:
             self.ended = reason

@@ -109,6 +109,12 @@ def element(name: str) -> str:
     return f"document.getElementById({name!r})"
 
 
+def open_page(browser: Chromium, url: str) -> None:
+    """Until its script has begun."""
+    browser.open(url)
+    browser.until("window.cuestream !== undefined")
+
+
 def press(browser: Chromium, name: str) -> None:
     browser.run(f"{element(name)}.click()")
 
@@ -141,8 +147,7 @@ def test_the_key_is_asked_for_a_wrong_one_is_refused_and_the_right_one_plays(
     browser: Chromium, serve: Serve
 ) -> None:
     with serve(player=SyntheticPlayer(), api_key=KEY) as served:
-        browser.open(f"{served.http}/?session=show")
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, f"{served.http}/?session=show")
         press(browser, "start")
         browser.until(f"{element('keydialog')}.open")
         browser.type("not meant")
@@ -189,8 +194,7 @@ def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
     junk.write_bytes(b"no film")
     player = SyntheticPlayer(follows=frozenset({"key"}))
     with serve(player=player, recordings=tmp_path / "recordings") as served:
-        browser.open(served.http)
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, served.http)
         the_keys(browser)
         browser.run(CHOOSER)
         browser.run(DENIED)
@@ -254,8 +258,7 @@ def test_what_goes_wrong_is_said_and_what_was_there_goes_on(
 def test_the_keyboard_is_enough_and_arrow_keys_ask_for_nothing(browser: Chromium, serve: Serve) -> None:
     asked = "[askings, choosers]"
     with serve(player=SyntheticPlayer()) as served:
-        browser.open(served.http)
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, served.http)
         for script in (CHOOSER, DENIED, SAID):
             browser.run(script)
         browser.run("document.querySelector('[name=source][value=camera]').focus()")
@@ -305,8 +308,7 @@ def test_a_reload_lists_what_was_recorded_and_goes_on_with_what_is_being_recorde
     runs = f"{element('record')}.textContent.startsWith('0:')"
     browser.call("Emulation.setTimezoneOverride", timezoneId="Asia/Tokyo")
     with serve(player=SyntheticPlayer(), recordings=tmp_path, api_key=KEY) as served:
-        browser.open(served.http)
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, served.http)
         log_in(browser, KEY)
         browser.until("window.cuestream.statistics.played > 0 && sessionStorage.getItem('cuestream.ticket')")
         for count in (1, 2):
@@ -338,8 +340,7 @@ def test_a_reload_lists_what_was_recorded_and_goes_on_with_what_is_being_recorde
 
 def test_a_reload_without_the_camera_goes_on_with_the_session(browser: Chromium, serve: Serve) -> None:
     with serve(player=SyntheticPlayer()) as served:
-        browser.open(served.http)
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, served.http)
         press(browser, "start")
         browser.until("window.cuestream.statistics.played > 0 && sessionStorage.getItem('cuestream.ticket')")
         session = browser.run("window.cuestream.statistics.session")
@@ -356,8 +357,7 @@ def test_a_reload_without_the_camera_goes_on_with_the_session(browser: Chromium,
 
 def test_a_server_that_is_gone_is_said_once(browser: Chromium, serve: Serve) -> None:
     with serve(player=SyntheticPlayer()) as served:
-        browser.open(served.http)
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, served.http)
         press(browser, "start")
         browser.until("window.cuestream.statistics.playback === 'playing'")
         browser.until(f"{element('health')}.textContent === 'playing'")
@@ -401,8 +401,7 @@ def test_a_tab_that_is_silent_mutes_nobody_else_and_a_session_that_was_lost_is_s
     browser: Chromium, serve: Serve
 ) -> None:
     with serve(player=SyntheticPlayer(), resume_window_s=1) as served:
-        browser.open(served.http)
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, served.http)
         browser.run(GAINS)
         press(browser, "start")
         browser.until("window.cuestream.statistics.played > 0")
@@ -423,8 +422,7 @@ def test_a_tab_that_is_silent_mutes_nobody_else_and_a_session_that_was_lost_is_s
 
 def test_a_server_without_room_is_said(browser: Chromium, serve: Serve) -> None:
     with serve(player=SyntheticPlayer(), max_sessions=1) as served:
-        browser.open(served.http)
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, served.http)
         with Client(served.http, name="show"):
             press(browser, "start")
             until_said(browser, "no room for another session just now; trying again")
@@ -434,8 +432,7 @@ def test_a_server_without_room_is_said(browser: Chromium, serve: Serve) -> None:
 
 def test_what_a_proxy_says_is_not_taken_for_the_server_s_word(browser: Chromium, serve: Serve) -> None:
     with serve(player=SyntheticPlayer()) as served:
-        browser.open(served.http)
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, served.http)
         browser.run(PROXY)
         press(browser, "start")
         until_said(
@@ -465,8 +462,7 @@ def test_a_page_that_is_open_before_its_server_answers_begins_when_it_does(
 
 def test_a_websocket_that_does_not_open_is_said(browser: Chromium, serve: Serve) -> None:
     with serve(player=SyntheticPlayer()) as served:
-        browser.open(served.http)
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, served.http)
         browser.run(AWAY)
         press(browser, "start")
         until_said(
@@ -480,8 +476,7 @@ def test_a_session_that_was_long_enough_is_followed_by_another_and_that_is_said(
     browser: Chromium, serve: Serve
 ) -> None:
     with serve(player=SyntheticPlayer(), session_s=2) as served:
-        browser.open(served.http)
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, served.http)
         browser.run(SAID)
         press(browser, "start")
         until_said(browser, "The session was as long as one may be. This is a new one")
@@ -513,8 +508,7 @@ def test_text_of_twice_the_size_fits_a_width_of_320_px(browser: Chromium, serve:
 
 def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Serve) -> None:
     with serve(player=SyntheticPlayer()) as served:
-        browser.open(served.http)
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, served.http)
         for name in ("guidance", "temperature", "short_term_s", "tonality", "memoryhead"):  # of models alone
             assert not browser.run(f"{element(name)}.getClientRects().length")
         assert browser.run(f"{element('gain_db')}.getAttribute('aria-valuetext')") == "0.0 dB"
@@ -593,8 +587,7 @@ def test_a_page_whose_sound_was_taken_away_says_so_and_plays_on_after_a_click(
 ) -> None:
     pill = f"{element('health')}.textContent"
     with serve(player=SyntheticPlayer()) as served:
-        browser.open(served.http)
-        browser.until("window.cuestream !== undefined")
+        open_page(browser, served.http)
         browser.run(CONTEXTS)
         press(browser, "start")
         browser.until(f"window.cuestream.statistics.played > 0 && {pill} === 'playing'")
