@@ -34,6 +34,8 @@ MOST_FRAGMENTS = 4096
 """Of one message. A fragment may be empty, so the longest message alone bounds nothing; ours come in one."""
 GONE_S = 12.0
 """How long what was said last may wait to be read once the conversation is over; uvicorn waits 10 s for the other end's close."""
+LEAVING_S = 0.8
+"""How long a server that leaves still waits for it."""
 
 
 class Direct(WebSocketsSansIOProtocol):
@@ -125,6 +127,37 @@ class Direct(WebSocketsSansIOProtocol):
             self.frames = []
             self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "message_too_large")
             self.handle_parser_exception()
+
+    def handle_parser_exception(self) -> None:
+        """Nothing is understood any more, the other end's close neither; what comes is thrown away until the connection ends.
+
+        Whoever ends it with something unread cuts it off, and the client may never read why.
+        """
+        if not self.transport.can_write_eof():  # TLS reads on by itself
+            super().handle_parser_exception()
+            return
+        if not self.close_sent:
+            close = self.conn.close_sent
+            assert close is not None
+            self.queue.put_nowait(
+                {"type": "websocket.disconnect", "code": close.code, "reason": close.reason}
+            )
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+            if self.read_paused:
+                self.read_paused = False
+                self.transport.resume_reading()
+        self.transport.write_eof()
+
+    def shutdown(self) -> None:
+        """Whoever was told why it ends may read that, and close."""
+        if self.close_timer is None:
+            super().shutdown()
+            return
+        self.stop_keepalive()
+        self.close_timer.cancel()
+        self.close_timer = self.loop.call_later(LEAVING_S, self.transport.close)
 
     def handle_ping(self) -> None:
         """Answered while the client reads; otherwise answers would pile up, and it may leave out older ones (RFC 6455, 5.5.3)."""

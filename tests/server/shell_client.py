@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
+import os
+import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, cast
 
@@ -44,6 +47,20 @@ def soon(holds: Callable[[], object], within_s: float = PATIENCE_S) -> None:
     while not holds():
         assert time.monotonic() < end_s
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def raw(port: int) -> Iterator[socket.socket]:
+    """A connection whose every byte is the test's, once it asked to be a websocket."""
+    with socket.create_connection(("127.0.0.1", port)) as line:
+        key = base64.b64encode(os.urandom(16)).decode()
+        line.sendall(
+            f"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Protocol: cuestream.v1\r\n\r\n".encode()
+        )
+        line.settimeout(10)
+        yield line
 
 
 class Client:

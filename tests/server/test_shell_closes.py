@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import os
+import select
 import socket
+import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from served import Serve, Served
-from shell_client import Client, ask, soon
+from shell_client import Client, ask, raw, soon
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
@@ -41,6 +43,21 @@ class Broken:
 
     def open(self, policy: StreamPolicy) -> Any:
         raise RuntimeError("the weights are gone")
+
+
+def keep_sending(line: socket.socket) -> None:
+    """Pongs that nobody asked for, for longer than it takes to hear of the end."""
+    until_s = time.monotonic() + 0.4
+    while time.monotonic() < until_s:
+        line.sendall(Frame(Opcode.PONG, bytes(125)).serialize(mask=True) * 80)
+        time.sleep(0.01)
+
+
+def last_code(received: bytes, line: socket.socket) -> int:
+    """Of the close that ends what the server says."""
+    while part := line.recv(4096):
+        received += part
+    return int.from_bytes(received.rpartition(b"\x88")[2][1:3])
 
 
 def test_another_subprotocol_is_refused_before_the_upgrade(served: Served) -> None:
@@ -117,6 +134,33 @@ def test_1009_a_message_that_never_ends(served: Served) -> None:
         with suppress(ConnectionClosed):
             client.ws.send([""] * 4200)
         assert client.closed() == 1009
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [(b"\x82\xff" + (1 << 40).to_bytes(8, "big"), 1009), (b"\x83\x80", 1002)],
+    ids=["long", "strange"],
+)
+def test_what_is_still_on_its_way_does_not_drown_the_close(served: Served, wrong: bytes, code: int) -> None:
+    """Who closes with something unread cuts the connection off, and its last words with it."""
+    with raw(served.port) as line:
+        received = line.recv(4096)
+        line.sendall(wrong + bytes(4))
+        select.select([line], [], [], 10)
+        keep_sending(line)
+        assert last_code(received, line) == code
+
+
+def test_a_server_that_restarts_is_heard_by_who_sends_all_the_while(serve: Serve, tmp_path: Path) -> None:
+    with serve(checkpoints=tmp_path) as served, raw(served.port) as line:
+        received = line.recv(4096)
+        start = b'{"type":"session.start","protocol_minor":0}'
+        line.sendall(Frame(Opcode.TEXT, start).serialize(mask=True))
+        while b"session.created" not in received:
+            received += line.recv(4096)
+        served.leave()
+        keep_sending(line)
+        assert last_code(received, line) == 1012
 
 
 def test_1009_a_text_that_is_too_long(served: Served) -> None:
@@ -211,14 +255,7 @@ def test_4404_a_handle_of_a_session_whose_name_another_one_has_now(serve: Serve)
 
 
 def test_4408_a_client_that_never_answers_pings(serve: Serve) -> None:
-    with serve(heartbeat_s=0.2) as served, socket.create_connection(("127.0.0.1", served.port)) as line:
-        key = base64.b64encode(os.urandom(16)).decode()
-        line.sendall(
-            f"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Protocol: cuestream.v1\r\n\r\n".encode()
-        )
-        line.settimeout(10)
+    with serve(heartbeat_s=0.2) as served, raw(served.port) as line:
         received = b""
         while part := line.recv(4096):
             received += part

@@ -6,7 +6,7 @@ import signal
 import socket
 import ssl
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +14,17 @@ import pytest
 import trustme
 from process import certified, plays_at, run, serve_tiny
 from served import Serve, Served
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from cuestream_client.client import Client
 from cuestream_client.closes import Patience
 from cuestream_client.errors import Refused, Unreachable
 from server.http.connections import DoorLimits
 from server.http.tls import Certificate, TlsError
+
+V1 = Subprotocol("cuestream.v1")
 
 
 class Authority:
@@ -97,6 +102,20 @@ def test_a_handshake_that_is_not_whole_in_time_is_let_go(serve: Serve, authority
     ):
         line.sendall(b"\x16\x03\x01")
         assert line.recv(100) == b""
+
+
+def test_a_message_that_is_too_long_is_told_of_while_it_is_sent(serve: Serve, authority: Authority) -> None:
+    with (
+        serve(certificate=authority.files) as served,
+        connect(f"wss://127.0.0.1:{served.port}/v1/stream", ssl=authority.trusted, subprotocols=[V1]) as line,
+    ):
+        with suppress(ConnectionClosed):
+            for _ in range(4):
+                line.send(bytes(20_000_000))
+        with pytest.raises(ConnectionClosed) as end:
+            line.recv()
+        assert end.value.rcvd is not None
+        assert end.value.rcvd.code == 1009
 
 
 @pytest.mark.parametrize(("limit", "reason"), [("half_open", "half_open"), ("connections", "connections")])
