@@ -205,6 +205,8 @@ def _run(jobs: list[Any], player: Any) -> int:
             highlight=False,
             soft_wrap=True,
         )
+        if done.left_out:
+            say(f"{done.output}: without {'; '.join(done.left_out)} of the video")
         if report.interrupted:
             say(f"interrupted; {done.output} holds the music up to {report.music_s:.2f} s")
             sys.exit(INTERRUPTED)

@@ -1,7 +1,8 @@
 """The second pass: music that has been generated becomes the result that was asked for.
 
 Loudness is measured first, then music and original sound are mixed, encoded and stored beside the video's
-own packets, which are copied and never encoded again. The music's first sample lies on the first frame shown.
+own packets, which are copied and never encoded again, with its titles, chapters and subtitles. The music's first
+sample lies on the first frame shown.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from av.container import OutputContainer
 
 from engine.errors import MediaError
 from engine.media.audio import SAMPLE_RATE_OUT, Loudness, Signal, Stereo, measure_loudness, read_stereo
+from engine.media.beside import add_subtitles, add_titles, left_out, subtitle_packets
 from engine.media.mix import Mix, mix
 from engine.media.mux import Span, add_sound, copied, encoded, interleaved
 from engine.media.output import check_output, open_output, replacing, target_of
@@ -47,6 +49,7 @@ class FinishReport:
     measured_lufs: float  # of the music before the gain; -inf for silence
     gain_db: float  # applied to the music, with music_gain_db
     cut: bool  # whether the result ends before the video, with the music
+    left_out: tuple[str, ...] = ()  # of a result with pictures: the video's tracks that are not in it
 
 
 def finish(video: Path, music: Path, output: Path, settings: FinishSettings) -> FinishReport:
@@ -69,19 +72,27 @@ def finish(video: Path, music: Path, output: Path, settings: FinishSettings) -> 
             span.samples,
         )
         with open_output(partial, target) as container:
-            _write(container, output, sound, video, span)
-    return FinishReport(output, kind, span.duration_s, loudness.lufs, gain_db, span.cut)
+            if target.holds_video:
+                missing = _write_film(container, output, sound, video, span)
+            else:
+                missing = ()
+                for packet in encoded(add_sound(container, target), sound):
+                    container.mux(packet)
+    return FinishReport(output, kind, span.duration_s, loudness.lufs, gain_db, span.cut, missing)
 
 
-def _write(
+def _write_film(
     container: OutputContainer, output: Path, sound: Iterator[AudioFrame], video: Path, span: Span
-) -> None:
-    target = target_of(output)
+) -> tuple[str, ...]:
+    """Returns what of the video is left out."""
     with open_input(video) as source:
-        pictures = copied(source, video, container, span, output) if target.holds_video else iter(())
-        stream = add_sound(container, target)
-        for packet in interleaved(pictures, encoded(stream, sound)):
+        pictures = copied(source, video, container, span, output)
+        sounds = encoded(add_sound(container, target_of(output)), sound)
+        subtitles = add_subtitles(source, container)
+        add_titles(source, container, span)
+        for packet in interleaved(pictures, sounds, subtitle_packets(video, subtitles, span)):
             container.mux(packet)
+        return left_out(source, subtitles)
 
 
 def _span(video: Path, info: VideoInfo, music: Path, holds_video: bool) -> tuple[Span, Loudness]:

@@ -1,6 +1,6 @@
 """Encoding sound and copying video packets into one container.
 
-Packets come out of two iterators, each in the order of its decoding times; merged by that time they
+Packets come out of iterators, each in the order of its decoding times; merged by that time they
 interleave without a queue. The copied video starts at time 0 with its first frame shown.
 """
 
@@ -24,9 +24,6 @@ from engine.media.audio import SAMPLE_RATE_OUT
 from engine.media.output import Target, add_copy, in_time
 from engine.media.source import video_stream
 from engine.media.timeline import kept, shown_s
-
-# What muxers write by themselves.
-_OWN_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +68,12 @@ def copied(
     """Add a copy of the video to the container now. Gives its packets, timed from the first frame shown."""
     stream = video_stream(source, video)
     copy = add_copy(container, stream, output)
-    told = {key: value for key, value in source.metadata.items() if key.lower() not in _OWN_METADATA}
-    container.metadata.update(told)
     return _copy(source, video, copy, span)
 
 
-def interleaved(
-    pictures: Iterator[av.Packet[VideoStream]], sounds: Iterator[av.Packet[AudioStream]]
-) -> Iterator[av.Packet[Any]]:
-    """Both streams' packets in the order of their decoding times."""
-    return merge(pictures, sounds, key=_decoding_s)
+def interleaved(*streams: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
+    """All streams' packets in the order of their decoding times."""
+    return merge(*streams, key=_decoding_s)
 
 
 def _decoding_s(packet: av.Packet[Any]) -> float:

@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import resource
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -439,6 +440,79 @@ def test_titles_survive(tmp_path: Path) -> None:
         assert container.metadata["title"] == "Ein schöner Film"
 
 
+def told(path: Path, source: Path, said_ms: Sequence[tuple[int, int]]) -> Path:
+    """The source with its sound twice, subtitles that are shown from and until these times, and two chapters of a second each."""
+    spoken = path.with_suffix(".srt")
+    spoken.write_text(
+        "".join(f"1\n00:00:0{a / 1000:.3f} --> 00:00:0{b / 1000:.3f}\n{a}\n\n" for a, b in said_ms)
+    )
+    with av.open(str(source)) as read, av.open(str(spoken)) as words, av.open(str(path), "w") as written:
+        streams = [read.streams[0], read.streams[1], read.streams[1], words.streams[0]]
+        copies = [written.add_stream_from_template(stream) for stream in streams]
+        copies[2].metadata["language"], copies[3].metadata["language"] = "deu", "eng"
+        named = [
+            {"id": at, "start": at, "end": at + 1, "time_base": Fraction(1), "metadata": {"title": f"{at}"}}
+            for at in (0, 1)
+        ]
+        written.set_chapters(named)
+        for packet in (*read.demux(0, 1), *read.demux(1), *words.demux(0)):
+            if packet.size:
+                packet.stream = copies[packet.stream.index if packet.stream.type != "subtitle" else 3]
+                written.mux(packet)
+    return path
+
+
+def subtitles_of(path: Path) -> list[tuple[bytes, int, int]]:
+    with av.open(str(path)) as container:
+        return [
+            (bytes(each), each.pts, each.pts + each.duration)
+            for each in container.demux(subtitles=0)
+            if each.size
+        ]
+
+
+def chapters_of(path: Path) -> list[tuple[str, float, float]]:
+    with av.open(str(path)) as container:
+        found = container.chapters()
+        return [
+            (each["metadata"]["title"], *(float(each[at] * each["time_base"]) for at in ("start", "end")))
+            for each in found
+        ]
+
+
+@pytest.mark.parametrize("start_s", [0.0, 0.4])
+def test_chapters_and_subtitles_stay_on_their_pictures(tmp_path: Path, start_s: float) -> None:
+    source = clip_of(tmp_path, "source.mkv", sound=Sound(noise(2.4, 0.1)), start_s=start_s)
+    film = told(tmp_path / "film.mkv", source, [(300, 700), (1000, 1500), (2200, 9000), (9000, 9500)])
+    report = finish(film, loud(tmp_path), tmp_path / "scored.mkv", PLAIN)
+    off = round(1000 * start_s)
+    expected = [(b"300", max(0, 300 - off), 700 - off), (b"1000", 1000 - off, 1500 - off)]
+    expected += [(b"2200", 2200 - off, 2000)] if off else []
+    assert subtitles_of(report.output) == expected
+    assert chapters_of(report.output) == [("0", 0, 1 - start_s), ("1", 1 - start_s, 2 - start_s)]
+    assert report.left_out == ("stream 2, audio (deu)",)
+    with av.open(str(report.output)) as container:
+        assert container.streams.subtitles[0].language == "eng"
+        assert container.duration == pytest.approx(2e6, abs=3e4)
+
+
+def test_chapters_and_subtitles_end_with_music_that_stops(tmp_path: Path) -> None:
+    source = clip_of(tmp_path, "source.mkv", sound=Sound(noise(2.0, 0.1)))
+    film = told(tmp_path / "film.mkv", source, [(300, 700), (800, 1500), (1500, 1900)])
+    report = finish(film, loud(tmp_path, 1.0), tmp_path / "scored.mkv", PLAIN)
+    assert subtitles_of(report.output) == [(b"300", 300, 700), (b"800", 800, 1000)]
+    assert chapters_of(report.output) == [("0", 0, 1)]
+
+
+def test_subtitles_that_the_result_cannot_hold_are_named(tmp_path: Path) -> None:
+    source = clip_of(tmp_path, "source.mkv", sound=Sound(noise(2.0, 0.1)))
+    film = told(tmp_path / "film.mkv", source, [(300, 700)])
+    report = finish(film, loud(tmp_path), tmp_path / "scored.mp4", PLAIN)
+    assert report.left_out == ("stream 2, audio (deu)", "stream 3, subtitle (eng)")
+    assert chapters_of(report.output) == [("0", 0, 1), ("1", 1, 2)]
+    assert finish(film, loud(tmp_path), tmp_path / "scored.wav", PLAIN).left_out == ()
+
+
 def test_the_music_is_not_overwritten(tmp_path: Path) -> None:
     music = loud(tmp_path)
     content = music.read_bytes()
@@ -475,7 +549,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, ending: str) -> None:
 def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video, music = clip_of(tmp_path), loud(tmp_path)
 
-    def interrupted(packets: object, sounds: object) -> None:
+    def interrupted(*streams: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("engine.media.finish.interleaved", interrupted)
