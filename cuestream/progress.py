@@ -20,14 +20,14 @@ def scoring(console: Console, name: str) -> Iterator[Callable[[float, float], No
         TextColumn("{task.fields[factor]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    shown = console.is_terminal  # elsewhere it would leave an empty line
+    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         task = progress.add_task(name, total=1.0, factor="")
         began = time.monotonic()
 
         def made(seconds: float, total: float) -> None:
             factor = (time.monotonic() - began) / seconds if seconds else 0.0
-            progress.update(
-                task, completed=min(seconds, total), total=total, factor=f"real-time factor {factor:.2f}"
-            )
+            said = f"real-time factor {factor:.2f}" if seconds < total else "mixing and writing"
+            progress.update(task, completed=min(seconds, total), total=total, factor=said)
 
         yield made

@@ -79,7 +79,7 @@ def score(job: ScoreJob, player: Player[Any], progress: Progress) -> ScoreReport
     began, records = time.monotonic(), list[dict[str, Any]]()
     try:
         made_s, interrupted = _make_music(job, info, player, wav, lines, records, progress)
-        finished = finish(job.video, wav, job.output, job.settings)
+        finished, interrupted = _finish(job, wav, interrupted)
         compute_s = time.monotonic() - began
         if job.timeline is not None:
             _put(lines, job.timeline)
@@ -121,6 +121,16 @@ def _make_music(
                 raise
             return made_s, True
     return made_s, False
+
+
+def _finish(job: ScoreJob, wav: Path, interrupted: bool) -> tuple[FinishReport, bool]:
+    """The first Ctrl-C ends the making of music, and that is over: it takes a second one to lose what was made."""
+    try:
+        return finish(job.video, wav, job.output, job.settings), interrupted
+    except KeyboardInterrupt:
+        if interrupted:
+            raise
+        return finish(job.video, wav, job.output, job.settings), True
 
 
 def _pieces(job: ScoreJob, info: VideoInfo, player: Player[Any]) -> Iterator[music.Piece]:

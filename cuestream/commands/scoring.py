@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -26,11 +25,7 @@ from cuestream.commands.options import (
 )
 from engine.errors import CuestreamError, MediaError
 from engine.library import DEFAULT_MODEL
-from engine.media.output import TARGETS
-from engine.media.video import VIDEO_ENDINGS
 
-CUT_OFF_S = 1.0
-"""What a video has to lack of its declared length to be worth a word."""
 NOT_LOUD = "no loudness (it takes 0.4 s of sound)"
 
 
@@ -62,6 +57,21 @@ def score(
     ] = Mix.keep,
     audio_only: Annotated[
         bool, typer.Option("--audio-only", help="write sound alone (wav, flac, mp3, m4a, ogg, opus)")
+    ] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="kind of results that are not named, as of a folder: flac, mp3, mp4, ...",
+            show_default=False,
+        ),
+    ] = None,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="of a folder, not the videos whose whole result is there: goes on with a run",
+        ),
     ] = False,
     loudness: Annotated[
         float, typer.Option(min=-70, max=0, help="target of the music in LUFS; 0 leaves it as it is")
@@ -103,6 +113,7 @@ def score(
 ) -> int:
     """Write a video back with the music that the engine made for it. What is not chosen is as the model's makers recommend."""
     from cuestream.players import at_effort, find_player, needs_whole_file
+    from cuestream.results import is_made, pairs
     from cuestream.score import ScoreJob
     from engine.media.finish import FinishSettings
 
@@ -125,67 +136,32 @@ def score(
     except ValueError as error:
         raise MediaError(str(error)) from error
     settings = FinishSettings(mix.value, loudness or None, audio_only, gain)
-    pairs = _pairs(source, output, audio_only)
-    if len(pairs) > 1 and (timeline or plot):
+    found = pairs(source, output, kind, audio_only)
+    if len(found) > 1 and (timeline or plot):
         raise MediaError("--timeline and --plot are for one video, not for a folder")
     if player.label:
         err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
+    wanted_pairs = [pair for pair in found if not (skip_existing and is_made(*pair))]
+    if skipped := len(found) - len(wanted_pairs):
+        say(f"{skipped} of {len(found)} videos have their result already")
     jobs = [
-        ScoreJob(video, to, policy, settings, not live, as_published, timeline, plot) for video, to in pairs
+        ScoreJob(video, to, policy, settings, not live, as_published, timeline, plot)
+        for video, to in wanted_pairs
     ]
     return _run(jobs, player)
-
-
-def _pairs(source: Path, output: Path | None, audio_only: bool) -> list[tuple[Path, Path]]:
-    """Videos and where their results go; a result that is not named lies beside its video as NAME.scored.ENDING."""
-    if not source.is_dir():
-        if output is not None and output.is_dir():
-            output = output / _scored_name(source, audio_only)
-        return [(source, output or source.with_name(_scored_name(source, audio_only)))]
-    videos = sorted(filter(_is_to_score, source.iterdir()))
-    if not videos:
-        raise MediaError(f"{source}: no videos in this folder; known endings are {' '.join(VIDEO_ENDINGS)}")
-    folder = output or source
-    if folder.exists() and not folder.is_dir():
-        raise MediaError(f"{folder}: expected a folder for the results of a folder, found a file")
-    if not folder.exists() and folder.suffix.lower() in TARGETS:
-        raise MediaError(
-            f"{folder}: the results of a folder need a folder, whose name has no {folder.suffix}"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"{folder}: cannot be written: {error.strerror}") from error
-    names = [_scored_name(video, audio_only) for video in videos]
-    alike = Counter(name.lower() for name in names)
-    return [
-        (video, folder / (_scored_name(video, audio_only, whole=True) if alike[name.lower()] > 1 else name))
-        for video, name in zip(videos, names, strict=True)
-    ]
-
-
-def _is_to_score(path: Path) -> bool:
-    """Not what a run made; nor what is hidden, such as the files that macOS leaves beside those of a foreign disk."""
-    seen = path.suffix.lower() in VIDEO_ENDINGS and ".scored" not in path.suffixes
-    return seen and not path.name.startswith(".") and path.is_file()
-
-
-def _scored_name(video: Path, audio_only: bool, whole: bool = False) -> str:
-    """whole: with the video's ending, which tells it from another one."""
-    kept = video.suffix.lower() in (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-    ending = ".wav" if audio_only else video.suffix if kept else ".mkv"
-    return f"{video.name if whole else video.stem}.scored{ending}"
 
 
 def _run(jobs: list[Any], player: Any) -> int:
     """Score each video; in a folder one that fails does not stop the others."""
     from cuestream.progress import scoring
+    from cuestream.results import CUT_OFF_S
     from cuestream.score import score as run
 
     failed = 0
-    for job in jobs:
+    for number, job in enumerate(jobs, 1):
+        counted = f"{number} of {len(jobs)}: " if len(jobs) > 1 else ""
         try:
-            with scoring(err, job.video.name) as progress:
+            with scoring(err, f"{counted}{job.video.name}") as progress:
                 report = run(job, player, progress)
         except CuestreamError as error:
             if len(jobs) == 1:
@@ -194,7 +170,7 @@ def _run(jobs: list[Any], player: Any) -> int:
             say(str(error))
             continue
         except KeyboardInterrupt:
-            say("interrupted before there was anything to keep")
+            say(f"interrupted; nothing is kept of {job.output}")
             sys.exit(INTERRUPTED)
         done = report.finished
         loud = f"{done.measured_lufs + done.gain_db:.1f} LUFS" if isfinite(done.measured_lufs) else NOT_LOUD

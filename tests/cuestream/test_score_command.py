@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import av
 import numpy as np
@@ -22,7 +22,7 @@ from clips import Clip, Sound, cut_off, make, make_sound, noise
 from cuestream import cli
 from cuestream.score import ScoreJob, score
 from engine.media.audio import measure_loudness, read_stereo
-from engine.media.finish import FinishSettings
+from engine.media.finish import FinishReport, FinishSettings, finish
 from engine.media.video import VideoReader, probe
 from engine.synthetic import SyntheticPlayer
 from training.composer.soundfont import SOUND_FONT_VARIABLE
@@ -134,6 +134,54 @@ def test_a_folder_is_scored_one_by_one_and_a_bad_file_does_not_stop_it(run: Run,
     assert sorted(p.name for p in results.iterdir()) == ["a.scored.mp4", "c.scored.mkv"]
 
 
+def test_a_folder_may_be_scored_as_sound_of_any_kind(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for name in ("a.mp4", "b.mts"):
+        make(tmp_path / "videos" / name, Clip(frames=3))
+    results = tmp_path / "results"
+    code, _, said = run(
+        "score", tmp_path / "videos", "-o", results, "--format", "mp3", "--model", "synthetic"
+    )
+    assert code == 0
+    assert sorted(path.name for path in results.iterdir()) == ["a.scored.mp3", "b.scored.mp3"]
+    assert "\n\n" not in said
+
+
+@pytest.mark.parametrize(("kind", "only"), [("text", False), ("mp4", True)])
+def test_a_kind_that_no_result_can_be_is_refused(run: Run, tmp_path: Path, kind: str, only: bool) -> None:
+    make(tmp_path / "a.mp4", Clip(frames=3))
+    code, _, said = run("score", tmp_path, "--format", kind, *["--audio-only"] * only)
+    assert (code, f"--format {kind}: " in complaint(said)) == (2, True)
+
+
+def test_a_run_goes_on_where_one_before_it_ended(run: Run, tmp_path: Path) -> None:
+    command = (
+        "score",
+        tmp_path / "videos",
+        "-o",
+        tmp_path / "results",
+        "--model",
+        "synthetic",
+        "--skip-existing",
+    )
+    (tmp_path / "videos").mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        make(tmp_path / "videos" / name, Clip(frames=20))
+    assert run(*command)[0] == 0
+    made = {path: path.read_bytes() for path in sorted((tmp_path / "results").iterdir())}
+    whole, short, missing = made
+    make(short, Clip(frames=5))  # as an interrupted run left it
+    missing.unlink()
+    before = whole.stat().st_ino
+    code, _, said = run(*command)
+    assert code == 0
+    assert "1 of 3 videos have their result already" in said
+    assert whole.stat().st_ino == before
+    assert {path: path.read_bytes() for path in made} == made
+    assert run(*command, "--format", "flac")[0] == 0
+    assert len(list((tmp_path / "results").iterdir())) == 6
+
+
 def test_videos_of_a_folder_take_no_result_from_each_other(run: Run, tmp_path: Path) -> None:
     video, results = make(tmp_path / "a.mkv", Clip(frames=3)), tmp_path / "results"
     for name in ("A.avi", "b.mkv", ".hidden.mkv", "b.scored.mkv"):
@@ -219,6 +267,7 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None
         (["score", tmp_path / "picture.png", "-o", output], "is a picture, not a video"),
         (["score", tmp_path / "videos", "-o", output], "need a folder, whose name has no .mp4"),
         (["score", tmp_path / "videos", "-o", video / "below"], "Not a directory"),
+        (["score", video, "-o", output, "--format", "mp3"], "its ending says what kind"),
         (["info", "nonesuch"], "random-tiny, starter"),
         (["score", tmp_path / "nofolder" / "x.mp4"], "x.mp4"),
     ]
@@ -398,8 +447,26 @@ def test_an_interrupted_run_that_keeps_nothing_says_so(
     to = ("-o", output, "--timeline", tmp_path / "t.jsonl", "--model", "synthetic")
     code, _, said = run("score", video, *to)
     assert code == 130
-    assert complaint(said) == "cuestream: interrupted before there was anything to keep"
+    assert complaint(said) == f"cuestream: interrupted; nothing is kept of {output}"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4"]
+
+
+def test_an_interrupt_when_the_music_is_made_loses_nothing_of_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rings = iter([KeyboardInterrupt])
+
+    def interrupted(*given: Any) -> FinishReport:
+        for ring in rings:
+            raise ring
+        return finish(*given)
+
+    monkeypatch.setattr("cuestream.score.finish", interrupted)
+    video, output = make(tmp_path / "clip.mp4", Clip()), tmp_path / "out.mp4"
+    code, _, said = run("score", video, "-o", output, "--model", "synthetic")
+    assert code == 130
+    assert complaint(said) == f"cuestream: interrupted; {output} holds the music up to 1.00 s"
+    assert shown_until(output) == 1.0
 
 
 @pytest.fixture(scope="module")
