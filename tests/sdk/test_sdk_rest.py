@@ -134,3 +134,10 @@ def test_only_digits_say_when_to_come_again() -> None:
 def test_who_is_no_cuestream_server_feeds_nobody() -> None:
     with door() as server:
         assert rest.fed_from(server.url, "show") is None
+
+
+def test_where_nobody_listens_the_server_is_asked_after() -> None:
+    with pytest.raises(
+        Unreachable, match=r"^http://127\.0\.0\.1:9: connection refused; does the server run there"
+    ):
+        rest.addresses("http://127.0.0.1:9", "show")

@@ -169,9 +169,19 @@ def test_what_cannot_be_is_said(obs: FakeObs, wanted: Wanted, said: str) -> None
 
 
 def test_without_a_microphone_nothing_is_ducked() -> None:
-    obs = FakeObs(special={})
+    obs = FakeObs(special={}, inputs={"Clip": {"kind": "ffmpeg_source", "settings": {}}})
     assert any("no microphone" in line for line in done(obs, WANTED))
     assert not obs.filters
+
+
+@pytest.mark.parametrize("kind", ["wasapi_input_capture", "coreaudio_input_capture", "pulse_input_capture"])
+def test_a_microphone_may_be_a_source_of_a_scene(kind: str) -> None:
+    desktop = {"kind": kind.replace("input", "output"), "settings": {}}
+    obs = FakeObs(
+        special={"mic1": None}, inputs={"Desktop": desktop, "Voice": {"kind": kind, "settings": {}}}
+    )
+    assert any("yields to Voice" in line for line in done(obs, WANTED))
+    assert obs.filters[DUCK]["filterSettings"]["sidechain_source"] == "Voice"
 
 
 def test_it_can_be_taken_away_and_put_back() -> None:

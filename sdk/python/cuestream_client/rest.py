@@ -62,7 +62,10 @@ def ask(
         words = said(str(error.url), error.code, error.reason, error.read(MOST_BYTES))
         raise Refused(error.code, words, retry_s(error.headers)) from error
     except OSError as error:
-        raise Unreachable(f"{base(url)}: {getattr(error, 'reason', error)}") from error
+        why = getattr(error, "reason", error)
+        refused = isinstance(why, ConnectionRefusedError)
+        text = "connection refused; does the server run there?" if refused else why
+        raise Unreachable(f"{base(url)}: {text}") from error
     except HTTPException as error:
         raise Unreachable(f"{base(url)}: what answered there speaks no HTTP") from error
     if isinstance(made, dict):

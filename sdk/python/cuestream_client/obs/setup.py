@@ -13,6 +13,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from cuestream_client.obs.connection import NOT_CREATED, Obs, ObsError
 
 BROWSER, MEDIA, COMPRESSOR = "browser_source", "ffmpeg_source", "compressor_filter"
+MICROPHONE = "_input_capture"
+"""How the kinds of OBS's Audio Input Capture end: wasapi on Windows, coreaudio, pulse, alsa."""
 READS_SCENES = 2
 """What a page may ask of OBS, of 0 to 5: which scene is shown, and nothing that changes anything."""
 DUCKING = {"ratio": 8.0, "threshold": -36.0, "attack_time": 60, "release_time": 600, "output_gain": 0.0}
@@ -155,10 +157,7 @@ def _kind_of(obs: Obs, name: str) -> str | None:
 
 def _duck(obs: Obs, name: str, under: str) -> str:
     """A compressor whose sidechain is the microphone."""
-    special = obs.ask("GetSpecialInputs")
-    voice = under or next(
-        (special[mic] for mic in ("mic1", "mic2", "mic3", "mic4") if special.get(mic)), None
-    )
+    voice = under or _microphone(obs)
     if voice is None:
         return "no microphone was found to duck under; name an input with --duck-under"
     if _kind_of(obs, voice) is None:
@@ -170,6 +169,15 @@ def _duck(obs: Obs, name: str, under: str) -> str:
     else:
         obs.ask("SetSourceFilterSettings", **about, filterSettings=settings, overlay=True)
     return f"the music yields to {voice}"
+
+
+def _microphone(obs: Obs) -> str | None:
+    """The first one of OBS's audio settings, or else of its scenes."""
+    special = obs.ask("GetSpecialInputs")
+    told = [str(special[mic]) for mic in ("mic1", "mic2", "mic3", "mic4") if special.get(mic)]
+    inputs = obs.ask("GetInputList")["inputs"]
+    captured = [str(each["inputName"]) for each in inputs if str(each["inputKind"]).endswith(MICROPHONE)]
+    return next(iter([*told, *captured]), None)
 
 
 def _check_whip(obs: Obs, wanted: Wanted, version: str) -> None:
