@@ -167,17 +167,27 @@ def check_place(output: Path, *inputs: Path) -> None:
     if device := device_of(output.name):
         raise MediaError(f"{output}: is the device {device} on Windows, not a file; expected another name")
     try:
-        if output.is_dir():
+        mode = _mode(output)
+        if stat.S_ISDIR(mode):
             raise MediaError(f"{output}: expected a file to write, found a directory")
         if not output.parent.is_dir():
             raise MediaError(f"{output}: cannot be written: there is no directory {output.parent}")
-        if output.exists() and not output.stat().st_mode & _WRITABLE:
+        if mode and not mode & _WRITABLE:
             raise MediaError(f"{output}: is there already and write-protected; expected another name")
         for each in inputs:
-            if output.exists() and each.exists() and output.samefile(each):
+            if mode and each.exists() and output.samefile(each):
                 raise MediaError(f"{output}: is the input itself; expected another name for the result")
     except (OSError, ValueError) as error:
         raise MediaError(f"{output}: cannot be written: {reason(error)}") from error
+
+
+def _mode(path: Path) -> int:
+    """0 where nothing is. Raises OSError or ValueError for a path that no file can have; is_dir() and exists() only say no to it
+    from Python 3.14 on."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 @contextmanager
