@@ -36,7 +36,8 @@ class Spread(ThreadingHTTPServer):
             try:
                 return self._ask(self.servers[(first + at) % len(self.servers)], visitor)
             except urllib.error.HTTPError as error:
-                answer = error.code, error.read()
+                with error:
+                    answer = error.code, error.read()
                 if error.code not in BUSY:
                     break
             except OSError:

@@ -90,7 +90,8 @@ class WebKit:
             with urllib.request.urlopen(request, timeout=STARTED_S) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
-            raise RuntimeError(f"{path}: {error.read().decode()}") from None
+            with error:
+                raise RuntimeError(f"{path}: {error.read().decode()}") from None
         except TimeoutError:
             raise TimeoutError(f"{method} {path} {body}: no answer within {STARTED_S:g} s") from None
 

@@ -59,7 +59,8 @@ def ask(
         with opener.open(request, timeout=ANSWER_S) as answer:
             status, made = answer.status, _parsed(answer.read(MOST_BYTES))
     except urllib.error.HTTPError as error:
-        words = said(str(error.url), error.code, error.reason, error.read(MOST_BYTES))
+        with error:
+            words = said(str(error.url), error.code, error.reason, error.read(MOST_BYTES))
         raise Refused(error.code, words, retry_s(error.headers)) from error
     except OSError as error:
         why = getattr(error, "reason", error)
