@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 # pip compiles one file after another. Like pip it passes over files for other Pythons. What lies in tests and models, a third of
 # all, is compiled where it is read.
-COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/|/transformers/models/' $(VENV)/lib || true
+COMPILE := $(BIN)/python -W ignore::SyntaxWarning -m compileall -qq -j 0 -x '/tests/|/transformers/models/' $(VENV)/lib || true
 # Of the procedural composer. It declares pyaudio, which needs a C library to build and is only for its own loudspeaker output.
 TINYSOUNDFONT := --no-deps 'tinysoundfont>=0.3.7,<0.4'
 SOUND_FONT := fluidr3mono-gm-soundfont
 
-.PHONY: demo test check lint format bench random-tiny sound-font lock clean
+.PHONY: demo test check lint format bench random-tiny tinysoundfont sound-font lock clean
 
 demo: $(VENV)/.demo
 	mkdir -p out
@@ -25,7 +25,7 @@ COMPUTING := $(wildcard tests/server/test_session_*.py tests/server/test_protoco
 WAITING := $(filter-out $(CLOCK) $(COMPUTING),$(wildcard tests/server/test_*.py tests/sdk/test_*.py))
 OTHERS := $(filter-out $(CLOCK) $(WAITING),$(wildcard tests/*/test_*.py))
 PYTEST := $(BIN)/python -m pytest --durations 25 --durations-min 4
-test: $(VENV)/.dev sound-font
+test: $(VENV)/.dev tinysoundfont sound-font
 	$(PYTEST) -n auto --maxprocesses 4 --dist loadfile $(OTHERS)
 	$(PYTEST) -n 3 --dist loadfile $(WAITING)
 	$(PYTEST) $(CLOCK)
@@ -50,7 +50,14 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.score
 	$(BIN)/python -m benchmarks.latency
 
-# The instruments of the procedural composer, a system package; nothing else needs them, so without them make goes on.
+# What the procedural composer plays through. It has no wheels from Python 3.13 on, and is built there. Nothing else needs it, so where
+# it cannot be built make goes on.
+tinysoundfont: $(BIN)/python
+	@$(PIP_INSTALL) $(TINYSOUNDFONT) \
+	    || echo "no tinysoundfont: --model procedural will not play, and its tests are skipped; it is built with g++ and" \
+	    "Python's headers, Debian: apt-get install g++ python3-dev" >&2
+
+# The instruments of the procedural composer, a system package; without them make goes on, too.
 sound-font: $(BIN)/python
 	@if $(BIN)/python -c 'from training.composer.soundfont import find_sound_font; find_sound_font()' 2>/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ] && apt-get update -qq \
@@ -63,7 +70,8 @@ random-tiny: $(VENV)/.dev
 	$(BIN)/cuestream random tiny -o models/random-tiny
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cuestream needs Python 3.11 or later")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and \
+	    "Cuestream runs on Python 3.11 to 3.14; name one of them: make demo PYTHON=python3.14")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
@@ -73,7 +81,6 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.[cpu,plot,export,dev,quality,serve,webrtc]'
-	$(PIP_INSTALL) $(TINYSOUNDFONT)
 	$(COMPILE)
 	touch $@ $(VENV)/.demo
 
