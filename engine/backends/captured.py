@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, TypeAlias
@@ -152,17 +152,19 @@ class Captured:
 def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph, Any]:
     """A graph of this work, which can be done again and again, and where its answer will be. Raises OutOfMemoryError. In memory
     where a capture failed no other one is to be made."""
-    aside, graph = _aside(), torch.cuda.CUDAGraph()
+    aside, graph, began = _aside(), torch.cuda.CUDAGraph(), False
     aside.wait_stream(torch.cuda.current_stream())
     try:
         with torch.cuda.stream(aside):  # which a capture does not leave by itself when no graph comes of it
             for _ in range(2):  # kernels are compiled and libraries opened before anything is captured
                 work()
-            with torch.cuda.graph(graph, pool=memory, stream=aside):
+            with _workspaces_in_graph(), torch.cuda.graph(graph, pool=memory, stream=aside):
+                began = True
                 answer = work()
             graph.replay()  # the first launch brings it to the device, which takes time and memory, too
     except RuntimeError as error:
-        _end_allocating(memory)
+        if began and torch.__version__ < "2.14":
+            _release(graph, memory)
         # kernels and the graph itself take memory that is not the allocator's, who would say so
         if "out of memory" in str(error) or _freed_meanwhile(error):
             raise torch.OutOfMemoryError(str(error)) from error
@@ -172,13 +174,28 @@ def capture(work: Callable[[], Any], memory: Any) -> tuple[torch.cuda.CUDAGraph,
     return graph, answer
 
 
-def _end_allocating(memory: Any) -> None:
-    """PyTorch's allocator hears that a capture has ended only if it ended well. Otherwise it would refuse from then on to give
-    memory back, as every capture asks it to before it begins."""
+@contextmanager
+def _workspaces_in_graph() -> Iterator[None]:
+    """What cuBLAS works in lies in the memory of the graph that is captured. Else PyTorch keeps it for each stream, and from 2.12
+    on gives it back with the first graph of that stream that goes, though others go on working there
+    (https://github.com/pytorch/pytorch/issues/193402)."""
+    torch._C._cuda_clearCublasWorkspaces()
+    try:
+        yield
+    finally:
+        torch._C._cuda_clearCublasWorkspaces()
+
+
+def _release(graph: torch.cuda.CUDAGraph, memory: Any) -> None:
+    """A capture that broke off is no user of its memory any more. Before 2.14 PyTorch's allocator hears that only of a graph that
+    came of one; before 2.13 it also takes the capture as going on, and refuses to give any memory back, as every capture asks."""
+    with suppress(RuntimeError):
+        graph.pool()
+        return  # a graph came of it, and failed later
     device = torch.cuda.current_device()
     with suppress(RuntimeError):  # it has heard
         torch._C._cuda_endAllocateToPool(device, memory)
-        torch._C._cuda_releasePool(device, memory)
+    torch._C._cuda_releasePool(device, memory)
 
 
 def _freed_meanwhile(error: RuntimeError) -> bool:

@@ -344,6 +344,9 @@ class _Graph:
         self._device = device
         self.work: list[Callable[[], None]] = []
 
+    def pool(self) -> tuple[int, int]:
+        return 0, 1
+
     def replay(self) -> None:
         for each in self.work:
             self._device.queue(each)
@@ -371,6 +374,7 @@ def pretended() -> Iterator[Device]:
     with pytest.MonkeyPatch.context() as patch, device:
         for name, fake in fakes.items():
             patch.setattr(torch.cuda, name, fake)
+        patch.setattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None, raising=False)
         patch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
         patch.setattr(gpus, "_check_triton", lambda: None)
         patch.setattr(torch.backends.cudnn, "is_acceptable", lambda _: False)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
 from engine.backends import captured as graphs
 from engine.backends.captured import BATCHES, Captured, Parts, capture, lanes_up_to
@@ -124,15 +127,22 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> type[Stream]:
     of_cuda |= {"current_device": lambda: 0}
     for name, instead in (of_cuda | {"synchronize": never, "empty_cache": never}).items():
         monkeypatch.setattr(torch.cuda, name, instead)
-    monkeypatch.setattr(torch._C, "_host_emptyCache", never, raising=False)
+    allocators = "_host_emptyCache", "_cuda_endAllocateToPool", "_cuda_releasePool"
+    for name in (*allocators, "_cuda_clearCublasWorkspaces"):
+        monkeypatch.setattr(torch._C, name, never, raising=False)
     monkeypatch.setattr(torch.cuda.graph, "default_capture_stream", None)
     monkeypatch.setattr(graphs, "_aside", cache(Stream))
     return Stream
 
 
+def no_graph(_: Any) -> None:
+    raise RuntimeError("Called CUDAGraph::pool() without a preceding successful capture.")
+
+
 def graph(ends: Callable[..., None] = never, launched: Callable[..., None] = never) -> type[Any]:
     """`torch.cuda.CUDAGraph`, whose capture ends so, and which is launched so."""
-    return type("Graph", (), {"capture_begin": never, "capture_end": ends, "replay": launched})
+    begins, pool = {"capture_begin": never}, {"pool": never if ends is never else no_graph}
+    return type("Graph", (), begins | pool | {"capture_end": ends, "replay": launched})
 
 
 def test_who_has_no_memory_for_a_graph_works_on_where_it_worked_before(
@@ -180,24 +190,82 @@ def test_memory_that_is_freed_in_a_capture_is_a_lack_of_it(
         capture(never, (0, 1))
 
 
-def test_the_allocator_hears_of_a_capture_that_broke_off(
+class Allocator:
+    """PyTorch's, as it counts who uses a memory of graphs. It aborts the process where a graph that goes is not among them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.recording, self.users = False, 0
+        for name, done in {"_cuda_endAllocateToPool": self.end, "_cuda_releasePool": self.release}.items():
+            monkeypatch.setattr(torch._C, name, done, raising=False)
+
+    def begin(self) -> None:
+        self.recording, self.users = True, self.users + 1
+
+    def end(self, *_: Any) -> None:
+        if not self.recording:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.recording = False
+
+    def release(self, *_: Any) -> None:
+        assert self.users, "released more often than it was taken"
+        self.users -= 1
+
+
+@pytest.mark.parametrize("version", ["2.12.1", "2.13.0+cu130", "2.14.1"])
+@pytest.mark.parametrize("fails", ["warming", "capture", "launch", None])
+def test_memory_has_no_user_left_by_a_capture_that_broke_off(
+    streams: type[Stream], monkeypatch: pytest.MonkeyPatch, version: str, fails: str | None
+) -> None:
+    """Of a graph that goes PyTorch tells the allocator; of a capture that no graph came of, from 2.14 on; 2.12 goes on."""
+    allocator, since = Allocator(monkeypatch), TorchVersion(version)
+    monkeypatch.setattr(torch, "__version__", since)
+
+    class Graph:
+        made = False
+
+        def capture_begin(self, *_: Any, **__: Any) -> None:
+            allocator.begin()
+
+        def capture_end(self) -> None:
+            self.made = fails != "capture"
+            if self.made or since >= (2, 13):
+                allocator.end()
+            if not self.made:
+                full()
+
+        def pool(self) -> None:
+            if not self.made:
+                no_graph(self)
+
+        def replay(self) -> None:
+            if fails == "launch":
+                full()
+
+        def __del__(self) -> None:
+            if self.made or (fails == "capture" and since >= (2, 14)):
+                allocator.release()
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    with pytest.raises(torch.OutOfMemoryError) if fails else nullcontext():
+        capture(full if fails == "warming" else never, (0, 1))
+    gc.collect()
+    assert (allocator.recording, allocator.users) == (False, 0)
+
+
+def test_what_cublas_works_in_is_the_graphs_own(
     streams: type[Stream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PyTorch tells it of one that ended well; told of another, or for the second time, it raises."""
-    recording, held = [(0, 1)], [(0, 1)]
+    """PyTorch keeps it for each stream, and gives it back when any graph of that stream goes: others would read what is freed."""
+    kept, inside = set[Stream](), list[bool]()
+    monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", kept.clear, raising=False)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph())
 
-    def end(device: int, memory: tuple[int, int]) -> None:
-        if memory not in recording:
-            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
-        recording.remove(memory)
+    def product() -> None:
+        inside.append(streams.current not in kept)
+        kept.add(streams.current)
 
-    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
-    monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda _, memory: held.remove(memory), raising=False)
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph(ends=full))
-    for _ in range(2):
-        with pytest.raises(torch.OutOfMemoryError):
-            capture(never, (0, 1))
-        assert recording == held == []
+    capture(product, (0, 1))
+    assert (inside, kept) == ([True, False, True], set())
 
 
 def test_a_graph_is_launched_once_before_it_is_counted_on(
