@@ -185,29 +185,39 @@ def _answer(asked: Sequence[tuple[_Turn, ScoreStream, DrawCall[Any, Any]]]) -> N
 
 
 @dataclass(slots=True)
+class _Ticks:
+    """Of one number of streams. median_s: of the latest, once there are enough. noted_s: when the last one was."""
+
+    latest: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    median_s: float | None = None
+    noted_s: float = 0.0
+
+    def note(self, took_s: float, now_s: float) -> None:
+        self.latest.append(took_s)
+        self.noted_s = now_s
+        if len(self.latest) >= KNOWN_AFTER:
+            self.median_s = median(self.latest)
+
+
+@dataclass(slots=True)
 class StepTimes:
     """Median seconds of a tick by number of streams in it. budget_s: what a tick may take."""
 
     budget_s: float
-    _latest: dict[int, deque[float]] = field(default_factory=dict)
-    _median_s: dict[int, float] = field(default_factory=dict)
-    _noted_s: dict[int, float] = field(default_factory=dict)
+    _noted: dict[int, _Ticks] = field(default_factory=dict)
 
     def note(self, streams: int, took_s: float, now_s: float) -> None:
-        self._noted_s[streams] = now_s
-        for old in [count for count, noted_s in self._noted_s.items() if now_s - noted_s > OLD_S]:
-            del self._noted_s[old], self._latest[old]
-            self._median_s.pop(old, None)
-        latest = self._latest.setdefault(streams, deque(maxlen=REMEMBERED))
-        latest.append(took_s)
-        if len(latest) >= KNOWN_AFTER:
-            self._median_s[streams] = median(latest)
+        ticks = self._noted.setdefault(streams, _Ticks())
+        ticks.note(took_s, now_s)
+        for old in [count for count, ticks in self._noted.items() if now_s - ticks.noted_s > OLD_S]:
+            del self._noted[old]
 
     def expected_s(self, streams: int) -> float:
         """As measured; else from the nearest number that was, by what each stream more took up to there; 0 before anything was.
         Large numbers are never measured where streams are seldom due together: a busy device takes up who came meanwhile.
         """
-        known = dict(self._median_s)  # another thread may ask while a tick is noted
+        noted = self._noted.copy()  # another thread may ask while a tick is noted
+        known = {count: took for count, ticks in noted.items() if (took := ticks.median_s) is not None}
         if not known:
             return 0.0
         nearest, fewest = min(known, key=lambda count: (abs(count - streams), count)), min(known)
@@ -219,7 +229,8 @@ class StepTimes:
 
     def together(self, streams: int) -> int:
         """How many steps one tick of so many streams may take; one where it was not measured or took long."""
-        took_s = self._median_s.get(streams)
+        ticks = self._noted.get(streams)
+        took_s = None if ticks is None else ticks.median_s
         return 1 if took_s is None else max(1, int(TOGETHER_S / max(took_s, 1e-6)))
 
     def fits(self, streams: int) -> bool:
