@@ -22,7 +22,7 @@ from export.imagined import picture
 from kernels.store import Store
 
 FRAMES = 20
-"""Of a window of 10 s."""
+"""Of a window of 10 s, in room for the longest one, as a server's sessions have it: by that attention is split."""
 APART = 619
 """Steps between two streams within what a segment plays: near the golden section of 1000, so that any number is spread evenly."""
 REPEATS = 20
@@ -82,7 +82,9 @@ def step_rows(
 
 
 def _stream(backend: LockstepBackend, guided: bool) -> tuple[Caches, Condition]:
-    return backend.new_caches(SEGMENTS, guided, backend.spec.trained_steps), backend.new_condition(FRAMES)
+    spec = backend.spec
+    caches = backend.new_caches(SEGMENTS, guided, spec.trained_steps)
+    return caches, backend.new_condition(spec.window_slots)
 
 
 def _fill(stream: tuple[Caches, Condition]) -> None:
@@ -189,7 +191,7 @@ def play(backend: Backend[Any, Any], steps: int, seed: int = 0) -> Played:
     A look launches work and does not wait for it; a step's time begins when that is done.
     """
     pictures = _pictures(backend.spec, seed)
-    stream = ScoreStream(backend, StreamPolicy(seed=seed))
+    stream = _opened(backend, seed)
     took, turns, calls = list[float](), list[float](), list[DrawCall[Any, Any]]()
     for step in range(steps + WARM_UP):
         turned = time.perf_counter()
@@ -203,6 +205,10 @@ def play(backend: Backend[Any, Any], steps: int, seed: int = 0) -> Played:
         stream.take()
         turns.append(time.perf_counter() - turned)
     return Played(took[WARM_UP:], turns[WARM_UP:], calls[WARM_UP:], stream.segments.leading.ordinal)
+
+
+def _opened(backend: Backend[Any, Any], seed: int = 0) -> ScoreStream:
+    return ScoreStream(backend, StreamPolicy(seed=seed), backend.spec.window_slots)
 
 
 def settle() -> None:
@@ -242,7 +248,7 @@ def alone(backend: LockstepBackend, steps: int, copy_gb_s: float) -> Alone:
 
 def _first_audio(backend: LockstepBackend, pixels: np.ndarray) -> float:
     began = time.perf_counter()
-    stream = ScoreStream(backend, StreamPolicy())
+    stream = _opened(backend)
     stream.push(pixels)
     while stream.take() is None:
         stream.hear(backend.draw_all([stream.ask(backend.most_steps)])[0])
@@ -251,7 +257,7 @@ def _first_audio(backend: LockstepBackend, pixels: np.ndarray) -> float:
 
 def _whole(backend: LockstepBackend, pictures: list[np.ndarray], steps: int) -> tuple[float, float]:
     """Seconds that so many steps take with everything, and the music's seconds."""
-    stream = ScoreStream(backend, StreamPolicy(seed=1))
+    stream = _opened(backend, 1)
     began, first = time.perf_counter(), 0
     while stream.now < steps:
         if not first and stream.now >= steps // 10:  # graphs of all shapes were made by then

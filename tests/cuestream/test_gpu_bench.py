@@ -22,7 +22,7 @@ import torch
 from typer.testing import CliRunner
 
 from cuestream.cli import app
-from cuestream.gpu import crowd, streams
+from cuestream.gpu import crowd, steps, streams
 from cuestream.gpu.bench import Plan, measure
 from cuestream.gpu.device import REPEATS, Device, copy_bandwidth
 from cuestream.gpu.fidelity import fidelity
@@ -30,7 +30,7 @@ from cuestream.gpu.peers import PeerRow
 from cuestream.gpu.providers import provider_rows
 from cuestream.gpu.report import Report, as_json, as_markdown, plot
 from cuestream.gpu.setting import Setting
-from cuestream.gpu.steps import StepRow, bytes_read, play
+from cuestream.gpu.steps import StepRow, bytes_read, play, step_rows
 from cuestream.gpu.streams import CHUNK_S, LEAD_S, Heard, Listener, Run, StreamsRow, listen, row
 from engine.backends.base import StepCall
 from engine.backends.lockstep import LockstepBackend
@@ -38,6 +38,7 @@ from engine.backends.places import CachePool
 from engine.backends.torch import TorchBackend
 from engine.errors import CuestreamError, MissingRuntime, NoRoom, PackageError
 from engine.library import find_model
+from engine.sight import window_slots
 from engine.spec import StreamPolicy
 from export.checkpoint import Package, load_model
 
@@ -118,6 +119,20 @@ def test_a_step_reads_what_its_segments_and_its_condition_hold(nano_package: Pac
     assert (
         bytes_read(backend, call) == 2 * decoder.layers * decoder.heads * (columns + 3 * tokens) * of_a_vector
     )
+
+
+def test_steps_see_in_room_for_the_longest_window_as_a_servers_sessions_do(
+    nano_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cross-attention is split by what there is room for."""
+    backend, rooms = LockstepBackend(load_model(nano_package), "cpu"), list[int]()
+    made = backend.new_condition
+    monkeypatch.setattr(backend, "new_condition", lambda frames: rooms.append(frames) or made(frames))
+    monkeypatch.setattr(steps, "REPEATS", 1)
+    list(step_rows(backend, [1], 1.0))
+    play(backend, 1)
+    assert rooms == [backend.spec.window_slots] * 2
+    assert backend.spec.window_slots > window_slots(backend.spec, StreamPolicy())
 
 
 def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +310,7 @@ def test_what_does_not_fit_the_memory_is_left_out_and_the_rest_is_measured(
     (report,) = json.loads(told.read_text())["reports"]
     assert [row["streams"] for row in report["steps"]] == [1]
     assert report["peers"]
-    why = "3 streams more do not fit the memory of cpu; a stream takes 2 MB"
+    why = "3 streams more do not fit the memory of cpu; a stream takes 3 MB"
     assert report["left_out"] == [
         {"part": "a step of 3", "why": why},
         {"part": "2 listeners", "why": why.replace("3", "2", 1)},
