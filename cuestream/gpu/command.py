@@ -96,7 +96,8 @@ def run(
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise MissingRuntime(
-            "no CUDA device is here, or this PyTorch was built without CUDA; --device cpu shows only that it works"
+            "no CUDA device is here, its driver is too old, or this PyTorch was built without CUDA; "
+            "--device cpu shows only that it works"
         )
     if profile and not device.startswith("cuda"):
         raise CuestreamError(f"--profile needs a CUDA device, not --device {device}")

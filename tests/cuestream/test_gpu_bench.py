@@ -139,7 +139,7 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     answer = CliRunner().invoke(app, ["bench", "gpu"])
     assert isinstance(answer.exception, MissingRuntime)
-    assert "no CUDA device is here" in str(answer.exception)
+    assert "no CUDA device is here, its driver is too old" in str(answer.exception)
 
 
 def test_a_gpu_that_cannot_do_what_is_asked_is_refused_before_anything_is_brought_there(

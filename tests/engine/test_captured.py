@@ -69,6 +69,18 @@ def test_captured_work_answers_as_the_work_itself(cuda: str) -> None:
                 assert torch.equal(found.cpu(), expected.cpu())
 
 
+def test_a_graph_that_goes_takes_nothing_that_another_works_in(cuda: str) -> None:
+    """Few rows and columns of many numbers: their sum is taken in parts, which lie where cuBLAS works."""
+    x, weight = (torch.ones(shape, device=cuda) for shape in ((4, 8192), (8192, 8)))
+    memory = torch.cuda.graph_pool_handle()
+    (graph, answer), other = (capture(lambda: x @ weight, memory) for _ in range(2))
+    del other
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    graph.replay()
+    assert torch.equal(answer.cpu(), (x @ weight).cpu())
+
+
 def test_the_largest_graph_is_made_first() -> None:
     """The others work in its memory; of the smaller ones' PyTorch's allocator would put no pieces together for it."""
     made = list[int]()
