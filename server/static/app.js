@@ -214,12 +214,13 @@ function line({ state, next }) {
 }
 
 /** In words for who sits before the page. */
-function saying({ code, then, why }) {
-  const again = then === "stop" ? "" : "; trying again";
+function saying({ code, then, why, pauseMs, askedMs }) {
+  const after = askedMs ? ` in ${Math.ceil(pauseMs / 1000)} s` : "";
+  const again = then === "stop" ? "" : `; trying again${after}`;
   if (refusal?.code === code && !refusal.word) return `${why}${again}.`; // not of the server
   if (code === WRONG_KEY) return "That key is not right.";
   if (code === TAKEN) return `A session named “${named}” is in use, in another tab or program. End it there, or choose another name below.`;
-  if (code === FULL && then !== "stop") return "The server has no room for another session just now; trying again.";
+  if (code === FULL && then !== "stop") return `The server has no room for another session just now${again}.`;
   if (code === NO_ANSWER && !refusal && !client.stats.sessions) return `${NO_SOCKET}${again}.`;
   if (code === NO_ANSWER) return `The server does not answer${again}.`;
   return why;

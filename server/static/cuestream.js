@@ -115,9 +115,27 @@ var CLOSES = {
   4503: { name: "draining", action: "retry", meaning: "this server takes no more sessions; ask another" }
 };
 
+// src/secrets.ts
+var HIDDEN = [
+  [/([a-z][a-z\d+.-]*:\/\/)[^\s/?#"'<>]*@/gi, "$1…@"],
+  // name and password of an address
+  [/([a-z][a-z\d+.-]*:\/\/[^\s?#"'<>]*[?#])[^\s"'<>]*[^\s"'<>.,:;)]/gi, "$1…"],
+  // its query: signed ones have a key there
+  [/([?&#][\w.~-]+=)[^\s&#"'<>]+/g, "$1…"],
+  // of an address without a host
+  [/(\bbearer\s+)[^\s"'<>]+/gi, "$1…"],
+  [/(\bcuestream\.token\.)[^\s"'<>,]+/gi, "$1…"]
+];
+function withoutSecrets(text) {
+  return HIDDEN.reduce((shown, [secret, instead]) => shown.replace(secret, instead), text);
+}
+
 // src/errors.ts
 var ClientError = class extends Error {
   name = "ClientError";
+  constructor(text) {
+    super(withoutSecrets(text));
+  }
 };
 var ProtocolError = class extends ClientError {
   constructor(code, text) {
@@ -163,10 +181,19 @@ var LEAVING = 4e3;
 function afterClose(code) {
   return CLOSES[code]?.action ?? "resume";
 }
+var FOR_GOOD = [501, 505];
 function afterStatus(status) {
-  return status === 408 || status === 429 || status >= 500 ? "resume" : "stop";
+  const forNow = status === 408 || status === 429 || status >= 500 && !FOR_GOOD.includes(status);
+  return forNow ? "resume" : "stop";
 }
-var PATIENCE = { firstMs: 250, mostMs: 1e4, attempts: 12, firstAttempts: 3, stableMs: 2e3 };
+var PATIENCE = {
+  firstMs: 250,
+  mostMs: 1e4,
+  attempts: 12,
+  firstAttempts: 3,
+  stableMs: 2e3,
+  askedMs: 12e4
+};
 function pauseMs(patience, failures, random) {
   return Math.min(patience.mostMs, patience.firstMs * 2 ** Math.min(failures, 32)) * (0.5 + 0.5 * random());
 }
@@ -215,18 +242,24 @@ function isInvitation(answer) {
   return typeof answer?.client_secret?.value === "string" && typeof answer.urls?.ws === "string";
 }
 function serverAt(server) {
-  let url = null;
-  try {
-    url = new URL(server, globalThis.location?.href);
-  } catch {
-  }
+  const url = addressOf(server, globalThis.location?.href);
   if (!url || !/^https?:$/.test(url.protocol)) {
     throw new ClientError(`an address such as http://host:8765 was expected, found "${server}"`);
   }
   return url.href.endsWith("/") ? url.href : `${url.href}/`;
 }
+function addressOf(text, base) {
+  try {
+    return new URL(text, base);
+  } catch {
+    return null;
+  }
+}
+var TOKEN = /^[!-~]([ -~]*[!-~])?$/;
 function bearing(token) {
-  return token ? { authorization: `Bearer ${token}` } : {};
+  if (!token) return {};
+  if (!TOKEN.test(token)) throw new ClientError("a token is ASCII, without a space at its ends or the end of a line; this one is not");
+  return { authorization: `Bearer ${token}` };
 }
 var ANSWER_MS = 1e4;
 async function ask(url, request, answerMs = ANSWER_MS) {
@@ -245,8 +278,8 @@ async function ask(url, request, answerMs = ANSWER_MS) {
   }
   const { ok, status, statusText, headers } = answer;
   if (ok) return { status, headers, text };
-  const after = Number(headers.get("retry-after")) * 1e3;
-  const pauseMs2 = after > 0 ? after : void 0;
+  const after = headers.get("retry-after") ?? "";
+  const pauseMs2 = /^\d+$/.test(after) ? Number(after) * 1e3 : void 0;
   const { error } = parsed(text) ?? {};
   if (typeof error?.text === "string") throw new Refused(status, error.text, pauseMs2, error.code);
   throw new Refused(status, `${url} ${strange(status, statusText, text)}`, pauseMs2);
@@ -351,9 +384,10 @@ var Comeback = class {
   /** What the server said before it closes, and how long it wants to be left alone. One that refused the greeting need not close;
    * there is nothing to wait for. */
   error(error) {
-    if (error.fatal || this.stoodMs === null) this.said = error;
+    if (!error.fatal && this.stoodMs !== null) return;
+    this.said = error;
     if (this.isRefused) this.leaveAtMs = this.clock();
-    if (error.retry_after_ms !== void 0) this.retryAfterMs = error.retry_after_ms;
+    this.retryAfterMs = error.retry_after_ms ?? 0;
   }
   /** Prepare to leave before the end for the place that it names; without one the music is here to the end. A session at its limit
    * would only be refused elsewhere. */
@@ -385,29 +419,35 @@ var Comeback = class {
   /** The connection is gone, or did not come about: when to try again, or that it was tried often enough. */
   after(then, code, why, retryAfterMs) {
     if (this.stoodMs !== null && this.clock() - this.stoodMs >= this.patience.stableMs) this.failures = 0;
-    if (then === "stop") return stop(code, why);
+    const askedMs = retryAfterMs ?? this.retryAfterMs;
+    if (then === "stop") return this.next({ then, code, why, askedMs });
+    if (!this.ever && askedMs > this.patience.askedMs) {
+      return this.next({ then: "stop", code, why: `${why}; it asks to come again in ${askedMs / 1e3} s`, askedMs });
+    }
     const nobody = code === BROKEN && !this.ever;
     const tried = this.failures + (this.ever ? 0 : 1);
     if (tried >= (nobody ? this.patience.firstAttempts : this.patience.attempts)) {
-      return stop(code, `gave up after ${tried} attempt${tried === 1 ? "" : "s"}; ${why}`, true);
+      const gaveUp = `gave up after ${tried} attempt${tried === 1 ? "" : "s"}; ${why}`;
+      return this.next({ then: "stop", code, why: gaveUp, gaveUp: true, askedMs });
     }
     if (this.leaveTo !== null) this.url = this.leaveTo;
     this.leaveTo = null;
-    const pause = Math.max(this.pauseMs(code), retryAfterMs ?? this.retryAfterMs);
+    const pauseMs2 = Math.max(this.pauseMs(code), Math.min(askedMs, this.patience.askedMs));
     this.failures += 1;
     this.stoodMs = null;
-    return { then, pauseMs: pause, code, why, gaveUp: false };
+    return this.next({ then, code, why, askedMs, pauseMs: pauseMs2 });
+  }
+  next(next) {
+    return { pauseMs: 0, gaveUp: false, ...next, why: withoutSecrets(next.why) };
   }
   pauseMs(code) {
     if (this.ever && this.failures === 0 && AT_ONCE.includes(code)) return 0;
     return pauseMs(this.patience, this.failures, this.random);
   }
 };
-function stop(code, why, gaveUp = false) {
-  return { then: "stop", pauseMs: 0, code, why, gaveUp };
-}
 function isAsSafe(url, asThis) {
-  return url.startsWith("wss://") || url.startsWith("ws://") && !asThis.startsWith("wss://");
+  const there = addressOf(url);
+  return !!there && !there.hash && (there.protocol === "wss:" || there.protocol === "ws:" && !asThis.startsWith("wss://"));
 }
 
 // src/control.ts
@@ -955,6 +995,10 @@ var Session = class {
     if (status === GONE && this.handle !== null) return this.after("retry", UNKNOWN, why);
     return this.after(afterStatus(status), status, why, retryAfterMs);
   }
+  /** A connection can never come about, by what this program, its browser or an address is. */
+  impossible(why) {
+    return this.after("stop", BROKEN, why);
+  }
   // --- inside
   goOnWith(ticket) {
     this.handle = ticket.handle;
@@ -1119,19 +1163,22 @@ function merged(config, change) {
 
 // src/wstransport.ts
 var CONNECT_MS = 1e4;
+var OTHER = 400;
 var WsTransport = class {
   carriesMedia = true;
   /** Throws Unsupported. */
   constructor() {
     if (!globalThis.WebSocket) throw new Unsupported("there is no WebSocket here; Node has one from Node 22 on");
   }
-  /** Throws Unsupported where the browser lets this page not ask that server; Firefox says only that it is "insecure". */
+  /** Throws Unsupported where the browser lets this page not ask that server (Firefox says only that it is "insecure"), ClientError
+   * for what is no websocket's address. */
   open(where, receiver) {
     try {
       return new WsLine(where, receiver);
     } catch (error) {
       const { name, message } = error;
-      throw name === "SecurityError" ? new Unsupported(`${where.url}: ${message}${across(where.url)}`) : error;
+      if (name === "SecurityError") throw new Unsupported(`${where.url}: ${message}${across(where.url)}`);
+      throw name === "SyntaxError" ? new ClientError(`${where.url}: ${message}`) : error;
     }
   }
 };
@@ -1161,15 +1208,22 @@ var WsLine = class {
     this.closed(code, "");
   }
   opened() {
+    if (this.over) return;
+    if (this.socket.protocol !== SUBPROTOCOL) return this.other();
     clearTimeout(this.patience);
     this.stood = true;
     this.receiver.opened();
   }
-  closed(code, reason) {
+  /** What opened is no server of ours; browsers close most of those themselves, and tell a page no more than that. */
+  other() {
+    this.socket.close();
+    this.closed(BROKEN, `${this.socket.url}: not a server of ${SUBPROTOCOL}`, OTHER);
+  }
+  closed(code, reason, status) {
     if (this.over) return;
     this.over = true;
     clearTimeout(this.patience);
-    this.receiver.closed({ code, reason, stood: this.stood });
+    this.receiver.closed({ code, reason, stood: this.stood, status });
   }
 };
 
@@ -1194,6 +1248,7 @@ var Client = class extends Emitter {
   line = null;
   running = null;
   leaving = null;
+  isLeft = false;
   full = 0;
   handed = null;
   /** Throws ClientError for a url that is none, Unsupported where there is no WebSocket. */
@@ -1328,10 +1383,7 @@ var Client = class extends Emitter {
   /** End the session without a fade, and the connection. */
   async close() {
     if (!this.running) return;
-    if (this.live) {
-      this.end(0);
-      await Promise.race([this.running, new Promise((done) => setTimeout(done, END_MS))]);
-    }
+    if (this.live) await this.goodbye();
     this.leave(1e3);
     await this.running;
   }
@@ -1343,7 +1395,18 @@ var Client = class extends Emitter {
   playback(action) {
     this.send({ type: "playback", action });
   }
+  async goodbye() {
+    let timer;
+    try {
+      this.end(0);
+      await Promise.race([this.running, new Promise((done) => timer = setTimeout(done, END_MS))]);
+    } catch {
+    } finally {
+      clearTimeout(timer);
+    }
+  }
   leave(code) {
+    this.isLeft = true;
     this.session.close();
     this.line?.close(code);
     this.leaving?.();
@@ -1359,7 +1422,7 @@ var Client = class extends Emitter {
       if (this.session.state !== "over") await this.rest(next.pauseMs);
     }
     clearInterval(ticking);
-    this.failure ??= failure(next, this.session);
+    if (!this.isLeft) this.failure ??= failure(next, this.session);
     this.emit("line", { state: "closed", next });
   }
   async rest(ms) {
@@ -1384,6 +1447,10 @@ var Client = class extends Emitter {
       return await this.talk(client_secret.value);
     } catch (error) {
       if (error instanceof Refused) return session.refused(error.code, error.message, error.retryAfterMs);
+      if (error instanceof ClientError && !(error instanceof Unreachable)) {
+        this.failure = error;
+        return session.impossible(error.message);
+      }
       return session.refused(null, error.message);
     }
   }
@@ -1397,7 +1464,7 @@ var Client = class extends Emitter {
   async inTime(invited) {
     let timer;
     const late = new Promise((_, fail) => {
-      const error = new ClientError(`no invitation came within ${this.inviteMs / 1e3} s`);
+      const error = new Unreachable(`no invitation came within ${this.inviteMs / 1e3} s`);
       timer = setTimeout(() => fail(error), this.inviteMs);
     });
     try {
@@ -1474,7 +1541,7 @@ function unopened(url, token) {
 }
 function failure(next, session) {
   if (session.hasEnded || session.ending || next.code === 1e3) return null;
-  return next.gaveUp ? new Unreachable(next.why) : new Refused(next.code, next.why);
+  return next.gaveUp ? new Unreachable(next.why) : new Refused(next.code, next.why, next.askedMs || void 0);
 }
 
 // src/drift.ts
@@ -2222,14 +2289,17 @@ var RtcTransport = class {
   async stats() {
     return this.line?.stats() ?? null;
   }
+  /** Throws Unsupported where the server has no WebRTC. */
   open(where, receiver) {
-    this.line = new RtcLine(where, receiver, this.video, this.options);
+    if (!where.offer) throw new Unsupported("this server has no WebRTC; the websocket and endless sound need none");
+    this.line = new RtcLine(where.offer, where.token ?? where.handle, receiver, this.video, this.options);
     return this.line;
   }
 };
 var RtcLine = class {
-  constructor(where, receiver, video, { iceServers = [], onMusic, bufferMs }) {
-    this.where = where;
+  constructor(offer, token, receiver, video, { iceServers = [], onMusic, bufferMs }) {
+    this.offer = offer;
+    this.token = token;
     this.receiver = receiver;
     this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
     this.channel = this.peer.createDataChannel(CHANNEL);
@@ -2269,16 +2339,15 @@ var RtcLine = class {
   }
   /** Our offer, with all candidates, and the server's answer. */
   async meet() {
-    const { peer, where } = this;
-    if (!where.offer) throw new Refused(501, "this server has no WebRTC");
+    const { peer, offer, token } = this;
     const { sdp = "" } = await peer.createOffer();
     await peer.setLocalDescription({ type: "offer", sdp: withStereo(sdp) });
     await gathered(peer);
-    const headers = { "content-type": "application/json", ...bearing(where.token ?? where.handle) };
+    const headers = { "content-type": "application/json", ...bearing(token) };
     const body = JSON.stringify({ type: "offer", sdp: peer.localDescription.sdp });
-    const { text, status } = await ask(where.offer, { method: "POST", headers, body });
+    const { text, status } = await ask(offer, { method: "POST", headers, body });
     const answer = parsed(text);
-    if (!answer?.sdp) throw unlike(where.offer, status);
+    if (!answer?.sdp) throw unlike(offer, status);
     if (!this.over) await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
   }
   opened() {
@@ -2305,8 +2374,12 @@ function checkWebRtc() {
 async function gathered(peer) {
   if (peer.iceGatheringState === "complete") return;
   await new Promise((done) => {
-    peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done();
-    setTimeout(done, GATHER_MS);
+    const late = setTimeout(done, GATHER_MS);
+    peer.onicegatheringstatechange = () => {
+      if (peer.iceGatheringState !== "complete") return;
+      clearTimeout(late);
+      done();
+    };
   });
 }
 function withStereo(sdp) {
@@ -2327,7 +2400,7 @@ var WhepPlayer = class _WhepPlayer {
     this.options = options;
     this.peer = new RTCPeerConnection({ iceServers: options.iceServers ?? [], bundlePolicy: "max-bundle" });
     this.peer.addTransceiver("audio", { direction: "recvonly" });
-    this.tracks = new Promise((found) => this.peer.ontrack = ({ track }) => found(track));
+    this.peer.ontrack = ({ track }) => this.track = track;
     this.ended = new Promise((done) => this.end = done);
   }
   /** The `srcObject` of an audio element, or the input of a graph. */
@@ -2335,13 +2408,15 @@ var WhepPlayer = class _WhepPlayer {
   /** Resolves when nothing is heard any more, whoever ended it. */
   ended;
   peer;
-  tracks;
+  track = null;
   resource = null;
   end;
   /** url: `urls.whep` of the session. Resolves when the music is there. Throws Refused (404: no such session), Unsupported or ClientError. */
   static async open(url, options = {}) {
     checkWebRtc();
-    const player = new _WhepPlayer(new URL(url, globalThis.location?.href), options);
+    const address = addressOf(String(url), globalThis.location?.href);
+    if (!address) throw new ClientError(`an address such as urls.whep was expected, found "${url}"`);
+    const player = new _WhepPlayer(address, options);
     try {
       await player.meet();
     } catch (error) {
@@ -2370,23 +2445,31 @@ var WhepPlayer = class _WhepPlayer {
     if (!answer.text.startsWith("v=0")) throw unlike(this.url, answer.status);
     this.resource = new URL(answer.headers.get("location") ?? "", this.url);
     await peer.setRemoteDescription({ type: "answer", sdp: answer.text });
-    await this.connected();
+    const track = await this.connected();
+    this.music = new MediaStream([track]);
     peer.onconnectionstatechange = () => GONE2.has(peer.connectionState) && this.close();
-    this.music = new MediaStream([await this.tracks]);
   }
-  connected() {
+  /** The music, once the connection stands; an answer may also leave it out. */
+  async connected() {
     const { peer } = this;
-    return new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new ClientError("WebRTC: no connection")), CONNECT_MS2);
+    let late;
+    const stands = new Promise((resolve, reject) => {
+      const fail = () => reject(new ClientError("WebRTC: no connection"));
+      late = setTimeout(fail, CONNECT_MS2);
       const look = () => {
         if (peer.connectionState === "connected") resolve();
-        else if (peer.connectionState === "failed") reject(new ClientError("WebRTC: no connection"));
-        else return;
-        clearTimeout(late);
+        else if (peer.connectionState === "failed") fail();
       };
       peer.onconnectionstatechange = look;
       look();
     });
+    try {
+      await stands;
+    } finally {
+      clearTimeout(late);
+    }
+    if (!this.track) throw new ClientError("WebRTC: the answer has no music");
+    return this.track;
   }
 };
 export {

@@ -105,6 +105,7 @@ export class Client extends Emitter<Events> {
   private line: Line | null = null;
   private running: Promise<void> | null = null;
   private leaving: (() => void) | null = null;
+  private isLeft = false;
   private full = 0;
   private handed: Playout | null = null;
 
@@ -265,10 +266,7 @@ export class Client extends Emitter<Events> {
   /** End the session without a fade, and the connection. */
   async close(): Promise<void> {
     if (!this.running) return;
-    if (this.live) {
-      this.end(0);
-      await Promise.race([this.running, new Promise((done) => setTimeout(done, END_MS))]);
-    }
+    if (this.live) await this.goodbye();
     this.leave(1000);
     await this.running;
   }
@@ -284,7 +282,20 @@ export class Client extends Emitter<Events> {
     this.send({ type: "playback", action });
   }
 
+  private async goodbye(): Promise<void> {
+    let timer;
+    try {
+      this.end(0);
+      await Promise.race([this.running, new Promise((done) => (timer = setTimeout(done, END_MS)))]);
+    } catch {
+      // too much waits to be sent: the server ends the session by itself
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
   private leave(code: number): void {
+    this.isLeft = true;
     this.session.close();
     this.line?.close(code);
     this.leaving?.();
@@ -301,7 +312,7 @@ export class Client extends Emitter<Events> {
       if (this.session.state !== "over") await this.rest(next.pauseMs); // a listener may have left
     }
     clearInterval(ticking);
-    this.failure ??= failure(next, this.session);
+    if (!this.isLeft) this.failure ??= failure(next, this.session);
     this.emit("line", { state: "closed", next });
   }
 
@@ -329,6 +340,10 @@ export class Client extends Emitter<Events> {
       return await this.talk(client_secret.value);
     } catch (error) {
       if (error instanceof Refused) return session.refused(error.code, error.message, error.retryAfterMs);
+      if (error instanceof ClientError && !(error instanceof Unreachable)) {
+        this.failure = error;
+        return session.impossible(error.message);
+      }
       return session.refused(null, (error as Error).message);
     }
   }
@@ -344,7 +359,7 @@ export class Client extends Emitter<Events> {
   private async inTime(invited: Promise<Invitation>): Promise<Invitation | null> {
     let timer;
     const late = new Promise<never>((_, fail) => {
-      const error = new ClientError(`no invitation came within ${this.inviteMs / 1000} s`);
+      const error = new Unreachable(`no invitation came within ${this.inviteMs / 1000} s`);
       timer = setTimeout(() => fail(error), this.inviteMs);
     });
     try {
@@ -431,5 +446,5 @@ function unopened(url: string, token: string | null): string {
 /** What a program should hear of an end that nobody asked for. */
 function failure(next: Next, session: Session): Error | null {
   if (session.hasEnded || session.ending || next.code === 1000) return null;
-  return next.gaveUp ? new Unreachable(next.why) : new Refused(next.code, next.why);
+  return next.gaveUp ? new Unreachable(next.why) : new Refused(next.code, next.why, next.askedMs || undefined);
 }

@@ -24,9 +24,13 @@ export function afterClose(code: number): CloseAction {
   return (CLOSES as Record<number, { action: CloseAction }>)[code]?.action ?? "resume";
 }
 
+/** HTTP statuses of 5xx that stay: not implemented, and another version of HTTP. */
+const FOR_GOOD: readonly number[] = [501, 505];
+
 /** After an HTTP status that refused a session: for now, and one that was still waits, or for good. */
 export function afterStatus(status: number): CloseAction {
-  return status === 408 || status === 429 || status >= 500 ? "resume" : "stop";
+  const forNow = status === 408 || status === 429 || (status >= 500 && !FOR_GOOD.includes(status));
+  return forNow ? "resume" : "stop";
 }
 
 /** How a client waits before it connects again: `firstMs`, doubled each time up to `mostMs`, of which a random half is left out so
@@ -39,9 +43,19 @@ export interface Patience {
   readonly firstAttempts: number;
   /** A connection that stood for so long makes the next break the first one again. */
   readonly stableMs: number;
+  /** The longest that it waits because it was asked to, by the server or a proxy before it: a session that stood is asked for again
+   * then, and one that never did is given up at once. A server of ours asks for a minute at most. */
+  readonly askedMs: number;
 }
 
-export const PATIENCE: Patience = { firstMs: 250, mostMs: 10_000, attempts: 12, firstAttempts: 3, stableMs: 2000 };
+export const PATIENCE: Patience = {
+  firstMs: 250,
+  mostMs: 10_000,
+  attempts: 12,
+  firstAttempts: 3,
+  stableMs: 2000,
+  askedMs: 120_000,
+};
 
 /** failures: attempts in a row that failed before this one, from 0. */
 export function pauseMs(patience: Patience, failures: number, random: () => number): number {

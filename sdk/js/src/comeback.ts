@@ -3,19 +3,23 @@
 
 import { BROKEN, LEAVING, pauseMs, type Patience } from "./closes.js";
 import { ERRORS, type CloseAction, type ErrorMessage, type GoAway } from "./protocol.js";
+import { addressOf } from "./rest.js";
+import { withoutSecrets } from "./secrets.js";
 
 /** From `go_away` to our leaving: a newer resume handle comes within a second. */
 const LEAVE_AFTER_MS = 1500;
 /** After these the first attempt does not wait: the music in the buffer is short. */
 const AT_ONCE: readonly number[] = [BROKEN, LEAVING, 1001];
 
-/** What to do after a connection is gone: wait and connect, or stop. why: one line. code: of the close, or the HTTP status. */
+/** What to do after a connection is gone: wait for `pauseMs` and connect, or stop. why: one line. code: of the close, or the HTTP
+ * status. askedMs: how long the client was asked to stay away; 0 when it was not. */
 export interface Next {
   readonly then: CloseAction;
   readonly pauseMs: number;
   readonly code: number;
   readonly why: string;
   readonly gaveUp: boolean;
+  readonly askedMs: number;
 }
 
 /** One session's, over its connections. */
@@ -51,9 +55,10 @@ export class Comeback {
   /** What the server said before it closes, and how long it wants to be left alone. One that refused the greeting need not close;
    * there is nothing to wait for. */
   error(error: ErrorMessage): void {
-    if (error.fatal || this.stoodMs === null) this.said = error;
+    if (!error.fatal && this.stoodMs !== null) return; // of one thing, in a session that goes on
+    this.said = error;
     if (this.isRefused) this.leaveAtMs = this.clock();
-    if (error.retry_after_ms !== undefined) this.retryAfterMs = error.retry_after_ms;
+    this.retryAfterMs = error.retry_after_ms ?? 0;
   }
 
   /** Prepare to leave before the end for the place that it names; without one the music is here to the end. A session at its limit
@@ -92,18 +97,27 @@ export class Comeback {
   /** The connection is gone, or did not come about: when to try again, or that it was tried often enough. */
   after(then: CloseAction, code: number, why: string, retryAfterMs?: number): Next {
     if (this.stoodMs !== null && this.clock() - this.stoodMs >= this.patience.stableMs) this.failures = 0;
-    if (then === "stop") return stop(code, why);
+    const askedMs = retryAfterMs ?? this.retryAfterMs;
+    if (then === "stop") return this.next({ then, code, why, askedMs });
+    if (!this.ever && askedMs > this.patience.askedMs) {
+      return this.next({ then: "stop", code, why: `${why}; it asks to come again in ${askedMs / 1000} s`, askedMs });
+    }
     const nobody = code === BROKEN && !this.ever;
     const tried = this.failures + (this.ever ? 0 : 1); // a line that broke was no attempt
     if (tried >= (nobody ? this.patience.firstAttempts : this.patience.attempts)) {
-      return stop(code, `gave up after ${tried} attempt${tried === 1 ? "" : "s"}; ${why}`, true);
+      const gaveUp = `gave up after ${tried} attempt${tried === 1 ? "" : "s"}; ${why}`;
+      return this.next({ then: "stop", code, why: gaveUp, gaveUp: true, askedMs });
     }
     if (this.leaveTo !== null) this.url = this.leaveTo;
     this.leaveTo = null;
-    const pause = Math.max(this.pauseMs(code), retryAfterMs ?? this.retryAfterMs);
+    const pauseMs = Math.max(this.pauseMs(code), Math.min(askedMs, this.patience.askedMs));
     this.failures += 1;
     this.stoodMs = null;
-    return { then, pauseMs: pause, code, why, gaveUp: false };
+    return this.next({ then, code, why, askedMs, pauseMs });
+  }
+
+  private next(next: Omit<Next, "pauseMs" | "gaveUp"> & Partial<Next>): Next {
+    return { pauseMs: 0, gaveUp: false, ...next, why: withoutSecrets(next.why) };
   }
 
   private pauseMs(code: number): number {
@@ -112,11 +126,8 @@ export class Comeback {
   }
 }
 
-function stop(code: number, why: string, gaveUp = false): Next {
-  return { then: "stop", pauseMs: 0, code, why, gaveUp };
-}
-
-/** Whether an address that a server names is a websocket, and encrypted where the first one was: a handle goes there. */
+/** Whether an address that a server names is a websocket's, and encrypted where the first one was: a handle goes there. */
 function isAsSafe(url: string, asThis: string): boolean {
-  return url.startsWith("wss://") || (url.startsWith("ws://") && !asThis.startsWith("wss://"));
+  const there = addressOf(url);
+  return !!there && !there.hash && (there.protocol === "wss:" || (there.protocol === "ws:" && !asThis.startsWith("wss://")));
 }

@@ -1,7 +1,12 @@
-// One family of errors: what this client throws. The message is one line.
+// One family of errors: what this client throws. The message is one line, without secrets.
+
+import { withoutSecrets } from "./secrets.js";
 
 export class ClientError extends Error {
   override name = "ClientError";
+  constructor(text: string) {
+    super(withoutSecrets(text));
+  }
 }
 
 /** A message breaks the protocol. `code` is the protocol's word for it. */
@@ -15,8 +20,9 @@ export class ProtocolError extends ClientError {
   }
 }
 
-/** The server refused, and another attempt would not help. `code`: the close code, or the HTTP status. `word`: the server's own for
- * it, such as "capacity"; none of a close, nor where a proxy answered in its place. */
+/** The server refused, and another attempt would not help, or not before `retryAfterMs`, which is longer than the client waits.
+ * `code`: the close code, or the HTTP status. `word`: the server's own for it, such as "capacity"; none of a close, nor where a proxy
+ * answered in its place. */
 export class Refused extends ClientError {
   override name = "Refused";
   constructor(

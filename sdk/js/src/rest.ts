@@ -42,19 +42,30 @@ export function isInvitation(answer: Partial<Invitation> | null | undefined): an
 
 /** A server's address with a slash at its end; in a page it may be relative. Throws ClientError for what is none. */
 export function serverAt(server: string): string {
-  let url: URL | null = null;
-  try {
-    url = new URL(server, globalThis.location?.href);
-  } catch {} // said below
+  const url = addressOf(server, globalThis.location?.href);
   if (!url || !/^https?:$/.test(url.protocol)) {
     throw new ClientError(`an address such as http://host:8765 was expected, found "${server}"`);
   }
   return url.href.endsWith("/") ? url.href : `${url.href}/`;
 }
 
-/** The headers of who has a token. */
+/** Null for what is no address. */
+export function addressOf(text: string, base?: string): URL | null {
+  try {
+    return new URL(text, base);
+  } catch {
+    return null;
+  }
+}
+
+/** What a server takes as a key. */
+const TOKEN = /^[!-~]([ -~]*[!-~])?$/;
+
+/** The headers of who has a token. Throws ClientError for what is none: a browser would quote it in its own error. */
 export function bearing(token: string | null | undefined): Record<string, string> {
-  return token ? { authorization: `Bearer ${token}` } : {};
+  if (!token) return {};
+  if (!TOKEN.test(token)) throw new ClientError("a token is ASCII, without a space at its ends or the end of a line; this one is not");
+  return { authorization: `Bearer ${token}` };
 }
 
 /** How long a request waits for its answer. */
@@ -83,8 +94,8 @@ export async function ask(url: URL | string, request: RequestInit, answerMs = AN
   }
   const { ok, status, statusText, headers } = answer;
   if (ok) return { status, headers, text };
-  const after = Number(headers.get("retry-after")) * 1000;
-  const pauseMs = after > 0 ? after : undefined;
+  const after = headers.get("retry-after") ?? "";
+  const pauseMs = /^\d+$/.test(after) ? Number(after) * 1000 : undefined;
   const { error } = (parsed(text) ?? {}) as { error?: { code?: string; text?: unknown } };
   if (typeof error?.text === "string") throw new Refused(status, error.text, pauseMs, error.code);
   throw new Refused(status, `${url} ${strange(status, statusText, text)}`, pauseMs);

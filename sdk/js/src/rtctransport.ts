@@ -43,8 +43,10 @@ export class RtcTransport implements Transport {
     return this.line?.stats() ?? null;
   }
 
+  /** Throws Unsupported where the server has no WebRTC. */
   open(where: Where, receiver: Receiver): Line {
-    this.line = new RtcLine(where, receiver, this.video, this.options);
+    if (!where.offer) throw new Unsupported("this server has no WebRTC; the websocket and endless sound need none");
+    this.line = new RtcLine(where.offer, where.token ?? where.handle, receiver, this.video, this.options);
     return this.line;
   }
 }
@@ -58,7 +60,8 @@ class RtcLine implements Line {
   private over = false;
 
   constructor(
-    private readonly where: Where,
+    private readonly offer: string,
+    private readonly token: string | null,
     private readonly receiver: Receiver,
     video: MediaStreamTrack | null,
     { iceServers = [], onMusic, bufferMs }: RtcOptions,
@@ -101,16 +104,15 @@ class RtcLine implements Line {
 
   /** Our offer, with all candidates, and the server's answer. */
   private async meet(): Promise<void> {
-    const { peer, where } = this;
-    if (!where.offer) throw new Refused(501, "this server has no WebRTC");
+    const { peer, offer, token } = this;
     const { sdp = "" } = await peer.createOffer();
     await peer.setLocalDescription({ type: "offer", sdp: withStereo(sdp) });
     await gathered(peer);
-    const headers = { "content-type": "application/json", ...bearing(where.token ?? where.handle) };
+    const headers = { "content-type": "application/json", ...bearing(token) };
     const body = JSON.stringify({ type: "offer", sdp: peer.localDescription!.sdp });
-    const { text, status } = await ask(where.offer, { method: "POST", headers, body });
+    const { text, status } = await ask(offer, { method: "POST", headers, body });
     const answer = parsed(text) as { sdp?: string } | null;
-    if (!answer?.sdp) throw unlike(where.offer, status);
+    if (!answer?.sdp) throw unlike(offer, status);
     if (!this.over) await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
   }
 
@@ -143,8 +145,12 @@ export function checkWebRtc(): void {
 async function gathered(peer: RTCPeerConnection): Promise<void> {
   if (peer.iceGatheringState === "complete") return;
   await new Promise<void>((done) => {
-    peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done();
-    setTimeout(done, GATHER_MS);
+    const late = setTimeout(done, GATHER_MS);
+    peer.onicegatheringstatechange = () => {
+      if (peer.iceGatheringState !== "complete") return;
+      clearTimeout(late);
+      done();
+    };
   });
 }
 

@@ -6,7 +6,7 @@
 //   receive(raw)   a message came; returns what the program should see
 //   take()         the next message to write: greeting, then control, then the newest picture
 //   tick()         now and then: pings, reports
-//   lost(code)     the connection closed; returns what to do next
+//   lost(code)     the connection closed; returns what to do next, as `refused` and `impossible` do where none came about
 //   send, push, report    what the program wants
 //
 // It reads the time from the clock that it was given and never waits.
@@ -287,6 +287,11 @@ export class Session {
     if (status === null) return this.after("resume", BROKEN, why);
     if (status === GONE && this.handle !== null) return this.after("retry", UNKNOWN, why);
     return this.after(afterStatus(status), status, why, retryAfterMs);
+  }
+
+  /** A connection can never come about, by what this program, its browser or an address is. */
+  impossible(why: string): Next {
+    return this.after("stop", BROKEN, why);
   }
 
   // --- inside

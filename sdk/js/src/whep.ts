@@ -1,7 +1,7 @@
 // Hears a session that others show pictures to: WHEP, one peer connection from its beginning to its end.
 
 import { ClientError } from "./errors.js";
-import { ask, bearing, unlike } from "./rest.js";
+import { addressOf, ask, bearing, unlike } from "./rest.js";
 import { CONNECT_MS, checkWebRtc, withStereo } from "./rtctransport.js";
 
 /** Of `connectionState`; a browser says "disconnected" some seconds after the last word. */
@@ -19,14 +19,16 @@ export class WhepPlayer {
   /** Resolves when nothing is heard any more, whoever ended it. */
   readonly ended: Promise<void>;
   private readonly peer: RTCPeerConnection;
-  private readonly tracks: Promise<MediaStreamTrack>;
+  private track: MediaStreamTrack | null = null;
   private resource: URL | null = null;
   private end!: () => void;
 
   /** url: `urls.whep` of the session. Resolves when the music is there. Throws Refused (404: no such session), Unsupported or ClientError. */
   static async open(url: string | URL, options: WhepOptions = {}): Promise<WhepPlayer> {
     checkWebRtc();
-    const player = new WhepPlayer(new URL(url, globalThis.location?.href), options);
+    const address = addressOf(String(url), globalThis.location?.href);
+    if (!address) throw new ClientError(`an address such as urls.whep was expected, found "${url}"`);
+    const player = new WhepPlayer(address, options);
     try {
       await player.meet();
     } catch (error) {
@@ -42,7 +44,7 @@ export class WhepPlayer {
   ) {
     this.peer = new RTCPeerConnection({ iceServers: options.iceServers ?? [], bundlePolicy: "max-bundle" });
     this.peer.addTransceiver("audio", { direction: "recvonly" });
-    this.tracks = new Promise((found) => (this.peer.ontrack = ({ track }) => found(track)));
+    this.peer.ontrack = ({ track }) => (this.track = track);
     this.ended = new Promise((done) => (this.end = done));
   }
 
@@ -66,23 +68,31 @@ export class WhepPlayer {
     if (!answer.text.startsWith("v=0")) throw unlike(this.url, answer.status);
     this.resource = new URL(answer.headers.get("location") ?? "", this.url);
     await peer.setRemoteDescription({ type: "answer", sdp: answer.text });
-    await this.connected();
+    const track = await this.connected();
+    this.music = new MediaStream([track]);
     peer.onconnectionstatechange = () => GONE.has(peer.connectionState) && this.close();
-    this.music = new MediaStream([await this.tracks]);
   }
 
-  private connected(): Promise<void> {
+  /** The music, once the connection stands; an answer may also leave it out. */
+  private async connected(): Promise<MediaStreamTrack> {
     const { peer } = this;
-    return new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new ClientError("WebRTC: no connection")), CONNECT_MS);
+    let late;
+    const stands = new Promise<void>((resolve, reject) => {
+      const fail = () => reject(new ClientError("WebRTC: no connection"));
+      late = setTimeout(fail, CONNECT_MS);
       const look = () => {
         if (peer.connectionState === "connected") resolve();
-        else if (peer.connectionState === "failed") reject(new ClientError("WebRTC: no connection"));
-        else return;
-        clearTimeout(late);
+        else if (peer.connectionState === "failed") fail();
       };
       peer.onconnectionstatechange = look;
       look();
     });
+    try {
+      await stands;
+    } finally {
+      clearTimeout(late);
+    }
+    if (!this.track) throw new ClientError("WebRTC: the answer has no music");
+    return this.track;
   }
 }

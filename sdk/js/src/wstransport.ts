@@ -1,12 +1,14 @@
 // Everything over one websocket: JSON as text, media as binary messages.
 
 import { BROKEN } from "./closes.js";
-import { Unsupported } from "./errors.js";
+import { ClientError, Unsupported } from "./errors.js";
 import { SUBPROTOCOL } from "./protocol.js";
 import { across } from "./rest.js";
 import type { Line, Receiver, Transport, Where } from "./transport.js";
 
 const CONNECT_MS = 10_000;
+/** The HTTP status with which a server of ours refuses another's subprotocol. */
+const OTHER = 400;
 
 export class WsTransport implements Transport {
   readonly carriesMedia = true;
@@ -16,13 +18,15 @@ export class WsTransport implements Transport {
     if (!globalThis.WebSocket) throw new Unsupported("there is no WebSocket here; Node has one from Node 22 on");
   }
 
-  /** Throws Unsupported where the browser lets this page not ask that server; Firefox says only that it is "insecure". */
+  /** Throws Unsupported where the browser lets this page not ask that server (Firefox says only that it is "insecure"), ClientError
+   * for what is no websocket's address. */
   open(where: Where, receiver: Receiver): Line {
     try {
       return new WsLine(where, receiver);
     } catch (error) {
       const { name, message } = error as Error;
-      throw name === "SecurityError" ? new Unsupported(`${where.url}: ${message}${across(where.url)}`) : error;
+      if (name === "SecurityError") throw new Unsupported(`${where.url}: ${message}${across(where.url)}`);
+      throw name === "SyntaxError" ? new ClientError(`${where.url}: ${message}`) : error;
     }
   }
 }
@@ -60,15 +64,23 @@ class WsLine implements Line {
   }
 
   private opened(): void {
+    if (this.over) return;
+    if (this.socket.protocol !== SUBPROTOCOL) return this.other();
     clearTimeout(this.patience);
     this.stood = true;
     this.receiver.opened();
   }
 
-  private closed(code: number, reason: string): void {
+  /** What opened is no server of ours; browsers close most of those themselves, and tell a page no more than that. */
+  private other(): void {
+    this.socket.close();
+    this.closed(BROKEN, `${this.socket.url}: not a server of ${SUBPROTOCOL}`, OTHER);
+  }
+
+  private closed(code: number, reason: string, status?: number): void {
     if (this.over) return;
     this.over = true;
     clearTimeout(this.patience);
-    this.receiver.closed({ code, reason, stood: this.stood });
+    this.receiver.closed({ code, reason, stood: this.stood, status });
   }
 }

@@ -46,6 +46,34 @@ describe("what a browser lacks is said, and what works without it", () => {
   });
 });
 
+test("a listener whose answer has no music is told so, and leaves no timer", async () => {
+  let closed = false;
+  class Peer {
+    connectionState = "connected";
+    addTransceiver() {}
+    createOffer = async () => ({ sdp: "" });
+    setLocalDescription = async () => {};
+    setRemoteDescription = async () => {};
+    close() {
+      closed = true;
+    }
+  }
+  vi.stubGlobal("RTCPeerConnection", Peer);
+  vi.stubGlobal("fetch", async () => new Response("v=0", { status: 201, headers: { location: "/v1/peers/p" } }));
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  await expect(WhepPlayer.open("http://x/v1/whep/show")).rejects.toThrow("the answer has no music");
+  expect([closed, vi.getTimerCount()]).toEqual([true, 0]);
+  vi.useRealTimers();
+  const error = await WhepPlayer.open("http://?token=secret").catch((error: Error) => error);
+  expect(error).toMatchObject({ name: "ClientError", message: 'an address such as urls.whep was expected, found "http://?…"' });
+});
+
+test("a server without WebRTC is not asked for it", () => {
+  vi.stubGlobal("RTCPeerConnection", class {});
+  const where = { url: "ws://x/v1/stream", offer: null, token: null, handle: null };
+  expect(() => new RtcTransport({ onMusic: () => {} }).open(where, {} as Receiver)).toThrow(Unsupported);
+});
+
 /** A context that sounds when it is resumed where the user lets it, and the page around it. */
 class Context extends EventTarget {
   readonly audioWorklet = { addModule: async () => {} };

@@ -1,8 +1,8 @@
 // The client on a transport that exists in this test only, with a server behind it and time that is turned by hand.
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { Client, type ClientOptions } from "../src/client.js";
-import { ClientError, Refused, Unreachable } from "../src/errors.js";
+import { Client, type ClientOptions, type LineState } from "../src/client.js";
+import { ClientError, Refused, Unreachable, Unsupported } from "../src/errors.js";
 import type { Chunk } from "../src/music.js";
 import { MusicPlayer } from "../src/player.js";
 import { KIND, type ServerMessage } from "../src/protocol.js";
@@ -34,6 +34,7 @@ class FakeTransport implements Transport {
     this.receiver = receiver;
     const server = (this.server = new Line(this.takes));
     setTimeout(() => {
+      if (this.receiver !== receiver) return; // it was closed
       if (this.down) return end(1006);
       stood = true;
       receiver.opened();
@@ -299,7 +300,7 @@ describe("a client", () => {
   });
 
   test("that is left by who hears that its line is lost waits no more", async () => {
-    const invite = () => Promise.reject(new Refused(503, "full", 1e9));
+    const invite = () => Promise.reject(new Refused(503, "full", 1e5));
     const client = make({ invite });
     client.on("line", ({ state }) => void (state === "lost" && client.detach()));
     const ended = expect(client.connect()).rejects.toThrow("before it began");
@@ -309,12 +310,39 @@ describe("a client", () => {
   });
 
   test("that is to wait for longer than timers do does not come back at once", async () => {
-    const client = make({ invite: () => (invited++, Promise.reject(new Refused(503, "full", 2 ** 32))) });
+    const invite = () => (invited++, Promise.reject(new Refused(503, "full", 2 ** 32)));
+    const client = make({ invite, patience: { askedMs: Infinity } });
     const ended = expect(client.connect()).rejects.toThrow("before it began");
     await run(1000);
     expect(invited).toBe(1);
     await client.close();
     await ended;
+  });
+
+  test("gives up at once where it is asked to wait for longer than it does, and says for how long", async () => {
+    const client = make({ invite: () => (invited++, Promise.reject(new Refused(503, "closed for today", 86_400_000))) });
+    const refused = expect(client.connect()).rejects.toThrow("closed for today; it asks to come again in 86400 s");
+    await run(100);
+    await refused;
+    expect(client.failure).toMatchObject({ name: "Refused", code: 503, retryAfterMs: 86_400_000 });
+    expect([invited, vi.getTimerCount()]).toEqual([1, 0]);
+  });
+
+  test("gives up at once where its transport, its browser or an address can never do", async () => {
+    for (const error of [new Unsupported("no WebRTC here"), new ClientError("wss://: no address")]) {
+      const open = () => {
+        throw error;
+      };
+      const client = make({ transport: { carriesMedia: true, open } });
+      const lines: LineState[] = [];
+      client.on("line", (line) => lines.push(line));
+      const given = expect(client.connect()).rejects.toBe(error);
+      await run(20);
+      await given;
+      expect(lines.map(({ state }) => state)).toEqual(["connecting", "closed"]);
+      expect(lines[1]!.next).toMatchObject({ then: "stop", why: error.message });
+      expect(vi.getTimerCount()).toBe(0);
+    }
   });
 
   test("gives up where nobody ever answered", async () => {
@@ -416,6 +444,42 @@ describe("a client", () => {
     await run(5000);
     expect(client.stats.state).toBe("over");
     expect(transport.wheres.length).toBeLessThan(4);
+  });
+
+  test.each(["close", "detach"] as const)("that is left by %s at any moment has not failed, and leaves no timer", async (leave) => {
+    for (const moment of ["invited", "connecting", "open", "lost", "waiting", "again"]) {
+      transport = new FakeTransport();
+      const client = make(moment === "invited" ? { invite: () => new Promise(() => {}) } : {});
+      const settled = client.connect().catch((error: Error) => error);
+      if (moment === "connecting") await vi.advanceTimersByTimeAsync(0);
+      else if (moment !== "invited") await run(400);
+      transport.down = moment === "waiting";
+      if (!["invited", "connecting", "open"].includes(moment)) transport.cut();
+      if (moment === "waiting") await run(100);
+      if (moment === "again") await vi.advanceTimersByTimeAsync(0);
+      const left = client[leave]();
+      await run(100);
+      await left;
+      await settled;
+      expect([moment, client.failure, client.stats.state, vi.getTimerCount()]).toEqual([moment, null, "over", 0]);
+    }
+  });
+
+  test("that cannot say goodbye, as too much waits, is closed all the same", async () => {
+    const client = make();
+    await live(client);
+    transport.step = () => {};
+    client.session.take = () => null; // nothing is written any more
+    for (let more = true; more; ) {
+      try {
+        client.resetContext();
+      } catch {
+        more = false;
+      }
+    }
+    await client.close();
+    expect(client.stats.state).toBe("over");
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   test("that is closed while it connects again has not failed", async () => {

@@ -147,6 +147,18 @@ test.each(["<!doctype html>", "null", "[]", '{"client_secret": {}}'])("%s is no 
   vi.unstubAllGlobals();
 });
 
+test.each(["7", "0", "86400"])("a wait of %s s is heard", async (after) => {
+  vi.stubGlobal("fetch", async () => new Response("", { status: 503, headers: { "retry-after": after } }));
+  await expect(ask("http://here/", {})).rejects.toMatchObject({ retryAfterMs: Number(after) * 1000 });
+  vi.unstubAllGlobals();
+});
+
+test.each(["", "-5", "1e9", "0x10", "Infinity", "Fri, 31 Dec 1999 23:59:59 GMT"])("%j says not when to come again", async (after) => {
+  vi.stubGlobal("fetch", async () => new Response("", { status: 503, headers: { "retry-after": after } }));
+  await expect(ask("http://here/", {})).rejects.toMatchObject({ retryAfterMs: undefined });
+  vi.unstubAllGlobals();
+});
+
 test("a page of another site hears what may have kept it out", async () => {
   vi.stubGlobal("location", new URL("http://game.example:8000/page"));
   vi.stubGlobal("fetch", async () => Promise.reject(new TypeError("Failed to fetch")));

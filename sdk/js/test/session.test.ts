@@ -133,10 +133,44 @@ describe("breaks", () => {
     expect(session.state).toBe("over");
   });
 
-  test("a server that is full is asked again when it says so; one that wants a key is not", () => {
+  test("a server that is full is asked again when it says so; one that wants a key, or never can, is not", () => {
     const session = new Session("ws://x");
     expect(session.refused(503, "every place is taken", 5000)).toMatchObject({ then: "retry", pauseMs: 5000 });
-    expect(session.refused(401, "asks for its key")).toMatchObject({ then: "stop", code: 401 });
+    for (const status of [400, 401, 403, 404, 501, 505]) {
+      expect(new Session("ws://x").refused(status, "no")).toMatchObject({ then: "stop", code: status });
+    }
+  });
+
+  test("a wait that was asked for is kept up to a limit: beyond it a session is not begun, and one that stood is asked for again", () => {
+    const patience = { askedMs: 60_000 };
+    const session = new Session("ws://x", { patience });
+    expect(session.refused(429, "not now", 60_000)).toMatchObject({ then: "retry", pauseMs: 60_000, askedMs: 60_000 });
+    const why = "not now; it asks to come again in 60.001 s";
+    expect(session.refused(429, "not now", 60_001)).toMatchObject({ then: "stop", gaveUp: false, why, askedMs: 60_001 });
+    const world = new World();
+    world.run(60);
+    world.session.lost(1006);
+    expect(world.session.refused(503, "not now", 864e5)).toMatchObject({ then: "resume", pauseMs: 120_000, askedMs: 864e5 });
+  });
+
+  test("how long to wait is of the error that a connection ends with, and of no other one", () => {
+    const world = new World();
+    world.run(60);
+    const error = { type: "error", code: "recording_refused", text: "", fatal: false, retry_after_ms: 60_000 };
+    world.session.receive(JSON.stringify(error));
+    expect(world.session.lost(1006)).toMatchObject({ then: "resume", pauseMs: 0, askedMs: 0 });
+    world.session.opened();
+    world.session.receive(JSON.stringify({ ...error, code: "capacity", fatal: true }));
+    expect(world.session.lost(1013)).toMatchObject({ then: "resume", pauseMs: 60_000 });
+  });
+
+  test.each(["nonsense", "ws://", "http://other/", "ws://other/v1/stream#there"])("a server that goes away to %j is heard to its end", (url) => {
+    const world = new World();
+    world.run(60);
+    world.session.receive(JSON.stringify({ type: "go_away", time_left_ms: 0, reason: "draining", reconnect_url: url }));
+    expect(world.session.wantsToLeave).toBe(false);
+    world.session.lost(1001);
+    expect(world.session.url).toBe("ws://x");
   });
 
   test.each([408, 429, 502])("what is refused for now with %i is asked for again, with the handle where there is one", (status) => {
