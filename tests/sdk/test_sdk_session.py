@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuestream_client import messages as m
-from cuestream_client.closes import CLOSES, Patience
+from cuestream_client.closes import CLOSES, ENDS, Patience
 from cuestream_client.comeback import Next
 from cuestream_client.control import encode
 from cuestream_client.errors import Closed, TooMuch
@@ -27,6 +27,7 @@ from server.access.limiting import Bucket
 from server.protocol import messages as t
 from server.protocol.control import decode_client
 from server.protocol.control import encode as encode_theirs
+from server.protocol.errors import FAULTS, ErrorCode
 
 STEP_S = 0.02
 
@@ -293,9 +294,64 @@ def test_a_pause_that_the_server_asks_for_is_kept() -> None:
     assert "capacity" in following.why
 
 
+def test_a_wait_that_was_asked_for_is_kept_up_to_a_limit() -> None:
+    """Beyond it a session is not begun, and one that stood is asked for again."""
+    patience = Patience(asked_s=60.0)
+    session = Session("ws://x", patience=patience, clock=lambda: 0.0)
+    following = session.refused(429, "not now", 60.0)
+    assert (following.then, following.pause_s, following.asked_s) == ("retry", 60.0, 60.0)
+    following = session.refused(429, "not now", 86400.0)
+    assert (following.then, following.gave_up, following.asked_s) == ("stop", False, 86400.0)
+    assert following.why == "not now; it asks to come again in 86400 s"
+    world = World(delay=0)
+    world.run(30)
+    world.session.lost()
+    following = world.session.refused(503, "not now", 86400.0)
+    assert (following.then, following.pause_s, following.asked_s) == ("resume", 120.0, 86400.0)
+
+
+def test_how_long_to_wait_is_of_the_error_that_a_connection_ends_with_and_of_no_other() -> None:
+    world = World(delay=0)
+    world.run(30)
+    world.session.receive(
+        encode_theirs(t.ErrorMessage("recording_refused", "", False, retry_after_ms=60_000))
+    )
+    following = world.session.lost()
+    assert (following.then, following.pause_s, following.asked_s) == ("resume", 0.0, 0.0)
+    world.session.opened()
+    world.session.receive(encode_theirs(t.ErrorMessage("capacity", "full", True, retry_after_ms=60_000)))
+    assert world.session.lost(1013).pause_s == 60.0
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_an_error_says_what_follows_also_where_the_line_breaks_before_its_close(code: ErrorCode) -> None:
+    close = FAULTS[code].close
+    assert ENDS.get(code) == close
+    if close is not None:
+        world = World(delay=0)
+        world.run(30)
+        world.session.receive(encode_theirs(t.ErrorMessage(code, "so it is", True)))
+        following = world.session.lost()
+        assert (following.code, following.then) == (close, CLOSES[close])
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ws://", "http://y/", "ws://y:0/", "ws://y:x/", "ws://[y/", "ws://y/v1/stream#there"]
+)
+def test_a_server_that_goes_away_to_what_is_no_address_is_heard_to_its_end(url: str) -> None:
+    world = World(delay=0)
+    world.run(30)
+    world.session.receive(encode_theirs(t.GoAway(0, "draining", reconnect_url=url)))
+    assert not world.session.wants_to_leave
+    assert world.session.lost(1001).url == "ws://x"
+
+
 @pytest.mark.parametrize(
     ("status", "then"),
-    [(400, "stop"), (401, "stop"), (404, "stop"), (408, "retry"), (429, "retry"), (503, "retry")],
+    [
+        *[(status, "stop") for status in (400, 401, 403, 404, 501, 505)],
+        *[(status, "retry") for status in (408, 429, 500, 503)],
+    ],
 )
 def test_a_refused_upgrade_is_followed_by_its_status(status: int, then: str) -> None:
     assert Session("ws://x").refused(status, "no").then == then

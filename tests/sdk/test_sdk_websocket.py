@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import trustme
 from fake_server import CREDIT, RATE, Line, Take, ramp
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
@@ -32,6 +34,7 @@ from cuestream_client import (
     Playout,
     Refused,
     Unreachable,
+    Untrusted,
 )
 from cuestream_client import aio as aio_module
 from cuestream_client import messages as m
@@ -515,6 +518,61 @@ def test_nobody_there_is_unreachable_after_bounded_attempts() -> None:
         pass
 
 
+def test_a_proxy_that_is_away_for_long_is_given_up_at_once_and_says_for_how_long() -> None:
+    asked = []
+
+    async def run() -> None:
+        def refuse(line: ServerConnection, _: Request) -> Response:
+            asked.append(1)
+            answer = line.respond(503, "closed for today")
+            answer.headers["Retry-After"] = "86400"
+            return answer
+
+        async with serve(Stage(), "127.0.0.1", 0, process_request=refuse) as server:
+            with pytest.raises(Refused, match="it asks to come again in 86400 s") as caught:
+                await AsyncClient(url_of(server)).connect()
+        assert (len(asked), caught.value.retry_s) == (1, 86400.0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", [None, "show"])
+def test_a_certificate_that_is_not_trusted_is_said_at_once(name: str | None) -> None:
+    """Also where a session with a name is asked for first."""
+    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(shown)
+    asked = []
+
+    async def ask(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(1)
+        writer.close()
+
+    async def run() -> None:
+        async with await asyncio.start_server(ask, "127.0.0.1", 0, ssl=shown) as server:
+            port = server.sockets[0].getsockname()[1]
+            client = AsyncClient(f"https://127.0.0.1:{port}", name=name, patience=QUICK)
+            with pytest.raises(Untrusted, match="certificate verify failed"):
+                await client.connect()
+            said = [event async for event in client.events()]
+            assert [event.then for event in said if isinstance(event, Next)] == ["stop"]
+
+    asyncio.run(run())
+
+
+def test_a_client_that_is_closed_before_it_began_to_connect_keeps_nobody_waiting() -> None:
+    async def run() -> None:
+        client = AsyncClient("ws://127.0.0.1:9", patience=QUICK)
+        connecting = asyncio.create_task(client.connect())
+        await asyncio.sleep(0)  # it has made the task that is to connect, and that has not begun
+        await client.aclose()
+        async with asyncio.timeout(1):
+            with pytest.raises(Closed):
+                await connecting
+            assert [chunk async for chunk in client.audio()] == []
+
+    asyncio.run(run())
+
+
 def test_an_operator_who_sends_clients_elsewhere_is_followed() -> None:
     first, second, chunks = Stage(), Stage(), []
 
@@ -557,9 +615,10 @@ def test_addresses(given: str, meant: str) -> None:
     assert address(given) == meant
 
 
-def test_what_is_no_address_is_said() -> None:
-    with pytest.raises(ValueError, match="ftp://host"):
-        address("ftp://host")
+@pytest.mark.parametrize("url", ["ftp://host", "host", "ws://host:99999", "ws://host:x", "ws://"])
+def test_what_is_no_address_is_said(url: str) -> None:
+    with pytest.raises(ValueError, match=f"http://host:8765 was expected, found '{url}'"):
+        address(url)
 
 
 def test_a_field_that_is_wrong_is_named_before_anything_is_sent() -> None:

@@ -21,6 +21,7 @@ from cuestream_client.errors import (
     Refused,
     TooMuch,
     Unreachable,
+    Untrusted,
 )
 from cuestream_client.messages import AudioFormat
 from cuestream_client.music import Chunk
@@ -42,4 +43,5 @@ __all__ = [
     "Refused",
     "TooMuch",
     "Unreachable",
+    "Untrusted",
 ]

@@ -20,7 +20,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
@@ -39,7 +39,7 @@ from cuestream_client import rest
 from cuestream_client.closes import BROKEN, Patience
 from cuestream_client.comeback import Next
 from cuestream_client.control import check
-from cuestream_client.errors import ClientError, Closed, Refused, Unreachable
+from cuestream_client.errors import ClientError, Closed, Refused, Unreachable, Untrusted
 from cuestream_client.latest import Latest
 from cuestream_client.music import Chunk
 from cuestream_client.pictures import Form, Frame, Pictures
@@ -79,6 +79,7 @@ class AsyncClient:
     ) -> None:
         wish = Wish(audio or Wish().audio, m.patch({} if config is None else config))
         self.session = Session(address(url), wish, patience, clock, random.random)
+        rest.bearing(token)
         self._token, self._name, self._tls = token, name, tls
         self._pictures = Pictures(pictures)
         self._chunks: Latest[Chunk] = Latest(QUEUED_CHUNKS)  # full: the oldest goes, a gap in the indices
@@ -103,6 +104,7 @@ class AsyncClient:
         if self._task is not None:
             raise Closed("a client connects once; make another one")
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._over)
         try:
             await self._first.wait()
         except BaseException:
@@ -262,14 +264,16 @@ class AsyncClient:
                 self._events.put(following)
                 await asyncio.sleep(following.pause_s)
             self._events.put(following)
-            self._failure = _failure(following, self.session)
+            self._failure = self._failure or _failure(following, self.session)
         except Exception as error:  # whoever asks next is told
             self._failure = error
-        finally:
-            self.session.close()
-            self._chunks.close()
-            self._events.close()
-            self._first.set()
+
+    def _over(self, _: object) -> None:
+        """Also of a task that was cancelled before it began."""
+        self.session.close()
+        self._chunks.close()
+        self._events.close()
+        self._first.set()
 
     async def _connection(self) -> Next:
         """One connection from its beginning to what follows it."""
@@ -278,7 +282,7 @@ class AsyncClient:
             async with _Connecting(
                 self.session.url,
                 subprotocols=[Subprotocol(m.SUBPROTOCOL)],
-                additional_headers={"Authorization": f"Bearer {token}"} if token else None,
+                additional_headers=rest.bearing(token),
                 ssl=(self._tls or True) if self.session.url.startswith("wss:") else None,
                 compression=None,
                 max_size=MAX_MESSAGE,
@@ -292,6 +296,8 @@ class AsyncClient:
                 await self._talk(line)
         except Refused as error:
             return self.session.refused(error.code, error.text, error.retry_s)
+        except Untrusted as error:
+            return self._untrusted(error)
         except Unreachable as error:
             return self.session.refused(None, str(error))
         except InvalidStatus as error:
@@ -304,7 +310,10 @@ class AsyncClient:
             return self.session.refused(
                 status, f"{self.session.url}: the proxy on the way answered HTTP {status} {reason}"
             )
-        except (ProxyError, InvalidProxy) as error:
+        except InvalidProxy as error:
+            self._failure = Unreachable(f"{self.session.url}: the proxy on the way: {error}")
+            return self.session.impossible(str(self._failure))
+        except ProxyError as error:
             return self.session.refused(None, f"{self.session.url}: the proxy on the way: {error}")
         except InvalidHandshake as error:
             if isinstance(error, InvalidMessage) and not self.session.begins:
@@ -312,9 +321,21 @@ class AsyncClient:
                 return self.session.refused(None, f"{self.session.url}: {error}")
             return self.session.refused(400, f"{self.session.url}: not a server of {m.SUBPROTOCOL}: {error}")
         except (OSError, TimeoutError) as error:
-            return self.session.refused(None, f"{self.session.url}: {str(error) or 'no answer'}")
+            why = f"{self.session.url}: {str(error) or 'no answer'}"
+            return (
+                self._untrusted(Untrusted(why))
+                if rest.is_untrusted(error)
+                else self.session.refused(None, why)
+            )
         code = line.close_code
         return self.session.lost(BROKEN if code is None else code, line.close_reason or "")
+
+    def _untrusted(self, error: Untrusted) -> Next:
+        """A session that stood is asked for again: a network on the way may put itself between, for a while."""
+        if self.session.sessions:
+            return self.session.refused(None, str(error))
+        self._failure = error
+        return self.session.impossible(str(error))
 
     async def _bearer(self) -> str | None:
         """The token; for a new session with a name the secret that opens it. Raises Refused or Unreachable."""
@@ -384,9 +405,7 @@ class _Connecting(connect):
 def address(url: str) -> str:
     """A websocket's address: as it is, or that of a server, which may lie below a path. Raises ValueError for what is none."""
     schemes = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
-    parts = urlsplit(url)
-    if parts.scheme not in schemes or not parts.hostname:
-        raise ValueError(f"an address such as http://host:8765 was expected, found {url!r}")
+    parts = rest.parted(url)
     below = parts.path.rstrip("/")
     is_whole = below.endswith(PATH) or (below and parts.scheme in ("ws", "wss"))
     path = parts.path if is_whole else below + PATH
@@ -397,4 +416,6 @@ def _failure(following: Next, session: Session) -> ClientError | None:
     """What a program should hear of an end that nobody asked for."""
     if session.has_ended or session.ending or following.code == 1000:
         return None
-    return Unreachable(following.why) if following.gave_up else Refused(following.code, following.why)
+    if following.gave_up:
+        return Unreachable(following.why)
+    return Refused(following.code, following.why, following.asked_s or None)

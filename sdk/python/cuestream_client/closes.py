@@ -43,8 +43,33 @@ CLOSES: dict[int, Then] = {
     4503: "retry",
 }
 """Close codes; one that is not here resumes."""
+ENDS: dict[str, int] = {
+    "invalid_utf8": 1007,
+    "message_too_large": 1009,
+    "unexpected_message": 1003,
+    "too_many_errors": 1008,
+    "bad_handshake": 4400,
+    "quota_exceeded": 4429,
+    "unauthorized": 4401,
+    "forbidden": 4403,
+    "session_not_found": 4404,
+    "session_expired": 4404,
+    "session_superseded": 4409,
+    "session_limit": 4440,
+    "heartbeat_timeout": 4408,
+    "slow_consumer": 4413,
+    "capacity": 1013,
+    "draining": 4503,
+    "restarting": 1012,
+    "model_unavailable": 1013,
+    "generator_failed": 1011,
+    "internal": 1011,
+}
+"""The code that the server closes with after an error, where the line breaks before it."""
 FOR_NOW = (408, 429)
 """HTTP statuses of 4xx that refuse an upgrade for a while, as those of 5xx do: a session that was still waits."""
+FOR_GOOD = (501, 505)
+"""Those of 5xx that stay: not implemented, and another version of HTTP."""
 
 
 def after_close(code: int) -> Then:
@@ -52,7 +77,7 @@ def after_close(code: int) -> Then:
 
 
 def after_status(status: int) -> Then:
-    return "resume" if status in FOR_NOW or status >= 500 else "stop"
+    return "resume" if status in FOR_NOW or (status >= 500 and status not in FOR_GOOD) else "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +92,9 @@ class Patience:
     first_attempts: int = 3
     """So many where nobody ever answered: the address is likely wrong."""
     stable_s: float = 2.0
+    asked_s: float = 120.0
+    """The longest that it waits because it was asked to, by the server or a proxy before it: a session that stood is asked for
+    again then, and one that never did is given up at once. A server of ours asks for a minute at most."""
 
     def pause_s(self, failures: int, random: Callable[[], float]) -> float:
         """failures: attempts in a row that failed before this one, from 0."""

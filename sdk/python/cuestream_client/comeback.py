@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 from msgspec import UNSET
 
-from cuestream_client.closes import BROKEN, Patience, Then
+from cuestream_client.closes import BROKEN, ENDS, Patience, Then
 from cuestream_client.messages import ErrorMessage, GoAway
+from cuestream_client.rest import parted
+from cuestream_client.secrets import without_secrets
 
 LEAVE_AFTER_S = 1.5
 """From `go_away` to our leaving: a newer resume handle comes within a second."""
@@ -23,7 +25,7 @@ AT_ONCE = (BROKEN, 1001)
 @dataclass(frozen=True, slots=True)
 class Next:
     """What to do after a connection is gone: wait `pause_s` and connect to `url`, or stop. why: one line. code: of the close, or
-    the HTTP status."""
+    the HTTP status. asked_s: how long the client was asked to stay away; 0 when it was not."""
 
     then: Then
     url: str
@@ -31,6 +33,7 @@ class Next:
     code: int
     why: str
     gave_up: bool = False
+    asked_s: float = 0.0
 
 
 class Comeback:
@@ -60,12 +63,12 @@ class Comeback:
     def error(self, error: ErrorMessage) -> None:
         """What the server said before it closes, and how long it wants to be left alone. One that refused the greeting need not
         close; there is nothing to wait for."""
-        if error.fatal or self._stands_s is None:
-            self._error = error
+        if not error.fatal and self._stands_s is not None:
+            return  # of one thing, in a session that goes on
+        self._error = error
         if self.is_refused:
             self._leave_at_s = self._clock()
-        if error.retry_after_ms is not UNSET:
-            self._retry_after_s = error.retry_after_ms / 1000
+        self._retry_after_s = 0.0 if error.retry_after_ms is UNSET else error.retry_after_ms / 1000
 
     def go_away(self, message: GoAway) -> None:
         """Prepare to leave before the end for the place that it names; without one the music is here to the end. A session at its
@@ -89,6 +92,10 @@ class Comeback:
     def wants_to_leave(self) -> bool:
         return self._leave_at_s is not None and self._clock() >= self._leave_at_s
 
+    def code_of(self, code: int) -> int:
+        """The code of a close, or what the last error said where the line broke before it."""
+        return ENDS.get(self._error.code, code) if code == BROKEN and self._error else code
+
     def why(self, code: int, reason: str) -> str:
         error = self._error
         return f"{error.code}: {error.text}" if error else reason or f"closed with {int(code)}"
@@ -97,22 +104,29 @@ class Comeback:
         """The connection is gone, or did not come about: when to try again, or that it was tried often enough."""
         if self._stands_s is not None and self._clock() - self._stands_s >= self._patience.stable_s:
             self._failures = 0
+        asked_s = self._retry_after_s if retry_after_s is None else retry_after_s
         if then == "stop":
-            return self.stop(code, why)
+            return self._next("stop", code, why, asked_s)
+        if not self._ever and asked_s > self._patience.asked_s:
+            return self._next("stop", code, f"{why}; it asks to come again in {asked_s:g} s", asked_s)
         nobody = code == BROKEN and not self._ever
         tried = self._failures + (not self._ever)  # a line that broke was no attempt
         if tried >= (self._patience.first_attempts if nobody else self._patience.attempts):
             times = "1 attempt" if tried == 1 else f"{tried} attempts"
-            return self.stop(code, f"gave up after {times}; {why}", gave_up=True)
+            return self._next("stop", code, f"gave up after {times}; {why}", asked_s, gave_up=True)
         if self._leave_to is not None:
             self.url, self._leave_to = self._leave_to, None
-        pause_s = max(self._pause_s(code), retry_after_s or self._retry_after_s)
+        pause_s = max(self._pause_s(code), min(asked_s, self._patience.asked_s))
         self._failures += 1
         self._stands_s = None
-        return Next(then, self.url, pause_s, int(code), why)
+        return self._next(then, code, why, asked_s, pause_s)
 
-    def stop(self, code: int, why: str, gave_up: bool = False) -> Next:
-        return Next("stop", self.url, 0.0, int(code), why, gave_up)
+    def _next(
+        self, then: Then, code: int, why: str, asked_s: float, pause_s: float = 0.0, gave_up: bool = False
+    ) -> Next:
+        return Next(
+            then, without_secrets(self.url), pause_s, int(code), without_secrets(why), gave_up, asked_s
+        )
 
     def _pause_s(self, code: int) -> float:
         if self._ever and self._failures == 0 and code in AT_ONCE:
@@ -121,6 +135,9 @@ class Comeback:
 
 
 def _is_as_safe(url: str, as_this: str) -> bool:
-    """Whether an address that a server names is a websocket, and encrypted where the first one was: a token goes there."""
+    """Whether an address that a server names is a websocket's, and encrypted where the first one was: a token goes there."""
     schemes = ("wss",) if urlsplit(as_this).scheme == "wss" else ("ws", "wss")
-    return urlsplit(url).scheme in schemes
+    try:
+        return parted(url).scheme in schemes
+    except ValueError:
+        return False

@@ -1,8 +1,15 @@
-"""One family of errors: what this client raises. The message is one line."""
+"""One family of errors: what this client raises. The message is one line, without secrets."""
+
+from __future__ import annotations
+
+from cuestream_client.secrets import without_secrets
 
 
 class ClientError(Exception):
     """Anything that goes wrong between a program and a server."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(without_secrets(text))
 
 
 class ProtocolError(ClientError):
@@ -14,15 +21,20 @@ class ProtocolError(ClientError):
 
 
 class Refused(ClientError):
-    """The server refused and another attempt would not help. `code`: the close code, or the HTTP status."""
+    """The server refused, and another attempt would not help, or not before `retry_s`, which is longer than the client waits.
+    `code`: the close code, or the HTTP status."""
 
     def __init__(self, code: int, text: str, retry_s: float | None = None) -> None:
         super().__init__(f"refused with {code}: {text}")
-        self.code, self.text, self.retry_s = code, text, retry_s
+        self.code, self.text, self.retry_s = code, without_secrets(text), retry_s
 
 
 class Unreachable(ClientError):
     """No connection after all attempts."""
+
+
+class Untrusted(Unreachable):
+    """No TLS: its certificate is not trusted, or what answers there speaks another language. Another attempt would not help."""
 
 
 class Closed(ClientError):

@@ -53,7 +53,7 @@ class LiveJob:
 
     url: str
     source: Source | Place
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     name: str | None = None
     silent: bool = False
     output: Path | None = None
@@ -110,8 +110,9 @@ class Board:
                 self.said = f"{code}: {text}"
             case m.SessionEnded(reason=reason):
                 self.line = f"ended: {reason}"
-            case Next(then=then, why=why) if then != "stop":
-                self.line = f"{then}: {why}"
+            case Next(then=then, why=why, pause_s=pause_s, asked_s=asked_s) if then != "stop":
+                after = f" in {pause_s:.0f} s" if asked_s else ""
+                self.line = f"{then}{after}: {why}"
 
 
 @dataclass(slots=True)
@@ -208,7 +209,8 @@ class Live:
                 self._heard_by.expect(event.playback == "playing")
             if isinstance(event, Next) and event.then != "stop" and event.why not in told:
                 told.add(event.why)
-                self.say(f"connecting again: {event.why}")
+                after = f" in {event.pause_s:.0f} s" if event.asked_s else ""
+                self.say(f"connecting again{after}: {event.why}")
         if self._heard_by:
             self._heard_by.expect(False)
 

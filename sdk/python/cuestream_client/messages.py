@@ -261,10 +261,15 @@ class Latency(Message, frozen=True, tag="latency"):
 
 
 class ResumeHandle(Message, frozen=True, tag="resume.handle"):
+    """An event that is printed does not show what opens a session."""
+
     handle: Handle
     resumable: bool
     expires_ms: Millis
     consumed_messages: Count
+
+    def __repr__(self) -> str:
+        return f"ResumeHandle(handle=…, expires_ms={self.expires_ms}, consumed_messages={self.consumed_messages})"
 
 
 class RecordingState(Message, frozen=True, tag="recording.state"):

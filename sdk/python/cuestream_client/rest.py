@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -10,15 +11,19 @@ from collections.abc import Mapping
 from email.message import Message
 from http.client import HTTPException, HTTPMessage
 from typing import IO, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
-from cuestream_client.errors import Refused, Unreachable
+from cuestream_client.errors import Refused, Unreachable, Untrusted
+from cuestream_client.secrets import without_secrets
 
 ANSWER_S = 10.0
 MOST_BYTES = 1024 * 1024
 MOST_QUOTED = 120
 """Of what others say, characters."""
 STREAM = "/v1/stream"
+SCHEMES = ("ws", "wss", "http", "https")
+TOKEN = re.compile(r"[!-~]([ -~]*[!-~])?")
+"""What a server takes as a key."""
 
 
 def create(url: str, name: str, token: str | None = None, tls: ssl.SSLContext | None = None) -> str:
@@ -51,7 +56,7 @@ def ask(
     method: str, url: str, path: str, body: object, token: str | None, tls: ssl.SSLContext | None
 ) -> dict[str, Any]:
     """url: the server, as a client takes it. Returns the answer's JSON. Raises Refused or Unreachable."""
-    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+    headers = {"content-type": "application/json"} | bearing(token)
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(base(url) + path, data, headers, method=method)
     opener = urllib.request.build_opener(_Redirects, urllib.request.HTTPSHandler(context=tls))
@@ -66,7 +71,8 @@ def ask(
         why = getattr(error, "reason", error)
         refused = isinstance(why, ConnectionRefusedError)
         text = "connection refused; does the server run there?" if refused else why
-        raise Unreachable(f"{base(url)}: {text}") from error
+        kind = Untrusted if is_untrusted(why) else Unreachable
+        raise kind(f"{base(url)}: {text}") from error
     except HTTPException as error:
         raise Unreachable(f"{base(url)}: what answered there speaks no HTTP") from error
     if isinstance(made, dict):
@@ -77,11 +83,40 @@ def ask(
 def base(url: str) -> str:
     """Of the address of a server, or of its websocket. Raises ValueError for what is none."""
     schemes = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
-    parts = urlsplit(url)
-    if parts.scheme not in schemes or not parts.hostname:
-        raise ValueError(f"an address such as http://host:8765 was expected, found {url!r}")
+    parts = parted(url)
     path = parts.path.removesuffix(STREAM).rstrip("/")
     return f"{schemes[parts.scheme]}://{parts.netloc}{path}"
+
+
+def parted(url: str) -> SplitResult:
+    """The address of a server, or of its websocket. Raises ValueError for what is none."""
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in SCHEMES and parts.hostname and parts.port != 0 and not parts.fragment
+    except ValueError:  # of a host or a port
+        is_one = False
+    if not is_one:
+        raise ValueError(
+            f"an address such as http://host:8765 was expected, found {without_secrets(repr(url))}"
+        )
+    return parts
+
+
+def bearing(token: str | None) -> dict[str, str]:
+    """The headers of who has a token. Raises ValueError for what is none, without quoting it."""
+    if not token:
+        return {}
+    if not TOKEN.fullmatch(token):
+        raise ValueError(
+            "a token is ASCII, without a space at its ends or the end of a line; this one is not"
+        )
+    return {"Authorization": f"Bearer {token}"}
+
+
+def is_untrusted(error: object) -> bool:
+    """Whether TLS failed for what the other side is, and not for a line that broke."""
+    broke = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+    return isinstance(error, ssl.SSLError) and not isinstance(error, broke)
 
 
 def retry_s(headers: Mapping[str, str] | Message) -> float | None:

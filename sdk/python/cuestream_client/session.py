@@ -6,7 +6,7 @@
     receive(raw)   a message came; returns what the program should see
     take()         the next message to write: greeting, then control, then the newest picture
     tick()         at least every 50 ms: pings, reports
-    lost(code)     the connection closed; returns what to do next
+    lost(code)     the connection closed; returns what to do next, as `refused` and `impossible` do where none came about
     send, push, report    what the program wants
 
 It reads the time from the clock that it was given and never waits.
@@ -249,6 +249,7 @@ class Session:
 
     def lost(self, code: int = BROKEN, reason: str = "") -> Next:
         """The connection closed."""
+        code = self._comeback.code_of(code)
         if self.state == "greeting" and code == BROKEN:
             reason = reason or f"{self.url} opened a connection, and no session on it"
         is_over = self.state == "over" or self.has_ended
@@ -262,6 +263,10 @@ class Session:
         if status is None:
             return self._after("resume", BROKEN, why)
         return self._after(after_status(status), status, why, retry_after_s)
+
+    def impossible(self, why: str) -> Next:
+        """A connection can never come about, by what this program or an address is."""
+        return self._after("stop", BROKEN, why)
 
     # --- inside
 

@@ -7,9 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from cuestream_client.secrets import without_secrets
 
 PORT = 4455
 SECTION = "OBSWebSocket"
@@ -20,13 +22,15 @@ class Place:
     """url: of the websocket."""
 
     url: str
-    password: str = ""
+    password: str = field(default="", repr=False)
 
 
 def find_place(url: str | None, password: str | None) -> Place:
     """What was said, and what OBS's own files say of the rest: only for an OBS on this machine. Raises ValueError."""
     if url is not None and urlsplit(url).scheme not in ("ws", "wss"):
-        raise ValueError(f"an address such as ws://127.0.0.1:{PORT} was expected, found {url!r}")
+        raise ValueError(
+            f"an address such as ws://127.0.0.1:{PORT} was expected, found {without_secrets(url)!r}"
+        )
     local = url is None or urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
     kept = next(iter(found(folders())), Place(f"ws://127.0.0.1:{PORT}")) if local else Place("")
     return Place(url or kept.url, kept.password if password is None else password)

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from cuestream_client.obs.connection import NOT_CREATED, Obs, ObsError
+from cuestream_client.secrets import without_secrets
 
 BROWSER, MEDIA, COMPRESSOR = "browser_source", "ffmpeg_source", "compressor_filter"
 MICROPHONE = "_input_capture"
@@ -205,7 +206,7 @@ def _publish(obs: Obs, wanted: Wanted, key: str) -> Iterator[str]:
     obs.ask("SetInputAudioTracks", inputName=wanted.name, inputAudioTracks={"1": False})
     then = before["streamServiceSettings"]
     was = then.get("service") or then.get("server") or before["streamServiceType"]
-    yield f"Start Streaming publishes to {wanted.urls['whip']} (before: {was})"
+    yield f"Start Streaming publishes to {wanted.urls['whip']} (before: {without_secrets(was)})"
     yield f"{wanted.name} is not on audio track 1, which is what is streamed"
     if not _sounds_as_opus(obs):
         yield "restart OBS before you stream: until then its sound goes as AAC, which is noise over WHIP"
