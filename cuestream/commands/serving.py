@@ -140,7 +140,10 @@ def serve(
     ] = None,
     ingest: Annotated[
         str | None,
-        typer.Option(help="an address, or file:NAME, that the server reads and plays for by itself"),
+        typer.Option(
+            envvar="CUESTREAM_INGEST",
+            help="an address, or file:NAME, that the server reads and plays for by itself",
+        ),
     ] = None,
     ingest_files: Annotated[
         Path | None,
@@ -269,6 +272,7 @@ def serve(
         )
         if fed:
             where = f"http{'s' if certificate else ''}://{shown}:{port}{sound_path(application.state.host)}"
+            where = where if err.is_terminal else shown_of(where)  # a log is read by others, too
             err.print(f"what it reads is played at {where}", highlight=False, soft_wrap=True)
 
     if without := missing():

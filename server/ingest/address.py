@@ -64,9 +64,14 @@ class Place:
         return f"{self.scheme}://{host}" + ("" if self.port == PORTS[self.scheme] else f":{self.port}")
 
     @property
+    def address(self) -> str:
+        """Without name and password: those are told apart from it."""
+        return self.origin + self.path
+
+    @property
     def shown(self) -> str:
-        """Without name and password, and without what SRT is asked for, among it a passphrase."""
-        return self.origin + ("" if self.scheme == SRT else self.path)
+        """As `shown_of`."""
+        return self.origin if self.scheme == SRT else shown_of(self.address)
 
 
 def parse(url: str) -> Place:
@@ -93,12 +98,15 @@ def parse(url: str) -> Place:
 
 
 def shown_of(url: str) -> str:
-    """What may be shown of what somebody wrote, be it an address or not."""
+    """What may be shown of what somebody wrote, be it an address or not: no name and password, none of its query, which has SRT's
+    passphrase and the key of a signed address, and no stream's key, the last part of an RTMP address."""
     scheme, colon, rest = url.partition("://")
-    if scheme.lower() == SRT:
-        rest = rest.partition("?")[0]
+    rest, asks, _ = rest.partition("?")
     authority, slash, path = rest.partition("/")
-    return scheme + colon + authority.rpartition("@")[2] + slash + path
+    if scheme.lower().startswith("rtmp"):
+        path = "".join(path.rpartition("/")[:2]) + "…"
+    query = "?…" if asks and scheme.lower() != SRT else ""
+    return scheme + colon + authority.rpartition("@")[2] + slash + path + query
 
 
 def _host(host: str) -> str:

@@ -40,7 +40,7 @@ OVER = ("ended", "failed", "stopped")
 
 
 class FeedState(msgspec.Struct, frozen=True):
-    """How an ingest stands. url: without keys. text: what was last said of it. failures: in a row."""
+    """How an ingest stands. url: as `shown_of`, without keys. text: what was last said of it. failures: in a row."""
 
     url: str
     listen: bool

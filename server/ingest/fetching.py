@@ -53,7 +53,7 @@ class Fetcher:
             if answer.status not in REDIRECTS:
                 break
             answer.close()
-            target = _parse(urljoin(place.shown, answer.headers.get("location", "")))
+            target = _parse(urljoin(place.address, answer.headers.get("location", "")))
             if target.host != place.host:
                 raise Forbidden("a redirect to another host is not followed")
             place = target

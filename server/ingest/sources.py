@@ -66,7 +66,7 @@ def _web(place: Place, job: Job, refuse: Callable[[Forbidden], NoReturn]) -> Sou
         (".m3u8", ".m3u")
     ):  # the newest segment; each is asked for by `fetcher`
         options |= {"live_start_index": "-1", "http_persistent": "0", "seg_max_retry": "3"}
-    container = _open(place.shown, job, options, fetcher.open)
+    container = _open(place.address, job, options, fetcher.open)
     return Source(container, lives=False, ends=container.duration is not None)
 
 
@@ -90,7 +90,7 @@ def _listener(place: Place, job: Job, listening: Callable[[], object]) -> Source
     set_level(WARNING)
     listening()  # as good as: FFmpeg waits at once, and says nothing of it
     with Capture(local=False) as said:
-        container = _open(place.shown, job, options, form=RTMP)
+        container = _open(place.address, job, options, form=RTMP)
     set_level(None)
     if any(text.startswith(OTHERS_KEY) for _, _, text in said):
         container.close()

@@ -14,7 +14,7 @@ from rtsp_server import rtsp
 from served import Serve
 from shell_client import ask
 
-from server.ingest.address import Forbidden, connect, parse, resolve
+from server.ingest.address import Forbidden, connect, parse, resolve, shown_of
 from server.ingest.checking import check
 from server.ingest.fetching import Fetcher
 from server.ingest.limits import IngestLimits
@@ -138,7 +138,21 @@ def test_public_addresses_are_not() -> None:
         "https://[2606:2800:220:1::1]/x",
     ):
         check(url, False, IngestLimits())
-    assert parse(f"rtsp://me:secret@{PUBLIC}/x").shown == f"rtsp://{PUBLIC}/x"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"rtsp://me:secret@{PUBLIC}/x", f"rtsp://{PUBLIC}/x"),
+        (f"https://{PUBLIC}/live.m3u8?token=secret", f"https://{PUBLIC}/live.m3u8?…"),
+        (f"rtsp://me:secret@{PUBLIC}:8554/x?auth=secret", f"rtsp://{PUBLIC}:8554/x?…"),
+        (f"rtmp://{PUBLIC}/live/secret", f"rtmp://{PUBLIC}/live/…"),
+        (f"rtmps://{PUBLIC}/secret?secret", f"rtmps://{PUBLIC}/…?…"),
+        (f"srt://{PUBLIC}:9000?passphrase=secret-of-mine", f"srt://{PUBLIC}:9000"),
+    ],
+)
+def test_what_is_shown_of_an_address_has_no_key(url: str, shown: str) -> None:
+    assert parse(url).shown == shown_of(url) == shown
 
 
 @pytest.mark.parametrize(

@@ -303,6 +303,22 @@ def test_a_worker_does_not_outlive_its_server(films: Path) -> None:
     assert all(is_gone(int(child)) for child in children)
 
 
+def test_an_address_is_taken_from_the_environment_and_the_log_has_no_token(
+    films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arguments are seen by everybody on a machine. A process of its own, which takes its seconds to start, has a log."""
+    monkeypatch.setenv("CUESTREAM_INGEST", "file:long.mp4")
+    monkeypatch.setenv("CUESTREAM_API_KEY", "a-key-of-mine")
+    process = run("serve", "--model", "synthetic", "--port", "0", "--ingest-files", str(films))
+    try:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "is played at" in line)
+        assert said.rstrip().endswith("/v1/sessions/ingest/audio.ogg?…")
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1/x", "file:none", "udp://example.org:1"])
 def test_an_address_that_is_not_read_is_said_at_the_start(url: str) -> None:
     with run("serve", "--model", "synthetic", "--port", "0", "--ingest", url) as process:
