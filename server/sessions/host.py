@@ -203,13 +203,16 @@ class Host:
         """A session for the client that comes back to it: open here, or kept by a server before this one.
 
         nonce: as in `Identity`, None where the name is all that the client goes by.
-        Raises NoRoom when its place was taken meanwhile, Draining, Hanging; it still waits then.
+        Raises NoRoom when its place was taken meanwhile, Draining (also where it goes on in the next server), Hanging; it still
+        waits then.
         """
         hosted = self.find(session_id)
         if hosted is None:
             return self._restore(session_id, nonce)
         if hosted.core.is_over(self.monotonic()) or nonce not in (None, hosted.identity.nonce):
             return None
+        if hosted.restarts:
+            raise Draining
         if hosted.core.parked:
             self._check_room(session_id)
         return hosted

@@ -69,7 +69,7 @@ class Hosted:
     ) -> None:
         self.id, self.core, self.config, self.settings = session_id, core, config, shared.settings
         self.identity = new_identity(session_id)
-        self.gone = self._restarts = False
+        self.gone = self.restarts = False
         self.line: Line | None = None
         self.speaker: Outlet | None = None
         self.consumed = 0
@@ -131,7 +131,7 @@ class Hosted:
             or checkpoint is None
             or checkpoint is self._checkpoint
             or self.gone
-            or self._restarts
+            or self.restarts
         ):
             return False
         self._checkpoint = checkpoint
@@ -153,7 +153,9 @@ class Hosted:
 
     def restart(self) -> None:
         """Its newest checkpoint is where it goes on in the next server: nobody is to hear more, and none is taken any more."""
-        self._restarts = True
+        if self.restarts:
+            return
+        self.restarts = True
         if self.line:
             self.line.fail(ErrorCode.RESTARTING, "the server restarts; the session goes on after it")
 
