@@ -980,7 +980,7 @@ var Session = class {
   /** The connection closed. */
   lost(code = BROKEN, reason = "") {
     code = this.comeback.codeOf(code);
-    const resumes = this.state === "greeting" && this.handle !== null;
+    const resumes = this.state === "greeting" && !this.begins;
     let then = code === FULL && resumes ? "resume" : afterClose(code);
     if (this.comeback.isRefused) {
       code = BAD_HANDSHAKE;
@@ -1087,6 +1087,7 @@ var Session = class {
         this.begin(message);
         break;
       case "session.resumed":
+        if (!this.music) return this.count("nothing_to_resume");
         this.outbox.rewind(message.consumed_messages);
         if (this.creditWish) this.outbox.add(this.creditWish);
         this.resumed += 1;
@@ -1144,7 +1145,7 @@ var Session = class {
     if (this.state === "over") then = "stop";
     if (then === "resume" && this.handle === null) then = "retry";
     if (then === "retry") {
-      if (code === UNKNOWN && this.handle) this.comeback.answered();
+      if (code === UNKNOWN && this.handle && this.state !== "open") this.comeback.answered();
       this.handle = null;
       if (this.ending) then = "stop";
     }
@@ -1154,6 +1155,7 @@ var Session = class {
   }
   count(what) {
     this.ignored[what] = (this.ignored[what] ?? 0) + 1;
+    return null;
   }
 };
 function merged(config, change) {

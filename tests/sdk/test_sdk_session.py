@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuestream_client import messages as m
-from cuestream_client.closes import CLOSES, ENDS, Patience
+from cuestream_client.closes import CLOSES, ENDS, Patience, after_close
 from cuestream_client.comeback import Next
 from cuestream_client.control import encode
 from cuestream_client.errors import Closed, TooMuch
@@ -283,6 +283,63 @@ def test_a_server_that_came_back_without_the_session_is_not_kept_waiting() -> No
     following = world.session.lost(4404)
     assert following.then == "retry"
     assert following.pause_s <= 0.25
+
+
+def test_a_server_that_begins_sessions_and_knows_none_of_them_is_given_up() -> None:
+    """What it says to who resumes is an answer, which this is not."""
+    world = World(delay=0)
+    world.session._comeback._patience = Patience()
+    for at in range(13):
+        world.run(15)  # until a handle came, and not for long
+        assert world.session._handle
+        assert world.session.lost(4404).gave_up == (at == 12)
+        world.connect()
+
+
+def test_a_resume_that_nobody_asked_for_is_none_and_the_greeting_still_waits() -> None:
+    now = 0.0
+    session = Session("ws://x", clock=lambda: now)
+    session.opened()
+    session.take()
+    line = Line({"s0": Take()})
+    line.feed(encode(m.SessionResume(0, "s0", 0, 0)))
+    (resumed,) = line.due()
+    assert session.receive(resumed) is None
+    assert (session.state, session.counts["ignored"]) == ("greeting", 1)
+    now = 10.0
+    assert session.is_unanswered
+
+
+@pytest.mark.parametrize("moment", ["greeting", "open", "lost", "resuming"])
+@pytest.mark.parametrize("code", [*CLOSES, 1006, 4999])
+def test_after_each_code_at_each_moment_the_next_greeting_is_as_the_table_says(
+    code: int, moment: str
+) -> None:
+    """A session is asked for again as long as it may be there: also where who resumes is told to come later."""
+    world = World(delay=0)
+    if moment == "greeting":
+        world.session.take()
+    else:
+        world.run(30)
+    if moment in ("lost", "resuming"):
+        world.session.lost()
+    if moment == "resuming":
+        world.session.opened()
+        world.session.take()
+    began = moment != "greeting"
+    then = after_close(code)
+    if code == 1013 and moment == "resuming":
+        then = "resume"
+    if then == "resume" and not began:
+        then = "retry"
+    assert world.session.lost(code).then == then
+    if then == "stop":
+        assert world.session.state == "over"
+        return
+    world.session.opened()
+    greeting = str(world.session.take())
+    assert ("session.resume" if then == "resume" else "session.start") in greeting
+    assert world.session.take() is None  # and nothing else before its answer
 
 
 def test_a_pause_that_the_server_asks_for_is_kept() -> None:

@@ -272,7 +272,7 @@ export class Session {
   /** The connection closed. */
   lost(code: number = BROKEN, reason = ""): Next {
     code = this.comeback.codeOf(code);
-    const resumes = this.state === "greeting" && this.handle !== null; // it asked for its session and was not answered
+    const resumes = this.state === "greeting" && !this.begins; // it asked for its session and was not answered
     let then = code === FULL && resumes ? "resume" : afterClose(code);
     if (this.comeback.isRefused) {
       code = BAD_HANDSHAKE;
@@ -390,6 +390,7 @@ export class Session {
         this.begin(message);
         break;
       case "session.resumed":
+        if (!this.music) return this.count("nothing_to_resume");
         this.outbox.rewind(message.consumed_messages);
         if (this.creditWish) this.outbox.add(this.creditWish); // each connection begins with the server's own
         this.resumed += 1;
@@ -450,7 +451,7 @@ export class Session {
     if (this.state === "over") then = "stop";
     if (then === "resume" && this.handle === null) then = "retry";
     if (then === "retry") {
-      if (code === UNKNOWN && this.handle) this.comeback.answered();
+      if (code === UNKNOWN && this.handle && this.state !== "open") this.comeback.answered(); // to who asked for it
       this.handle = null;
       if (this.ending) then = "stop";
     }
@@ -459,8 +460,9 @@ export class Session {
     return next;
   }
 
-  private count(what: string): void {
+  private count(what: string): null {
     this.ignored[what] = (this.ignored[what] ?? 0) + 1;
+    return null;
   }
 }
 

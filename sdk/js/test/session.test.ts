@@ -1,10 +1,11 @@
 // The session on a virtual clock, over lines that break at random places.
 
 import { describe, expect, test } from "vitest";
+import { afterClose } from "../src/closes.js";
 import { CLOSES, KIND, type ClientMessage } from "../src/protocol.js";
 import { KEPT_MESSAGES, Outbox } from "../src/outbox.js";
 import { Session } from "../src/session.js";
-import { ramp } from "./fakeserver.js";
+import { Line, ramp, Take } from "./fakeserver.js";
 import { chance, World } from "./world.js";
 
 /** Every index once, in order, with the samples that belong to it; returns how many. */
@@ -122,6 +123,52 @@ describe("breaks", () => {
     world.run(60);
     world.session.send(play);
     expect(world.session.lost(Number(code)).then).toBe(action);
+  });
+
+  const moments = ["greeting", "open", "lost", "resuming"];
+  const codes = [...Object.keys(CLOSES).map(Number), 1006, 4999];
+  test.each(codes.flatMap((code) => moments.map((moment) => [code, moment] as const)))(
+    "after %i while %s the next greeting is as the protocol says: a session is asked for as long as it may be there",
+    (code, moment) => {
+      const world = new World(1, Infinity, 0);
+      if (moment === "greeting") world.session.take();
+      else world.run(60);
+      if (moment === "lost" || moment === "resuming") world.session.lost();
+      if (moment === "resuming") {
+        world.session.opened();
+        world.session.take();
+      }
+      let then = code === 1013 && moment === "resuming" ? "resume" : afterClose(code);
+      if (then === "resume" && moment === "greeting") then = "retry";
+      expect(world.session.lost(code).then).toBe(then);
+      if (then === "stop") return expect(world.session.state).toBe("over");
+      world.session.opened();
+      expect(world.session.take()).toContain(then === "resume" ? "session.resume" : "session.start");
+      expect(world.session.take()).toBeNull(); // and nothing else before its answer
+    },
+  );
+
+  test("a server that begins sessions and knows none of them is given up", () => {
+    const world = new World(1, Infinity, 0, { stableMs: 2000 });
+    for (let at = 0; at < 13; at++) {
+      world.run(15); // until a handle came, and not for long
+      expect(world.session.handle).not.toBeNull();
+      expect(world.session.lost(4404).gaveUp).toBe(at === 12);
+      world.connect();
+    }
+  });
+
+  test("a resume that nobody asked for is none, and the greeting still waits", () => {
+    let now = 0;
+    const session = new Session("ws://x", { clock: () => now });
+    session.opened();
+    session.take();
+    const line = new Line(new Map([["s0", new Take()]]));
+    line.feed(JSON.stringify({ type: "session.resume", handle: "s0", received_through_sample: 0, played_through_sample: 0 }));
+    expect(session.receive(line.due()[0]!)).toBeNull();
+    expect(session).toMatchObject({ state: "greeting", ignored: { nothing_to_resume: 1 } });
+    now = 10_000;
+    expect(session.isSilent).toBe(true);
   });
 
   test("who was never answered gives up soon, and says why", () => {

@@ -1,5 +1,6 @@
 // A client, a server and the line between them, 20 ms at a time, on a virtual clock. What is on the line when it breaks is gone.
 
+import type { Patience } from "../src/closes.js";
 import type { Next } from "../src/comeback.js";
 import type { Chunk } from "../src/music.js";
 import type { ServerMessage } from "../src/protocol.js";
@@ -38,6 +39,7 @@ export class World {
     seed = 1,
     private readonly catchUp = Infinity,
     private readonly delay = 3,
+    private readonly patience: Partial<Patience> = {},
   ) {
     this.session = this.begin(seed, null);
     this.connect();
@@ -92,7 +94,7 @@ export class World {
   }
 
   private begin(seed: number, ticket: Ticket | null): Session {
-    const patience = { mostMs: 1000, stableMs: 0 }; // the calm at the end of a test is longer than a pause
+    const patience = { mostMs: 1000, stableMs: 0, ...this.patience }; // the calm at the end of a test is longer than a pause
     return new Session("ws://x", { patience, clock: () => this.now, random: chance(seed), ticket });
   }
 

@@ -273,12 +273,12 @@ class Session:
     @property
     def begins(self) -> bool:
         """Whether the next connection begins a session; it goes on with the one that was otherwise."""
-        return self._handle is None
+        return self._handle is None or self.music is None
 
     @property
     def _resumes(self) -> bool:
         """Whether this connection asked for a session and was not answered yet."""
-        return self.state == "greeting" and self._handle is not None
+        return self.state == "greeting" and not self.begins
 
     def _tell(self, report: m.PlayoutReport) -> None:
         """Nothing new is not said again."""
@@ -340,6 +340,8 @@ class Session:
 
     def _control(self, raw: str) -> m.ServerMessage | None:
         message = decode_server(raw)
+        if isinstance(message, m.SessionResumed) and self.music is None:
+            message = None  # there was nothing to resume
         match message:
             case m.SessionCreated():
                 self._begin(message)
@@ -390,7 +392,7 @@ class Session:
         """resume without a handle is retry; a session that was to end is not begun anew."""
         then = "retry" if then == "resume" and self._handle is None else then
         if then == "retry":
-            if code == UNKNOWN and self._handle:
+            if code == UNKNOWN and self._handle and self.state != "open":  # to who asked for it
                 self._comeback.answered()
             self._handle, then = None, "stop" if self.ending else then
         following = self._comeback.after(then, code, why, retry_after_s)
