@@ -107,6 +107,23 @@ def test_what_becomes_of_a_connection_is_said_without_it() -> None:
     asyncio.run(run())
 
 
+def test_a_proxy_of_the_environment_that_is_none_is_said_at_once_and_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", f"gopher://me:{SECRET}@127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    async def run() -> None:
+        client = AsyncClient("http://music.example", patience=QUICK)
+        with pytest.raises(Unreachable, match="the proxy on the way") as caught:
+            await client.connect()
+        said = [event async for event in client.events()]
+        assert len(said) == 1
+        assert SECRET not in all_of(caught.value) + repr(said)
+
+    asyncio.run(run())
+
+
 def test_why_a_line_was_lost_is_said_without_it() -> None:
     session = Session(SIGNED)
     said = [session.refused(None, f"{SIGNED}: no answer")]
