@@ -2345,6 +2345,7 @@ var RtcLine = class {
     const { sdp = "" } = await peer.createOffer();
     await peer.setLocalDescription({ type: "offer", sdp: withStereo(sdp) });
     await gathered(peer);
+    if (this.over) return;
     const headers = { "content-type": "application/json", ...bearing(token) };
     const body = JSON.stringify({ type: "offer", sdp: peer.localDescription.sdp });
     const { text, status } = await ask(offer, { method: "POST", headers, body });

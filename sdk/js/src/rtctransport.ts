@@ -108,6 +108,7 @@ class RtcLine implements Line {
     const { sdp = "" } = await peer.createOffer();
     await peer.setLocalDescription({ type: "offer", sdp: withStereo(sdp) });
     await gathered(peer);
+    if (this.over) return; // nobody is left to answer
     const headers = { "content-type": "application/json", ...bearing(token) };
     const body = JSON.stringify({ type: "offer", sdp: peer.localDescription!.sdp });
     const { text, status } = await ask(offer, { method: "POST", headers, body });

@@ -9,7 +9,10 @@ import type { Receiver } from "../src/transport.js";
 import { WhepPlayer } from "../src/whep.js";
 import { WsTransport } from "../src/wstransport.js";
 
-afterEach(() => vi.unstubAllGlobals());
+afterEach(() => {
+  vi.unstubAllGlobals();
+  vi.useRealTimers();
+});
 
 const moment = () => new Promise((done) => setTimeout(done));
 
@@ -63,9 +66,30 @@ test("a listener whose answer has no music is told so, and leaves no timer", asy
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
   await expect(WhepPlayer.open("http://x/v1/whep/show")).rejects.toThrow("the answer has no music");
   expect([closed, vi.getTimerCount()]).toEqual([true, 0]);
-  vi.useRealTimers();
   const error = await WhepPlayer.open("http://?token=secret").catch((error: Error) => error);
   expect(error).toMatchObject({ name: "ClientError", message: 'an address such as urls.whep was expected, found "http://?…"' });
+});
+
+test("a line that is closed while it gathers its candidates asks the server for nothing", async () => {
+  class Peer {
+    iceGatheringState = "gathering";
+    localDescription = { sdp: "" };
+    createDataChannel = () => ({});
+    addTransceiver = () => ({});
+    createOffer = async () => ({ sdp: "" });
+    setLocalDescription = async () => {};
+    setRemoteDescription = async () => {};
+    close() {}
+  }
+  const asked: unknown[] = [], ends: unknown[] = []; // prettier-ignore
+  vi.stubGlobal("RTCPeerConnection", Peer);
+  vi.stubGlobal("fetch", async (url: string) => (asked.push(url), new Response("{}")));
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const where = { url: "ws://x/v1/stream", offer: "http://x/v1/offer", token: "t", handle: null };
+  const receiver = { closed: (end: unknown) => ends.push(end) } as unknown as Receiver;
+  new RtcTransport({ onMusic: () => {} }).open(where, receiver).close(1000);
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect([asked, ends.length, vi.getTimerCount()]).toEqual([[], 1, 0]);
 });
 
 test("a server without WebRTC is not asked for it", () => {
