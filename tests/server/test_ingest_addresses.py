@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
+import av
 import pytest
 from flashing import FPS, write_video
 from ingest_rig import SYNTHETIC, feed, limits, redirects, says, state_of, web
@@ -18,6 +19,7 @@ from server.ingest.address import Forbidden, connect, parse, resolve, shown_of
 from server.ingest.checking import check
 from server.ingest.fetching import Fetcher
 from server.ingest.limits import IngestLimits
+from server.ingest.sources import CONTAINERS
 
 PUBLIC = "93.184.216.34"
 FORGED = {
@@ -242,6 +244,43 @@ def test_redirects_are_followed_on_the_same_host_alone() -> None:
             with pytest.raises(OSError, match="302"):
                 fetcher.open(f"{first}/round", 0, {})
             assert asked.count("/round") == 4
+
+
+def test_an_mp4_is_read_whole_however_its_server_gives_it(tmp_path: Path) -> None:
+    """Its index is at its end, and the server gives no parts; little of it comes at once, as over a slow line."""
+    write_video(tmp_path / "film.mp4", 60 * FPS)
+    film = (tmp_path / "film.mp4").read_bytes()
+    assert film.index(b"mdat") < film.index(b"moov")
+    with web(answers={"/film.mp4": says(film)}) as (base, asked):
+        with (
+            closing(Fetcher(True, 5.0, refuse).open(f"{base}/film.mp4", 0, {})) as body,
+            av.open(InPieces(body), options={"format_whitelist": CONTAINERS}) as container,
+        ):
+            assert sum(1 for _ in container.decode(video=0)) == 60 * FPS
+        assert asked == ["/film.mp4"]
+
+
+class InPieces:
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    def read(self, size: int) -> bytes:
+        return bytes(self._body.read(min(size, 1000)))
+
+
+def test_nothing_is_waited_for_that_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg looks at the end of what it may jump in; of a long file that would come too late, and only an mp4 needs it."""
+    monkeypatch.setattr("server.ingest.fetching.MOST_KEPT", 1000)
+    mp4 = b"\0\0\0\x18ftypisom"
+    said = {"/short.mp4": mp4 + bytes(500), "/long.mp4": mp4 + bytes(1000), "/short.ts": bytes(500)}
+    with web(answers={path: says(data) for path, data in said.items()}) as (base, _):
+        for path, data in said.items():
+            with closing(Fetcher(True, 5.0, refuse).open(base + path, 0, {})) as body:
+                assert body.seekable() == (path == "/short.mp4")
+                assert b"".join(iter(lambda body=body: body.read(100), b"")) == data
 
 
 ELSEWHERE = {
