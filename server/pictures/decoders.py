@@ -37,6 +37,8 @@ BREAKING = 30
 """As bad as so many pictures that cannot be decoded is one that ends its decoder: pictures of others wait meanwhile."""
 PAUSES_S = (0.1, 5.0)
 """Before the next start after one that failed, at first and at most."""
+MOST_PATIENCE = 8
+"""Times `silent_s` for a process that begins: Python's start takes so long where other programs have the processor."""
 
 Done = Callable[[U8 | ProtocolError | None], None]
 """Takes pixels, [S, S, 3], or why there are none; None when the codec needs more first."""
@@ -50,7 +52,8 @@ class DecoderLimits:
     picture_s: float = 2.0
     """Of a processor, for one picture; the process ends then."""
     silent_s: float = 10.0
-    """A process that has not answered a picture for so long, or has not begun, is killed."""
+    """A process that has not answered a picture for so long, or has not begun, is killed; after each that had not begun the next
+    one has twice as long for that."""
     memory_bytes: int = 2 * 1024**3
     """Of each process; each session's video takes what its codec wants for the pictures that others refer to."""
 
@@ -126,7 +129,7 @@ class _Worker(asyncio.SubprocessProtocol):
         self._answers = self._fresh()
         self._process: asyncio.SubprocessTransport | None = None
         self._ready, self._said = False, b""
-        self._pause_s = 0.0  # before the next start
+        self._failed = 0  # starts in a row
         self._timer: asyncio.TimerHandle | None = None  # until it
         self._life: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
@@ -138,7 +141,9 @@ class _Worker(asyncio.SubprocessProtocol):
 
     def begin(self) -> None:
         if not (self._life or self._timer or self._stopping):
-            self._timer = asyncio.get_running_loop().call_later(self._pause_s, self._start)
+            first, most = PAUSES_S
+            pause_s = min(most, first * 2 ** (self._failed - 1)) if self._failed else 0.0
+            self._timer = asyncio.get_running_loop().call_later(pause_s, self._start)
 
     def ask(self, picture: Picture | LookBack, done: Done) -> None:
         if not self._asked:
@@ -153,7 +158,8 @@ class _Worker(asyncio.SubprocessProtocol):
         self._send(Forget(way))
 
     def look(self) -> None:
-        if self._asked and self._monotonic() - self._since_s > self._silent_s:
+        more = 1 if self._ready else min(MOST_PATIENCE, 2**self._failed)
+        if self._asked and self._monotonic() - self._since_s > more * self._silent_s:
             self._kill()
 
     async def stop(self) -> None:
@@ -219,8 +225,7 @@ class _Worker(asyncio.SubprocessProtocol):
     def _not_begun(self, said: str) -> None:
         """That is nobody's picture's fault. Who waited asks again with a newer one."""
         logger.error(said)
-        first, most = PAUSES_S
-        self._pause_s = min(most, max(first, 2 * self._pause_s))
+        self._failed += 1
         for _ in range(len(self._asked)):
             self._answer(ProtocolError(ErrorCode.DECODE_FAILED, said, weight=0))
 
@@ -238,7 +243,8 @@ class _Worker(asyncio.SubprocessProtocol):
         try:
             for answer in self._answers.feed(data):
                 if isinstance(answer, Ready):
-                    self._ready, self._pause_s = True, 0.0
+                    self._ready, self._failed = True, 0
+                    self._since_s = self._monotonic()  # no picture is to blame for a slow start
                 else:
                     self._answer(answer.error or self._pixels(answer))
         except (ValueError, IndexError, msgspec.MsgspecError):  # what it says is no answer

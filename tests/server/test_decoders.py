@@ -237,6 +237,63 @@ def test_one_that_cannot_be_started_is_said_and_nobody_is_to_blame(
     assert f"no decoder can be started: {why}" in caplog.text
 
 
+SLOW = """
+import sys, time
+from pathlib import Path
+from server.pictures import worker
+
+def wait(gate):
+    while not Path(gate).exists():
+        time.sleep(0.01)
+
+see = worker.see
+worker.see = lambda *about: (wait(sys.argv[2]), see(*about))[1]
+wait(sys.argv[1])
+worker.main()
+"""
+"""Begins, and answers, once there are two files."""
+
+
+def test_one_that_begins_slowly_begins_and_no_picture_is_to_blame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a game has the processor: each that is killed before it began leaves the next one twice as long."""
+    begins, answers = tmp_path / "begins", tmp_path / "answers"
+    monkeypatch.setattr(under_test, "COMMAND", (sys.executable, "-c", SLOW, str(begins), str(answers)))
+    now_s = 0.0
+
+    async def work() -> None:
+        nonlocal now_s
+        made = Decoders(SIDE, DEFAULTS.image_pixels, DecoderLimits(silent_s=10.0), lambda: now_s, int)
+        (worker,) = made._workers
+
+        async def begun() -> None:
+            while not made.pids:
+                await asyncio.sleep(0.01)
+
+        try:
+            refused = asked(made, "s", media(Kind.JPEG, PICTURE))
+            await begun()
+            now_s += 11.0
+            made.look()
+            said = await refused
+            assert isinstance(said, ProtocolError)
+            assert (said.weight, said.text) == (0, "no decoder can be started: exit status -9")
+            seen = asked(made, "s", media(Kind.JPEG, PICTURE))
+            await begun()
+            for happens in (begins.touch, answers.touch):
+                now_s += 9.0 if worker._ready else 19.0
+                made.look()
+                happens()
+                while not (worker._ready or seen.done()):
+                    await asyncio.sleep(0.01)
+            assert isinstance(await seen, np.ndarray)
+        finally:
+            await made.stop()
+
+    run(work, uvloop.new_event_loop)
+
+
 def test_one_that_dies_idle_is_nobodys_picture(caplog: pytest.LogCaptureFixture) -> None:
     counted = Counted()
 

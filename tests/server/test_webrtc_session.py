@@ -427,7 +427,7 @@ def test_what_is_published_can_be_recorded_with_its_film(serve: Serve, tmp_path:
             await eventually(lambda: hosted.core.state == "playing")
             address = f"{served.http}/v1/sessions/show/recording"
             assert (await asyncio.to_thread(ask, "POST", address, {"video": True}))[0] == 201
-            await eventually(lambda: any(tmp_path.glob("*/film.webm")))  # from the keyframe on that was asked for
+            await eventually(lambda: any(tmp_path.glob("*/film.webm")))  # it begins with a keyframe
             shown = hosted.watching.counts["shown"]
             await eventually(lambda: hosted.watching.counts["shown"] > shown + 8)
             status, state = await asyncio.to_thread(ask, "DELETE", address)
