@@ -291,7 +291,8 @@ def test_4413_a_listener_that_reports_nothing(serve: Serve) -> None:
         client.reports = False
         client.play()
         assert fatal(client) == ("slow_consumer", 4413)
-        assert client.at <= 24_000  # the credit of half a second
+        # the credit of half a second; what a busy machine left out counts for nobody
+        assert len(client.pcm) <= 24_000
 
 
 def test_4440_the_session_is_as_long_as_one_may_be(serve: Serve) -> None:
@@ -309,15 +310,23 @@ def test_1000_nothing_happens_for_long(serve: Serve) -> None:
         assert client.messages[-1]["reason"] == "idle"
 
 
-def test_draining_1001_for_who_is_here_4503_for_who_comes(serve: Serve) -> None:
-    with serve(drain_s=1.0) as served, Client(served.ws) as client, Client(served.ws) as late:
+def test_1001_who_is_here_when_the_draining_is_over(serve: Serve) -> None:
+    with serve(drain_s=0.1) as served, Client(served.ws) as client:
+        client.start()
+        served.leave()
+        assert client.until("go_away")["reason"] == "draining"
+        assert client.closed() == 1001
+
+
+def test_4503_who_comes_while_others_may_still_leave(serve: Serve) -> None:
+    with serve(drain_s=60.0) as served, Client(served.ws) as client, Client(served.ws) as late:
         client.start()
         served.leave()
         assert client.until("go_away")["reason"] == "draining"
         assert ask("GET", f"{served.http}/readyz")[0] == 503
         late.send("session.start", protocol_minor=0)
         assert fatal(late) == ("draining", 4503)
-        assert client.closed() == 1001
+        client.play()
 
 
 def test_what_is_refused_leaves_the_session_as_it_was(served: Served) -> None:
