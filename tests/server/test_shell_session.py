@@ -43,6 +43,7 @@ def placed(served: Served, session_id: str, rate: int = 32_000) -> PCM16:
 def test_what_is_received_equals_what_the_core_placed_resampled_once(served: Served) -> None:
     with Client(served.ws) as client:
         session_id = client.start(config={"seed": 7})["session_id"]
+        client.send("flow.credit", credit_ms=5000)  # whatever the machine does, no report is waited for
         client.play()
         for _ in range(4):
             client.show()
@@ -52,7 +53,7 @@ def test_what_is_received_equals_what_the_core_placed_resampled_once(served: Ser
         whole = placed(served, session_id)
         assert client.first == 0
         assert np.array_equal(client.pcm, whole[: client.at])
-        assert len(whole) - client.at <= 2 * 960  # what the filter and the credit hold back
+        assert len(whole) - client.at <= 2 * 960  # what the filter holds back
         assert np.abs(client.pcm).max() > 0
 
 
@@ -77,29 +78,29 @@ def test_two_sessions_play_at_once(served: Served) -> None:
         assert not np.array_equal(one.pcm[:9600], two.pcm[:9600])
 
 
-def test_a_resume_after_a_dropped_line_goes_on_with_the_next_sample(served: Served) -> None:
-    with Client(served.ws) as first:
+def test_a_resume_after_a_dropped_line_goes_on_with_the_next_sample(serve: Serve) -> None:
+    with serve(catch_up_ms=30_000) as served, Client(served.ws) as first:
         session_id = first.start()["session_id"]
         first.play()
         handle = first.until("resume.handle")["handle"]
         first.drop()
-    with Client(served.ws) as second:
-        second.send(
-            "session.resume",
-            protocol_minor=0,
-            handle=handle,
-            received_through_sample=first.at,
-            played_through_sample=first.at,
-        )
-        resumed = second.until("session.resumed")
-        assert resumed["session_id"] == session_id
-        assert resumed["first_sample"] == first.at
-        assert resumed["consumed_messages"] >= 2
-        second.hear(first.at + SECOND // 2)
-        second.send("playback", action="pause")
-        second.until("state", playback="paused")
-        both = np.concatenate((first.pcm, second.pcm))
-        assert np.array_equal(both, placed(served, session_id)[: len(both)])
+        with Client(served.ws) as second:
+            second.send(
+                "session.resume",
+                protocol_minor=0,
+                handle=handle,
+                received_through_sample=first.at,
+                played_through_sample=first.at,
+            )
+            resumed = second.until("session.resumed")
+            assert resumed["session_id"] == session_id
+            assert resumed["first_sample"] == first.at
+            assert resumed["consumed_messages"] >= 2
+            second.hear(first.at + SECOND // 2)
+            second.send("playback", action="pause")
+            second.until("state", playback="paused")
+            both = np.concatenate((first.pcm, second.pcm))
+            assert np.array_equal(both, placed(served, session_id)[: len(both)])
 
 
 def test_a_client_that_comes_back_late_is_moved_to_the_present(serve: Serve) -> None:
@@ -378,12 +379,15 @@ def test_end_says_the_length_and_closes(served: Served) -> None:
 def test_longer_chunks_are_fewer_messages_of_the_same_music(serve: Serve) -> None:
     heard = []
     for chunk_ms in (20, 100, 500):
-        playout = PlayoutLimits().led_by(max(340, 2 * chunk_ms))
+        playout = PlayoutLimits().led_by(2000)
         with serve(chunk_ms=chunk_ms, playout=playout) as server, Client(server.ws) as client:
             created = client.start(config={"seed": 3})
             assert created["limits"]["credit_ms"] == max(500, 3 * chunk_ms)
             client.send("flow.credit", credit_ms=5000)
-            client.play()
+            client.show()
+            watching = server.host.sessions[created["session_id"]].watching
+            soon(lambda watching=watching: watching.counts["shown"])  # all music begins with it
+            client.send("playback", action="play")
             client.hear(48_000)
             heard.append(client.pcm[:40_000])
             assert {media.dur for media in client.media[1:]} == {48 * chunk_ms}
