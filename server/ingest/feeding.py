@@ -110,7 +110,7 @@ class Feeding:
         limits = self._host.settings.ingest
         if self._listen:
             return 0.0 if played else min(limits.most_backoff_s, limits.backoff_s)
-        return min(limits.most_backoff_s, limits.backoff_s * 2 ** max(0, self._failures - 1))
+        return min(limits.most_backoff_s, limits.backoff_s * 2.0 ** min(max(0, self._failures - 1), 32))
 
     def _take(self, note: Note) -> None:
         """How an attempt ended, and what follows from it."""

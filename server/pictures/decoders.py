@@ -142,7 +142,7 @@ class _Worker(asyncio.SubprocessProtocol):
     def begin(self) -> None:
         if not (self._life or self._timer or self._stopping):
             first, most = PAUSES_S
-            pause_s = min(most, first * 2 ** (self._failed - 1)) if self._failed else 0.0
+            pause_s = min(most, first * 2.0 ** min(self._failed - 1, 32)) if self._failed else 0.0
             self._timer = asyncio.get_running_loop().call_later(pause_s, self._start)
 
     def ask(self, picture: Picture | LookBack, done: Done) -> None:
@@ -158,7 +158,7 @@ class _Worker(asyncio.SubprocessProtocol):
         self._send(Forget(way))
 
     def look(self) -> None:
-        more = 1 if self._ready else min(MOST_PATIENCE, 2**self._failed)
+        more = 1 if self._ready else min(MOST_PATIENCE, 2 ** min(self._failed, 32))
         if self._asked and self._monotonic() - self._since_s > more * self._silent_s:
             self._kill()
 

@@ -294,6 +294,18 @@ def test_one_that_begins_slowly_begins_and_no_picture_is_to_blame(
     run(work, uvloop.new_event_loop)
 
 
+def test_one_that_has_failed_to_start_for_days_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as often as a float holds."""
+    monkeypatch.setattr(under_test, "PAUSES_S", (0.1, 0.2))
+
+    async def work() -> None:
+        async with decoders() as made:
+            made._workers[0]._failed = 3000
+            await worker_of(made)
+
+    run(work, uvloop.new_event_loop)
+
+
 def test_one_that_dies_idle_is_nobodys_picture(caplog: pytest.LogCaptureFixture) -> None:
     counted = Counted()
 

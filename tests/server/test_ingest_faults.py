@@ -184,20 +184,32 @@ def test_errors_of_a_line_are_told_plainly() -> None:
     assert told(errno.ECONNREFUSED) == "Connection refused"
 
 
-def test_a_listener_is_there_again_soon_however_many_attempts_fail(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried = list[int]()
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One for each attempt, all of which fail at once."""
+    attempts = list[int]()
 
     async def lacking() -> Process:
-        tried.append(1)
+        attempts.append(1)
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(feeding, "_start", lacking)
+    return attempts
+
+
+def test_a_listener_is_there_again_soon_however_many_attempts_fail(serve: Serve, tried: list[int]) -> None:
     waits = limits(ports=frozenset({1935}), backoff_s=0.02, most_backoff_s=60)
     with serve(SYNTHETIC, ingest=waits) as served:
         feed(served, "rtmp://127.0.0.1:1935/live/key", listen=True)
         soon(lambda: len(tried) == 12)  # twice as long after each would take 41 s
+
+
+def test_a_camera_that_was_off_for_days_is_asked_again(serve: Serve, tried: list[int]) -> None:
+    """The pause has grown twice as often as a float holds."""
+    waits = limits(private=True, attempts=10_000, backoff_s=1e-6, most_backoff_s=1e-4)
+    with serve(SYNTHETIC, ingest=waits) as served:
+        feed(served, "rtsp://127.0.0.1/camera")
+        soon(lambda: len(tried) > 1100)
 
 
 def test_pictures_have_the_shape_in_which_they_are_displayed(tmp_path: Path) -> None:
