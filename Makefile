@@ -84,13 +84,16 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(COMPILE)
 	touch $@ $(VENV)/.demo
 
+# What librosa needs from Python 3.13 on; on earlier ones it is not there to be asked for its version.
+FROM_313 := ^(audioop-lts|standard-[a-z]+)=
+
 # The newest versions that pyproject.toml allows; local build tags are cut off. Triton has to be the one that PyPI's PyTorch names;
 # a PyTorch for CPUs names none, so there correct it by hand.
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --upgrade -e '.[cpu,plot,export,dev,quality,serve,webrtc]'
 	$(BIN)/python -m pip install --quiet --upgrade $(TINYSOUNDFONT)
-	(head -n 1 constraints.txt; $(BIN)/python -m pip list --format=freeze \
-	    | sed 's/+cpu//' | grep -viE '^(pip|cuestream|setuptools)=' | sort -f) > constraints.new
+	(head -n 1 constraints.txt; ($(BIN)/python -m pip list --format=freeze | sed 's/+cpu//'; grep -E '$(FROM_313)' constraints.txt) \
+	    | grep -viE '^(pip|cuestream|setuptools)=' | sort -fu) > constraints.new
 	mv constraints.new constraints.txt
 
 clean:

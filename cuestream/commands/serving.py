@@ -276,7 +276,7 @@ def serve(
             err.print(f"what it reads is played at {where}", highlight=False, soft_wrap=True)
 
     if without := missing():
-        err.print(without, style="yellow", highlight=False)
+        err.print(f"all but WebRTC is served; {without}", style="yellow", highlight=False)
     if player.label:
         err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
     make_server(application, host, port, drain, ready, certificate).run(lines)
