@@ -15,6 +15,10 @@ from engine.errors import CuestreamError, MissingRuntime
 
 RANDOM = ("nano", "tiny", "small", "medium")
 """Sizes of random weights; every other name is a package's."""
+ON_CPU = "--device cpu --size nano --counts 1,2 --listeners 2 --seconds 3 --steps 1100"
+"""Shows that everything works, in a minute."""
+TAKES_HOURS = ("small", "medium")
+"""On a CPU."""
 
 
 def _numbers(text: str) -> list[int]:
@@ -97,7 +101,7 @@ def run(
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise MissingRuntime(
             "no CUDA device is here, its driver is too old, or this PyTorch was built without CUDA; "
-            "--device cpu shows only that it works"
+            f"without one, {ON_CPU} shows that everything works, and nothing of a GPU"
         )
     if profile and not device.startswith("cuda"):
         raise CuestreamError(f"--profile needs a CUDA device, not --device {device}")
@@ -106,6 +110,8 @@ def run(
     for path in filter(None, (json_path, markdown_path, plot_path)):
         if not path.parent.is_dir():
             raise CuestreamError(f"{path}: there is no such folder")
+    if device == "cpu" and not set(size).isdisjoint(TAKES_HOURS):
+        typer.secho(f"on a CPU this takes hours; {ON_CPU} takes a minute", fg="yellow", err=True)
     heard, timed, widths = (_numbers(text) for text in (listeners, counts, bits))
     if device.startswith("cuda"):
         check_gpu(device, kept)

@@ -379,6 +379,19 @@ def test_a_model_that_does_not_fit_the_memory_is_left_out(
     assert report["left_out"] == [{"part": "the model", "why": "out of memory"}]
 
 
+@pytest.mark.parametrize(("size", "said"), [("nano", False), ("small", True)])
+def test_what_takes_hours_on_a_cpu_is_said_at_once(
+    monkeypatch: pytest.MonkeyPatch, size: str, said: bool
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("cuestream.gpu.bench.model_of", full)
+    told = CliRunner().invoke(app, ["bench", "gpu", "--device", "cpu", "--size", size])
+    assert told.exit_code == 0
+    assert ("on a CPU this takes hours" in told.stderr) == said
+
+
 def test_one_engine_of_several_that_fails_keeps_the_others_waiting_no_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
