@@ -486,13 +486,7 @@ def test_a_client_hears_nothing_beyond_the_checkpoint_of_a_restart_however_long_
         served.leave()
         assert client.closed() == 1012
         with Client(served.ws) as early:  # which the next server is for
-            early.send(
-                "session.resume",
-                protocol_minor=0,
-                handle=handle,
-                received_through_sample=client.at,
-                played_through_sample=client.at,
-            )
+            early.come_back(handle, client.at)
             assert early.closed() == 1012
             assert [message.get("code") for message in early.messages] == ["restarting"]
         told.set()

@@ -273,13 +273,7 @@ def test_4409_another_connection_takes_the_session(served: Served) -> None:
         first.play()
         handle = first.until("resume.handle")["handle"]
         with Client(served.ws) as second:
-            second.send(
-                "session.resume",
-                protocol_minor=0,
-                handle=handle,
-                received_through_sample=first.at,
-                played_through_sample=first.at,
-            )
+            second.come_back(handle, first.at)
             second.until("session.resumed")
             assert fatal(first) == ("session_superseded", 4409)
             second.hear(first.at + 960)

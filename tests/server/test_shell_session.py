@@ -85,13 +85,7 @@ def test_a_resume_after_a_dropped_line_goes_on_with_the_next_sample(serve: Serve
         handle = first.until("resume.handle")["handle"]
         first.drop()
         with Client(served.ws) as second:
-            second.send(
-                "session.resume",
-                protocol_minor=0,
-                handle=handle,
-                received_through_sample=first.at,
-                played_through_sample=first.at,
-            )
+            second.come_back(handle, first.at)
             resumed = second.until("session.resumed")
             assert resumed["session_id"] == session_id
             assert resumed["first_sample"] == first.at
