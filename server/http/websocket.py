@@ -34,8 +34,8 @@ MOST_FRAGMENTS = 4096
 """Of one message. A fragment may be empty, so the longest message alone bounds nothing; ours come in one."""
 GONE_S = 12.0
 """How long what was said last may wait to be read once the conversation is over; uvicorn waits 10 s for the other end's close."""
-LEAVING_S = 0.8
-"""How long a server that leaves still waits for it."""
+LAST_S = 0.8
+"""How long a server that leaves still waits for it, and one that could not hear it."""
 
 
 class Direct(WebSocketsSansIOProtocol):
@@ -133,9 +133,7 @@ class Direct(WebSocketsSansIOProtocol):
 
         Whoever ends it with something unread cuts it off, and the client may never read why.
         """
-        if not self.transport.can_write_eof():  # TLS reads on by itself
-            super().handle_parser_exception()
-            return
+        ends_in_halves = self.transport.can_write_eof()  # TLS only as a whole
         if not self.close_sent:
             close = self.conn.close_sent
             assert close is not None
@@ -144,11 +142,13 @@ class Direct(WebSocketsSansIOProtocol):
             )
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.close_sent = True
-            self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+            within_s = self.close_timeout if ends_in_halves else LAST_S
+            self.close_timer = self.loop.call_later(within_s, self.transport.close)
             if self.read_paused:
                 self.read_paused = False
                 self.transport.resume_reading()
-        self.transport.write_eof()
+        if ends_in_halves:
+            self.transport.write_eof()
 
     def shutdown(self) -> None:
         """Whoever was told why it ends may read that, and close."""
@@ -157,7 +157,7 @@ class Direct(WebSocketsSansIOProtocol):
             return
         self.stop_keepalive()
         self.close_timer.cancel()
-        self.close_timer = self.loop.call_later(LEAVING_S, self.transport.close)
+        self.close_timer = self.loop.call_later(LAST_S, self.transport.close)
 
     def handle_ping(self) -> None:
         """Answered while the client reads; otherwise answers would pile up, and it may leave out older ones (RFC 6455, 5.5.3)."""

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -50,9 +52,12 @@ def soon(holds: Callable[[], object], within_s: float = PATIENCE_S) -> None:
 
 
 @contextlib.contextmanager
-def raw(port: int) -> Iterator[socket.socket]:
+def raw(port: int, tls: ssl.SSLContext | None = None) -> Iterator[socket.socket]:
     """A connection whose every byte is the test's, once it asked to be a websocket."""
-    with socket.create_connection(("127.0.0.1", port)) as line:
+    with contextlib.ExitStack() as held:
+        line = held.enter_context(socket.create_connection(("127.0.0.1", port)))
+        if tls:
+            line = held.enter_context(tls.wrap_socket(line, server_hostname="localhost"))
         key = base64.b64encode(os.urandom(16)).decode()
         line.sendall(
             f"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
@@ -61,6 +66,21 @@ def raw(port: int) -> Iterator[socket.socket]:
         )
         line.settimeout(10)
         yield line
+
+
+def keep_sending(line: socket.socket) -> None:
+    """Pongs that nobody asked for, for longer than it takes to hear of the end."""
+    until_s = time.monotonic() + 0.4
+    while time.monotonic() < until_s:
+        line.sendall(Frame(Opcode.PONG, bytes(125)).serialize(mask=True) * 80)
+        time.sleep(0.01)
+
+
+def last_code(received: bytes, line: socket.socket) -> int:
+    """Of the close that ends what the server says."""
+    while part := line.recv(4096):
+        received += part
+    return int.from_bytes(received.rpartition(b"\x88")[2][1:3])
 
 
 class Client:

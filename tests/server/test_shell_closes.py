@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import select
-import socket
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from served import Serve, Served
-from shell_client import Client, ask, raw, soon
+from shell_client import Client, ask, keep_sending, last_code, raw, soon
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
@@ -43,21 +41,6 @@ class Broken:
 
     def open(self, policy: StreamPolicy) -> Any:
         raise RuntimeError("the weights are gone")
-
-
-def keep_sending(line: socket.socket) -> None:
-    """Pongs that nobody asked for, for longer than it takes to hear of the end."""
-    until_s = time.monotonic() + 0.4
-    while time.monotonic() < until_s:
-        line.sendall(Frame(Opcode.PONG, bytes(125)).serialize(mask=True) * 80)
-        time.sleep(0.01)
-
-
-def last_code(received: bytes, line: socket.socket) -> int:
-    """Of the close that ends what the server says."""
-    while part := line.recv(4096):
-        received += part
-    return int.from_bytes(received.rpartition(b"\x88")[2][1:3])
 
 
 def test_another_subprotocol_is_refused_before_the_upgrade(served: Served) -> None:
