@@ -8,6 +8,7 @@ they are compared at most every `SAMPLE_STEPS`, so that a fast camera shows the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +22,17 @@ FULL = 0.25
 """Mean absolute change (of full scale, for one sample) that the plane shows as white."""
 KEPT_AT_CUT = 0.05
 """Weight that the motion before a cut keeps: it stands only until the new scene has moved."""
+LIVELY = 0.36
+"""Change, as a share of `FULL`, that a listener's energy of 1 lifts every place to: the starter plays its liveliest there, and
+would play it at a third of the energy if places were lifted to `FULL`."""
 LEAST = 1e-9
 """Of a weight: what counts less, after some cuts in a row, is forgotten; much later it would be no number any more."""
+
+
+def livened(motion: F32 | float, energy: float, lively: float = 1.0) -> Any:
+    """Motion (0 to 1) as `StreamPolicy.energy` asks for it: below 0 less of it, at -1 none; above 0 all of it nearer to `lively`.
+    What moved more still does."""
+    return motion * (1 + energy) if energy <= 0 else motion + energy * np.maximum(0, lively - motion)
 
 
 @dataclass(slots=True)
@@ -33,6 +43,8 @@ class MotionPicture:
     changes: F32 | None = None
     """[c, c], the weighted sum of changes, of full scale."""
     weight: float = 0.0
+    energy: float = 0.0
+    """Of the policy: what is shown is livelier or calmer than what was seen."""
 
     def show(self, frame: Frame, cut: bool = False) -> None:
         """Take notice of a frame; at a cut the change itself is no motion."""
@@ -63,7 +75,7 @@ class MotionPicture:
     @property
     def level(self) -> float:
         """Mean of the plane, 0 to 1."""
-        return 0.0 if self.changes is None else float(self._shown().mean())
+        return float(self._shown().mean())
 
     def beside(self, frame: Frame) -> U8:
         """[S, S, 4]: the frame's colours, and the motion as it is now."""
@@ -71,14 +83,14 @@ class MotionPicture:
 
     def plane(self, side: int) -> U8:
         """[side, side], the root of the change (small motion counts more), `FULL` as 255."""
-        if self.changes is None:
-            return np.zeros((side, side), np.uint8)
         shown = self._shown()
         cell = side // len(shown)
         return np.repeat(np.repeat((shown * 255).astype(np.uint8), cell, 0), cell, 1)
 
     def _shown(self) -> F32:
-        """[c, c], 0 to 1."""
-        assert self.changes is not None
-        shown: F32 = np.sqrt(np.minimum(1, self.changes / np.float32(self.weight * FULL)))
+        """[c, c], 0 to 1; one cell before anything moved."""
+        moved = np.zeros((1, 1), np.float32)
+        if self.changes is not None:
+            moved = np.minimum(1, self.changes / np.float32(self.weight * FULL))
+        shown: F32 = np.sqrt(livened(moved, self.energy, LIVELY))
         return shown

@@ -155,8 +155,13 @@ class ModelPlayer:
 
     @property
     def follows(self) -> frozenset[str]:
-        """Guidance where there is some: a running stream takes none on. A key where the tokens' pitches are known."""
-        also = {"guidance": self.defaults.guided, "key": self.keys is not None}
+        """Guidance where there is some: a running stream takes none on. A key where the tokens' pitches are known, energy where
+        motion is seen."""
+        also = {
+            "guidance": self.defaults.guided,
+            "key": self.keys is not None,
+            "energy": self.backend.spec.vision.motion,
+        }
         return FOLLOWED | {name for name, is_followed in also.items() if is_followed}
 
     @property

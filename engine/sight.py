@@ -64,7 +64,7 @@ class Sight:
         self._turn = False
         self._pushed: Frame | None = None
         self._encoded: Frame | None = None
-        self._motion = MotionPicture()
+        self._motion = MotionPicture(energy=policy.energy)
         self._encoded_motion = 0.0  # mean of the motion picture that was encoded last
         self._last_encode = -policy.encode_every_steps
         self._held: list[Seen] = []
@@ -123,8 +123,12 @@ class Sight:
             raise ValueError(f"this stream has room for a short_term_s of {most:g}, not for {slots} slots")
 
     def set_policy(self, policy: StreamPolicy) -> None:
-        """See by another policy. A shorter window drops what is too old when its next slot opens."""
+        """See by another policy. A shorter window drops what is too old when its next slot opens; with another energy the newest
+        frame is looked at again."""
         self.check_change(policy)
+        if policy.energy != self.policy.energy:
+            self._mail = self._mail or self._pushed
+            self._motion.energy = policy.energy
         self.policy, self._rests_until = policy, 0
         self.window.capacity = window_slots(self.spec, policy)
         self.long_term.capacity = policy.long_term_capacity
@@ -358,7 +362,7 @@ class Sight:
             before = (
                 Frame(arrays["motion_before"], meta["motion_before"]) if "motion_before" in meta else None
             )
-            self._motion = MotionPicture(before, arrays.get("motion_changes"), weight)
+            self._motion = MotionPicture(before, arrays.get("motion_changes"), weight, self.policy.energy)
         if self.spec.decoder.ages and self._held:
             self.rewrite()  # a backend may have to write a frame again when its age changes
             done(self.backend, self._write_ages())

@@ -314,6 +314,10 @@ class StreamPolicy:
     """The key signature, one of `KEYS` (its major scale), that music is held to where the pitches of tokens are
     known. `seed`: the seed chooses; `free`: none."""
 
+    energy: float = 0.0
+    """How lively the music is beside what moves in the picture: -1 as if nothing did, 1 as if all of it did. Players that see
+    no motion know none."""
+
     encode_every_steps: int = 10
     """A new frame is encoded at most this often, but at a cut."""
     open_slot: bool = True
@@ -354,6 +358,7 @@ class StreamPolicy:
             "context_s is from 0 to 3600": 0 <= self.context_s <= 3600,
             "chunk_steps is from 1 to 500": 1 <= self.chunk_steps <= 500,
             f"key is seed, free or one of {' '.join(KEYS)}": self.key in ("seed", "free", *KEYS),
+            "energy is from -1 to 1": -1 <= self.energy <= 1,
             "encode_every_steps is at least 1": self.encode_every_steps >= 1,
             "recalled is from 1 to long_term_capacity": 1 <= self.recalled <= self.long_term_capacity,
             "long_term_capacity is even": self.long_term_capacity % 2 == 0,

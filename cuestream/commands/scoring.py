@@ -97,6 +97,9 @@ def score(
             help="key signature by its major scale: C Db D ... B; seed: the seed chooses; free: none"
         ),
     ] = "seed",
+    energy: Annotated[
+        float, typer.Option(min=-1, max=1, help="-1 as calm as if nothing moved, 1 as lively as if all did")
+    ] = 0.0,
     timeline: Annotated[
         Path | None, typer.Option(help="write cuts, memory and age of the picture as JSON lines")
     ] = None,
@@ -131,10 +134,12 @@ def score(
     }
     try:
         wanted = {name: value for name, value in chosen.items() if value is not None}
-        policy = replace(player.defaults, seed=seed, key=key, **wanted)
+        policy = replace(player.defaults, seed=seed, key=key, energy=energy, **wanted)
         player.check(policy)
     except ValueError as error:
         raise MediaError(str(error)) from error
+    if energy and "energy" not in player.follows:
+        raise MediaError(f"the model {player.name} sees no motion, so --energy means nothing to it")
     settings = FinishSettings(mix.value, loudness or None, audio_only, gain)
     found = pairs(source, output, kind, audio_only)
     if len(found) > 1 and (timeline or plot):

@@ -83,6 +83,13 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Energy:
+    """As `StreamPolicy.energy`."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """At most what the session was opened with room for."""
 
@@ -107,7 +114,7 @@ class ChangeNow:
 
 
 MixControl: TypeAlias = Gain | Mute | Fade | Duck
-PolicyControl: TypeAlias = Guidance | Temperature | TopK | TopP | Seed | Window | Key | CutResponse
+PolicyControl: TypeAlias = Guidance | Temperature | TopK | TopP | Seed | Window | Key | Energy | CutResponse
 Control: TypeAlias = MixControl | PolicyControl | VerbFade | Hold | ChangeNow
 
 

@@ -10,6 +10,7 @@ from engine.spec import StreamPolicy
 from server.core.controls import (
     CutResponse,
     Duck,
+    Energy,
     Fade,
     Gain,
     Guidance,
@@ -91,5 +92,7 @@ def _changed(policy: StreamPolicy, control: PolicyControl) -> StreamPolicy:
             return replace(policy, key=key)
         case Window(short_term_s=seconds):
             return replace(policy, short_term_s=seconds)
+        case Energy(value=energy):
+            return replace(policy, energy=energy)
         case CutResponse(to=to):
             return replace(policy, on_cut=CUTS[to])

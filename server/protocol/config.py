@@ -35,6 +35,7 @@ class Config(Struct, frozen=True):
     short_term_s: v.ShortTermS
     key: v.Key
     """The key signature that the music is held to, by its major scale. seed: the seed chooses it. free: none."""
+    energy: v.Energy
     cut_response: v.CutResponse
     """ignore: cuts mean nothing. gentle: the old scene fades out of the window. follow: it leaves the window at once."""
     hold_scene: bool
@@ -72,6 +73,7 @@ class ConfigPatch(Struct, frozen=True):
     seed: v.Seed | UnsetType = UNSET
     short_term_s: v.ShortTermS | UnsetType = UNSET
     key: v.Key | UnsetType = UNSET
+    energy: v.Energy | UnsetType = UNSET
     cut_response: v.CutResponse | UnsetType = UNSET
     hold_scene: bool | UnsetType = UNSET
     gain_db: v.GainDb | UnsetType = UNSET
@@ -88,6 +90,7 @@ def first_config(
     seed: int,
     short_term_s: float,
     key: v.Key = "seed",
+    energy: float = 0.0,
 ) -> Config:
     """What holds when a session begins: how the player plays by itself, cuts followed, nothing mixed."""
     return Config(
@@ -98,6 +101,7 @@ def first_config(
         seed=seed,
         short_term_s=short_term_s,
         key=key,
+        energy=energy,
         cut_response="follow",
         hold_scene=False,
         gain_db=0.0,

@@ -64,6 +64,14 @@ Seed = Annotated[int, Meta(ge=0, le=SAFE_INTEGER, description="0 to 2**53 - 1")]
 ShortTermS = Annotated[
     float, Meta(ge=0.5, le=3600, description="Seconds; how long an old scene keeps sounding")
 ]
+Energy = Annotated[
+    float,
+    Meta(
+        ge=-1,
+        le=1,
+        description="How lively beside what moves in the picture: -1 as if nothing did, 1 as if all did",
+    ),
+]
 EndReason: TypeAlias = Literal["asked", "session_ended", "length", "quota", "disk", "failed"]
 """Why a recording or an output ended."""
 Key: TypeAlias = Literal["seed", "free", "C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B"]

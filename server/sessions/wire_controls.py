@@ -12,6 +12,7 @@ from server.core.controls import (
     Control,
     CutResponse,
     Duck,
+    Energy,
     Gain,
     Guidance,
     Hold,
@@ -41,6 +42,7 @@ POLICY: dict[str, Callable[[Any], PolicyControl]] = {
     "seed": Seed,
     "short_term_s": Window,
     "key": Key,
+    "energy": Energy,
     "cut_response": CutResponse,
 }
 """Fields of the configuration, and the controls that turn them."""
@@ -58,6 +60,7 @@ def config_of(policy: StreamPolicy) -> Config:
         policy.seed & SAFE_INTEGER,
         policy.short_term_s,
         cast("KeyName", policy.key),
+        policy.energy,
     )
 
 
@@ -77,6 +80,7 @@ def policy_of(config: Config, policy: StreamPolicy) -> StreamPolicy:
         seed=config.seed,
         short_term_s=config.short_term_s,
         key=config.key,
+        energy=config.energy,
         on_cut=CUTS[config.cut_response],
     )
 

@@ -5,6 +5,7 @@ const SLIDERS = {
   gain_db: (v) => `${v > 0 ? "+" : ""}${v.toFixed(1)} dB`,
   guidance: (v) => v.toFixed(1),
   temperature: (v) => v.toFixed(2),
+  energy: (v) => (v ? `${v > 0 ? "+" : "−"}${Math.abs(v).toFixed(2)}` : "as the picture"),
   short_term_s: (v) => `${v.toFixed(1)} s`,
 };
 const SWITCHES = ["mute", "hold_scene"];

@@ -259,6 +259,7 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None
         (["score", video, "-o", output, "--temperature", "-1"], "temperature"),
         (["score", video, "-o", output, "--key", "H"], "C Db D Eb"),
         (["score", video, "-o", output, "--model", "random-tiny", "--key", "D"], "cannot be held to D"),
+        (["score", video, "-o", output, "--model", "random-tiny", "--energy", "0.5"], "sees no motion"),
         (["score", video, "-o", output, "--as-published"], "--offline"),
         (["score", video, "-o", output, "--timeline", tmp_path / "nowhere" / "t.jsonl"], "nowhere"),
         (["score", video, "-o", output, "--timeline", video], "name of its own"),

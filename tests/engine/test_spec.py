@@ -133,6 +133,7 @@ BAD_CHOICES: dict[str, list[Any]] = {
     "long_term_capacity": [63, 30],
     "refresh_every_steps": [0],
     "key": ["H", "c"],
+    "energy": [-1.1, 1.1, float("nan")],
     "on_cut": ["remember"],
     "refresh": ["never"],
 }

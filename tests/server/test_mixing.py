@@ -12,6 +12,7 @@ from server.core.controls import (
     ChangeNow,
     CutResponse,
     Duck,
+    Energy,
     Fade,
     Gain,
     Guidance,
@@ -120,24 +121,27 @@ def test_what_cannot_be_is_refused_and_changes_nothing(control: object) -> None:
 def test_controls_are_heard_and_chunks_say_which_they_know() -> None:
     played = rig(room_s=20.0)
     played.run(2)
-    for control in (Seed(5), Guidance(4.0), Temperature(0.5), Window(20.0), CutResponse("gentle")):
+    for control in (
+        Seed(5),
+        Guidance(4.0),
+        Temperature(0.5),
+        Window(20.0),
+        Energy(0.5),
+        CutResponse("gentle"),
+    ):
         played.session.control(played.now, control)
     played.session.control(played.now, Gain(-6.0, over_s=0.0))
     mark = played.chunks[-1].first_sample + 640
     chunks = played.run(2)
-    assert (chunks[0].mix_revision, chunks[0].policy_revision, chunks[-1].policy_revision) == (1, 0, 5)
+    assert (chunks[0].mix_revision, chunks[0].policy_revision, chunks[-1].policy_revision) == (1, 0, 6)
     assert np.array_equal(
         np.concatenate([chunk.samples for chunk in chunks]),
         (tone(mark, 640 * len(chunks)) * np.float64(amplitude(-6.0))).astype(np.float32),
     )
     assert [chunks[0].seed, chunks[-1].seed] == [0, 5]
     policy = played.voice.stream.policy
-    assert (policy.guidance, policy.temperature, policy.short_term_s, policy.on_cut) == (
-        4.0,
-        0.5,
-        20.0,
-        "gentle",
-    )
+    assert (policy.guidance, policy.temperature, policy.short_term_s) == (4.0, 0.5, 20.0)
+    assert (policy.energy, policy.on_cut) == (0.5, "gentle")
 
 
 def test_a_held_scene_is_not_looked_at_and_a_change_can_be_asked_for() -> None:

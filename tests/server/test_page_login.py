@@ -509,7 +509,14 @@ def test_text_of_twice_the_size_fits_a_width_of_320_px(browser: Chromium, serve:
 def test_what_the_page_shows_is_what_is_said_of_it(browser: Chromium, serve: Serve) -> None:
     with serve(player=SyntheticPlayer()) as served:
         open_page(browser, served.http)
-        for name in ("guidance", "temperature", "short_term_s", "tonality", "memoryhead"):  # of models alone
+        for name in (
+            "guidance",
+            "temperature",
+            "energy",
+            "short_term_s",
+            "tonality",
+            "memoryhead",
+        ):  # of others
             assert not browser.run(f"{element(name)}.getClientRects().length")
         assert browser.run(f"{element('gain_db')}.getAttribute('aria-valuetext')") == "0.0 dB"
         assert browser.run(f"{element('pause')}.ariaPressed") is None  # its name says it already

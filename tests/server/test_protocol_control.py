@@ -36,6 +36,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "top_p": (0, 1),
     "seed": (0, 2**53 - 1),
     "short_term_s": (0.5, 3600),
+    "energy": (-1, 1),
     "gain_db": (-60, 12),
     "fade_ms": (0, 10_000),
     "duck.threshold_db": (-80, 0),

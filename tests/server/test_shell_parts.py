@@ -271,7 +271,7 @@ def test_what_is_said_is_written_at_once_and_what_cannot_be_keeps_its_place() ->
 
 
 def test_the_configuration_of_a_policy_gives_the_policy_again() -> None:
-    policy = StreamPolicy(seed=5, guidance=2.0, short_term_s=6.0, key="Eb")
+    policy = StreamPolicy(seed=5, guidance=2.0, short_term_s=6.0, key="Eb", energy=-0.5)
     config = config_of(policy)
     assert policy_of(config, policy) == policy
     assert controls(config, config) == []

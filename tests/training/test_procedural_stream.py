@@ -102,6 +102,28 @@ def test_the_seed_decides(player: ProceduralPlayer, video: Video, whole: NDArray
     assert not np.array_equal(other, whole[: 200 * HOP])
 
 
+def test_energy_decides_how_much_is_played(player: ProceduralPlayer, video: Video) -> None:
+    def notes(energy: float) -> int:
+        stream = player.open(StreamPolicy(seed=4, energy=energy))
+        play(stream, 500, video)
+        return sum(len(step.notes) for step in stream._score)
+
+    played = [notes(energy) for energy in (-1, -0.5, 0, 0.5, 1)]
+    assert played == sorted(set(played))
+    assert played[4] > 2 * played[2] > 4 * played[0] > 0
+
+
+def test_energy_is_heard_though_no_frame_comes(player: ProceduralPlayer, video: Video) -> None:
+    def notes(energy: float) -> int:
+        stream = player.open(StreamPolicy(seed=4))
+        play(stream, 100, video)
+        stream.set_policy(StreamPolicy(seed=4, energy=energy))
+        play(stream, 300, replace(video, frames=[]))
+        return sum(len(step.notes) for step in stream._score)
+
+    assert notes(1.0) > 1.5 * notes(0.0) > 2 * notes(-1.0)
+
+
 def test_nothing_is_heard_before_it_is_seen(
     player: ProceduralPlayer, video: Video, whole: NDArray[np.float32]
 ) -> None:

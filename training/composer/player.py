@@ -57,7 +57,7 @@ class ProceduralPlayer:
 
     @property
     def follows(self) -> frozenset[str]:
-        return frozenset({"seed", "on_cut"})
+        return frozenset({"seed", "on_cut", "energy"})
 
     def check(self, policy: StreamPolicy) -> None:
         check_unheld(NAME, policy)

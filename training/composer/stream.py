@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from engine.errors import PackageError
 from engine.frames import F32, Frame
+from engine.motion import livened
 from engine.spec import KEYS, StreamPolicy
 from engine.stream import MAX_UNTAKEN_STEPS, AudioChunk
 from engine.written import WrittenStream
@@ -45,7 +46,7 @@ class Written:
 
 
 class ProceduralStream(WrittenStream):
-    """Music for one video, by rules. `policy` gives the seed, the rule for cuts and the chunks; the rest is for models."""
+    """Music for one video, by rules. `policy` gives seed, rule for cuts, energy and chunks; the rest is for models."""
 
     def __init__(self, policy: StreamPolicy | None = None, sound_font: Path | None = None) -> None:
         """Takes a second to open the sound font. Raises MissingRuntime when it or tinysoundfont is not installed."""
@@ -115,7 +116,8 @@ class ProceduralStream(WrittenStream):
             raise ValueError("a stream needs a frame before it can play; push one first")
         if self._known.cut:
             self._note_cut()
-        notes = tuple(self.composer.advance(self._known))
+        heard = replace(self._known, motion=float(livened(self._known.motion, self.policy.energy)))
+        notes = tuple(self.composer.advance(heard))
         self._score.append(Written(notes, self.newest_step, self.composer.phrases - 1))
         self._known, self._fresh = replace(self._known, cut=False), False
 

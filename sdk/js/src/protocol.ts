@@ -154,6 +154,8 @@ export interface Config {
   /** Seconds; how long an old scene keeps sounding [0.5, 3600] */
   readonly short_term_s: number;
   readonly key: "A" | "Ab" | "B" | "Bb" | "C" | "D" | "Db" | "E" | "Eb" | "F" | "G" | "Gb" | "free" | "seed";
+  /** How lively beside what moves in the picture: -1 as if nothing did, 1 as if all did [-1, 1] */
+  readonly energy: number;
   readonly cut_response: "follow" | "gentle" | "ignore";
   readonly hold_scene: boolean;
   /** dB; -60 is silence [-60, 12] */
@@ -179,6 +181,8 @@ export interface ConfigPatch {
   /** Seconds; how long an old scene keeps sounding [0.5, 3600] */
   readonly short_term_s?: number;
   readonly key?: "A" | "Ab" | "B" | "Bb" | "C" | "D" | "Db" | "E" | "Eb" | "F" | "G" | "Gb" | "free" | "seed";
+  /** How lively beside what moves in the picture: -1 as if nothing did, 1 as if all did [-1, 1] */
+  readonly energy?: number;
   readonly cut_response?: "follow" | "gentle" | "ignore";
   readonly hold_scene?: boolean;
   /** dB; -60 is silence [-60, 12] */

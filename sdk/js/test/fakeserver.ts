@@ -11,7 +11,7 @@ export const AUDIO = { codec: "pcm_s16", sample_rate: RATE, channels: 1 } as con
 const CREDIT = RATE / 2;
 
 const CONFIG = {
-  guidance: 3, temperature: 1, top_k: 250, top_p: 0, seed: 0, short_term_s: 8, key: "seed", cut_response: "follow",
+  guidance: 3, temperature: 1, top_k: 250, top_p: 0, seed: 0, short_term_s: 8, key: "seed", energy: 0, cut_response: "follow",
   hold_scene: false, gain_db: 0, mute: false, fade_ms: 50,
   duck: { enabled: false, threshold_db: -35, depth_db: 9, attack_ms: 60, release_ms: 500 },
 } as const; // prettier-ignore

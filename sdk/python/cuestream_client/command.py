@@ -55,13 +55,17 @@ def live(
     key: Annotated[
         str | None, typer.Option(help="key signature by its major scale: C Db D ... B; seed or free")
     ] = None,
+    energy: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="-1 as calm as if nothing moved, 1 as lively as if all did"),
+    ] = None,
     gain: Annotated[float | None, typer.Option(help="of the music, in dB")] = None,
     token: Annotated[
         str | None, typer.Option(envvar="CUESTREAM_API_KEY", help="what the server wants to see")
     ] = None,
 ) -> None:
     """Send a camera, the screen, a file, an address or OBS to a server, and play its music. Ctrl-C ends it."""
-    wanted = {"seed": seed, "guidance": guidance, "key": key, "gain_db": gain}
+    wanted = {"seed": seed, "guidance": guidance, "key": key, "energy": energy, "gain_db": gain}
     if key not in (None, *get_args(Key)):
         raise ValueError(f"--key {key}: expected one of {' '.join(get_args(Key))}")
     config: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}

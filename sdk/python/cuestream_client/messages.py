@@ -33,6 +33,7 @@ Temperature = Annotated[float, Meta(ge=0, le=10)]
 TopK = Annotated[int, Meta(ge=0, le=65_536)]
 TopP = Annotated[float, Meta(ge=0, le=1)]
 ShortTermS = Annotated[float, Meta(ge=0.5, le=3600)]
+Energy = Annotated[float, Meta(ge=-1, le=1)]
 GainDb = Annotated[float, Meta(ge=-60, le=12)]
 FadeMs = Annotated[int, Meta(ge=0, le=10_000)]
 ThresholdDb = Annotated[float, Meta(ge=-80, le=0)]
@@ -95,6 +96,7 @@ class Config(Struct, frozen=True):
     seed: Count
     short_term_s: ShortTermS
     key: Key
+    energy: Energy
     cut_response: CutResponse
     hold_scene: bool
     gain_db: GainDb
@@ -123,6 +125,7 @@ class ConfigPatch(Struct, frozen=True):
     seed: Count | UnsetType = UNSET
     short_term_s: ShortTermS | UnsetType = UNSET
     key: Key | UnsetType = UNSET
+    energy: Energy | UnsetType = UNSET
     cut_response: CutResponse | UnsetType = UNSET
     hold_scene: bool | UnsetType = UNSET
     gain_db: GainDb | UnsetType = UNSET

@@ -61,6 +61,7 @@ EVERYTHING = ConfigPatch(
     seed=0,
     short_term_s=0.5,
     key="Bb",
+    energy=-1.0,
     cut_response="gentle",
     hold_scene=True,
     gain_db=-60.0,
