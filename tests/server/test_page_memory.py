@@ -31,6 +31,9 @@ CHOSEN = """(async () => {
 })()"""
 """The active descendants of both lists while the chosen picture moves from one to the other and is forgotten."""
 
+TURNED = "fetch(`/v1/sessions/${window.cuestream.statistics.session}`).then((held) => held.json()).then((held) => held.config)"
+"""What the server holds."""
+
 pytestmark = pytest.mark.browser
 
 
@@ -62,6 +65,11 @@ def test_what_the_music_remembers_is_shown_and_a_recording_is_made_and_fetched(
     browser.run(f"{key}.value = 'D'; {key}.dispatchEvent(new Event('change'))")
     browser.until(f"/held to D/.test(document.getElementById('trouble').textContent) !== {json.dumps(held)}")
     assert browser.run(f"{key}.value") == ("D" if held else "seed")
+    energy = "document.getElementById('energy')"
+    assert browser.run(f"{energy}.getClientRects().length > 0") is held  # where the model sees motion
+    browser.run(f"{energy}.value = -0.5; {energy}.dispatchEvent(new Event('input'))")
+    browser.until(f"{TURNED}.then((config) => config.energy === -0.5)")
+    assert browser.run(f"{energy}.getAttribute('aria-valuetext')") == "\N{MINUS SIGN}0.50"
     assert not browser.run("document.getElementById('recordings').hidden")
     browser.key("r")
     browser.until("/^0:0[2-9]/.test(document.getElementById('record').textContent)")
