@@ -6,21 +6,17 @@
 
 import { aboutServer } from "./about.js";
 import { addresses } from "./addresses.js";
-import { Controls } from "./controls.js";
+import { Controls, heed } from "./controls.js";
 import { Client, MusicPlayer, createSession, keepTicket, savedTicket } from "./cuestream.js";
 import { Measure } from "./measure.js";
 import { Memory } from "./memory.js";
+import { askKey, enable, shortcuts } from "./pressing.js";
 import { Recording, clock } from "./recording.js";
+import { SAY, calm, pill, sayer, trouble, warn } from "./said.js";
 import { Scope } from "./scope.js";
 import { Source } from "./source.js";
 
 const $ = (id) => document.getElementById(id);
-const SAY = { on_time: "playing", degraded: "playing", concealing: "looping", waiting: "waiting for a picture" };
-/** Not in the words, for a busy server comes and goes, and each change of them is read out. */
-const WHY = {
-  degraded: "The server is busy and makes the music with less work.",
-  concealing: "The server is too slow just now: what was heard last is repeated until it catches up.",
-};
 const AFRESH = { session_limit: "The session was as long as one may be.", lost: "The server had lost the session." };
 const RENAMED = " Its addresses are new, too; those of a session with a name stay.";
 const OPENING = { camera: "waiting for the camera", screen: "waiting for the screen", file: "opening the file" };
@@ -35,17 +31,16 @@ const DESCRIBE_MS = 500; // words that count seconds
 const UNHEARD = "click to hear the music";
 const HINT_MS = 400; // before somebody is asked for it
 const FAREWELL_MS = 1500; // for the last fade
-const WARNED_MS = 10_000; // until a warning goes away
 const FADE_S = 0.02; // of the sound of this tab alone
 const COMFORT = { targetS: 0.18, leastS: 0.15 }; // a page that draws hands music on 0.1 s late now and then
 
 const scope = new Scope({ strip: $("strip"), wave: $("wave"), spectrum: $("spectrum") });
 const memory = new Memory({ old: $("memoryold"), window: $("memorywindow"), caption: $("memorycaption") });
 const recording = new Recording(
-  { button: $("record"), list: $("recorded"), forms: () => [...document.getElementsByName("form")], film: $("film") },
+  { button: $("record"), section: $("recordings") },
   (message) => client?.send(message),
   bearing,
-  (text) => (text ? trouble(text, "recording") : calm("recording")),
+  sayer("recording"),
 );
 const source = new Source(
   { group: $("sources"), picker: $("file"), preview: $("preview"), empty: $("empty"), filename: $("filename") },
@@ -56,7 +51,7 @@ const source = new Source(
       memory.keep(atUs, picture);
     },
     changed: () => showState(),
-    say: (text) => (text ? trouble(text, "source") : calm("source")),
+    say: sayer("source"),
   },
 );
 const measure = new Measure();
@@ -64,7 +59,6 @@ let client = null, player = null, sound = null; // sound: a GainNode between the
 let playback = "stopped", health = "waiting";
 let forget = () => {}; // of the session, by this tab
 let ended = null; // why the session before this one did, where the server said so
-let told = null, fading = null; // what the message that is shown is about
 let cuts = []; // {atMs, sample}: capture time, and the first sample that may know of it
 let key = sessionStorage.getItem("key") || "";
 let named = new URLSearchParams(location.search).get("session"); // of an address with ?session=NAME: it is always the same
@@ -72,10 +66,10 @@ const unaddressed = $("addresses").firstElementChild;
 
 // --- what the server is
 
-const about = await aboutServer((text) => (text ? trouble(text, "line") : calm("line")));
-const controls = new Controls(about.config, () => client);
+const about = await aboutServer(sayer("line"));
+const controls = new Controls($("controls"), about.config, () => client);
 $("model").textContent = about.model;
-for (const part of document.querySelectorAll("[data-of]")) part.hidden = !about.follows.includes(part.dataset.of);
+heed(about.follows);
 for (const id of ["record", "recordings", "recordkey"]) $(id).hidden = !about.records;
 $("version").textContent = `Cuestream ${about.version} · ${about.protocol}`;
 $("label").textContent = about.label.replace(`${about.model} `, ""); // which stands beside it
@@ -104,7 +98,7 @@ async function begin(ticket = null) {
   if (!ticket && !source.ready) return source.pick(true);
   if (!ticket && !mayAsk() && !(key = await askKey())) return;
   beginning = $("sources").disabled = true;
-  enable();
+  showButtons();
   pill("off", OPENING[source.chosen]);
   try {
     const asked = [MusicPlayer.open({ comfort: COMFORT }), ticket ? source.reopen() : source.open()]; // Safari: in the click alone
@@ -133,7 +127,7 @@ async function begin(ticket = null) {
     cleanUp();
   }
   beginning = $("sources").disabled = false;
-  enable();
+  showButtons();
 }
 
 let refusal = null; // of the last session that was asked for, null where it was made
@@ -173,23 +167,8 @@ function cleanUp() {
   memory.clear();
   if (!named) locate(null);
   void source.rest();
-  enable();
+  showButtons();
   setTimeout(() => done?.close(), 300);
-}
-
-/** Empty where none is given. */
-function askKey() {
-  const dialog = $("keydialog");
-  return new Promise((done) => {
-    $("keyform").onsubmit = ({ submitter }) => { // not once it is closed: for Safari that is no answer to the click any more
-      const given = submitter.value && $("apikey").value;
-      if (given) sessionStorage.setItem("key", given);
-      done(given);
-    };
-    dialog.onclose = () => done("");
-    $("apikey").value = "";
-    dialog.showModal();
-  });
 }
 
 function line({ state, next }) {
@@ -210,7 +189,7 @@ function line({ state, next }) {
     }
     cleanUp();
   }
-  enable();
+  showButtons();
 }
 
 /** In words for who sits before the page. */
@@ -251,7 +230,7 @@ const answers = {
   state: (message) => {
     ({ playback, health } = message);
     showState();
-    enable();
+    showButtons();
   },
   "session.ended": ({ reason }) => {
     ended = reason;
@@ -345,32 +324,17 @@ function report({ playedThrough, levelS, targetS, underruns, playing }) {
 
 // --- buttons, and what they show
 
-// A button that is of no use now keeps the focus, so none is `disabled`.
-document.addEventListener("click", (event) => event.target.closest("[aria-disabled=true]") && event.stopPropagation(), true);
 $("change").onclick = () => client?.sceneChange();
 $("reset").onclick = () => client?.resetContext();
 $("pause").onclick = () => (playback === "paused" ? client?.play() : client?.pause());
 
-function enable() {
-  const live = Boolean(client?.live);
-  for (const id of ["change", "reset", "pause", "record"]) $(id).setAttribute("aria-disabled", !live);
+function showButtons() {
+  enable(["change", "reset", "pause", "record"], Boolean(client?.live));
   $("pause").textContent = playback === "paused" ? "Play" : "Pause";
-  $("start").setAttribute("aria-disabled", beginning);
+  enable(["start"], !beginning);
   $("start").textContent = client ? "End" : "Start";
   $("start").classList.toggle("stop", Boolean(client));
   $("name").readOnly = Boolean(client);
-}
-
-function pill(state, text) {
-  $("health").dataset.state = state;
-  $("health").title = WHY[state] ?? "";
-  document.title = state === "off" ? "Cuestream" : `${text} · Cuestream`; // seen while another tab is open
-  write($("health"), text);
-}
-
-/** What says the same still is not read out again. */
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }
 
 function showState() {
@@ -380,32 +344,14 @@ function showState() {
   pill(blind ? "waiting" : health, blind ? "no picture" : playback === "playing" ? SAY[health] : playback);
 }
 
-function trouble(text, about) {
-  clearTimeout(fading);
-  told = about;
-  write($("trouble"), text);
-  $("toast").hidden = $("trouble").hidden = false;
-}
-
-/** What goes away by itself. */
-function warn(text) {
-  trouble(text, "warning");
-  fading = setTimeout(calm, WARNED_MS, "warning");
-}
-
 $("dismiss").onclick = ({ detail }) => {
   calm();
   if (!detail) $("start").focus(); // a keyboard goes on from there
 };
 
-/** What was said about this holds no longer. */
-function calm(about = told) {
-  if (about === told) $("toast").hidden = $("trouble").hidden = true;
-}
-
 // --- keys
 
-const KEYS = {
+shortcuts({
   enter: () => $("start").click(),
   " ": () => $("pause").click(),
   c: () => $("change").click(),
@@ -416,20 +362,6 @@ const KEYS = {
   "+": () => controls.nudge(1),
   "-": () => controls.nudge(-1),
   escape: () => calm(),
-};
-$("shortcuts").checked = localStorage.getItem("shortcuts") !== "off";
-$("keys").hidden = !$("shortcuts").checked;
-$("shortcuts").onchange = () => {
-  localStorage.setItem("shortcuts", $("shortcuts").checked ? "on" : "off");
-  $("keys").hidden = !$("shortcuts").checked;
-};
-addEventListener("keydown", (event) => {
-  const { target } = event, key = event.key.toLowerCase();
-  const typing = $("keydialog").open || target.matches("input[type=number], input[type=text], input[type=password], select");
-  const pressing = (key === " " && target.matches("button, input, summary")) || (key === "enter" && target !== document.body);
-  if (event.ctrlKey || event.metaKey || event.altKey || typing || pressing || !$("shortcuts").checked || !(key in KEYS)) return;
-  event.preventDefault();
-  if (!event.repeat || key === "+" || key === "-") KEYS[key]();
 });
 
 // --- drawing

@@ -10,10 +10,27 @@ const WHY = {
   disk: "Too little is free on the server's disk; the recording was finished.",
 };
 
+const MARKUP = `
+<h2 id="recordingshead">Recordings</h2>
+<div class="row">
+  <fieldset class="tabs small" id="forms">
+    <legend class="hide">Record the music as</legend>
+    <label><input type="radio" name="form" value="flac" checked><span>FLAC</span></label>
+    <label><input type="radio" name="form" value="wav"><span>WAV</span></label>
+    <label><input type="radio" name="form" value="opus"><span>Opus</span></label>
+  </fieldset>
+  <label class="switch" title="Also a film of what was shown, with the music"><input type="checkbox" id="film" checked><span></span>With the picture</label>
+</div>
+<ul id="recorded"></ul>
+<p class="dim">What you record is kept on the server, and can be downloaded here.</p>
+`;
+
 export class Recording {
-  /** button, list, forms (radio inputs), film (a checkbox). send: takes a control message. say: shows words, none: no more. */
-  constructor({ button, list, forms, film }, send, headers, say) {
-    Object.assign(this, { button, list, forms, film, send, headers, say });
+  /** section: is filled. send: takes a control message. say: shows words, none: no more. */
+  constructor({ button, section }, send, headers, say) {
+    section.innerHTML = MARKUP;
+    Object.assign(this, { button, section, send, headers, say });
+    this.list = section.querySelector("ul");
     this.id = null; // of the recording that runs
     this.began = 0;
     this.doubted = false; // whether it still does
@@ -24,8 +41,8 @@ export class Recording {
 
   toggle() {
     if (this.id) return this.send({ type: "recording", action: "stop", event_id: this.id });
-    const audio = this.forms().find((input) => input.checked).value;
-    this.send({ type: "recording", action: "start", audio, video: this.film.checked });
+    const audio = this.section.querySelector("[name=form]:checked").value;
+    this.send({ type: "recording", action: "start", audio, video: this.section.querySelector("#film").checked });
   }
 
   /** A recording.state, or the same by REST. */

@@ -169,11 +169,17 @@ def test_the_key_is_asked_for_a_wrong_one_is_refused_and_the_right_one_plays(
 
 
 def test_every_name_on_the_page_is_there_once_and_those_that_are_asked_for_are_there() -> None:
-    page, *scripts = ((STATIC / name).read_text("utf-8") for name in ("index.html", "app.js", "controls.js"))
-    names = re.findall(r'\bid="([^"]+)"', page)
-    assert len(names) == len(set(names)) > 50
-    assert set(re.findall(r'\bfor="([^"]+)"', page)) <= set(names)
-    assert set(re.findall(r'\$\("([^"]+)"\)', "".join(scripts))) <= set(names)
+    """Of the page, with what scripts put into it."""
+    shared = [
+        (STATIC / f"{name}.js").read_text("utf-8") for name in ("controls", "recording", "pressing", "said")
+    ]
+    for page, script in (("index", "app"),):
+        whole = [(STATIC / name).read_text("utf-8") for name in (f"{page}.html", f"{script}.js")] + shared
+        text = "".join(whole)
+        names = re.findall(r'\bid="([^"]+)"', text)
+        assert len(names) == len(set(names)) > 40
+        assert set(re.findall(r'\bfor="([^"]+)"', text)) <= set(names)
+        assert set(re.findall(r'\$\("([^"]+)"\)', text)) <= set(names)
 
 
 def restart(hosted: Hosted) -> None:
