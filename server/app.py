@@ -85,6 +85,7 @@ def make_app(
     routes = [
         Route("/", page("index.html"), middleware=SMALLER),
         Route("/obs", page("obs.html"), middleware=SMALLER),
+        Route("/control", page("control.html"), middleware=SMALLER),
         Route("/v1/sessions", rest.create, methods=["POST"]),
         Route(SESSION, rest.look, methods=["GET"]),
         Route(SESSION, rest.change, methods=["PATCH"]),

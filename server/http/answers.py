@@ -22,12 +22,14 @@ class Secret(Struct, frozen=True):
 class Urls(Struct, frozen=True):
     """Where a session is reached, as the caller reached the server. Where a key is asked for, those of sound carry a token.
 
-    audio: its music without end, by the ending of the address. offer, whip, whep: where WebRTC is installed.
+    audio: its music without end, by the ending of the address. obs: the page for OBS's browser source. control: the page that
+    turns it. offer, whip, whep: where WebRTC is installed.
     """
 
     ws: str
     audio: dict[str, str]
     obs: str
+    control: str
     offer: str | UnsetType = UNSET
     whip: str | UnsetType = UNSET
     whep: str | UnsetType = UNSET

@@ -212,16 +212,15 @@ async def ready(request: Request) -> Response:
 
 
 def urls(request: Request, session_id: str) -> Urls:
-    """Where the session is reached, as the caller reached us. Sound addresses carry a token that lets one listen, no more; that
-    of the page for OBS one that lets it turn the session too, where no server writes it down."""
+    """Where the session is reached, as the caller reached us. Sound addresses carry a token that lets one listen, no more; those
+    of pages one that lets them turn the session too, where no server writes it down."""
     host = host_of(request)
     base = str(request.base_url).rstrip("/")
     tending = f"#token={host.door.tending(session_id)}" if host.door.asks_for_a_key else ""
     token = f"?token={host.door.listening(session_id)}" if host.door.asks_for_a_key else ""
     sounds = {ending: f"{base}/v1/sessions/{session_id}/audio.{ending}{token}" for ending in ENDINGS}
-    found = Urls(
-        f"ws{base.removeprefix('http')}/v1/stream", sounds, f"{base}/obs?session={session_id}{tending}"
-    )
+    obs, control = (f"{base}/{page}?session={session_id}{tending}" for page in ("obs", "control"))
+    found = Urls(f"ws{base.removeprefix('http')}/v1/stream", sounds, obs, control)
     if not request.app.state.peers:
         return found
     whip, whep = f"{base}/v1/whip/{session_id}", f"{base}/v1/whep/{session_id}{token}"

@@ -8,10 +8,11 @@ export function addresses(urls, session, keyed, say) {
   const header = keyed ? ' -H "Authorization: Bearer $KEY"' : "";
   const api = `curl -X PATCH ${location.origin}/v1/sessions/${session}${header} -d '{"change_now":true}'`;
   const { ogg, mp3, wav, flac } = urls.audio;
+  const others = { Opus: ogg, MP3: mp3, WAV: wav, FLAC: flac, Dock: urls.control, API: api };
   const hint = made("p", { className: "dim", textContent: "In OBS add a Browser Source with this address, and tick “Control audio via OBS”." });
   const more = made("details", {});
   more.append(made("summary", { textContent: "VLC, mpv and programs" }));
-  more.append(...Object.entries({ Opus: ogg, MP3: mp3, WAV: wav, FLAC: flac, API: api }).map(([name, text]) => row(name, text, say)));
+  more.append(...Object.entries(others).map(([name, text]) => row(name, text, say)));
   return [row("OBS", urls.obs, say), hint, more];
 }
 

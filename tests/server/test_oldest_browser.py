@@ -54,7 +54,7 @@ def test_the_oldest_browsers_are_the_same_wherever_they_are_named() -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("page", ["/", "/obs?session=show"])
+@pytest.mark.parametrize("page", ["/", "/obs?session=show", "/control?session=show"])
 def test_a_browser_that_is_too_old_is_told_so(browser: Chromium, serve: Serve, page: str) -> None:
     script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=FLOOR)
     with serve(player=SyntheticPlayer()) as served:

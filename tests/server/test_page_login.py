@@ -169,11 +169,11 @@ def test_the_key_is_asked_for_a_wrong_one_is_refused_and_the_right_one_plays(
 
 
 def test_every_name_on_the_page_is_there_once_and_those_that_are_asked_for_are_there() -> None:
-    """Of the page, with what scripts put into it."""
+    """Of both pages, with what scripts put into them."""
     shared = [
         (STATIC / f"{name}.js").read_text("utf-8") for name in ("controls", "recording", "pressing", "said")
     ]
-    for page, script in (("index", "app"),):
+    for page, script in (("index", "app"), ("control", "control")):
         whole = [(STATIC / name).read_text("utf-8") for name in (f"{page}.html", f"{script}.js")] + shared
         text = "".join(whole)
         names = re.findall(r'\bid="([^"]+)"', text)
@@ -449,7 +449,7 @@ def test_what_a_proxy_says_is_not_taken_for_the_server_s_word(browser: Chromium,
         browser.until(f"{element('start')}.textContent === 'Start'")
 
 
-@pytest.mark.parametrize("page", ["/", "/obs?session=show"])
+@pytest.mark.parametrize("page", ["/", "/obs?session=show", "/control?session=show"])
 def test_a_page_that_is_open_before_its_server_answers_begins_when_it_does(
     browser: Chromium, serve: Serve, page: str
 ) -> None:
@@ -491,7 +491,7 @@ def test_a_session_that_was_long_enough_is_followed_by_another_and_that_is_said(
         press(browser, "start")
 
 
-@pytest.mark.parametrize("page", ["/", "/obs?session=show&overlay=1"])
+@pytest.mark.parametrize("page", ["/", "/obs?session=show&overlay=1", "/control?session=show"])
 def test_text_of_twice_the_size_fits_a_width_of_320_px(browser: Chromium, serve: Serve, page: str) -> None:
     """WCAG 2.2, 1.4.4 and 1.4.10: all text follows the size that the browser is told, and nothing is beside or cut off."""
     with serve(player=SyntheticPlayer()) as served:

@@ -216,7 +216,7 @@ def _metrics(served: Served) -> dict[str, float]:
 
 def test_the_pages_and_everything_they_name_are_here(served: Served) -> None:
     named, asked = set[str](), set[str]()
-    for address in ("/", "/obs"):
+    for address in ("/", "/obs", "/control"):
         status, page = ask("GET", served.http + address)
         assert status == 200
         assert "http" not in page.replace("http-equiv", "")  # nothing from elsewhere
@@ -227,15 +227,15 @@ def test_the_pages_and_everything_they_name_are_here(served: Served) -> None:
             status, text = ask("GET", f"{served.http}/static/{name}")
             assert status == 200
             named |= set(re.findall(r"""from "\./([\w.]+)";""", str(text)))
-    assert asked | {"index.html", "obs.html"} == {
+    assert asked | {"index.html", "obs.html", "control.html"} == {
         path.name for path in (Path(__file__).parents[2] / "server" / "static").iterdir()
     }
-    for address in ("/", "/obs", "/static/app.js"):
+    for address in ("/", "/obs", "/control", "/static/app.js"):
         with urllib.request.urlopen(served.http + address, timeout=10) as answer:
             assert answer.headers["cache-control"] == "no-cache"  # of an older version nothing is shown
 
 
-@pytest.mark.parametrize("address", ["/", "/obs", "/static/app.js"])
+@pytest.mark.parametrize("address", ["/", "/obs", "/control", "/static/app.js"])
 def test_a_page_travels_compressed_and_is_not_sent_again_while_it_is_the_same(
     served: Served, address: str
 ) -> None:
@@ -255,7 +255,7 @@ def test_a_page_travels_compressed_and_is_not_sent_again_while_it_is_the_same(
 def test_the_pages_are_in_no_frame_load_nothing_from_elsewhere_and_tell_nobody_where_they_are(
     served: Served,
 ) -> None:
-    for address in ("/", "/obs"):
+    for address in ("/", "/obs", "/control"):
         with urllib.request.urlopen(served.http + address, timeout=10) as answer:
             policy = answer.headers["content-security-policy"].split("; ")
             assert {"default-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"} <= set(policy)

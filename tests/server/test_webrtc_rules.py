@@ -412,7 +412,7 @@ from shell_client import ask
 served = Served(find_player("synthetic"), Settings(), 0.0, None)
 served.start()
 status, made = ask("POST", served.http + "/v1/sessions")
-assert status == 201 and set(made["urls"]) == {"ws", "audio", "obs"}, made
+assert status == 201 and set(made["urls"]) == {"ws", "audio", "obs", "control"}, made
 assert ask("GET", served.http + "/v1/version")[1]["webrtc"] is False
 for path in ("/v1/whip", "/v1/whip/x", "/v1/whep/x", "/v1/offer"):
     status, answer = ask("POST", served.http + path)

@@ -17,6 +17,8 @@ export interface Invitation {
     readonly whep?: string;
     /** The page for OBS's browser source. */
     readonly obs?: string;
+    /** The page that turns the session: a dock in OBS, a phone. */
+    readonly control?: string;
   };
   readonly resume_window_s: number;
   readonly model: string;
