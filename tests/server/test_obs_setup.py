@@ -67,6 +67,18 @@ def test_it_is_said_who_shows_the_session_pictures(serve: Serve, is_fed: bool) -
     assert (done.exit_code, said in done.output) == (0, True), done.output
 
 
+def test_the_address_for_a_dock_is_said_last_and_who_opens_it_may_turn_the_session(serve: Serve) -> None:
+    obs = FakeObs()
+    with serve(api_key="k") as served, running(obs):
+        done = CliRunner().invoke(app, ["setup", served.http, "--obs-url", obs.url, "--token", "k"])
+        said, _, address = done.output.splitlines()[-1].rpartition(": ")
+        assert "Custom Browser Docks" in said
+        assert address.startswith(f"{served.http}/control?session=show#token=")
+        token = address.rpartition("=")[2]
+        assert ask("PATCH", f"{served.http}/v1/sessions/show", {}, key=token)[0] == 404  # until it is there
+        assert ask("PATCH", f"{served.http}/v1/sessions/other", {}, key=token)[0] == 403
+
+
 def test_twice_is_once_and_brings_what_is_new() -> None:
     obs = FakeObs()
     done(obs, WANTED)

@@ -83,6 +83,9 @@ def setup(
             else f"now show it pictures: cuestream live {server} --obs --session {session} --silent"
         )
         out.print(said, markup=False, highlight=False, soft_wrap=True)
+    if control := wanted.urls.get("control"):  # of a server that has it
+        said = f"to turn the music from within OBS, add this under Docks, Custom Browser Docks: {control}"
+        out.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("remove")
