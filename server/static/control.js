@@ -116,7 +116,7 @@ function show(told, why) {
   $("controls").classList.toggle("idle", !told);
   $("absent").hidden = why !== WHY[ABSENT];
   $("pause").textContent = !told || playing ? "Pause" : "Play";
-  if (!told) return pill("lost", why);
+  if (!told) return pill(why === WHY[ABSENT] ? "off" : "lost", why);
   pill(gone ? "waiting" : told.health, gone ? "waiting for its client" : playing ? SAY[told.health] : told.playback);
   hold(told.config);
   if (mayRecord()) void follow(told.recording);
@@ -182,7 +182,8 @@ async function record({ action, audio, video }) {
 /** id: of the recording that runs, by whomever, null when none does. */
 async function follow(id) {
   recording.describe();
-  if (id === recording.id) return;
+  if (!id) recording.settle();
+  if (id === recording.id && !recording.doubted) return;
   if (!id) return recording.finished();
   const { told } = await ask("GET", `v1/recordings/${id}`);
   if (told?.recording_id) recording.told(told);
@@ -206,6 +207,7 @@ if (NAME.test(session)) {
     if (mayRecord()) void recording.recall();
     window.cuestream = seen;
     await attend();
+    recording.doubt();
   }
 } else {
   trouble(UNNAMED, "page");

@@ -22,6 +22,9 @@ KEY = "a key for tests"
 PROXY = """window.real = window.fetch;
 window.fetch = async () => new Response("<h1>503</h1>", { status: 503, headers: { "content-type": "text/html" } });"""
 """Of whose server there is none just now."""
+SENT = """window.sent = [];
+const real = window.fetch;
+window.fetch = (address, request) => (request.body && sent.push(request.body), real(address, request));"""
 HIDDEN = "Object.defineProperty(document, 'hidden', { configurable: true, value: true })"
 BY_HAND = """window.due = [];
 const later = window.setTimeout;
@@ -80,7 +83,7 @@ def until_said(browser: Chromium, words: str) -> None:
 
 
 def look(browser: Chromium) -> None:
-    """Until the page has seen what is there now."""
+    """At once, as when somebody turns to the page."""
     looks = browser.run(f"{LOOKED_AT}, window.cuestream.looks")
     browser.until(f"window.cuestream.looks > {looks}")
 
@@ -136,8 +139,11 @@ def test_buttons_and_keys_turn_the_session(browser: Chromium, serve: Serve) -> N
         press(browser, "pause")
         settled(served, lambda: hosted.core.state == "playing")
         until_pill(browser, "playing")
+        browser.run(SENT)
         browser.key("n")
         settled(served, lambda: hosted.config.seed != 0)
+        asked = {"config": {"seed": hosted.config.seed}, "playback": "reset_context", "change_now": True}
+        assert json.loads(browser.run("sent[0]")) == asked
         browser.until(f"{element('seed')}.value === '{hosted.config.seed}'")
         browser.key("m")
         settled(served, lambda: hosted.config.mute)
@@ -155,14 +161,16 @@ def test_what_others_turn_appears_and_what_is_being_typed_stays(browser: Chromiu
         assert browser.run(f"{element('seed')}.value") == "12"
         ask("PATCH", f"{served.http}/v1/sessions/show", {"config": {"gain_db": -12, "mute": True}})
         look(browser)
-        assert browser.run(f"{element('mute')}.checked && {element('gain_db')}.value === '-12'")
+        browser.until(f"{element('mute')}.checked && {element('gain_db')}.value === '-12'")
         assert browser.run(f"{element('gain_db')}.getAttribute('aria-valuetext')") == "-12.0 dB"
 
 
 def test_a_session_that_ends_and_a_server_that_is_away_are_said_and_come_back(
-    browser: Chromium, serve: Serve
+    browser: Chromium, serve: Serve, tmp_path: Path
 ) -> None:
-    with serve(player=SyntheticPlayer()) as served:
+    """It waits twice for 2 s, as long as the pages do between two questions whether a server is there."""
+    recording = f"{element('record')}.ariaPressed === 'true'"
+    with serve(player=SyntheticPlayer(), recordings=tmp_path) as served:
         open_dock(browser, f"{served.http}/control?session=show")
         with playing(served):
             until_pill(browser, "playing")
@@ -172,13 +180,24 @@ def test_a_session_that_ends_and_a_server_that_is_away_are_said_and_come_back(
         assert not browser.run(f"{element('mute')}.checked")
         with playing(served) as hosted:
             until_pill(browser, "playing")
+            press(browser, "record")
+            browser.until(recording)
             browser.run(PROXY)
             until_pill(browser, "no answer")
             browser.run(LOOKED_AT)
             until_said(browser, "The server does not answer; trying again.")
             browser.run("window.fetch = window.real")
             until_pill(browser, "playing")
-            assert browser.run(f"{element('trouble')}.hidden")
+            assert browser.run(f"{element('trouble')}.hidden && {recording}")
+            browser.run(PROXY)
+            until_pill(browser, "no answer")
+            tape = hosted.tape
+            assert tape is not None
+            served.on_loop(lambda: tape.end("asked"))
+            assert tape.join(10)
+            browser.run(f"window.fetch = window.real; {LOOKED_AT}")
+            until_said(browser, "The recording ended with the server.")
+            assert not browser.run(recording)
             press(browser, "mute")
             settled(served, lambda: hosted.config.mute)
 
