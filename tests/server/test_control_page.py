@@ -35,12 +35,15 @@ WIDE = """[document.documentElement, ...document.querySelectorAll(".top, main *"
   .filter((part) => part.scrollWidth > part.clientWidth && part.clientWidth && !part.matches("span, option, select, .hide"))
   .map((part) => part.id || part.className || part.tagName)"""
 """What has more in it than its width shows."""
-ALL = frozenset({"seed", "on_cut", "guidance", "temperature", "short_term_s", "key", "top_k", "top_p"})
+ALL = frozenset(
+    {"seed", "on_cut", "guidance", "temperature", "short_term_s", "energy", "key", "top_k", "top_p"}
+)
 SETTINGS = {
     "gain_db": -6.0,
     "guidance": 4.5,
     "temperature": 0.5,
     "short_term_s": 3.0,
+    "energy": 0.25,
     "top_k": 100,
     "top_p": 0.5,
     "fade_ms": 1000,
