@@ -73,10 +73,10 @@ def measure(call: Callable[[int], object], repeats: int, warm_up: int = WARM_UP)
     return Timing(tuple(seconds), start.others_until(Usage.now()), _load()[0])
 
 
-def measure_quietly(attempt: Callable[[], Timing], patience_s: float, attempts: int = ATTEMPTS) -> Timing:
+def measure_quietly(attempt: Callable[[], Timing], patience_s: float) -> Timing:
     """The quietest of a few attempts, the first quiet one if any is; each waits for its moment."""
     timings: list[Timing] = []
-    while len(timings) < attempts:
+    while len(timings) < ATTEMPTS:
         wait_for_quiet(patience_s)
         timings.append(attempt())
         if timings[-1].others <= QUIET_CORES:
@@ -84,12 +84,12 @@ def measure_quietly(attempt: Callable[[], Timing], patience_s: float, attempts: 
     return min(timings, key=lambda timing: timing.others)
 
 
-def wait_for_quiet(patience_s: float, window_s: float = 0.5) -> bool:
+def wait_for_quiet(patience_s: float) -> bool:
     """Whether others left the machine alone for half a second, before patience ended."""
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
         start = Usage.now()
-        time.sleep(window_s)
+        time.sleep(0.5)
         if start.others_until(Usage.now()) <= QUIET_CORES:
             return True
     return False

@@ -44,7 +44,7 @@ class Draw:
     logits: F32
     policy: StreamPolicy
     step: int
-    allowed: NDArray[np.bool_] | None = None
+    allowed: NDArray[np.bool_] | None
 
     @property
     def kind(self) -> Hashable:

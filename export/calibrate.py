@@ -55,16 +55,16 @@ class Calibration:
     moments: dict[str, Tensor] = field(default_factory=dict)
 
 
-def calibrate(model: VidMuse, moments: bool = False, seed: int = 0, steps: int = STEPS) -> Calibration:
+def calibrate(model: VidMuse, steps: int, moments: bool = False) -> Calibration:
     """Play, and measure. moments: whether those of the matrices are wanted, which takes as long again. Fewer steps than STEPS are
     shown the same scenes, faster."""
     backend = TorchBackend(model)
-    stream = ScoreStream(backend, StreamPolicy(guidance=model.spec.decoder.guidance, seed=seed))
+    stream = ScoreStream(backend, StreamPolicy(guidance=model.spec.decoder.guidance))
     faster, steps = STEPS // steps, min(steps, model.spec.trained_steps - 1)
     largest_seen = np.zeros((), np.float32)
     summed = dict[str, _Moments]()
     with _inputs_of(model.decoder, summed) if moments else nullcontext():
-        for step in watched(stream, model.spec, steps, seed, _sped_up(faster)):
+        for step in watched(stream, model.spec, steps, 0, _sped_up(faster)):
             if step % LOOK_STEPS == 0 and not model.spec.decoder.ages:
                 held = backend.read_condition(stream.sight.condition, stream.sight.frames)
                 largest_seen = np.maximum(largest_seen, np.abs(held).max(2))  # [L, 2, H d P]

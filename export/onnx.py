@@ -173,7 +173,7 @@ def rounding_of(precision: Precision, asked: Rounding | None = None) -> Rounding
 
 
 def _heard(model: VidMuse, rounding: Rounding | None) -> Calibration:
-    return calibrate(model, rounding == "gptq", steps=QUICK_STEPS if rounding == "nearest" else STEPS)
+    return calibrate(model, QUICK_STEPS if rounding == "nearest" else STEPS, moments=rounding == "gptq")
 
 
 def _four_bits(

@@ -23,6 +23,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from engine.backends.beside import Difference
+
 EIGHT = 8
 BLOCK, LEAST_BLOCK = 128, 16
 """Weights that share a scale. Blocks of 32 cost a seventh of the time more and move the logits hardly less, since activations
@@ -58,24 +60,18 @@ class Rounded:
 
 @dataclass(slots=True)
 class Quantised:
-    """What was done to a graph. bits: how many matrices have so many; rounding: how four bits were made, if there are any."""
+    """What was done to a graph. bits: how many matrices have so many; rounding: how four bits were made, if there are any;
+    difference: what it changed of the weights."""
 
     bits: Counter[int] = field(default_factory=Counter)
     rounding: str | None = None
     weights: int = 0
-    changed: float = 0.0
-    power: float = 0.0
+    difference: Difference = field(default_factory=Difference)
 
     def note(self, weight: NDArray[np.float32], rounded: NDArray[np.float32], bits: int) -> None:
         self.bits[bits] += 1
         self.weights += weight.size
-        self.changed += float(np.sum((rounded - weight) ** 2))
-        self.power += float(np.sum(weight**2))
-
-    @property
-    def error(self) -> float:
-        """Root mean square of what rounding changed, over that of the weights."""
-        return (self.changed / self.power) ** 0.5 if self.power else 0.0
+        self.difference.note(weight, rounded)
 
     def as_json(self) -> dict[str, Any]:
         bits = {str(bits): count for bits, count in sorted(self.bits.items())}
@@ -83,19 +79,17 @@ class Quantised:
             "matrices": self.bits.total(),
             "by_bits": bits,
             "weights": self.weights,
-            "error": round(self.error, 6),
+            "error": round(self.difference.relative, 6),
             **({"rounding": self.rounding} if self.rounding else {}),
         }
 
 
-def by_blocks(
-    model: ir.Model, four: Mapping[str, Rounded] | None = None, rounding: str | None = None
-) -> Quantised:
+def by_blocks(model: ir.Model, four: Mapping[str, Rounded], rounding: str | None) -> Quantised:
     """Change a traced graph in place. four: by the digest of a weight [N, K], as it lies in memory, what to put there instead of
     eight bits; rounding: how it was made."""
     done = Quantised(rounding=rounding)
     for node, weight in products(model):
-        matrix = (four or {}).get(digest(weight.T.tobytes())) or rounded(weight)
+        matrix = four.get(digest(weight.T.tobytes())) or rounded(weight)
         done.note(weight, matrix.floats(len(weight)), matrix.bits)
         about = {
             "K": weight.shape[0],

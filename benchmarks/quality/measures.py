@@ -22,6 +22,8 @@ SHIFTS = 200
 GROUP = 12
 TOP = 3
 RESAMPLES = 1000
+ROUNDS = 20
+"""Random groups of videos that each piece is ranked in."""
 RIDGE = 1.0
 MOTION = 3
 """The column of the attributes."""
@@ -51,9 +53,9 @@ class Figure:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def bootstrap(clips: Sequence[Clip], measure: Callable[[Sequence[Clip]], float], seed: int = 0) -> Figure:
+def bootstrap(clips: Sequence[Clip], measure: Callable[[Sequence[Clip]], float]) -> Figure:
     """Videos are drawn with replacement, each with all its seeds."""
-    random, by_video = np.random.default_rng(seed), dict[int, list[Clip]]()
+    random, by_video = np.random.default_rng(0), dict[int, list[Clip]]()
     for clip in clips:
         by_video.setdefault(clip.video, []).append(clip)
     videos = list(by_video)
@@ -130,7 +132,7 @@ class Readout:
         return float((error.mean(0) * self.trust).sum())
 
 
-def ranks(clips: Sequence[Clip], readout: Readout, rounds: int = 20) -> dict[tuple[int, int], float]:
+def ranks(clips: Sequence[Clip], readout: Readout) -> dict[tuple[int, int], float]:
     """For each piece how often, over random groups of 12 videos, its own is among the three that it fits best."""
     own = {clip.video: clip.attributes for clip in clips}
     random, videos = np.random.default_rng(0), np.array(sorted(own))
@@ -140,10 +142,10 @@ def ranks(clips: Sequence[Clip], readout: Readout, rounds: int = 20) -> dict[tup
         distances = {video: readout.distance(guess, attributes) for video, attributes in own.items()}
         others = videos[videos != clip.video]
         hits = 0
-        for _ in range(rounds):
+        for _ in range(ROUNDS):
             group = random.choice(others, GROUP - 1, replace=False)
             hits += sum(distances[v] < distances[clip.video] for v in group) < TOP
-        found[clip.video, clip.seed] = hits / rounds
+        found[clip.video, clip.seed] = hits / ROUNDS
     return found
 
 

@@ -37,8 +37,8 @@ def turning(lengths: Sequence[int]) -> Iterator[U8]:
             yield np.full_like(dark, BRIGHT) if number % 2 else dark
 
 
-def irregular(least: int, most: int, turns: int, seed: int = 5) -> list[int]:
+def irregular(least: int, most: int, turns: int) -> list[int]:
     """Lengths that keep no step with anything; an even number of them, so that the repeated file turns each time too."""
     if turns % 2:
         raise ValueError(f"a file that is repeated turns an even number of times, not {turns}")
-    return [int(length) for length in np.random.default_rng(seed).integers(least, most + 1, turns)]
+    return [int(length) for length in np.random.default_rng(5).integers(least, most + 1, turns)]

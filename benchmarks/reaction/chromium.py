@@ -20,6 +20,7 @@ from benchmarks.reaction.browser import Browser
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
     "--headless=new",
+    "--window-size=1360,1900",
     "--no-sandbox",  # of a container; the pages are ours
     "--disable-gpu",
     "--force-prefers-reduced-motion",  # there is no GPU: drawing 25 times a second would take a core from the music
@@ -48,10 +49,9 @@ def find_chromium() -> str | None:
 class Chromium(Browser):
     """One window. folder: an empty one of its own. camera: a Y4M or MJPEG file that the fake camera repeats."""
 
-    def __init__(self, path: str, folder: Path, camera: Path, size: tuple[int, int] = (1360, 1900)) -> None:
+    def __init__(self, path: str, folder: Path, camera: Path) -> None:
         folder.mkdir(exist_ok=True)  # headless shells write nothing into one that is not there
         flags = [f"--user-data-dir={folder}", f"--use-file-for-fake-video-capture={camera}"]
-        flags.append("--window-size={},{}".format(*size))
         self._told, self._site = folder / "DevToolsActivePort", ""
         command = [path, *FLAGS, *flags, "about:blank"]
         super().__init__(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))

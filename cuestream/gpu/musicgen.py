@@ -29,8 +29,8 @@ Advance = Callable[[int], None]
 class Musicgen:
     """The decoder, and steps behind caches of any length."""
 
-    def __init__(self, spec: ModelSpec, dtype: torch.dtype = torch.float32, seed: int = 0) -> None:
-        torch.manual_seed(seed)
+    def __init__(self, spec: ModelSpec, dtype: torch.dtype = torch.float32) -> None:
+        torch.manual_seed(0)
         self.spec, self.dtype = spec, dtype
         model: Any = MusicgenForCausalLM(_config(spec))
         self.model = model.to(dtype).eval()

@@ -61,7 +61,7 @@ class DrawCall(Generic[Caches, Condition]):
     policy: StreamPolicy
     column: int
     """The stream's column that is drawn first: it keys the draws."""
-    allowed: NDArray[np.bool_] | None = None
+    allowed: NDArray[np.bool_] | None
     """[K, card]: tokens that may be drawn; None: all."""
     steps: int = 1
 

@@ -18,7 +18,7 @@ from engine.backends import providers
 from engine.backends.base import F32, I64
 from engine.backends.manifest import Manifest
 from engine.backends.native import on_cpu
-from engine.backends.onnxruntime import PLACES, Bound, OnnxBackend, OrtCaches, OrtCondition
+from engine.backends.onnxruntime import Bound, OnnxBackend, OrtCaches, OrtCondition
 from engine.backends.providers import CPU, CUDA, EXECUTION, TENSORRT, TENSORRT_NATIVE, TENSORRT_RTX, WRITER
 from engine.backends.runtime import require_onnxruntime
 from engine.errors import MissingRuntime
@@ -41,23 +41,18 @@ MOST_CAPTURED = 1024
 are bound later are launched kernel by kernel."""
 
 
-def open_backend(
-    folder: Path, threads: int = 0, provider: str = CPU, captured: bool = True, places: int = PLACES
-) -> OnnxBackend:
-    """An exported model on the provider of that name. Raises what `engine.backends.providers.check` does.
-
-    captured: steps are CUDA graphs.
-    """
+def open_backend(folder: Path, threads: int = 0, provider: str = CPU) -> OnnxBackend:
+    """An exported model on the provider of that name. Raises what `engine.backends.providers.check` does."""
     if provider == CPU:
-        return on_cpu(folder, threads, places=places)
+        return on_cpu(folder, threads)
     manifest = Manifest.read(folder)
     if provider == TENSORRT_NATIVE:
         from engine.backends.tensorrt import TensorRTBackend
 
         providers.check_export(provider, manifest)
-        return TensorRTBackend(folder, captured, places)
+        return TensorRTBackend(folder)
     providers.check(provider, require_onnxruntime(), manifest)
-    return DeviceBackend(folder, threads, provider, captured, places)
+    return DeviceBackend(folder, threads, provider)
 
 
 class DeviceArray:
@@ -106,9 +101,9 @@ class DeviceArray:
 class DeviceBackend(OnnxBackend):
     """`OnnxBackend` with its memory on a GPU. Made by `open_backend`."""
 
-    def __init__(self, folder: Path, threads: int, provider: str, captured: bool, places: int) -> None:
-        super().__init__(folder, threads, places=places)
-        self.provider, self._captured = provider, captured
+    def __init__(self, folder: Path, threads: int, provider: str) -> None:
+        super().__init__(folder, threads)
+        self.provider = provider
         self._gpu = providers.gpu()
         self._plugged = providers.rtx_devices(self._runtime) if provider == TENSORRT_RTX else []
         self._numbers = chain(range(1, MOST_CAPTURED + 1), repeat(NOT_CAPTURED))
@@ -199,8 +194,7 @@ class DeviceBackend(OnnxBackend):
     def _run_options(self) -> Any:
         """A captured graph replays the addresses that it was captured with, so that every bound step is a graph of its own."""
         options = self._runtime.RunOptions()
-        if self._captured:
-            options.add_run_config_entry(GRAPH_NUMBER[self.provider], str(next(self._numbers)))
+        options.add_run_config_entry(GRAPH_NUMBER[self.provider], str(next(self._numbers)))
         return options
 
     # --- sessions
@@ -235,7 +229,7 @@ class DeviceBackend(OnnxBackend):
 
     def _asked(self, name: str, options: Any) -> list[Any]:
         """Providers in the order in which they may take nodes. The plugin's are part of the options instead."""
-        captured = self._captured and name.startswith(STEPS)
+        captured = name.startswith(STEPS)
         cuda = (EXECUTION[CUDA], providers.cuda_options(captured and self.provider == CUDA))
         if self.provider == CUDA:
             return [cuda, EXECUTION[CPU]]

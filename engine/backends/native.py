@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from engine.backends.base import F32, StepCall
 from engine.backends.manifest import Manifest
-from engine.backends.onnxruntime import PLACES, OnnxBackend, OrtCaches, OrtCondition
+from engine.backends.onnxruntime import OnnxBackend, OrtCaches, OrtCondition
 from engine.errors import PackageError
 from engine.threads import Threads, cache_folder, cores
 from kernels import native
@@ -40,14 +40,12 @@ MOST_FLOAT_BYTES = 256 << 20
 """Of a decoder in floats. A larger one is bound by the memory's bandwidth, by the graph as well, and its copy would be felt."""
 
 
-def on_cpu(
-    folder: Path, threads: int | Threads = 0, profile: Path | None = None, places: int = PLACES
-) -> OnnxBackend:
+def on_cpu(folder: Path, threads: int | Threads = 0, profile: Path | None = None) -> OnnxBackend:
     """An exported model on the CPU, by the quickest way that there is for it here. See `OnnxBackend`."""
     with suppress(native.Unavailable):
         _check_choice()
-        return NativeBackend(folder, threads, profile, places)
-    return OnnxBackend(folder, threads, profile, places)
+        return NativeBackend(folder, threads, profile)
+    return OnnxBackend(folder, threads, profile)
 
 
 def obstacle(manifest: Manifest) -> str | None:
@@ -64,14 +62,8 @@ def obstacle(manifest: Manifest) -> str | None:
 class NativeBackend(OnnxBackend):
     """Raises `kernels.native.Unavailable` where the step cannot be built or run."""
 
-    def __init__(
-        self,
-        folder: Path,
-        threads: int | Threads = 0,
-        profile: Path | None = None,
-        places: int = PLACES,
-    ) -> None:
-        super().__init__(folder, threads, profile, places)
+    def __init__(self, folder: Path, threads: int | Threads = 0, profile: Path | None = None) -> None:
+        super().__init__(folder, threads, profile)
         _check_geometry(self.manifest)
         self._library = _library()
         self._weights = _Weights(self._library, self.manifest)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from engine.backends import providers
 from engine.backends.cuda_memory import Cuda, CudaValue
 from engine.backends.devices import DeviceArray, DeviceBackend
-from engine.backends.onnxruntime import PLACES, Bound
+from engine.backends.onnxruntime import Bound
 from engine.backends.providers import TENSORRT_NATIVE
 from engine.errors import CuestreamError, MissingRuntime, PackageError
 
@@ -56,12 +56,12 @@ def plan_file(folder: Path, name: str, sizes: Mapping[str, int]) -> Path:
 
 
 class TensorRTBackend(DeviceBackend):
-    """The engines of an exported model of standard operators. captured: steps are CUDA graphs."""
+    """The engines of an exported model of standard operators."""
 
-    def __init__(self, folder: Path, captured: bool = True, places: int = PLACES) -> None:
+    def __init__(self, folder: Path) -> None:
         self._trt, self._cuda = require_tensorrt(), Cuda()
         self._logger = self._trt.Logger(self._trt.Logger.WARNING)
-        super().__init__(folder, 0, TENSORRT_NATIVE, captured, places)
+        super().__init__(folder, 0, TENSORRT_NATIVE)
         self.plans = providers.engine_folder(self.manifest, f"tensorrt-{self._trt.__version__}", self._gpu)
 
     def _need_runtime(self) -> Any:
@@ -92,7 +92,7 @@ class TensorRTBackend(DeviceBackend):
         return self._cuda.pinned(shape, kind)
 
     def _run_options(self) -> Any:
-        return self._captured
+        return True  # captured
 
     def _launch(self, bound: Bound) -> None:
         """One wait for the device, at the end."""

@@ -177,14 +177,6 @@ def test_one_number_for_two_bound_steps_would_be_found(
         backend.step(caches, 1, condition, 4, column(0), np.array([0]))
 
 
-def test_steps_need_not_be_captured(runtime: FakeRuntime, standard_folder: Path) -> None:
-    backend = open_backend(standard_folder, provider="cuda", captured=False)
-    caches, condition = begun(backend)
-    backend.step(caches, 0, condition, 4, column(0), np.array([0]))
-    assert runtime.runs[-1][1] == {}
-    assert {s.asked[CUDA]["enable_cuda_graph"] for s in runtime.sessions} == {"0"}
-
-
 def test_tensorrt_is_given_ranges_of_shapes_and_a_folder_of_this_device_version_and_model(
     runtime: FakeRuntime, standard_folder: Path, tmp_path: Path
 ) -> None:

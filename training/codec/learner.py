@@ -166,9 +166,8 @@ class CodecLearner:
         held_out: int,
         batch: int = 24,
         frames: int = 60,
-        seed: int = 0,
     ) -> None:
-        self.model, self.batch, self.frames, self.seed = model, batch, frames, seed
+        self.model, self.batch, self.frames = model, batch, frames
         self.device = next(model.parameters()).device
         self.learned, self.held = amplitudes[:-held_out], amplitudes[-held_out:]
 

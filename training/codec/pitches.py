@@ -32,13 +32,13 @@ SOUNDS_IN = 0.5
 """Share of a token's uses in which a pitch class must sound to be one of its own."""
 
 
-def keys_of(codec: CodecModel, sounds: Sounds, pieces: int = PIECES, steps: int = STEPS) -> Keys:
-    """A pass over so many pieces; seeds from 0, all twelve signatures."""
+def keys_of(codec: CodecModel, sounds: Sounds) -> Keys:
+    """A pass over `PIECES` pieces; seeds from 0, all twelve signatures."""
     size = codec.spec.codebook_size
     sounding = np.zeros((len(PARTS), size, 12))
     used = np.zeros((len(PARTS), size))
-    for seed in range(pieces):
-        notes = compose(imagine(seed, steps), seed, range(12))
+    for seed in range(PIECES):
+        notes = compose(imagine(seed, STEPS), seed, range(12))
         codes = tokens(codec, compressed(torch.from_numpy(amplitudes(notes, sounds))))
         for step, each in enumerate(pitch_classes(notes)):
             for part, pitches in enumerate(each):

@@ -34,8 +34,8 @@ class DecoderLearner:
         model: VidMuse,
         learned: Stretches,
         held: Stretches,
-        rows: int = 8,
-        columns: int = 1000,
+        rows: int,
+        columns: int,
         compiled: bool = False,
     ) -> None:
         check_columns(columns)

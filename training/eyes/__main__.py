@@ -20,6 +20,7 @@ from training.origin import claim
 from training.pieces import Video, draw
 from training.starter import VISION
 
+BATCH = 128
 FIRST_SEED = 1_000_000
 """Videos of the eyes are not those of the decoder."""
 
@@ -50,15 +51,13 @@ class Eyes(nn.Module):
 class EyesLearner:
     """pictures: uint8 [n, S, S, 4]; attributes: [n, 4]; the last `held_out` are for evaluation."""
 
-    def __init__(
-        self, model: Eyes, pictures: Tensor, attributes: Tensor, held_out: int, batch: int = 128
-    ) -> None:
-        self.model, self.batch, self.held_out = model, batch, held_out
+    def __init__(self, model: Eyes, pictures: Tensor, attributes: Tensor, held_out: int) -> None:
+        self.model, self.held_out = model, held_out
         self.pictures, self.attributes = pictures, attributes
         self.device = model.reading.weight.device
 
     def loss(self, step: int) -> dict[str, Tensor]:
-        at = torch.randint(len(self.pictures) - self.held_out, (self.batch,))
+        at = torch.randint(len(self.pictures) - self.held_out, (BATCH,))
         wanted = self.attributes[at].to(self.device)
         return {"loss": (self.model(self.pictures[at].to(self.device)) - wanted).pow(2).mean()}
 
