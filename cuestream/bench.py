@@ -132,7 +132,7 @@ def bench(
         aside += time.perf_counter() - before
         return shown
 
-    for step in watched(stream, spec, steps, policy.seed, drawn):
+    for step in watched(stream, steps, policy.seed, drawn):
         stream.take()
         if step + 1 == WARM_UP_STEPS:
             timed.clear()
@@ -238,9 +238,8 @@ def profile(folder: Path, found: Bench, threads: int = 0) -> Node:
     Runtime's profiler, which slows small operators down, says how each divides among its operators."""
     with tempfile.TemporaryDirectory() as kept:
         backend = on_cpu(folder, threads, profile=Path(kept))
-        spec = backend.spec
         stream = ScoreStream(backend, found.policy)
-        for _ in watched(stream, spec, round(PROFILED_S * spec.code_rate), found.policy.seed):
+        for _ in watched(stream, round(PROFILED_S * backend.spec.code_rate), found.policy.seed):
             stream.take()
         operators = {graph: operator_seconds(path) for graph, path in backend.end_profiles().items()}
     steps = sum((of for graph, of in operators.items() if graph.startswith(STEP)), backend.step_seconds())

@@ -29,11 +29,6 @@ class DelayPattern:
             return column
         return np.where(np.arange(self.codebooks) < position, column, self.special)
 
-    def frame_ready(self, columns: int) -> int | None:
-        """The timestep that is complete when `columns` columns (with the special one) are known, if any."""
-        timestep = columns - 1 - self.codebooks
-        return timestep if timestep >= 0 else None
-
     def columns_for(self, frames: int) -> int:
         """Columns that must be known for `frames` complete code frames."""
         return frames + self.codebooks

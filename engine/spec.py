@@ -389,16 +389,3 @@ class StreamPolicy:
             refresh_every_steps=max(self.refresh_every_steps, 25),
             chunk_steps=max(self.chunk_steps, 10),
         )
-
-    @classmethod
-    def parity(cls, **changes: Any) -> StreamPolicy:
-        """The published model's view of a picture: a closed grid, every frame encoded, no cuts, exact refresh."""
-        plain = cls(
-            short_term_s=30.0,
-            open_slot=False,
-            similar_below=0.0,
-            on_cut="ignore",
-            refresh="exact",
-            encode_every_steps=1,
-        )
-        return replace(plain, **changes)

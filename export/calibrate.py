@@ -64,7 +64,7 @@ def calibrate(model: VidMuse, steps: int, moments: bool = False) -> Calibration:
     largest_seen = np.zeros((), np.float32)
     summed = dict[str, _Moments]()
     with _inputs_of(model.decoder, summed) if moments else nullcontext():
-        for step in watched(stream, model.spec, steps, 0, _sped_up(faster)):
+        for step in watched(stream, steps, 0, _sped_up(faster)):
             if step % LOOK_STEPS == 0 and not model.spec.decoder.ages:
                 held = backend.read_condition(stream.sight.condition, stream.sight.frames)
                 largest_seen = np.maximum(largest_seen, np.abs(held).max(2))  # [L, 2, H d P]

@@ -53,9 +53,8 @@ def compare(first: Path, second: Path, seconds: float, seed: int = 0, threads: i
     spec = beside.spec
     policy = recommended(first, spec)
     stream = ScoreStream(beside, policy, keys=Keys.load(first, spec.decoder.codebooks, spec.decoder.card))
-    for _ in watched(stream, spec, int(seconds * spec.code_rate), seed):
-        if spec.codec:
-            stream.take()
+    for _ in watched(stream, int(seconds * spec.code_rate), seed):
+        stream.take()
     names = [f"{spec.name} {backend.manifest.precision}" for backend in backends]
     return _comparison(names[0], names[1], beside.seen)
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.base import U8
-from engine.spec import ModelSpec
 from engine.stream import ScoreStream
 
 SCENE_S, FRAME_STEPS = 3, 5
@@ -36,10 +35,9 @@ def _between(values: NDArray[np.float64], at: Any, axis: int) -> Any:
     return here * (1 - part) + next_ * part
 
 
-def watched(
-    stream: ScoreStream, spec: ModelSpec, steps: int, seed: int, draw: Callable[..., U8] = picture
-) -> Iterator[int]:
+def watched(stream: ScoreStream, steps: int, seed: int, draw: Callable[..., U8] = picture) -> Iterator[int]:
     """Show it to a stream that plays so many steps; yields after each."""
+    spec = stream.backend.spec
     for step in range(steps):
         if step % FRAME_STEPS == 0:
             stream.push(draw(spec.vision.image_size, step, spec.code_rate, seed))

@@ -75,7 +75,7 @@ def _alike(plain: TorchBackend, ours: LockstepBackend, steps: int) -> int:
     """Each with its own eyes, across hand-overs."""
     policy = StreamPolicy(seed=SEED, temperature=0)
     streams = [ScoreStream(backend, policy) for backend in (plain, ours)]
-    for step, _ in zip(*(watched(stream, plain.spec, steps, SEED) for stream in streams), strict=True):
+    for step, _ in zip(*(watched(stream, steps, SEED) for stream in streams), strict=True):
         first, second = (stream.segments.columns[-1] for stream in streams)
         if not np.array_equal(first, second):
             return step

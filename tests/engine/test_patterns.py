@@ -24,11 +24,9 @@ def test_codes_of_a_sequence_are_the_codes() -> None:
     assert np.array_equal(PATTERN.codes(PATTERN.sequence(CODES, PATTERN.columns_for(30))), CODES)
 
 
-def test_a_frame_is_ready_when_its_last_codebook_is_known() -> None:
-    for columns in range(40):
-        frames = PATTERN.codes(PATTERN.sequence(CODES, columns)).shape[1] if columns > 4 else 0
-        assert PATTERN.frame_ready(columns) == (frames - 1 if frames else None)
-    assert all(PATTERN.frame_ready(PATTERN.columns_for(n)) == n - 1 for n in range(1, 30))
+def test_a_frame_is_complete_when_its_last_codebook_is_known() -> None:
+    for frames in range(30):
+        assert PATTERN.codes(PATTERN.sequence(CODES, PATTERN.columns_for(frames))).shape[1] == frames
 
 
 def test_a_segment_that_begins_later_reads_a_sequence_of_its_own() -> None:

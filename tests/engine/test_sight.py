@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +26,16 @@ KEYS_TOLERANCE = 5e-6
 
 def plain(**changes: Any) -> StreamPolicy:
     """A closed grid without cuts, similarity or held frames: slot and frame are one."""
-    return StreamPolicy.parity(**{"hold_last_frame": False, "short_term_s": 5.0} | changes)
+    grid = StreamPolicy(
+        hold_last_frame=False,
+        short_term_s=5.0,
+        open_slot=False,
+        similar_below=0.0,
+        on_cut="ignore",
+        refresh="exact",
+        encode_every_steps=1,
+    )
+    return replace(grid, **changes)
 
 
 def shown(sight: Sight, frame: U8, step: int) -> None:

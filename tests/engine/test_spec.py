@@ -151,13 +151,6 @@ def test_every_choice_is_checked_or_has_no_limit() -> None:
     assert {f.name for f in fields(StreamPolicy)} == set(BAD_CHOICES) | switches | thresholds
 
 
-def test_the_default_policy_and_parity_keep_their_limits() -> None:
-    assert StreamPolicy.parity(seed=3) == replace(StreamPolicy.parity(), seed=3)
-    assert StreamPolicy.parity().refresh == "exact"
-    with pytest.raises(ValueError, match="seed"):
-        StreamPolicy.parity(seed=-1)
-
-
 COSTS: dict[str, int] = {
     "context_s": 1,
     "short_term_s": 1,
