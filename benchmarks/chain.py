@@ -32,6 +32,7 @@ from benchmarks.asked import positive
 from cuestream.gpu.setting import DTYPES, random_model
 from cuestream.gpu.steps import StepRow, step_rows
 from engine.backends.captured import lanes_up_to
+from engine.backends.lanes import LaneDecoder
 from engine.backends.lockstep import LockstepBackend
 from engine.spec import DecoderSpec, ModelSpec
 from export.random_model import spec_of
@@ -75,16 +76,16 @@ class Way:
                 held = replace(getattr(attention_triton, name), few=tuning)
                 stack.enter_context(patch.object(attention_triton, name, held))
         if not self.hears:
-            stack.enter_context(patch.object(LockstepBackend, "_hear", _first_third))
+            stack.enter_context(patch.object(LaneDecoder, "_hear", _first_third))
         if not self.sees:
-            stack.enter_context(patch.object(LockstepBackend, "_see", lambda _, q, *__: q))
+            stack.enter_context(patch.object(LaneDecoder, "_see", lambda _, q, *__: q))
         if not self.overlaps:
             for module in (linear_triton, attention_triton, dependent):
                 stack.enter_context(patch.object(module, "launches_dependently", lambda _: False))
         return stack
 
 
-def _first_third(_: LockstepBackend, qkv: Tensor, *__: object) -> Tensor:
+def _first_third(_: LaneDecoder, qkv: Tensor, *__: object) -> Tensor:
     """The queries, as if they were what attention found."""
     return qkv.view(len(qkv), 3, -1)[:, 0]
 

@@ -13,7 +13,6 @@ import gc
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -28,6 +27,7 @@ from engine.backends.base import F32, I64, DrawCall, Kept, StepCall
 from engine.backends.captured import Captured, Graph, Parts, capture, lanes_up_to
 from engine.backends.eyes import Ages, Fuse, Write
 from engine.backends.gpus import check_gpu
+from engine.backends.lanes import LaneDecoder
 from engine.backends.places import (
     KEPT,
     SEGMENTS,
@@ -41,20 +41,15 @@ from engine.backends.places import (
     put_at,
     values_at,
 )
-from engine.backends.program import MOST_STEPS, Inputs, Program, check_room
+from engine.backends.program import MOST_STEPS, Program, check_room
 from engine.backends.torch import TorchModel, Work
 from engine.errors import NoRoom
 from engine.model.codec import CodecDecoder
 from engine.model.codec_products import Upsampling
-from engine.model.decoder import DecoderLayer, Linear, empty_caches
+from engine.model.decoder import empty_caches
 from engine.model.vidmuse import VidMuse
 from engine.spec import StreamPolicy
 from engine.warming import warm
-from kernels.attention import cross_attention, self_attention
-from kernels.columns import rows_of
-from kernels.linear import MOST_ROWS, Weight, linear, quantise
-from kernels.norms import add_norm
-from kernels.store import Store
 
 Array = NDArray[Any]
 Caching = Literal["half", "int8", "fp8"]
@@ -66,39 +61,6 @@ FEWEST_CAPTURED = 4
 """Frames whose work is captured even where there is room for fewer streams."""
 MOST_WORKS = 48
 """Kinds and shapes of work on frames and codes that are captured; others are launched operator by operator."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """A layer's weights as a step reads them, norms folded into them. null_keys, null_values: [H, P, d]."""
-
-    self_qkv: Weight
-    self_out: Weight
-    cross_q: Weight
-    cross_out: Weight
-    ffn_in: Weight
-    ffn_out: Weight
-    null_keys: Tensor
-    null_values: Tensor
-
-    @classmethod
-    def of(cls, layer: DecoderLayer, bits: int) -> _Layer:
-        return cls(
-            _held_in(layer.self_qkv, bits),
-            _held_in(layer.self_out, bits),
-            _held_in(layer.cross_q, bits),
-            _held_in(layer.cross_out, bits),
-            _held_in(layer.ffn_in, bits),
-            _held_in(layer.ffn_out, bits),
-            layer.null_keys[0].transpose(1, 2).contiguous(),
-            layer.null_values[0].contiguous(),
-        )
-
-    @property
-    def nbytes(self) -> int:
-        """Read in each step."""
-        mats = (self.self_qkv, self.self_out, self.cross_q, self.cross_out, self.ffn_in, self.ffn_out)
-        return sum(w.nbytes for w in mats) + self.null_keys.nbytes + self.null_values.nbytes
 
 
 class LockstepBackend(TorchModel):
@@ -132,8 +94,7 @@ class LockstepBackend(TorchModel):
         self._graphs = graphs and self.device.type == "cuda"
         self._keep = Keep(KEPT.get(kept, dtype), self.device)
         decoder = model.decoder
-        self._layers = [_Layer.of(layer, bits) for layer in decoder.stack()]
-        self._logits = _held_in(decoder.logits, bits)
+        self.lanes = LaneDecoder(decoder, dtype, bits)
         # keys carry the attention's scale, so that no step applies it
         scale = self.spec.decoder.head_dim**-0.5
         pairs = [layer.cross_kv.weight.data.chunk(2) for layer in decoder.stack()]
@@ -518,71 +479,6 @@ class LockstepBackend(TorchModel):
             self._programs[key] = Program(self, caches, condition, lanes)
         return self._programs[key]
 
-    def forward(self, inputs: Inputs, caches: CachePool, condition: Pool, leading: Tensor | None) -> Tensor:
-        """A step of B lanes. leading: int64 [B], which of the B * S segments each lane's logits are wanted of, or None for all.
-
-        Returns logits [B, 1 or S, R, K, card], float32.
-        """
-        decoder, spec, rows = self.model.decoder, self.spec.decoder, caches.rows
-        lanes = len(inputs.position)
-        x = rows_of(inputs.tokens, inputs.position, decoder.embedding.weight, decoder.positions, rows)
-        few = len(x) <= MOST_ROWS
-        x = (self._few if few else self._many)(x, inputs, caches, condition)
-        if leading is not None:
-            x = x.view(lanes * SEGMENTS, -1).index_select(0, leading).view(lanes * rows, -1)
-        logits = linear(x, self._logits, norm=few, out_dtype=torch.float32)
-        return logits.view(lanes, -1, rows, spec.codebooks, spec.card)
-
-    def _few(self, x: Tensor, inputs: Inputs, caches: CachePool, condition: Pool) -> Tensor:
-        """Rows [M, D] through all layers, each product with what surrounds it. Returns the residual stream, float32.
-
-        The launches are a chain (`kernels.dependent`): they read weights, caches and what `inputs` say while others still run.
-        """
-        chained = partial(linear, dependent=True)
-        for layer, own, seen in self._stack(caches, condition):
-            qkv = chained(x, layer.self_qkv, norm=True, out_dtype=self.dtype)
-            x = chained(self._hear(qkv, own, inputs, True), layer.self_out, residual=x)
-            q = chained(x, layer.cross_q, norm=True, out_dtype=self.dtype)
-            x = chained(self._see(q, layer, seen, inputs, True), layer.cross_out, residual=x)
-            inner = chained(x, layer.ffn_in, norm=True, gelu=True, out_dtype=self.dtype)
-            x = chained(inner, layer.ffn_out, residual=x)
-        return x
-
-    def _many(self, x: Tensor, inputs: Inputs, caches: CachePool, condition: Pool) -> Tensor:
-        """The same by the library's products, with sums and norms between them. Returns the last norm, in the weights' type."""
-        x, normed = add_norm(x.contiguous(), None, self.dtype)
-        for layer, own, seen in self._stack(caches, condition):
-            y = linear(self._hear(linear(normed, layer.self_qkv), own, inputs, False), layer.self_out)
-            x, normed = add_norm(x, y, self.dtype)
-            y = linear(self._see(linear(normed, layer.cross_q), layer, seen, inputs, False), layer.cross_out)
-            x, normed = add_norm(x, y, self.dtype)
-            y = linear(linear(normed, layer.ffn_in, gelu=True), layer.ffn_out)
-            x, normed = add_norm(x, y, self.dtype)
-        return normed
-
-    def _stack(
-        self, caches: CachePool, condition: Pool
-    ) -> Iterator[tuple[_Layer, tuple[Store, Store], tuple[Store, Store]]]:
-        return zip(self._layers, caches.layers, condition.layers, strict=True)
-
-    def _hear(self, qkv: Tensor, own: tuple[Store, Store], inputs: Inputs, dependent: bool) -> Tensor:
-        """qkv: [M, 3 D]. Returns [M, D]."""
-        spec = self.spec.decoder
-        by_head = qkv.view(len(inputs.position), SEGMENTS, -1, 3, spec.heads, spec.head_dim)
-        heard = self_attention(by_head, *own, inputs.cache_place, inputs.position, dependent=dependent)
-        return heard.view(-1, spec.width)
-
-    def _see(
-        self, q: Tensor, layer: _Layer, seen: tuple[Store, Store], inputs: Inputs, dependent: bool
-    ) -> Tensor:
-        """q: [M, D]. Returns the same shape."""
-        spec = self.spec.decoder
-        by_head = q.view(len(inputs.position), SEGMENTS, -1, spec.heads, spec.head_dim)
-        nobody = layer.null_keys, layer.null_values
-        where = inputs.condition_place, inputs.seen
-        sight = cross_attention(by_head, *seen, *where, *nobody, dependent=dependent)
-        return sight.view(-1, spec.width)
-
     def _prefill(self, call: StepCall[Caches, Condition]) -> F32:
         """Many columns of one segment that holds nothing, by the plain decoder."""
         caches, spec = call.caches, self.spec.decoder
@@ -620,7 +516,7 @@ class LockstepBackend(TorchModel):
     @property
     def weight_bytes(self) -> int:
         """Read in each step."""
-        return sum(layer.nbytes for layer in self._layers) + self._logits.nbytes
+        return self.lanes.nbytes
 
 
 def _with_room(pools: Sequence[Any]) -> Any:
@@ -641,7 +537,3 @@ def _runs(calls: Sequence[StepCall[Caches, Condition]]) -> list[list[int]]:
     for at in sorted(range(len(calls)), key=held.__getitem__, reverse=True):
         runs.setdefault((id(calls[at].caches.pool), id(calls[at].condition.pool)), []).append(at)
     return list(runs.values())
-
-
-def _held_in(linear: Linear, bits: int) -> Weight:
-    return quantise(linear.weight.data, bits, bias=None if linear.bias is None else linear.bias.data)

@@ -93,7 +93,7 @@ class Program:
     def logits(self) -> Tensor:
         """[B, S, R, K, card], of what was filled in."""
         self._send()
-        return self._backend.forward(self._inputs, self._caches, self._condition, None)
+        return self._backend.lanes.forward(self._inputs, self._caches, self._condition, None)
 
     def draw(self, calls: Sequence[DrawCall[Caches, Condition]], steps: int) -> I64:
         """So many steps one after another; the columns that they drew, [steps, B, K]."""
@@ -128,7 +128,7 @@ class Program:
     def _advance(self) -> None:
         """One step, on the device alone: logits, a column for each lane, and what the next step reads."""
         inputs, backend = self._inputs, self._backend
-        logits = backend.forward(inputs, self._caches, self._condition, inputs.leading)
+        logits = backend.lanes.forward(inputs, self._caches, self._condition, inputs.leading)
         column = draw(
             logits,
             self._first,

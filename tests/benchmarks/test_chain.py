@@ -11,7 +11,7 @@ import torch
 pytest.importorskip("triton", reason="kernels need Triton")
 
 from benchmarks.chain import PARTS, Way, matrices_of, stepped, tiles_of, ways_of
-from engine.backends import lockstep
+from engine.backends import lanes
 from engine.backends.lockstep import LockstepBackend
 from export.checkpoint import Package, load_model
 from export.random_model import spec_of
@@ -37,7 +37,7 @@ def test_a_part_that_is_left_out_is_not_asked(
             asked.add(name)
             return attend(*given, **more)
 
-        monkeypatch.setattr(lockstep, name, noted)
+        monkeypatch.setattr(lanes, name, noted)
     found = {}
     for way in PARTS:
         asked.clear()

@@ -26,7 +26,10 @@ HEAVY = {
 """What only `cuestream[export]` brings, or a device."""
 MODEL = {
     "engine.model",
-    *(f"engine.backends.{name}" for name in ("torch", "lockstep", "places", "program", "captured", "gpus")),
+    *(
+        f"engine.backends.{name}"
+        for name in ("torch", "lockstep", "lanes", "places", "program", "captured", "gpus")
+    ),
 }
 GPU = {
     f"cuestream.gpu.{name}"

@@ -64,7 +64,7 @@ def test_lanes_are_answered_as_the_plain_model_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Few rows, each product with what surrounds it, and many, with norms between the library's products."""
-    monkeypatch.setattr("engine.backends.lockstep.MOST_ROWS", most_rows)
+    monkeypatch.setattr("engine.backends.lanes.MOST_ROWS", most_rows)
     seeds = [3, 1, 2, 5]
     expected = answers(torch_backend, seeds, together=False, guided=guided)
     found = answers(make(tiny_package), seeds, together=True, guided=guided)
