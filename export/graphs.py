@@ -1,15 +1,13 @@
 """The graphs behind the five verbs, each traced from the PyTorch modules with its caches as inputs and outputs.
 
-Self-attention is traced as ONNX Runtime's `GroupQueryAttention`, which appends to a cache in place: a plain export copies the
-whole cache at every step. Its head width must be a multiple of 8; others are padded with zeros, which changes nothing.
-Where other runtimes are to read the graphs, both attentions are traced as standard operators: see `export.standard`.
+Both attentions are traced as operators of ONNX Runtime's CPU (`export.grouped`), or, where other runtimes are to read the graphs,
+as standard ones (`export.standard`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
 
 import torch
@@ -17,26 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.model.codec import CodecDecoder
-from engine.model.decoder import Attention, Seeing, frame_attention
+from engine.model.decoder import Attention
 from engine.model.oscillator import OscillatorCodec
 from engine.model.vidmuse import VidMuse
 from engine.spec import DecoderSpec
 from export.calibrate import CacheScales, Calibration
-from export.quantise import EIGHT, Quantised, by_column
+from export.grouped import grouped_attention, grouped_seeing, padded_head
+from export.lstm import FewBitLstm, onnx_lstm
 from export.standard import Operators, scattered, standard_attention, standard_seeing, widened
-
-EIGHT_BITS: dict[str, Any] = {
-    "k_quant_type": "PER_CHANNEL",
-    "v_quant_type": "PER_CHANNEL",
-    "kv_cache_bit_width": 8,
-}
-"""How GroupQueryAttention is told of such caches."""
-HEAD_MULTIPLE = 8
-"""GroupQueryAttention refuses head widths that are no multiple of it."""
-
-
-def padded_head(spec: DecoderSpec) -> int:
-    return -(-spec.head_dim // HEAD_MULTIPLE) * HEAD_MULTIPLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +85,19 @@ class Condition(nn.Module):
         rounded = _rounded(F.linear(tokens, weight))
         keys, values = rounded.unflatten(-1, (2, self.decoder.spec.heads, -1)).permute(2, 0, 3, 1, 4)
         return keys, values
+
+
+def _in_steps(weight: Tensor, scales: CacheScales) -> nn.Parameter:
+    """cross_kv's weight [2D, D] whose products are in steps of their cache's scales; keys carry the attention's d**-0.5."""
+    head = scales.keys.shape[-1]
+    sizes = torch.cat((scales.keys.flatten() * head**0.5, scales.values.flatten()))
+    return nn.Parameter(weight.detach() / sizes.unsqueeze(1), requires_grad=False)
+
+
+def _rounded(x: Tensor) -> Tensor:
+    """int8, cut off where they end."""
+    about = (x, torch.ones(()), torch.zeros((), dtype=torch.int8))
+    return torch.onnx.ops.symbolic("QuantizeLinear", about, dtype=torch.int8, shape=x.shape, version=22)
 
 
 class ConditionInPlace(nn.Module):
@@ -174,6 +173,13 @@ class Step(nn.Module):
         and all of a condition. Returns logits [B S, R, K, card], and the caches [B S R, H, positions, d]."""
         if frames is not None:
             tokens, position = tokens.flatten(0, 1).unsqueeze(1), position.flatten()
+        about = (frames, self.tokens, self.guided, self.segments)
+        attention: Attention
+        if self.operators == "standard":
+            attention, seeing = standard_attention, standard_seeing(*about)
+        else:
+            attention = grouped_attention(self.heard.layers())
+            seeing = grouped_seeing(*about, self.seen.layers())
         logits, new_keys, new_values = self.decoder(
             tokens,
             position,
@@ -182,45 +188,11 @@ class Step(nn.Module):
             keys,
             values,
             self.guided,
-            self._attention(),
+            attention,
             last_only=True,
-            seeing=self._seeing(frames),
+            seeing=seeing,
         )
         return logits[:, :, 0], new_keys, new_values
-
-    def _attention(self) -> Attention:
-        """Called by layer after layer, in their order."""
-        if self.operators == "standard":
-            return standard_attention
-        layers = self.heard.layers()
-
-        def attend(
-            qkv: Tensor, keys: Tensor, values: Tensor, position: Tensor, heads: int
-        ) -> tuple[Tensor, Tensor, Tensor]:
-            return group_query_attention(qkv, keys, values, position, heads, next(layers, None))
-
-        return attend
-
-    def _seeing(self, frames: Tensor | None) -> Seeing:
-        """Called by layer after layer: for the frames, and then, when guided, for the null frame."""
-        if self.operators == "standard":
-            return standard_seeing(frames, self.tokens, self.guided, self.segments)
-        layers = self.seen.layers()
-        held = None if frames is None else frames * self.tokens
-        of_null = cycle((False, True) if self.guided else (False,))
-
-        def see(q: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
-            if next(of_null):
-                return one_frame_attention(q, keys, values, heads)
-            scales = next(layers, None)
-            if held is not None:
-                return seen_attention(q, keys, values, held, self.segments, heads, scales)
-            head = q.shape[-1] // heads
-            if scales:
-                keys, values = (x * wide for x, wide in zip((keys, values), _wide(scales, keys), strict=True))
-            return frame_attention(q, keys[..., :head].transpose(2, 3), values[..., :head], heads)
-
-        return see
 
 
 class CodecRecurrent(nn.Module):
@@ -251,182 +223,6 @@ class CodecOscillator(nn.Module):
 
     def forward(self, codes: Tensor, first: Tensor) -> Tensor:
         return self.codec.synthesise(codes, first)
-
-
-def group_query_attention(
-    qkv: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    position: Tensor,
-    heads: int,
-    scales: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`engine.model.decoder.cached_attention` as one ONNX Runtime operator. scales: of caches of eight bits, [1, H, 1, d]."""
-    rows, columns, width = qkv.shape
-    head, padded = width // (3 * heads), keys.shape[-1]
-    if padded != head:
-        qkv = widened(qkv.unflatten(-1, (3 * heads, head)), padded).flatten(2)
-    last = (position + (columns - 1)).to(torch.int32)
-    about = {"num_heads": heads, "kv_num_heads": heads, "scale": head**-0.5}
-    shape = (rows, columns, heads * padded)
-    heard, keys, values = _grouped(about, shape, (qkv, None, None), (keys, values), last, scales)
-    if padded != head:
-        heard = heard.unflatten(-1, (heads, padded))[..., :head].flatten(2)
-    return heard, keys, values
-
-
-def seen_attention(
-    q: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    held: Tensor,
-    segments: int,
-    heads: int,
-    scales: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
-    """`engine.model.decoder.frame_attention` of each stream's segments to its own condition: one GroupQueryAttention that appends
-    nothing, and to which segments are heads that share keys and values (it takes no second query behind a cache in a batch).
-
-    q: [B S, 1, D]; keys, values: [B, H, N, d], of which the first held [B] tokens count.
-    """
-    head, padded = q.shape[-1] // heads, keys.shape[-1]
-    asked = widened(q.view(-1, segments, heads, head).transpose(1, 2), padded).reshape(keys.shape[0], 1, -1)
-    if not scales:
-        asked = asked.to(keys.dtype)
-    nothing = asked.new_zeros(keys.shape[0], 0, heads * padded)
-    last = (held - 1).to(torch.int32)
-    about = {"num_heads": heads * segments, "kv_num_heads": heads, "scale": 1.0, "causal": 0}
-    answer, _, _ = _grouped(about, asked.shape, (asked, nothing, nothing), (keys, values), last, scales)
-    parted = answer.to(q.dtype).view(-1, heads, segments, padded)[..., :head].transpose(1, 2)
-    return parted.reshape(q.shape)
-
-
-def _grouped(
-    about: dict[str, Any],
-    shape: Sequence[int | torch.SymInt],
-    new: tuple[Tensor, Tensor | None, Tensor | None],
-    cache: tuple[Tensor, Tensor],
-    last: Tensor,
-    scales: tuple[Tensor, Tensor] | None,
-) -> Sequence[Tensor]:
-    """GroupQueryAttention: the answer, of that shape, and the caches. new: queries, keys and values; last: int32, the place of
-    the last token that counts, for each row; scales: of caches of eight bits."""
-    inputs: tuple[Tensor | None, ...] = (*new, *cache, last, last.max() + 1)
-    if scales:
-        inputs += (None, None, None, None, None, *_wide(scales, cache[0]))
-        about = about | EIGHT_BITS
-    return torch.onnx.ops.symbolic_multi_out(
-        "com.microsoft::GroupQueryAttention",
-        inputs,
-        about,
-        dtypes=(new[0].dtype, cache[0].dtype, cache[1].dtype),
-        shapes=(shape, cache[0].shape, cache[1].shape),
-        version=1,
-    )
-
-
-def one_frame_attention(q: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
-    """`frame_attention` to one frame, keys [1, H, d, P] and values [1, H, P, d], as one operator."""
-    asked = q.flatten(0, 1).unsqueeze(0).to(keys.dtype)
-    (answer,) = torch.onnx.ops.symbolic_multi_out(
-        "com.microsoft::MultiHeadAttention",
-        (asked, keys.transpose(2, 3).contiguous(), values),
-        {"num_heads": heads, "scale": 1.0},
-        dtypes=(asked.dtype,),
-        shapes=(asked.shape,),
-        version=1,
-    )
-    return answer.to(q.dtype).view(q.shape)
-
-
-def _in_steps(weight: Tensor, scales: CacheScales) -> nn.Parameter:
-    """cross_kv's weight [2D, D] whose products are in steps of their cache's scales; keys carry the attention's d**-0.5."""
-    head = scales.keys.shape[-1]
-    sizes = torch.cat((scales.keys.flatten() * head**0.5, scales.values.flatten()))
-    return nn.Parameter(weight.detach() / sizes.unsqueeze(1), requires_grad=False)
-
-
-def _rounded(x: Tensor) -> Tensor:
-    """int8, cut off where they end."""
-    about = (x, torch.ones(()), torch.zeros((), dtype=torch.int8))
-    return torch.onnx.ops.symbolic("QuantizeLinear", about, dtype=torch.int8, shape=x.shape, version=22)
-
-
-def _wide(scales: tuple[Tensor, Tensor], cache: Tensor) -> list[Tensor]:
-    """Scales as wide as the heads of a cache."""
-    return [widened(scale, cache.shape[-1], 1.0) for scale in scales]
-
-
-def onnx_lstm(lstm: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The ONNX operator, layer by layer."""
-    weights = [
-        [_gates(lstm, f"weight_{n}_l{layer}") for n in ("ih", "hh")] for layer in range(lstm.num_layers)
-    ]
-    return _through(
-        lstm, "LSTM", [(w.unsqueeze(0), r.unsqueeze(0)) for w, r in weights], (), x, (hidden, cell), 22
-    )
-
-
-class FewBitLstm(nn.Module):
-    """`onnx_lstm` with its matrices in eight bits, as ONNX Runtime's operator. done: what rounding changed."""
-
-    def __init__(self, lstm: nn.LSTM) -> None:
-        super().__init__()
-        self.done = Quantised()
-        for layer in range(lstm.num_layers):
-            for part in ("ih", "hh"):
-                weight = _gates(lstm, f"weight_{part}_l{layer}").detach().T.numpy()
-                levels, scales = by_column(weight)
-                self.done.note(weight, levels * scales, EIGHT)
-                for name, array in (("levels", levels), ("scales", scales)):
-                    self.register_buffer(f"{part}{layer}_{name}", torch.from_numpy(array).unsqueeze(0))
-
-    def forward(
-        self, lstm: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        def kept(layer: int, name: str) -> list[Tensor]:
-            return [self.get_buffer(f"{part}{layer}_{name}") for part in ("ih", "hh")]
-
-        zero = torch.zeros(1, 4 * lstm.hidden_size, dtype=torch.int8)
-        layers = range(lstm.num_layers)
-        scales = [(None, w, zero, r, zero) for w, r in (kept(layer, "scales") for layer in layers)]
-        levels = [(w, r) for w, r in (kept(layer, "levels") for layer in layers)]
-        operator = "com.microsoft::DynamicQuantizeLSTM"
-        return _through(lstm, operator, levels, scales, x, (hidden, cell), 1)
-
-
-def _through(
-    lstm: nn.LSTM,
-    operator: str,
-    weights: Sequence[tuple[Tensor, Tensor]],
-    besides: Sequence[tuple[Tensor | None, ...]],
-    x: Tensor,
-    state: tuple[Tensor, Tensor],
-    version: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One operator a layer. weights: of each, for its input and for its state; besides: its inputs behind the state, if any."""
-    width, states = lstm.hidden_size, []
-    for layer, (w, r) in enumerate(weights):
-        bias = torch.cat([_gates(lstm, f"bias_{n}_l{layer}") for n in ("ih", "hh")]).unsqueeze(0)
-        before = (part[layer : layer + 1] for part in state)
-        y, *after = torch.onnx.ops.symbolic_multi_out(
-            operator,
-            (x, w, r, bias, None, *before, *(besides[layer] if besides else ())),
-            {"hidden_size": width},
-            dtypes=(x.dtype, x.dtype, x.dtype),
-            shapes=((x.shape[0], 1, 1, width), (1, 1, width), (1, 1, width)),
-            version=version,
-        )
-        x = y.squeeze(1)
-        states.append(after)
-    hidden, cell = (torch.cat(part) for part in zip(*states, strict=True))
-    return x, hidden, cell
-
-
-def _gates(lstm: nn.LSTM, name: str) -> Tensor:
-    """A weight or bias; torch orders the gates i, f, g, o and ONNX i, o, f, c."""
-    i, f, g, o = getattr(lstm, name).chunk(4)
-    return torch.cat((i, o, f, g))
 
 
 def graphs(

@@ -11,9 +11,8 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import onnx
 import onnx_ir as ir
@@ -26,16 +25,18 @@ from engine.errors import PackageError
 from engine.model.vidmuse import VidMuse
 from export.calibrate import QUICK_STEPS, STEPS, Calibration, calibrate, matrices_of_a_step
 from export.checkpoint import WEIGHTS_FILE as PACKAGE_FILE
-from export.checkpoint import Package, holds, load_model, save_package
+from export.checkpoint import Package, holds, load_model
 from export.folder import whole
 from export.gptq import SENSITIVE, output_error, solved
-from export.graphs import CodecRecurrent, Graph, graphs, padded_head
+from export.graphs import CodecRecurrent, Graph, graphs
+from export.grouped import padded_head
 from export.nearest import nearest
 from export.quantise import Quantised, Rounded, by_blocks, by_columns, digest
 from export.scaled import by_scales
 from export.standard import OPSET as STANDARD_OPSET
 from export.standard import Operators
 from export.step_tensors import step_tensors
+from export.weights_file import SharedWeights, packaged
 
 Precision = Literal["fp32", "fp16", "fp8", "int8", "int4"]
 FEW_BITS: tuple[Precision, ...] = ("fp8", "int8", "int4")
@@ -43,16 +44,12 @@ Rounding = Literal["gptq", "nearest"]
 """Of four bits: solved on the model's own music, or each weight alone."""
 
 OPSET = 22
-INLINE_BYTES = 1024
-"""Smaller tensors (shapes, scalars) stay inside the graphs, where the optimiser folds them."""
 DECODER = tuple(f"{name}{suffix}" for name in ("step", "step_two", "prefill") for suffix in ("", "_unguided"))
 """Graphs whose rows must not depend on each other: several segments, or columns of a prompt."""
 ALL_KEEP = ("codec_upsample", "codec_oscillator")
 """Graphs that keep their floats: what they do wrong is heard."""
 WRITTEN = (*DECODER, "condition_in_place")
 """Graphs that write a cache or a condition."""
-PAGE_BYTES, LINE_BYTES = 4096, 64
-"""Large tensors start on a page, so that they can be mapped; small ones on a cache line."""
 
 
 def export(
@@ -99,7 +96,7 @@ def _write(
     rounding: Rounding | None,
 ) -> None:
     model, few = load_model(package), precision in FEW_BITS
-    packaged = _packaged(package, folder) if compact else {}
+    held = packaged(package, folder) if compact else {}
     described, quantised, step = dict[str, Any](), dict[str, Any](), dict[str, Any]()
     known = Calibration()
     if few and _is_heard(rounding, operators):
@@ -110,7 +107,7 @@ def _write(
     if operators == "standard":
         known = Calibration()  # caches stay floats
     with (folder / WEIGHTS_FILE).open("wb") as file:
-        shared = _SharedWeights(file, folder, packaged)
+        shared = SharedWeights(file, folder, held)
         for graph in graphs(model, known, operators):
             if names is not None and graph.name not in names:
                 continue
@@ -245,106 +242,6 @@ def trace(graph: Graph, opset: int = OPSET) -> ir.Model:
         part.metadata_props.clear()
         part.doc_string = None
     return traced
-
-
-@dataclass(frozen=True, slots=True)
-class _Packaged:
-    """Where a tensor is in the package's file, and how it lies there. turned: rows and columns the other way round."""
-
-    offset: int
-    length: int
-    dtype: ir.DataType
-    shape: tuple[int, ...]
-    turned: bool
-
-
-def _packaged(package: Package, folder: Path) -> dict[str, _Packaged]:
-    """Write the package; its larger tensors by the digest of what a graph might hold of them."""
-    save_package(package, folder)
-    path, found = folder / PACKAGE_FILE, dict[str, _Packaged]()
-    with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-        described: Mapping[str, Any] = json.loads(file.read(header))
-    kinds = {"F16": ir.DataType.FLOAT16, "F32": ir.DataType.FLOAT}
-    for name, entry in described.items():
-        tensor = package.weights.get(name)
-        if tensor is None or entry["dtype"] not in kinds or tensor.nbytes < INLINE_BYTES:
-            continue
-        first, end = entry["data_offsets"]
-        place = (8 + header + first, end - first, kinds[entry["dtype"]], tuple(tensor.shape))
-        if tensor.ndim == 2:
-            found[digest(tensor.T.contiguous().numpy().tobytes())] = _Packaged(*place, turned=True)
-        found[digest(tensor.contiguous().numpy().tobytes())] = _Packaged(*place, turned=False)
-    return found
-
-
-class _SharedWeights:
-    """Appends tensors to the weights file, each once, and leaves their place in the graph."""
-
-    def __init__(self, file: BinaryIO, folder: Path, packaged: Mapping[str, _Packaged]) -> None:
-        self._file, self._folder, self._packaged = file, folder, packaged
-        self._places: dict[str, tuple[int, int]] = {}
-
-    def move_out(self, model: ir.Model) -> ir.Model:
-        for value in list(model.graph.initializers.values()):
-            tensor = value.const_value
-            if tensor is None or tensor.nbytes < INLINE_BYTES:
-                continue
-            data = tensor.tobytes()
-            if (held := self._packaged.get(digest(data))) and tensor.dtype == ir.DataType.FLOAT:
-                self._read_package(model.graph, value, held)
-            else:
-                place = self.place(data)
-                value.const_value = self._external(
-                    WEIGHTS_FILE, *place, tensor.dtype, tuple(tensor.shape.numpy()), tensor.name
-                )
-        self._file.flush()
-        return model
-
-    def _read_package(self, graph: ir.Graph, value: ir.Value, held: _Packaged) -> None:
-        """Put a cast, and where it lies turned a transposition, between the package's tensor and its readers."""
-        name = f"{value.name}.packaged"
-        stored = ir.Value(name=name, shape=ir.Shape(held.shape), type=ir.TensorType(held.dtype))
-        stored.const_value = self._external(
-            PACKAGE_FILE, held.offset, held.length, held.dtype, held.shape, name
-        )
-        nodes = [ir.node("Cast", [stored], {"to": int(ir.DataType.FLOAT)})]
-        if held.turned:
-            nodes.append(ir.node("Transpose", nodes[0].outputs, {"perm": [1, 0]}))
-        read = nodes[-1].outputs[0]
-        ir.convenience.replace_all_uses_with(value, read)
-        graph.insert_before(graph[0], nodes)
-        del graph.initializers[str(value.name)]
-        read.name = value.name
-        graph.register_initializer(stored)
-
-    @property
-    def digest(self) -> str:
-        """Of everything that is held, whatever graph it is for."""
-        return digest("".join((*sorted(self._places), *sorted(self._packaged))).encode())
-
-    def _external(
-        self,
-        file: str,
-        offset: int,
-        length: int,
-        dtype: ir.DataType,
-        shape: tuple[int, ...],
-        name: str | None,
-    ) -> ir.ExternalTensor:
-        return ir.ExternalTensor(
-            file, offset, length, dtype, shape=ir.Shape(shape), name=name or "", base_dir=self._folder
-        )
-
-    def place(self, data: bytes) -> tuple[int, int]:
-        """Where it lies in the file: its offset and length."""
-        name = digest(data)
-        if name not in self._places:
-            alignment = PAGE_BYTES if len(data) >= 1 << 20 else LINE_BYTES
-            self._file.write(bytes(-self._file.tell() % alignment))
-            self._places[name] = (self._file.tell(), len(data))
-            self._file.write(data)
-        return self._places[name]
 
 
 def _annotate(model: ir.Model, package: Package, precision: Precision) -> None:

@@ -8,7 +8,7 @@ A frame is bound by arithmetic: it has 50 rows. `by_columns` makes its products 
 (MatMulNBits is slower than floats there). All rows share a scale, so the engine shows such a graph one frame at a time.
 
 What does not lie in matrices stays as it is: embeddings, norms, the constants of the null condition. Of an EnCodec the LSTM's
-matrices are rounded like a frame's (`export.graphs`), since it reads all of them for each code frame; its convolutions are not.
+matrices are rounded like a frame's (`export.lstm`), since it reads all of them for each code frame; its convolutions are not.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A cache is written by `TensorScatter` (opset 24), whose input and output may be one place in memory: ONNX Runtime writes it in
 place on a CPU and on CUDA, TensorRT from 10.15 on makes a KVCacheUpdate layer of it. Every query then looks at the whole cache
 behind a mask, so that no shape depends on how many columns are held and a captured graph serves every step. That costs the
-reading of a whole cache: `export.graphs` has the operators that read only what is held.
+reading of a whole cache: `export.grouped` has the operators that read only what is held.
 """
 
 from __future__ import annotations
