@@ -18,7 +18,8 @@ from engine.backends import providers
 from engine.backends.base import F32, I64
 from engine.backends.manifest import Manifest
 from engine.backends.native import on_cpu
-from engine.backends.onnxruntime import Bound, OnnxBackend, OrtCaches, OrtCondition
+from engine.backends.onnxruntime import OnnxBackend
+from engine.backends.ort_places import Bound, OrtCaches, OrtCondition
 from engine.backends.providers import CPU, CUDA, EXECUTION, TENSORRT, TENSORRT_NATIVE, TENSORRT_RTX, WRITER
 from engine.backends.runtime import require_onnxruntime
 from engine.errors import MissingRuntime
@@ -131,8 +132,7 @@ class DeviceBackend(OnnxBackend):
         for name, array in given.items():
             self._bind_one(binding.bind_input, name, array)
         for part, arrays in (("key", condition.keys), ("value", condition.values)):
-            self._bind(binding.bind_input, part, arrays)
-            self._bind(binding.bind_output, f"new_{part}", arrays)
+            self._bind_in_place(binding, part, arrays)
         session.run_with_iobinding(binding)
 
     def read_caches(self, caches: OrtCaches, segment: int, positions: int) -> Array:

@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.base import F32, StepCall
+from engine.backends.base import F32
 from engine.backends.manifest import Manifest
-from engine.backends.onnxruntime import OnnxBackend, OrtCaches, OrtCondition
+from engine.backends.onnxruntime import OnnxBackend
+from engine.backends.ort_places import Call, OrtCaches, OrtCondition
 from engine.errors import PackageError
 from engine.threads import Threads, cache_folder, cores
 from kernels import native
 
 Array = NDArray[Any]
 Addresses = NDArray[np.uintp]
-Call = StepCall[OrtCaches, OrtCondition]
 
 VARIABLE, GRAPHS = "CUESTREAM_STEP", "graph"
 """Set to this, it keeps to the exported graphs."""

@@ -6,10 +6,8 @@ of segments and frames, so that a step is one call without copies. A session is 
 
 from __future__ import annotations
 
-import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from engine.backends.base import F32, I64, U8, OneByOne, OnHost, StepCall
 from engine.backends.manifest import Manifest
+from engine.backends.ort_places import Bound, Call, OrtCaches, OrtCondition, Pool, check_call, runs
 from engine.backends.runtime import require_onnxruntime
 from engine.errors import PackageError
 from engine.spec import ModelSpec
@@ -31,76 +30,6 @@ PLACES = 8
 """Streams that may share a step. Memory is taken when a place is written, so that an empty one costs nothing."""
 MOST_BOUND = 64
 """Steps of a pool whose memory stays bound: by which streams take them, and by which of their segments."""
-
-
-class _Pool:
-    """Keys and values of each layer for some streams, [places x rows, ...], so that streams beside each other are one array."""
-
-    def __init__(
-        self, layers: int, places: int, shape: tuple[int, ...], zeros: Callable[[tuple[int, ...]], Array]
-    ) -> None:
-        """shape: of one stream's."""
-        self.each = shape[0]
-        whole = (places * shape[0], *shape[1:])
-        self.keys, self.values = ([zeros(whole) for _ in range(layers)] for _ in range(2))
-        self.free = list(range(places))
-        self.places = places
-        self.bound: dict[tuple[int, ...], Bound] = {}  # bound: MOST_BOUND, the oldest goes
-
-    def take(self, owner: Any, place: int) -> None:
-        """Until the owner is gone."""
-        self.free.remove(place)
-        weakref.finalize(owner, self.free.append, place)
-
-    def rows(self, first: int, end: int) -> tuple[list[Array], list[Array]]:
-        """Keys and values of each layer."""
-        return [a[first:end] for a in self.keys], [a[first:end] for a in self.values]
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class OrtCondition:
-    """Cross-attention keys and values of each layer, [1, H, F P, d]; frames in use are a prefix. ages [F], and the frames' tokens
-    [F, P, D], of a model with ages."""
-
-    pool: _Pool
-    place: int
-    keys: list[Array]
-    values: list[Array]
-    ages: I64
-    tokens: F32
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class OrtCaches:
-    """Self-attention keys and values of each layer, [segments x R, H, positions, d]."""
-
-    pool: _Pool
-    place: int
-    keys: list[Array]
-    values: list[Array]
-    rows: int
-
-    @property
-    def segments(self) -> int:
-        return len(self.keys[0]) // self.rows
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A step whose memory is bound: fill the inputs, run, read the logits."""
-
-    session: Any
-    condition: _Pool
-    """Its memory lives as long as this does; that of the caches is in the pool that has this."""
-    binding: Any
-    tokens: I64
-    position: I64
-    frames: I64
-    logits: F32
-    near: tuple[Any, Any, Any, Any]
-    """These four where the graph reads and writes them: on a CPU, themselves."""
-    options: Any
-    """What each run of it is given."""
 
 
 class OnnxBackend(OneByOne, OnHost):
@@ -119,7 +48,7 @@ class OnnxBackend(OneByOne, OnHost):
         self._profile, self._places = profile, places
         asked = threads if isinstance(threads, Threads) else Threads(threads)
         self._threads = asked if asked.count else tuned(self.manifest.spec.digest) or asked
-        self._pools: dict[tuple[tuple[int, ...], type[np.generic]], list[_Pool]] = {}
+        self._pools: dict[tuple[tuple[int, ...], type[np.generic]], list[Pool]] = {}
         self._sessions: dict[str, Any] = {}
 
     @property
@@ -206,7 +135,7 @@ class OnnxBackend(OneByOne, OnHost):
         for graph in ("step", "step_two")[: caches.segments]:
             self.session(_graph(graph, caches))
 
-    def _place(self, shape: tuple[int, ...], kind: type[np.generic]) -> tuple[_Pool, int]:
+    def _place(self, shape: tuple[int, ...], kind: type[np.generic]) -> tuple[Pool, int]:
         """The first free place among arrays of this shape; more of them when all are taken. Arrays of other shapes that nobody
         uses any more are given back."""
         for other, idle in list(self._pools.items()):
@@ -215,9 +144,7 @@ class OnnxBackend(OneByOne, OnHost):
         pools = self._pools.setdefault((shape, kind), [])
         pool = next((pool for pool in pools if pool.free), None)
         if pool is None:
-            pool = _Pool(
-                self.spec.decoder.layers, self._places, shape, lambda whole: self._zeros(whole, kind)
-            )
+            pool = Pool(self.spec.decoder.layers, self._places, shape, lambda whole: self._zeros(whole, kind))
             pools.append(pool)
         return pool, min(pool.free)
 
@@ -234,7 +161,7 @@ class OnnxBackend(OneByOne, OnHost):
         check_call(call)
         return self._prefill(call) if tokens.shape[1] > 1 else self._run([call])[0]
 
-    def step_all(self, calls: Sequence[StepCall[OrtCaches, OrtCondition]]) -> list[F32]:
+    def step_all(self, calls: Sequence[Call]) -> list[F32]:
         for call in calls:
             check_call(call)
         answers = dict[int, F32]()
@@ -243,11 +170,11 @@ class OnnxBackend(OneByOne, OnHost):
                 answers[at] = answer
         return [answers[at] for at in range(len(calls))]
 
-    def _together(self, calls: Sequence[StepCall[OrtCaches, OrtCondition]]) -> Iterator[list[int]]:
+    def _together(self, calls: Sequence[Call]) -> Iterator[list[int]]:
         """Which of them one step takes, each in one of these."""
-        return _runs(calls)
+        return runs(calls)
 
-    def _run(self, calls: Sequence[StepCall[OrtCaches, OrtCondition]]) -> list[F32]:
+    def _run(self, calls: Sequence[Call]) -> list[F32]:
         """One step of streams that lie beside each other. A segment that does not play reads a column at position 0, which nobody
         hears: whoever plays there next begins at 0."""
         alone = len(calls) == 1
@@ -267,9 +194,7 @@ class OnnxBackend(OneByOne, OnHost):
             for row, call in enumerate(calls)
         ]
 
-    def _bound_to(
-        self, calls: Sequence[StepCall[OrtCaches, OrtCondition]], segment: int, segments: int
-    ) -> Bound:
+    def _bound_to(self, calls: Sequence[Call], segment: int, segments: int) -> Bound:
         caches, condition, count = calls[0].caches, calls[0].condition, len(calls)
         place, rows = caches.place, caches.rows
         key = (place, rows, id(condition.pool), condition.place, count, segment, segments)
@@ -288,8 +213,7 @@ class OnnxBackend(OneByOne, OnHost):
         first = place * caches.pool.each + segment * rows
         end = first + count * segments * rows
         for part, arrays in zip(("self_key", "self_value"), caches.pool.rows(first, end), strict=True):
-            self._bind(binding.bind_input, part, arrays)
-            self._bind(binding.bind_output, f"new_{part}", arrays)
+            self._bind_in_place(binding, part, arrays)
         seen = condition.pool.rows(condition.place, condition.place + count)
         for part, arrays in zip(("key", "value"), seen, strict=True):
             self._bind(binding.bind_input, part, arrays)
@@ -301,11 +225,10 @@ class OnnxBackend(OneByOne, OnHost):
         caches.pool.bound[key] = bound
         return bound
 
-    def _prefill(self, call: StepCall[OrtCaches, OrtCondition]) -> F32:
+    def _prefill(self, call: Call) -> F32:
         """Many columns of one segment, which is read once: nothing stays bound."""
         caches, decoder = call.caches, self.spec.decoder
-        name = _graph("prefill", caches)
-        session = self.session(name)
+        session = self.session(_graph("prefill", caches))
         binding = session.io_binding()
         logits = np.zeros((1, caches.rows, decoder.codebooks, decoder.card), np.float32)
         rows = slice(call.segment * caches.rows, (call.segment + 1) * caches.rows)
@@ -315,9 +238,7 @@ class OnnxBackend(OneByOne, OnHost):
         ]
         given = [np.ascontiguousarray(x) for x in (call.tokens, call.position)]
         for part, arrays in (("self_key", caches.keys), ("self_value", caches.values)):
-            own = [a[rows] for a in arrays]
-            self._bind(binding.bind_input, part, own)
-            self._bind(binding.bind_output, f"new_{part}", own)
+            self._bind_in_place(binding, part, [a[rows] for a in arrays])
         for part, arrays in zip(("key", "value"), seen, strict=True):
             self._bind(binding.bind_input, part, arrays)
         for part, array in zip(("tokens", "position"), given, strict=True):
@@ -351,6 +272,11 @@ class OnnxBackend(OneByOne, OnHost):
     def _prefix(self, array: Any, held: int) -> Array:
         """The first tokens of a condition, [1, H, held, d]."""
         return np.ascontiguousarray(array[:, :, :held])
+
+    def _bind_in_place(self, binding: Any, name: str, arrays: Sequence[Any]) -> None:
+        """What a graph reads, and writes as `new_` of that name."""
+        self._bind(binding.bind_input, name, arrays)
+        self._bind(binding.bind_output, f"new_{name}", arrays)
 
     def _bind(self, bind: Any, name: str, arrays: Iterable[Any]) -> None:
         for layer, array in enumerate(arrays):
@@ -447,46 +373,5 @@ class OnnxBackend(OneByOne, OnHost):
         return options
 
 
-def check_call(call: StepCall[OrtCaches, OrtCondition]) -> None:
-    """Raises ValueError for what no step can read."""
-    segments, columns, _ = call.tokens.shape
-    room = call.caches.keys[0].shape[2]
-    if segments > 2:
-        raise ValueError(f"a step reads one segment of a stream, or two, not {segments}")
-    if columns > 1 and (segments > 1 or call.position[0] != 0):
-        raise ValueError("only one segment that holds nothing can read several columns at once")
-    if int(call.position.max()) + columns > room:
-        raise ValueError(f"a segment of {room} positions cannot hold another column")
-    if call.frames > len(call.condition.ages):
-        raise ValueError(f"a condition of {len(call.condition.ages)} slots does not have {call.frames}")
-
-
 def _graph(name: str, caches: OrtCaches) -> str:
     return name if caches.rows == 2 else f"{name}_unguided"
-
-
-def _runs(calls: Sequence[StepCall[OrtCaches, OrtCondition]]) -> Iterator[list[int]]:
-    """Streams that lie beside each other, in caches and conditions alike, with room for two segments; others go alone."""
-    run: list[int] = []
-    for at in sorted(range(len(calls)), key=lambda at: _lies(calls[at])):
-        if run and not _beside(calls[run[-1]], calls[at]):
-            yield run
-            run = []
-        run.append(at)
-    if run:
-        yield run
-
-
-def _lies(call: StepCall[OrtCaches, OrtCondition]) -> tuple[int, ...]:
-    return id(call.caches.pool), call.caches.place
-
-
-def _beside(one: StepCall[OrtCaches, OrtCondition], other: StepCall[OrtCaches, OrtCondition]) -> bool:
-    return (
-        one.caches.pool is other.caches.pool
-        and one.caches.rows == other.caches.rows
-        and one.condition.pool is other.condition.pool
-        and one.caches.segments == 2
-        and other.caches.place == one.caches.place + 1
-        and other.condition.place == one.condition.place + 1
-    )

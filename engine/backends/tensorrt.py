@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from engine.backends import providers
 from engine.backends.cuda_memory import Cuda, CudaValue
 from engine.backends.devices import DeviceArray, DeviceBackend
-from engine.backends.onnxruntime import Bound
+from engine.backends.ort_places import Bound
 from engine.backends.providers import TENSORRT_NATIVE
 from engine.errors import CuestreamError, MissingRuntime, PackageError
 
