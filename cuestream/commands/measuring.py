@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cuestream.commands.options import EFFORT_HELP, MOST_THREADS, EffortName, err, out
+from cuestream.commands.options import EFFORT_HELP, MOST_THREADS, err, out
 from engine.errors import MediaError
 from engine.library import DEFAULT_MODEL
 from engine.media.output import check_place
+from engine.spec import Effort
 
 
 def bench(
@@ -21,7 +22,7 @@ def bench(
     ] = DEFAULT_MODEL,
     seconds: Annotated[float, typer.Option(min=1, help="of music that is played, as fast as it goes")] = 30.0,
     threads: Annotated[int, typer.Option(min=0, max=MOST_THREADS, help="0 takes the machine's cores")] = 0,
-    effort: Annotated[EffortName, typer.Option(help=EFFORT_HELP)] = EffortName.full,
+    effort: Annotated[Effort, typer.Option(help=EFFORT_HELP)] = "full",
     profile: Annotated[
         Path | None, typer.Option(help="write a flame graph here, .svg, and print the operators")
     ] = None,
@@ -38,7 +39,7 @@ def bench(
         check_place(profile)
     folder = find_model(model)
     with err.status(f"playing {seconds:g} s"):
-        found = measure(folder, seconds, threads, effort=effort.value)
+        found = measure(folder, seconds, threads, effort=effort)
         node = take_profile(folder, found, threads) if profile else None
     if profile and node:
         profile.write_text(

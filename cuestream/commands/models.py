@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.status import Status
@@ -17,7 +17,6 @@ from cuestream.commands.options import (
     Operators,
     Precision,
     Rounding,
-    Size,
     err,
     need_export,
     out,
@@ -62,9 +61,9 @@ def info(
 def export(
     package: Annotated[str, typer.Argument(help="a published or converted package: a folder or a hub id")],
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
-    precision: OfPrecision = Precision.fp32,
+    precision: OfPrecision = "fp32",
     rounding: OfRounding = None,
-    operators: OfOperators = Operators.onnxruntime,
+    operators: OfOperators = "onnxruntime",
     codec: Annotated[
         str | None, typer.Option(help="the codec's folder, file or hub id; none exports without audio")
     ] = None,
@@ -102,11 +101,13 @@ def convert(
 
 
 def random(
-    size: Annotated[Size, typer.Argument(help="tiny, or the geometry of a published model")],
+    size: Annotated[
+        Literal["tiny", "small", "medium"], typer.Argument(help="tiny, or the geometry of a published model")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder to write")],
-    precision: OfPrecision = Precision.fp32,
+    precision: OfPrecision = "fp32",
     rounding: OfRounding = None,
-    operators: OfOperators = Operators.onnxruntime,
+    operators: OfOperators = "onnxruntime",
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="of the weights")] = 0,
 ) -> None:
     """Export a model with random weights, for tests and benchmarks; it plays noise."""
@@ -116,7 +117,7 @@ def random(
 
     check_folder(output)
     with err.status("drawing weights") as status:
-        package = random_package(spec_of(size.value), seed)
+        package = random_package(spec_of(size), seed)
         _write(package, output, precision, rounding, operators, status)
     _say_exported(output)
 
@@ -134,10 +135,10 @@ def _write(
     write(
         package,
         output,
-        precision.value,
+        precision,
         lambda name: status.update(f"exporting {name}"),
-        operators=operators.value,
-        rounding=rounding.value if rounding else None,
+        operators=operators,
+        rounding=rounding,
     )
 
 

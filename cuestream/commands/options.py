@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -20,66 +20,23 @@ MOST_SEED = 2**63 - 1
 MOST_THREADS = max(8, os.cpu_count() or 1)
 
 
-class Mix(StrEnum):
-    keep = "keep"
-    duck = "duck"
-    drop = "drop"
-
-
-class Precision(StrEnum):
-    fp32 = "fp32"
-    fp16 = "fp16"
-    fp8 = "fp8"
-    int8 = "int8"
-    int4 = "int4"
-
-
-class Rounding(StrEnum):
-    gptq = "gptq"
-    nearest = "nearest"
-
-
-class Operators(StrEnum):
-    onnxruntime = "onnxruntime"
-    standard = "standard"
-
-
-class Provider(StrEnum):
-    cpu = "cpu"
-    cuda = "cuda"
-    tensorrt = "tensorrt"
-    tensorrt_rtx = "tensorrt-rtx"
-    tensorrt_native = "tensorrt-native"
-    torch = "torch"
-
+Precision = Literal["fp32", "fp16", "fp8", "int8", "int4"]
+Rounding = Literal["gptq", "nearest"]
+Operators = Literal["onnxruntime", "standard"]
+"""These three as in `export`, which is loaded when it is needed."""
 
 ROUNDING_HELP = (
     "how int4 is made: gptq (the default there) solves it on music that the model plays; nearest rounds each weight alone, "
     "in a fraction of the time and memory, and plays worse"
 )
-
-
 PROVIDER_HELP = (
     "who runs the model: its graphs on the cpu; on an NVIDIA GPU its weights by torch (CUDA graphs, Triton), or, of an export "
     "with --operators standard, its graphs"
 )
-
-
-class EffortName(StrEnum):
-    full = "full"
-    light = "light"
-
-
 EFFORT_HELP = (
     "light: a large model on a small machine plays with half the window, a third of the context at a hand-over, "
     "and looks twice a second; cuts are seen at once as ever"
 )
-
-
-class Size(StrEnum):
-    tiny = "tiny"
-    small = "small"
-    medium = "medium"
 
 
 def named(text: str) -> Path:

@@ -15,16 +15,16 @@ from cuestream.commands.options import (
     INTERRUPTED,
     MOST_THREADS,
     PROVIDER_HELP,
-    EffortName,
-    Mix,
-    Provider,
     err,
     named,
     out,
     say,
 )
+from engine.backends.providers import CPU, Provider
 from engine.errors import CuestreamError, MediaError
 from engine.library import DEFAULT_MODEL
+from engine.media.mix import Mix
+from engine.spec import Effort
 
 NOT_LOUD = "no loudness (it takes 0.4 s of sound)"
 
@@ -54,7 +54,7 @@ def score(
     ] = True,
     mix: Annotated[
         Mix, typer.Option(help="what becomes of the original sound: both, music ducks under it, music only")
-    ] = Mix.keep,
+    ] = "keep",
     audio_only: Annotated[
         bool, typer.Option("--audio-only", help="write sound alone (wav, flac, mp3, m4a, ogg, opus)")
     ] = False,
@@ -111,8 +111,8 @@ def score(
         ),
     ] = False,
     threads: Annotated[int, typer.Option(min=0, max=MOST_THREADS, help="cores to use; 0 takes all")] = 0,
-    provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = Provider.cpu,
-    effort: Annotated[EffortName, typer.Option(help=EFFORT_HELP)] = EffortName.full,
+    provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = CPU,
+    effort: Annotated[Effort, typer.Option(help=EFFORT_HELP)] = "full",
 ) -> int:
     """Write a video back with the music that the engine made for it. What is not chosen is as the model's makers recommend."""
     from cuestream.players import at_effort, find_player, needs_whole_file
@@ -122,7 +122,7 @@ def score(
 
     if as_published and live:
         raise MediaError("--as-published reproduces whole-file scoring; add --offline")
-    player = at_effort(find_player(model, threads, provider.value), effort.value)
+    player = at_effort(find_player(model, threads, provider), effort)
     if not live:
         needs_whole_file(player)
     chosen: dict[str, Any] = {
@@ -140,7 +140,7 @@ def score(
         raise MediaError(str(error)) from error
     if energy and "energy" not in player.follows:
         raise MediaError(f"the model {player.name} sees no motion, so --energy means nothing to it")
-    settings = FinishSettings(mix.value, loudness or None, audio_only, gain)
+    settings = FinishSettings(mix, loudness or None, audio_only, gain)
     found = pairs(source, output, kind, audio_only)
     if len(found) > 1 and (timeline or plot):
         raise MediaError("--timeline and --plot are for one video, not for a folder")

@@ -11,13 +11,13 @@ from cuestream.commands.options import (
     EFFORT_HELP,
     MOST_THREADS,
     PROVIDER_HELP,
-    EffortName,
-    Provider,
     err,
     need_serve,
 )
+from engine.backends.providers import CPU, TORCH, Provider
 from engine.errors import CuestreamError, NoRoom
 from engine.library import DEFAULT_MODEL
+from engine.spec import Effort
 
 
 def serve(
@@ -106,8 +106,8 @@ def serve(
             help="cores of the engine; 0 takes all but one, which sends what is made",
         ),
     ] = 0,
-    provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = Provider.cpu,
-    effort: Annotated[EffortName, typer.Option(help=EFFORT_HELP)] = EffortName.full,
+    provider: Annotated[Provider, typer.Option(help=PROVIDER_HELP)] = CPU,
+    effort: Annotated[Effort, typer.Option(help=EFFORT_HELP)] = "full",
     raw_video: Annotated[
         bool, typer.Option("--raw-video", help="also take pictures without a codec: RGB24, I420")
     ] = False,
@@ -251,10 +251,10 @@ def serve(
     lines = listen(host, port)
     with err.status("loading the model") as status:
         player = at_effort(
-            find_player(model, threads or threads_beside(model), provider.value, max_sessions), effort.value
+            find_player(model, threads or threads_beside(model), provider, max_sessions), effort
         )
         player = in_pieces(player, settings.piece_steps(player.defaults.chunk_steps, player.code_rate))
-        if provider is Provider.torch:
+        if provider == TORCH:
             status.update(
                 f"making graphs for up to {max_sessions} streams; kernels are compiled the first time, which takes minutes"
             )

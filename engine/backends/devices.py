@@ -29,7 +29,7 @@ Array = NDArray[Any]
 DEVICE = "cuda"
 """ONNX Runtime's name of the memory of NVIDIA's devices, whichever provider uses it."""
 STEPS = ("step", "step_two")
-GRAPH_NUMBER = {
+GRAPH_NUMBER: dict[str, str] = {
     CUDA: "gpu_graph_id",
     TENSORRT: "gpu_graph_id",
     TENSORRT_RTX: "cuda_graph_annotation_id",

@@ -16,20 +16,19 @@ from dataclasses import dataclass
 from importlib import import_module, util
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from engine.backends.manifest import STANDARD, Manifest
 from engine.errors import MissingRuntime, PackageError
 from engine.spec import ModelSpec
 from engine.threads import cache_folder
 
-CPU, CUDA, TENSORRT, TENSORRT_RTX = "cpu", "cuda", "tensorrt", "tensorrt-rtx"
-TENSORRT_NATIVE = "tensorrt-native"
-"""Without ONNX Runtime: `engine.backends.tensorrt`."""
-TORCH = "torch"
-"""Without graphs: the weights themselves, by PyTorch and Triton in lock step (`engine.backends.lockstep`)."""
-PROVIDERS = (CPU, CUDA, TENSORRT, TENSORRT_RTX, TENSORRT_NATIVE, TORCH)
-EXECUTION = {
+Provider = Literal["cpu", "cuda", "tensorrt", "tensorrt-rtx", "tensorrt-native", "torch"]
+PROVIDERS: tuple[Provider, ...] = get_args(Provider)
+CPU, CUDA, TENSORRT, TENSORRT_RTX, TENSORRT_NATIVE, TORCH = PROVIDERS
+"""The last two without ONNX Runtime: `engine.backends.tensorrt`; and without graphs, the weights themselves by PyTorch and Triton
+in lock step (`engine.backends.lockstep`)."""
+EXECUTION: dict[str, str] = {
     CPU: "CPUExecutionProvider",
     CUDA: "CUDAExecutionProvider",
     TENSORRT: "TensorrtExecutionProvider",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import typing
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,7 @@ from clips import Clip, make
 from typer.testing import CliRunner
 
 from cuestream.cli import app
-from cuestream.commands.options import EffortName
 from cuestream.players import at_effort, find_player, in_pieces
-from engine.spec import Effort
-
-
-def test_the_efforts_of_the_command_line_are_the_policys() -> None:
-    assert [each.value for each in EffortName] == list(typing.get_args(Effort))
 
 
 @pytest.mark.parametrize("command", [["score"], ["serve"], ["bench", "cpu"]])

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import typing
-
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from cuestream.cli import app
-from cuestream.commands.options import Operators, Provider
+from cuestream.commands.options import Operators, Precision, Rounding
 from cuestream.players import find_player
 from engine.backends.providers import CPU, PROVIDERS, TORCH
 from engine.errors import PackageError
 from engine.library import DEFAULT_MODEL
-from export import standard
+from export import onnx, standard
 
 
-def test_the_providers_of_the_command_line_are_the_engines() -> None:
-    assert [provider.value for provider in Provider] == list(PROVIDERS)
-    assert [each.value for each in Operators] == list(typing.get_args(standard.Operators))
+def test_what_an_export_may_be_is_what_the_command_line_offers() -> None:
+    assert Operators == standard.Operators
+    assert (Precision, Rounding) == (onnx.Precision, onnx.Rounding)
 
 
 @pytest.mark.parametrize("command", ["score", "serve"])
