@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -67,6 +67,9 @@ COLUMNS = {
 }
 
 
+B = TypeVar("B", bound=Backend[Any, Any])
+
+
 class Contender(Protocol):
     """A decoder that is measured. It is made when its turn comes, and dropped after it."""
 
@@ -81,15 +84,11 @@ class Contender(Protocol):
     def bytes_a_step(self, case: Case) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class OursOnOnnx:
-    folder: Path
-    threads: int
-    backend: OnnxBackend
+class Ours(Generic[B]):
+    """Steps of one of our backends."""
 
-    @classmethod
-    def load(cls, folder: Path, threads: int, kind: type[OnnxBackend] = OnnxBackend) -> OursOnOnnx:
-        return cls(folder, threads, kind(folder, threads))
+    def __init__(self, backend: B) -> None:
+        self.backend = backend
 
     def ways(self) -> Sequence[str]:
         return ("",)
@@ -100,6 +99,8 @@ class OursOnOnnx:
     def steps(self, case: Case, way: str, room: int) -> Advance:
         return engine_steps(self.backend, case, room)
 
+
+class OursOnOnnx(Ours[OnnxBackend]):
     def bytes_a_step(self, case: Case) -> int:
         manifest = self.backend.manifest
         weights = weight_bytes(self.backend, case.guided)
@@ -108,33 +109,18 @@ class OursOnOnnx:
         return weights + self_numbers(spec, case) * kept + condition_numbers(spec, case) * seen
 
 
-@dataclass(frozen=True, slots=True)
-class OursOnTorch:
-    backend: TorchBackend
+class OursOnTorch(Ours[TorchBackend]):
+    """bits: of the decoder's matrices, 32 or 8."""
 
-    bits: int = 32
-
-    @classmethod
-    def load(cls, spec: ModelSpec, bits: int = 32) -> OursOnTorch:
+    def __init__(self, spec: ModelSpec, bits: int) -> None:
         model = load_model(random_package(spec))
-        return cls(TorchBackend(model if bits == 32 else dynamic_int8(model)), bits)
-
-    def ways(self) -> Sequence[str]:
-        return ("",)
-
-    def plays(self, case: Case) -> bool:
-        return True
-
-    def steps(self, case: Case, way: str, room: int) -> Advance:
-        return engine_steps(self.backend, case, room)
+        super().__init__(TorchBackend(model if bits == 32 else dynamic_int8(model)))
+        self.bits = bits
 
     def bytes_a_step(self, case: Case) -> int:
         spec = self.backend.spec
         numbers = decoder_bytes(load_shape(spec), case.guided) / 4
-        return (
-            round(numbers * self.bits / 8)
-            + cache_numbers(self.backend.spec, case) * self.backend.dtype.itemsize
-        )
+        return round(numbers * self.bits / 8) + cache_numbers(spec, case) * self.backend.dtype.itemsize
 
 
 def load_shape(spec: ModelSpec) -> Decoder:
@@ -207,14 +193,14 @@ NAMES = (
 def contenders(folder: Path, threads: int) -> Makers:
     manifest = Manifest.read(folder)
     spec = manifest.spec
-    native = {"cuestream native": lambda: OursOnOnnx.load(folder, threads, NativeBackend)}
+    native = {"cuestream native": lambda: OursOnOnnx(NativeBackend(folder, threads))}
     return {
         **(native if manifest.step else {}),
-        "cuestream onnxruntime": lambda: OursOnOnnx.load(folder, threads),
+        "cuestream onnxruntime": lambda: OursOnOnnx(OnnxBackend(folder, threads)),
         "musicgen fp32": lambda: Theirs(Musicgen(spec)),
         "musicgen bf16": lambda: Theirs(Musicgen(spec, torch.bfloat16)),
-        "torch fp32": lambda: OursOnTorch.load(spec),
-        "torch int8": lambda: OursOnTorch.load(spec, 8),
+        "torch fp32": lambda: OursOnTorch(spec, 32),
+        "torch int8": lambda: OursOnTorch(spec, 8),
         "openvino int8": lambda: OnOpenVino(spec, 8, threads),
         "openvino int4": lambda: OnOpenVino(spec, 4, threads),
     }

@@ -1,8 +1,9 @@
-"""Where training runs: the options that all its commands share."""
+"""What all commands that train share: their options, and the device that they run on."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import torch
 
@@ -10,7 +11,12 @@ from engine.errors import MissingRuntime
 from training.memory import keep_freed_memory
 
 
-def add_device_options(parser: argparse.ArgumentParser) -> None:
+def add_run_options(parser: argparse.ArgumentParser, run: str, minutes: float) -> None:
+    """Of a command that trains: where to, how long, from which seed, and on what."""
+    parser.add_argument("--out", type=Path, default=Path("training/runs") / run)
+    parser.add_argument("--budget", type=float, default=minutes, help="minutes")
+    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument("--threads", type=int, default=0, help="cores to use; 0 takes all")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where that is safe")

@@ -19,6 +19,8 @@ from typing import Any, Protocol, TextIO
 import torch
 from torch import Tensor, nn
 
+from training.shell import say
+
 CHECKPOINT_FILE, LOG_FILE = "checkpoint.pt", "log.jsonl"
 HELD = "held_"
 """Before the names of held-out figures in the log."""
@@ -66,7 +68,7 @@ class Plan:
     bf16: bool = False
 
 
-def train(learner: Learner, plan: Plan, report: Callable[[str], None] = print) -> int:
+def train(learner: Learner, plan: Plan, report: Callable[[str], None] = say) -> int:
     """Train to the end of the plan, from the checkpoint in its folder if there is one. Returns the steps done in all."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     optimiser = torch.optim.AdamW(

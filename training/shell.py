@@ -1,4 +1,4 @@
-"""What a user can mend is one line and exit code 2, of every command of training and of the benchmarks that say so."""
+"""What commands say: what a user can mend in one line, with exit code 2, of every one of training and of some benchmarks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from engine.errors import CuestreamError, MissingRuntime
+
+
+def say(line: str) -> None:
+    """For whoever watches, at once."""
+    print(line, flush=True)
 
 
 @contextmanager

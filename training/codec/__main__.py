@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from training.shell import extras, in_one_line
 
@@ -15,7 +14,7 @@ from engine.spec import OscillatorSpec
 from training.codec.amplitudes import amplitudes
 from training.codec.learner import CodecLearner, CodecModel
 from training.codec.sounds import SOUNDS_FILE, Sounds
-from training.devices import add_device_options, begin_on
+from training.devices import add_run_options, begin_on
 from training.loop import CHECKPOINT_FILE, Plan, train
 from training.origin import claim
 from training.parts import CODEC_FILE
@@ -35,12 +34,8 @@ def clips(count: int, spec: OscillatorSpec, sounds: Sounds, first_seed: int = 0)
 @in_one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("training/runs/codec"))
-    parser.add_argument("--budget", type=float, default=10, help="minutes")
-    parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--clips", type=int, default=220)
-    parser.add_argument("--seed", type=int, default=0)
-    add_device_options(parser)
+    add_run_options(parser, "codec", 10)
     args = parser.parse_args()
     device = begin_on(args)
     claim(args.out, CHECKPOINT_FILE, {"--clips": args.clips, "--seed": args.seed})
@@ -61,7 +56,7 @@ def main() -> None:
         seed=args.seed,
         bf16=args.bf16,
     )
-    train(learner, plan, lambda line: print(line, flush=True))
+    train(learner, plan)
     learner.settle()
     learner.model.eval()
     torch.save(learner.model.state_dict(), args.out / CODEC_FILE)

@@ -26,7 +26,7 @@ from training.codec.sounds import SOUNDS_FILE
 from training.decoder import clips
 from training.decoder.dataset import Clip, Stretches, shortest
 from training.decoder.learner import DecoderLearner, check_columns
-from training.devices import add_device_options, begin_on
+from training.devices import add_run_options, begin_on
 from training.loop import CHECKPOINT_FILE, Plan, train
 from training.origin import Origin, claim, digest
 from training.parts import eyes_of
@@ -67,7 +67,7 @@ def main() -> None:
         evaluate_every=400,
         bf16=args.bf16,
     )
-    train(learner, plan, lambda line: print(line, flush=True))
+    train(learner, plan)
     if package is not None:
         codec = {name: tensor for name, tensor in package.weights.items() if name.startswith("codec.")}
         save_package(Package(package.spec, codec | dict(model.state_dict())), args.out / "package")
@@ -78,12 +78,9 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("training/runs"))
-    parser.add_argument("--out", type=Path, default=Path("training/runs/decoder"))
     parser.add_argument("--package", help="a model to go on with: a folder or a hub id")
     parser.add_argument("--pairs", type=Path, help="a folder of videos with the music to learn")
     parser.add_argument("--codec", help="with --pairs: the EnCodec, a folder of transformers or a hub id")
-    parser.add_argument("--budget", type=float, default=75, help="minutes")
-    parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--videos", type=int, default=420)
     parser.add_argument("--pieces", type=int, default=4, help="pieces of music for each drawn video")
     parser.add_argument(
@@ -96,10 +93,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--columns", type=int, default=750, help="of a row; a multiple of 25")
     parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that make clips")
     parser.add_argument("--compile", action="store_true", help="the decoder through torch.compile")
-    add_device_options(parser)
+    add_run_options(parser, "decoder", 75)
     args = parser.parse_args()
     _check(args)
     return args

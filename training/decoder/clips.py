@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 
 from engine.model.oscillator import compressed
 from engine.model.vision import VisionTower
-from engine.spec import ModelSpec, StreamPolicy
+from engine.spec import StreamPolicy
 from training import starter
 from training.codec.amplitudes import amplitudes
 from training.codec.learner import CodecModel
@@ -54,31 +53,20 @@ class Recipe:
         }
 
 
-def make(
-    seeds: range, recipe: Recipe, spec: ModelSpec, vision: VisionTower, codec: CodecModel, sounds: Sounds
-) -> Iterator[Clip]:
-    """A clip for each seed."""
-    for seed in seeds:
-        video = draw(seed)
-        pictures = torch.from_numpy(seen(video)[0])
-        with torch.no_grad():
-            features = torch.cat([vision(part)[1] for part in pictures.split(64)]).half()
-        views = [
-            watch(
-                spec,
-                StreamPolicy(short_term_s=window, recalled=spec.long_short.recalled),
-                video.frames,
-                PIECE_STEPS,
-            )
-            for window in WINDOWS_S
-        ]
-        codes = []
-        for piece in range(recipe.pieces):
-            heard = by_step(video.frames, video.attributes, PIECE_STEPS)
-            notes = compose(heard, seed * PIECE_SEED_STRIDE + piece, recipe.signatures)
-            sound = compressed(torch.from_numpy(amplitudes(notes, sounds)))
-            codes.append(tokens(codec, sound))
-        yield Clip(features, views, np.stack(codes))
+def make(seed: int, recipe: Recipe, vision: VisionTower, codec: CodecModel, sounds: Sounds) -> Clip:
+    spec, video = starter.spec(), draw(seed)
+    pictures = torch.from_numpy(seen(video)[0])
+    with torch.no_grad():
+        features = torch.cat([vision(part)[1] for part in pictures.split(64)]).half()
+    policies = (StreamPolicy(short_term_s=s, recalled=spec.long_short.recalled) for s in WINDOWS_S)
+    views = [watch(spec, policy, video.frames, PIECE_STEPS) for policy in policies]
+    codes = []
+    for piece in range(recipe.pieces):
+        heard = by_step(video.frames, video.attributes, PIECE_STEPS)
+        notes = compose(heard, seed * PIECE_SEED_STRIDE + piece, recipe.signatures)
+        sound = compressed(torch.from_numpy(amplitudes(notes, sounds)))
+        codes.append(tokens(codec, sound))
+    return Clip(features, views, np.stack(codes))
 
 
 def save(clip: Clip, path: Path) -> None:
@@ -131,5 +119,4 @@ def _make_one(task: tuple[Recipe, Path, int]) -> None:
     if recipe not in _KEPT:
         sounds = Sounds.load(starter.CODEC, recipe.sounds)
         _KEPT[recipe] = (eyes_of(recipe.source), codec_of(recipe.source), sounds)
-    made = make(range(seed, seed + 1), recipe, starter.spec(), *_KEPT[recipe])
-    save(next(made), folder / f"{seed}.npz")
+    save(make(seed, recipe, *_KEPT[recipe]), folder / f"{seed}.npz")

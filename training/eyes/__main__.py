@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from training.shell import extras, in_one_line
 
@@ -14,7 +13,7 @@ with extras():
 
 from engine.model.vision import VisionTower
 from engine.motion import MotionPicture
-from training.devices import add_device_options, begin_on
+from training.devices import add_run_options, begin_on
 from training.loop import CHECKPOINT_FILE, Plan, train
 from training.origin import claim
 from training.pieces import Video, draw
@@ -77,12 +76,8 @@ class EyesLearner:
 @in_one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("training/runs/eyes"))
-    parser.add_argument("--budget", type=float, default=4, help="minutes")
-    parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--videos", type=int, default=120)
-    parser.add_argument("--seed", type=int, default=0)
-    add_device_options(parser)
+    add_run_options(parser, "eyes", 4)
     args = parser.parse_args()
     device = begin_on(args)
     claim(args.out, CHECKPOINT_FILE, {"--videos": args.videos, "--seed": args.seed})
@@ -91,11 +86,8 @@ def main() -> None:
     print(f"{len(pictures)} pictures", flush=True)
     torch.manual_seed(args.seed)
     learner = EyesLearner(Eyes().to(device), pictures, attributes, held_out=len(parts[-1][0]) * 5)
-    train(
-        learner,
-        Plan(args.out, args.steps, args.budget, learning_rate=1e-3, seed=args.seed, bf16=args.bf16),
-        lambda line: print(line, flush=True),
-    )
+    plan = Plan(args.out, args.steps, args.budget, learning_rate=1e-3, seed=args.seed, bf16=args.bf16)
+    train(learner, plan)
 
 
 if __name__ == "__main__":
