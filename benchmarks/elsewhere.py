@@ -153,7 +153,7 @@ def _compressed(model: Any, bits: int, width: int) -> Any:
     )
 
 
-def dynamic_int8(model: VidMuse) -> VidMuse:
+def make_dynamic_int8(model: VidMuse) -> None:
     """Matrices of the decoder as PyTorch's dynamically quantised ones, activations rounded as they come."""
     decoder: Any = model.decoder
     for layer in (*decoder.stack(), decoder):
@@ -165,4 +165,3 @@ def dynamic_int8(model: VidMuse) -> VidMuse:
                 plain.weight = module.weight
                 setattr(layer, name, plain)
     torch.ao.quantization.quantize_dynamic(decoder, {nn.Linear}, dtype=torch.qint8, inplace=True)
-    return model

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks import report
 from benchmarks.asked import positive
-from benchmarks.elsewhere import OnOpenVino, dynamic_int8
+from benchmarks.elsewhere import OnOpenVino, make_dynamic_int8
 from benchmarks.models import add_model_options, decoder_bytes, model_folder
 from cuestream import measuring
 from cuestream.bench import weight_bytes
@@ -113,9 +113,10 @@ class OursOnTorch(Ours[TorchBackend]):
     """bits: of the decoder's matrices, 32 or 8."""
 
     def __init__(self, spec: ModelSpec, bits: int) -> None:
-        model = load_model(random_package(spec))
-        super().__init__(TorchBackend(model if bits == 32 else dynamic_int8(model)))
+        super().__init__(TorchBackend(load_model(random_package(spec))))
         self.bits = bits
+        if bits == 8:
+            make_dynamic_int8(self.backend.model)
 
     def bytes_a_step(self, case: Case) -> int:
         spec = self.backend.spec

@@ -39,6 +39,7 @@ class TorchModel:
     def __init__(self, model: VidMuse) -> None:
         self.model = model
         self.device = model.decoder.positions.device
+        self.dtype = next(model.decoder.stack()).cross_q.weight.dtype
         self._together: dict[type[Any], Work] = {
             Encode: self.encode_all,
             Remember: self.remember_all,
@@ -50,10 +51,6 @@ class TorchModel:
     @property
     def spec(self) -> ModelSpec:
         return self.model.spec
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.model.decoder.stack()).cross_q.weight.dtype
 
     def answer_all(self, asked: Sequence[Request]) -> list[Any]:
         return list(self._together[type(asked[0])](asked))
