@@ -238,8 +238,4 @@ class StepTimes:
 
     def most(self) -> float:
         """How many streams fit, for a page of metrics; infinite before anything was measured."""
-        return next((count - 1 for count in _numbers() if not self.fits(count)), math.inf)
-
-
-def _numbers() -> Iterable[int]:
-    return range(1, 1000)
+        return next((count - 1 for count in range(1, 1000) if not self.fits(count)), math.inf)

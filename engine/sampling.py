@@ -7,7 +7,6 @@ last bit.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.asking import in_groups
 from engine.backends.base import F32, I64, Backend, DrawCall, DrawsItself
 from engine.spec import StreamPolicy
 
@@ -60,13 +60,7 @@ def sample(logits: F32, policy: StreamPolicy, step: int, allowed: NDArray[np.boo
 
 def sample_all(draws: Sequence[Draw]) -> list[I64]:
     """What `sample` says of each, [K]."""
-    kinds = defaultdict[Hashable, list[int]](list)
-    for at, draw in enumerate(draws):
-        kinds[draw.kind].append(at)
-    found: dict[int, I64] = {}
-    for alike in kinds.values():
-        found |= zip(alike, _sample_alike([draws[at] for at in alike]), strict=True)
-    return [found[at] for at in range(len(draws))]
+    return in_groups(draws, lambda draw: draw.kind, _sample_alike)
 
 
 def _sample_alike(draws: Sequence[Draw]) -> I64:

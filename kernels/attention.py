@@ -18,17 +18,6 @@ from torch import Tensor
 
 from kernels.store import Store, held_at, put
 
-__all__ = [
-    "Impl",
-    "Store",
-    "cross_attention",
-    "cross_attention_plain",
-    "self_attention",
-    "self_attention_plain",
-    "write_condition",
-    "write_condition_plain",
-]
-
 Impl = Literal["auto", "triton", "plain"]
 """auto: Triton for CUDA tensors, plain PyTorch for others."""
 
@@ -57,7 +46,7 @@ def self_attention(
         raise ValueError(
             f"qkv {list(qkv.shape)}, place {list(place.shape)} and position {list(position.shape)} do not fit"
         )
-    if _by_triton(impl, qkv):
+    if by_triton(impl, qkv):
         from kernels import attention_triton
 
         return attention_triton.self_attention(qkv, keys, values, place, position, dependent=dependent)
@@ -89,7 +78,7 @@ def cross_attention(
         )
     if null_keys.shape != null_values.shape or null_keys.shape[::2] != (heads, width):
         raise ValueError(f"null keys {list(null_keys.shape)} and values {list(null_values.shape)}")
-    if _by_triton(impl, q):
+    if by_triton(impl, q):
         from kernels import attention_triton
 
         return attention_triton.cross_attention(
@@ -116,7 +105,7 @@ def write_condition(
     _check_store(keys, values, (heads,), width)
     if k.shape != v.shape or place.shape != (frames,) or first_token.shape != (frames,):
         raise ValueError(f"{list(k.shape)} keys, {list(v.shape)} values, {list(place.shape)} places")
-    if _by_triton(impl, k):
+    if by_triton(impl, k):
         from kernels import attention_triton
 
         attention_triton.write_condition(keys, values, place, first_token, k, v)
@@ -124,7 +113,8 @@ def write_condition(
         write_condition_plain(keys, values, place, first_token, k, v)
 
 
-def _by_triton(impl: Impl, tensor: Tensor) -> bool:
+def by_triton(impl: Impl, tensor: Tensor) -> bool:
+    """Whether that is to be done by the kernel."""
     return impl == "triton" or (impl == "auto" and tensor.is_cuda)
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.attention import Impl
+from kernels.attention import Impl, by_triton
 
 
 def rows_of(
@@ -29,7 +29,7 @@ def rows_of(
             f"tokens {list(tokens.shape)}, position {list(position.shape)}, table {list(table.shape)} and positions "
             f"{list(positions.shape)} do not fit"
         )
-    if impl == "triton" or (impl == "auto" and tokens.is_cuda):
+    if by_triton(impl, tokens):
         from kernels import columns_triton
 
         return columns_triton.rows_of(tokens, position, table, positions, rows)
@@ -64,7 +64,7 @@ def advance(
             f"column {list(column.shape)}, tokens {list(tokens.shape)}, kept {list(kept.shape)} and step "
             f"{list(step.shape)} do not fit"
         )
-    if impl == "triton" or (impl == "auto" and column.is_cuda):
+    if by_triton(impl, column):
         from kernels import columns_triton
 
         columns_triton.advance(column, tokens, position, kept, step, special)

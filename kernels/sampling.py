@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.attention import Impl
+from kernels.attention import Impl, by_triton
 
 
 def draw(
@@ -42,7 +42,7 @@ def draw(
     for each in (leading, guidance, temperature, top_k, top_p):
         if each.shape != (lanes,):
             raise ValueError(f"a number for each of {lanes} lanes, not {list(each.shape)}")
-    if impl == "triton" or (impl == "auto" and logits.is_cuda):
+    if by_triton(impl, logits):
         from kernels import sampling_triton
 
         return sampling_triton.draw(logits, leading, guidance, temperature, top_k, top_p, uniforms, allowed)

@@ -19,24 +19,9 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from engine.errors import MediaError
-from engine.media.pixels import Scaler, is_sideways, orientation, resize
+from engine.media.pixels import Scaler, is_sideways, orientation
 from engine.media.source import audio_stream, open_input, video_stream
 from engine.media.timeline import Extent, declared_s, frame_rate, packets, scan, video_end_s
-
-__all__ = [
-    "LIVE_FRAMES_PER_S",
-    "VIDEO_ENDINGS",
-    "EveryNth",
-    "VideoFrame",
-    "VideoInfo",
-    "VideoReader",
-    "Wanted",
-    "probe",
-    "read_frames",
-    "resize",
-    "ticks",
-    "ticks_until",
-]
 
 Wanted = Callable[[int, float], bool]
 """Whether the frame with this index and time in seconds is to be converted."""
@@ -159,11 +144,6 @@ def _is_picture(container: InputContainer, stream: VideoStream) -> bool:
     """A file that is read as one, or holds one frame of no length, as AVIF and HEIC hold a picture."""
     one = stream.frames == 1 and container.duration is None
     return one or container.format.name.endswith(_PICTURES)
-
-
-def read_frames(path: Path, size: int, wanted: Wanted | None = None) -> Iterator[VideoFrame]:
-    """The wanted frames of a video in the order they are shown; see VideoReader."""
-    return iter(VideoReader(path, size, wanted))
 
 
 class VideoReader:

@@ -21,8 +21,7 @@ from triton.runtime import interpreter
 from triton.runtime.errors import InterpreterError
 
 from kernels import attention, attention_dots, attention_triton
-from kernels.attention import Store
-from kernels.store import LARGEST, bits, quantised
+from kernels.store import LARGEST, Store, bits, quantised
 
 KINDS = (torch.int8, torch.bfloat16, torch.float8_e4m3fn, torch.float16, torch.float32)
 TOLERANCE = 2e-6

@@ -20,7 +20,7 @@ from engine.media import reserved
 from engine.media.audio import SAMPLE_RATE_OUT, Stereo, measure_loudness, read_stereo
 from engine.media.finish import FinishReport, FinishSettings, finish
 from engine.media.output import TARGETS, check_output, check_place, replacing
-from engine.media.video import probe, read_frames
+from engine.media.video import VideoReader, probe
 from engine.media.wav import WavWriter
 
 PLAIN = FinishSettings(loudness_lufs=None)
@@ -64,7 +64,7 @@ def packets_of(path: Path) -> list[bytes]:
 
 
 def times_of(path: Path) -> list[float]:
-    return [frame.time_s for frame in read_frames(path, 8)]
+    return [frame.time_s for frame in VideoReader(path, 8)]
 
 
 def nothing_left(directory: Path, *kept: Path) -> bool:
@@ -197,7 +197,7 @@ def test_rotation_survives_the_copy(tmp_path: Path, name: str, ending: str) -> N
     video = clip_of(tmp_path, name, rotation=90, hflip=True)
     report = finish(video, loud(tmp_path), tmp_path / f"scored{ending}", PLAIN)
     assert (probe(report.output).width, probe(report.output).height) == (48, 64)
-    first, copied = next(read_frames(video, 16)), next(read_frames(report.output, 16))
+    first, copied = (next(iter(VideoReader(path, 16))) for path in (video, report.output))
     assert np.array_equal(first.pixels, copied.pixels)
 
 

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from clips import corners
 
-from engine.media.pixels import Scaler, upright
-from engine.media.video import resize
+from engine.media.pixels import Scaler, resize, upright
 
 
 def torch_resize(pixels: np.ndarray, size: int) -> np.ndarray:

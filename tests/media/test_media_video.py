@@ -11,13 +11,13 @@ from clips import Clip, Sound, corners, cut_off, make, make_sound, noise
 
 from engine.errors import MediaError
 from engine.media.timeline import scan
-from engine.media.video import EveryNth, VideoFrame, VideoReader, probe, read_frames, ticks, ticks_until
+from engine.media.video import EveryNth, VideoFrame, VideoReader, probe, ticks, ticks_until
 
 SIZE = 32
 
 
 def frames_of(path: Path) -> list[VideoFrame]:
-    return list(read_frames(path, SIZE))
+    return list(VideoReader(path, SIZE))
 
 
 def quarter(pixels: np.ndarray, row: int, column: int) -> list[int]:
@@ -184,7 +184,7 @@ def test_only_wanted_frames_are_converted(tmp_path: Path) -> None:
         asked.append((index, time_s))
         return index % 5 == 0
 
-    assert [frame.index for frame in read_frames(path, SIZE, wanted)] == [0, 5]
+    assert [frame.index for frame in VideoReader(path, SIZE, wanted)] == [0, 5]
     assert [index for index, _ in asked] == list(range(10))
 
 
