@@ -7,6 +7,8 @@ tested, and how.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -135,46 +137,21 @@ class DeviceBackend(OnnxBackend):
             self._bind_in_place(binding, part, arrays)
         session.run_with_iobinding(binding)
 
-    def read_caches(self, caches: OrtCaches, segment: int, positions: int) -> Array:
-        rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
-        pairs = zip(_held(caches.keys), _held(caches.values), strict=True)
-        return np.stack([np.stack([part[rows].read()[:, :, :positions] for part in pair]) for pair in pairs])
-
-    def write_caches(self, caches: OrtCaches, segment: int, held: Array) -> None:
-        rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
-        for layer, pair in enumerate(held):
-            for arrays, fresh in zip((caches.keys, caches.values), pair, strict=True):
-                part = _held(arrays)[layer][rows]
-                whole = part.read()
-                whole[:, :, : fresh.shape[2]] = fresh
-                part.write(whole)
-
-    def read_condition(self, condition: OrtCondition, frames: int) -> Array:
-        pairs = zip(_held(condition.keys), _held(condition.values), strict=True)
-        return np.stack(
-            [
-                np.stack([self._frames(part.read())[:frames].reshape(frames, -1) for part in pair])
-                for pair in pairs
-            ]
-        )
-
-    def write_held_condition(self, condition: OrtCondition, held: Array) -> None:
-        for layer, pair in enumerate(held):
-            for arrays, rows in zip((condition.keys, condition.values), pair, strict=True):
-                part = _held(arrays)[layer]
-                whole = part.read()
-                frames = self._frames(whole)
-                frames[: len(rows)] = rows.reshape(-1, *frames.shape[1:])
-                part.write(whole)
-
     def _zeros(self, shape: tuple[int, ...], kind: type[np.generic]) -> Any:
         return DeviceArray.zeros(self._runtime, shape, kind)
 
     def _near(self, array: Array) -> Any:
         return self._zeros(array.shape, array.dtype.type)
 
-    def _prefix(self, array: Any, held: int) -> Array:
-        return super()._prefix(array.read(), held)
+    def _read(self, array: Any) -> Array:
+        whole: Array = array.read()
+        return whole
+
+    @contextmanager
+    def _changing(self, array: Any) -> Iterator[Array]:
+        whole = self._read(array)
+        yield whole
+        array.write(whole)
 
     def _bind_one(self, bind: Any, name: str, array: Any) -> None:
         if isinstance(array, DeviceArray):
@@ -245,9 +222,3 @@ class DeviceBackend(OnnxBackend):
         still = {size: (value, value, value) for size, value in self._sizes(name).items()}
         usual = providers.ranges(self.spec, name, self._places, **self._still)
         return providers.profiles(self.manifest.graphs[name]["inputs"], usual | still)
-
-
-def _held(arrays: Any) -> list[DeviceArray]:
-    """The arrays of a cache that this backend made."""
-    assert all(isinstance(array, DeviceArray) for array in arrays)
-    return list(arrays)

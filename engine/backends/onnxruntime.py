@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -234,7 +235,8 @@ class OnnxBackend(OneByOne, OnHost):
         rows = slice(call.segment * caches.rows, (call.segment + 1) * caches.rows)
         held = call.frames * self.spec.vision.tokens
         seen = [
-            [self._prefix(a, held) for a in part] for part in (call.condition.keys, call.condition.values)
+            [np.ascontiguousarray(self._read(a)[:, :, :held]) for a in part]
+            for part in (call.condition.keys, call.condition.values)
         ]
         given = [np.ascontiguousarray(x) for x in (call.tokens, call.position)]
         for part, arrays in (("self_key", caches.keys), ("self_value", caches.values)):
@@ -269,9 +271,14 @@ class OnnxBackend(OneByOne, OnHost):
     def _launch(self, bound: Bound) -> None:
         bound.session.run_with_iobinding(bound.binding, bound.options)
 
-    def _prefix(self, array: Any, held: int) -> Array:
-        """The first tokens of a condition, [1, H, held, d]."""
-        return np.ascontiguousarray(array[:, :, :held])
+    def _read(self, array: Any) -> Array:
+        """An array as the host sees it."""
+        return np.asarray(array)
+
+    @contextmanager
+    def _changing(self, array: Any) -> Iterator[Array]:
+        """An array as the host sees it; what is written to that is there in the end."""
+        yield array
 
     def _bind_in_place(self, binding: Any, name: str, arrays: Sequence[Any]) -> None:
         """What a graph reads, and writes as `new_` of that name."""
@@ -289,25 +296,32 @@ class OnnxBackend(OneByOne, OnHost):
     def read_caches(self, caches: OrtCaches, segment: int, positions: int) -> Array:
         rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
         pairs = zip(caches.keys, caches.values, strict=True)
-        return np.stack([np.stack((k[rows, :, :positions], v[rows, :, :positions])) for k, v in pairs])
+        return np.stack(
+            [np.stack([self._read(part[rows])[:, :, :positions] for part in pair]) for pair in pairs]
+        )
 
     def write_caches(self, caches: OrtCaches, segment: int, held: Array) -> None:
         rows = slice(segment * caches.rows, (segment + 1) * caches.rows)
-        for layer, (keys, values) in enumerate(held):
-            caches.keys[layer][rows, :, : keys.shape[2]] = keys
-            caches.values[layer][rows, :, : values.shape[2]] = values
+        for layer, pair in enumerate(held):
+            for arrays, fresh in zip((caches.keys, caches.values), pair, strict=True):
+                with self._changing(arrays[layer][rows]) as part:
+                    part[:, :, : fresh.shape[2]] = fresh
 
     def read_condition(self, condition: OrtCondition, frames: int) -> Array:
         pairs = zip(condition.keys, condition.values, strict=True)
         return np.stack(
-            [np.stack([self._frames(part)[:frames].reshape(frames, -1) for part in pair]) for pair in pairs]
+            [
+                np.stack([self._frames(self._read(part))[:frames].reshape(frames, -1) for part in pair])
+                for pair in pairs
+            ]
         )
 
     def write_held_condition(self, condition: OrtCondition, held: Array) -> None:
-        for layer, (keys, values) in enumerate(held):
-            for array, rows in ((condition.keys[layer], keys), (condition.values[layer], values)):
-                frames = self._frames(array)
-                frames[: len(rows)] = rows.reshape(-1, *frames.shape[1:])
+        for layer, pair in enumerate(held):
+            for arrays, rows in zip((condition.keys, condition.values), pair, strict=True):
+                with self._changing(arrays[layer]) as part:
+                    frames = self._frames(part)
+                    frames[: len(rows)] = rows.reshape(-1, *frames.shape[1:])
 
     def _frames(self, array: Array) -> Array:
         """A view of a stream's keys or values by frames, [F, H, P, d]."""
