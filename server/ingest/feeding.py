@@ -10,6 +10,7 @@ import contextlib
 import logging
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Coroutine
+from math import inf
 from typing import Any, Literal
 
 import msgspec
@@ -26,11 +27,13 @@ from server.protocol.media import Kind as Codec
 from server.protocol.media import Media, Size, StreamId
 from server.sessions.host import Host
 from server.sessions.hosted import Hosted
+from server.system.backoff import Backoff
 from server.system.environment import APART, command_of, end_all_of, of_a_process
 
 logger = logging.getLogger("uvicorn.error")
-START_S = 10.0
-"""Until Python runs in the worker, on a busy machine."""
+START_S, MOST_START_S = 10.0, 80.0
+"""Until Python runs in the worker, on a busy machine, at first and at most: after each worker that was not heard in time the next
+ones have twice as long."""
 FAR_S = 10.0
 """The moment of sound is no further from now, whatever a worker says."""
 U32 = 0xFFFFFFFF
@@ -60,6 +63,10 @@ class Feeding:
         self.pictures = 0
         self._failures = 0
         """In a row."""
+        self._start_s = START_S  # that a worker has
+        self._shown_s = inf  # since when this attempt has pictures
+        limits = host.settings.ingest
+        self._backoff = Backoff(limits.backoff_s, limits.most_backoff_s)
         self._seq = 0
         self._way: Watching | None = None  # from the first picture on
         self.pid: int | None = None
@@ -93,24 +100,24 @@ class Feeding:
             while not self.over:
                 note = await self._attempt()
                 metrics.ingest_attempts.labels(note.what).inc()
-                played = self.state == "playing"
+                played_s = max(0.0, self._host.monotonic() - self._shown_s)
                 self._take(note)
                 if not self.over:
-                    await asyncio.sleep(self._pause_s(played))
+                    await asyncio.sleep(self._pause_s(played_s))
         finally:
             metrics.ingests.dec()
             if self._way:
                 self._hosted.leave_way(self._way)
 
-    def _pause_s(self, played: bool) -> float:
+    def _pause_s(self, played_s: float) -> float:
         """The longer, the more attempts failed; but whoever publishes next may be the right one.
 
-        played: whether the attempt had pictures; whoever published them may begin again at once.
+        played_s: how long the attempt had pictures; whoever published them may begin again at once.
         """
         limits = self._host.settings.ingest
         if self._listen:
-            return 0.0 if played else min(limits.most_backoff_s, limits.backoff_s)
-        return min(limits.most_backoff_s, limits.backoff_s * 2.0 ** min(max(0, self._failures - 1), 32))
+            return 0.0 if played_s else min(limits.most_backoff_s, limits.backoff_s)
+        return self._backoff.after(played_s)
 
     def _take(self, note: Note) -> None:
         """How an attempt ended, and what follows from it."""
@@ -143,6 +150,7 @@ class Feeding:
             self._hosted.line.say(m.ErrorMessage(str(code), self.text, False))
 
     async def _attempt(self) -> Note:
+        self._shown_s = inf
         starting = asyncio.ensure_future(_start())
         try:
             try:
@@ -164,17 +172,21 @@ class Feeding:
         assert process.stdout is not None
         limits, job = self._host.settings.ingest, self._job()
         process.stdin.write(msgspec.json.encode(job) + b"\n")
-        patience_s: float | None = START_S + limits.connect_s
+        patience_s: float | None = self._start_s + limits.connect_s
+        heard = False
         try:
             while True:
                 async with asyncio.timeout(patience_s):
                     record = await self._next(process.stdout, job.edge)
+                heard = True
                 if record is None:
                     return Note("failed", "its worker was killed, or took too much memory or time")
                 if (note := self._heard(record)) and note.what not in ("listening", "opened"):
                     return note
                 patience_s = None if self.state == "listening" else limits.silence_s
         except TimeoutError:
+            if not heard:
+                self._start_s = min(2 * self._start_s, MOST_START_S)
             return Note("failed", f"no picture for {patience_s:g} s")
         except Broken as error:
             return Note("failed", f"its worker broke: {error}")
@@ -225,7 +237,7 @@ class Feeding:
         """As a picture that a client sent."""
         host, now_s = self._host, self._host.monotonic()
         if self.state != "playing":
-            self.state = "playing"
+            self.state, self._shown_s = "playing", now_s
             if self._failures and self._hosted.line:
                 said = "the video's address is read again"
                 self._hosted.line.say(m.WarningMessage("ingest_reconnected", said))

@@ -33,8 +33,9 @@ class Child:
     def __init__(self, job: Job, limits: OutputLimits, due_s: Callable[[], float]) -> None:
         self._limits, self._due_s = limits, due_s
         self.told = Report("starting")
-        self.began = self.opened = False
-        """Whether there was something to send, and whether the target has answered, once."""
+        self.began = False
+        """Whether there was something to send."""
+        self._opened_s: float | None = None
         self._opening_s = float("inf")
         self._change = Condition()
         self._left = memoryview(b"")  # of a message, not taken yet
@@ -51,6 +52,16 @@ class Child:
         except Broken:
             self.end()
             raise
+
+    @property
+    def opened(self) -> bool:
+        """Whether the target has answered, once."""
+        return self._opened_s is not None
+
+    @property
+    def open_for_s(self) -> float:
+        """Since the target answered; 0 before."""
+        return 0.0 if self._opened_s is None else time.perf_counter() - self._opened_s
 
     def send(self, message: Sent) -> None:
         """Raises Broken: it ended, it does not open the target in time, or takes nothing for too long."""
@@ -75,7 +86,8 @@ class Child:
             *lines, self._said = self._said.split(b"\n")
         for line in lines:
             self.told = msgspec.json.decode(line, type=Report)
-            self.opened = self.opened or self.told.state == "open"
+            if self._opened_s is None and self.told.state == "open":
+                self._opened_s = time.perf_counter()
             self.began = self.began or self.told.state == "opening"
             self._opening_s = time.perf_counter() if self.told.state == "opening" else float("inf")
         if self.told.error:

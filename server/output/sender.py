@@ -19,6 +19,7 @@ from server.output.child import Broken, Child
 from server.output.limits import OutputLimits
 from server.output.wire import Heard, Job, Pictured, Report, Sounded
 from server.protocol.values import EndReason
+from server.system.backoff import Backoff
 from server.system.disk import Room
 
 State: TypeAlias = Literal["connecting", "sending", "waiting", "finished", "failed"]
@@ -129,7 +130,8 @@ class Sender:
 
     def _work(self) -> tuple[EndReason, str]:
         """Connect until it is to end: why, and what went wrong."""
-        pause_s, well_s = self._limits.retry_s, time.perf_counter()
+        backoff = Backoff(self._limits.retry_s, self._limits.retry_most_s)
+        well_s = time.perf_counter()
         while True:
             child: Child | None = None
             try:
@@ -145,13 +147,12 @@ class Sender:
                     child.end()
                     self._count_past(child.told)
             if child and child.opened:
-                pause_s, well_s = self._limits.retry_s, time.perf_counter()
+                well_s = time.perf_counter()
             self._break_off()
             if not self._job.target.stays or time.perf_counter() - well_s > self._limits.give_up_s:
                 return "failed", error
-            if reason := self._pause(pause_s, error):
+            if reason := self._pause(backoff.after(child.open_for_s if child else 0.0), error):
                 return reason, ""
-            pause_s = min(2 * pause_s, self._limits.retry_most_s)
 
     def _feed(self, child: Child) -> EndReason:
         """Until it is to end. Raises Broken."""

@@ -24,6 +24,7 @@ from engine.frames import U8
 from server.pictures.wire import Answers, Asked, Forget, Job, LookBack, Picture, Ready, Seen, packed
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
+from server.system.backoff import Backoff
 from server.system.environment import APART, command_of, of_a_process
 
 logger = logging.getLogger("uvicorn.error")
@@ -129,7 +130,11 @@ class _Worker(asyncio.SubprocessProtocol):
         self._answers = self._fresh()
         self._process: asyncio.SubprocessTransport | None = None
         self._ready, self._said = False, b""
-        self._failed = 0  # starts in a row
+        self._backoff, self._pause_s, self._patience_s = (
+            Backoff(*PAUSES_S),
+            0.0,
+            silent_s,
+        )  # of the next start
         self._timer: asyncio.TimerHandle | None = None  # until it
         self._life: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
@@ -141,9 +146,7 @@ class _Worker(asyncio.SubprocessProtocol):
 
     def begin(self) -> None:
         if not (self._life or self._timer or self._stopping):
-            first, most = PAUSES_S
-            pause_s = min(most, first * 2.0 ** min(self._failed - 1, 32)) if self._failed else 0.0
-            self._timer = asyncio.get_running_loop().call_later(pause_s, self._start)
+            self._timer = asyncio.get_running_loop().call_later(self._pause_s, self._start)
 
     def ask(self, picture: Picture | LookBack, done: Done) -> None:
         if not self._asked:
@@ -158,8 +161,8 @@ class _Worker(asyncio.SubprocessProtocol):
         self._send(Forget(way))
 
     def look(self) -> None:
-        more = 1 if self._ready else min(MOST_PATIENCE, 2 ** min(self._failed, 32))
-        if self._asked and self._monotonic() - self._since_s > more * self._silent_s:
+        patience_s = self._silent_s if self._ready else self._patience_s
+        if self._asked and self._monotonic() - self._since_s > patience_s:
             self._kill()
 
     async def stop(self) -> None:
@@ -225,7 +228,8 @@ class _Worker(asyncio.SubprocessProtocol):
     def _not_begun(self, said: str) -> None:
         """That is nobody's picture's fault. Who waited asks again with a newer one."""
         logger.error(said)
-        self._failed += 1
+        self._pause_s = self._backoff.after()
+        self._patience_s = min(2 * self._patience_s, MOST_PATIENCE * self._silent_s)
         for _ in range(len(self._asked)):
             self._answer(ProtocolError(ErrorCode.DECODE_FAILED, said, weight=0))
 
@@ -243,7 +247,8 @@ class _Worker(asyncio.SubprocessProtocol):
         try:
             for answer in self._answers.feed(data):
                 if isinstance(answer, Ready):
-                    self._ready, self._failed = True, 0
+                    self._ready, self._pause_s, self._patience_s = True, 0.0, self._silent_s
+                    self._backoff.reset()
                     self._since_s = self._monotonic()  # no picture is to blame for a slow start
                 else:
                     self._answer(answer.error or self._pixels(answer))

@@ -300,7 +300,8 @@ def test_one_that_has_failed_to_start_for_days_is_started_again(monkeypatch: pyt
 
     async def work() -> None:
         async with decoders() as made:
-            made._workers[0]._failed = 3000
+            for _ in range(3000):
+                made._workers[0]._not_begun("no")
             await worker_of(made)
 
     run(work, uvloop.new_event_loop)

@@ -10,7 +10,7 @@ import signal
 import socket
 import struct
 import urllib.request
-from asyncio.subprocess import Process
+from asyncio.subprocess import PIPE, Process
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from fractions import Fraction
@@ -38,6 +38,7 @@ from server.ingest.sources import Source
 from server.ingest.standing import SESSION, stand
 from server.ingest.words import words
 from server.ingest.worker import Showing
+from server.system.environment import APART
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +211,53 @@ def test_a_camera_that_was_off_for_days_is_asked_again(serve: Serve, tried: list
     with serve(SYNTHETIC, ingest=waits) as served:
         feed(served, "rtsp://127.0.0.1/camera")
         soon(lambda: len(tried) > 1100)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """That would be made between attempts, and are not."""
+    asked, real = list[float](), feeding.Feeding._pause_s
+
+    def pause_s(one: feeding.Feeding, played_s: float) -> float:
+        asked.append(real(one, played_s))
+        return 0.0
+
+    monkeypatch.setattr(feeding.Feeding, "_pause_s", pause_s)
+    return asked
+
+
+def begins(monkeypatch: pytest.MonkeyPatch, *command: str) -> None:
+    """Another program in the worker's place."""
+
+    async def start() -> Process:
+        return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, **APART)
+
+    monkeypatch.setattr(feeding, "_start", start)
+
+
+def test_what_breaks_as_soon_as_it_has_pictures_is_not_begun_every_second(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    shown = Record(Kind.PICTURE, 2, 2, 0, bytes(12))
+    (tmp_path / "said").write_bytes(pack(shown) + pack(note(Note("failed", "it broke off"))))
+    begins(monkeypatch, "cat", str(tmp_path / "said"))
+    with serve(SYNTHETIC, ingest=limits(backoff_s=60, most_backoff_s=200)) as served:
+        one = feed(served, "rtsp://127.0.0.1/camera")[1]
+        soon(lambda: len(pauses) >= 4)
+        assert ask("DELETE", f"{one}/ingest")[0] == 200
+    assert pauses[:4] == [60, 120, 200, 200]
+
+
+def test_a_worker_that_begins_slowly_is_there_in_the_end(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    """One that was killed before it was heard leaves the next ones twice as long."""
+    monkeypatch.setattr(feeding, "START_S", 0.01)
+    monkeypatch.setattr(feeding, "MOST_START_S", 0.03)
+    begins(monkeypatch, "sleep", "60")
+    with serve(SYNTHETIC, ingest=limits(attempts=3, connect_s=0.01)) as served:
+        about = state_of(feed(served, "rtsp://127.0.0.1/camera")[1], "failed")
+    assert about["text"] == "given up after 3 attempts: no picture for 0.04 s"
 
 
 def test_pictures_have_the_shape_in_which_they_are_displayed(tmp_path: Path) -> None:

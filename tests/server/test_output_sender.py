@@ -82,6 +82,25 @@ def test_a_connection_that_was_there_is_tried_again_however_long_ago_it_was_made
     assert (told[-1].state, told[-1].reason, told[-1].reconnects) == ("finished", "asked", 0)
 
 
+def test_a_target_that_breaks_as_soon_as_it_is_open_is_not_opened_every_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def pause(_: Sender, pause_s: float, error: str) -> str | None:
+        pauses.append(pause_s)
+        return "asked" if len(pauses) == 4 else None
+
+    opens = msgspec.json.encode(Report("open")).decode()
+    monkeypatch.setattr(Sender, "_pause", pause)
+    monkeypatch.setattr("server.output.child.COMMAND", ("sh", "-c", f"head -c 4 >/dev/null; echo '{opens}'"))
+    told: list[Told] = []
+    with fifo(tmp_path, False) as target:
+        limits = OutputLimits(retry_s=60, retry_most_s=200)
+        sender_of(msgspec.structs.replace(target, stays=True), told, limits)._run()
+    assert pauses == [60, 120, 200, 200]
+
+
 def test_the_end_is_not_waited_for_without_an_end(tmp_path: Path) -> None:
     told: list[Told] = []
     with fifo(tmp_path, True) as target:
