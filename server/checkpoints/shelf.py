@@ -21,6 +21,7 @@ from engine.errors import CuestreamError, PackageError
 from server.checkpoints.kept import Kept
 from server.metrics import CheckpointResult, Metrics
 from server.system.lock import Locked, lock
+from server.system.replacing import replace
 
 logger = logging.getLogger("uvicorn.error")
 SUFFIX = ".session"
@@ -233,7 +234,7 @@ def _replace(path: Path, blob: bytes) -> None:
     new = path.with_name(path.name + ".new")
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(blob)
-    os.replace(new, path)
+    replace(new, path)
 
 
 def _key(path: Path) -> bytes:

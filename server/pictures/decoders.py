@@ -130,11 +130,8 @@ class _Worker(asyncio.SubprocessProtocol):
         self._answers = self._fresh()
         self._process: asyncio.SubprocessTransport | None = None
         self._ready, self._said = False, b""
-        self._backoff, self._pause_s, self._patience_s = (
-            Backoff(*PAUSES_S),
-            0.0,
-            silent_s,
-        )  # of the next start
+        self._backoff = Backoff(*PAUSES_S)
+        self._pause_s, self._patience_s = 0.0, silent_s  # of the next start
         self._timer: asyncio.TimerHandle | None = None  # until it
         self._life: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()

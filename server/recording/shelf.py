@@ -18,6 +18,7 @@ import msgspec
 
 from server.protocol.values import EndReason
 from server.system.disk import GB, Lack, Room
+from server.system.replacing import replace
 
 State: TypeAlias = Literal["recording", "finished", "failed", "interrupted"]
 """interrupted: its server was killed."""
@@ -123,7 +124,7 @@ class Shelf:
                 file.write(msgspec.json.encode(about) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())  # otherwise a loss of power may leave an empty one
-            new.replace(path)
+            replace(new, path)
         finally:
             new.unlink(missing_ok=True)
 

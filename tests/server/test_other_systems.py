@@ -27,6 +27,8 @@ from server.ingest.srt import BROKEN, Received
 from server.output.process import Process
 from server.output.targets import Allowed
 from server.output.wire import Heard, pack
+from server.recording.shelf import About, RecordingLimits, Shelf, new_id
+from server.system import replacing
 from server.system.windows import ExtendedLimits, limits_of
 
 
@@ -66,6 +68,32 @@ def test_an_address_that_windows_refuses_is_said_in_its_words(monkeypatch: pytes
     with pytest.raises(RefusedAddress) as told:
         listen("127.0.0.1", 8765)
     assert str(told.value) == "127.0.0.1 port 8765 cannot be listened to: An attempt was forbidden"
+
+
+def test_what_is_known_of_a_recording_is_replaced_while_somebody_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses it as long as the file is open."""
+    shelf, one = Shelf(tmp_path, RecordingLimits()), new_id()
+    shelf.place(one).mkdir()
+    shelf.keep(About(recording_id=one))
+    readers, moved = list("abc"), os.replace
+
+    def refuse(old: Path, new: Path) -> None:
+        if readers:
+            raise PermissionError(errno.EACCES, "Access is denied")
+        moved(old, new)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(replacing, "sleep", lambda _: readers.pop())
+    shelf.keep(About(recording_id=one, state="finished"))
+    about = shelf.about(one)
+    assert about is not None
+    assert about.state == "finished"
+    readers += 99 * ["stays"]
+    with pytest.raises(PermissionError):
+        shelf.keep(About(recording_id=one))
+    assert [path.name for path in shelf.place(one).iterdir()] == ["about.json"]
 
 
 @pytest.mark.parametrize("url", ["rtsp://192.0.2.1/cam", "rtmps://192.0.2.1/live/x"])
