@@ -13,10 +13,8 @@ PAUSES_S = (0.01, 0.5)
 
 
 def replace(new: Path, path: Path) -> None:
-    """Windows refuses it while anybody has the old one open; who reads it does so for a moment, and is waited for. Raises OSError.
-
-    Not for an event loop.
-    """
+    """Windows refuses it while anybody has the old one open; who reads it does so for a moment, and is waited for. Not for an
+    event loop. Raises OSError."""
     backoff = Backoff(*PAUSES_S)
     for _ in range(TRIES - 1):
         try:

@@ -26,6 +26,7 @@ from cuestream_client.meters import bar, decibels, render
 from cuestream_client.recorder import Recorder
 from cuestream_client.sources import Pace, Source, frames
 from cuestream_client.speaker import Speaker
+from cuestream_client.typed import address
 
 MONO = AudioFormat("pcm_s16", 32_000, 1)
 
@@ -254,6 +255,7 @@ def test_levels_are_decibels_and_bars() -> None:
         (["--screen", "--camera", "0"], "one of --camera"),
         (["--file", "nowhere.mp4"], "no such file"),
         (["--screen", "ftp://x"], "an address such as"),
+        (["--screen", "x"], "an address such as host:8765 or http://host:8765 was expected, found 'x'"),
         (["--fast"], "No such option"),
         (["--screen", "--key", "H"], "--key H: expected one of seed free C Db"),
     ],
@@ -263,6 +265,35 @@ def test_what_a_user_can_mend_is_one_line_and_exits_with_2(
 ) -> None:
     assert command_module.run([*arguments, "-o", "a.wav"], "cuestream live") == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_host_with_its_port_is_an_address_as_people_type_it() -> None:
+    for typed in ("127.0.0.1:8765", "localhost:8765", "My-Host.local:80/music", "[::1]:8765"):
+        assert address(typed) == f"http://{typed}"
+    assert address("studio:4455", "ws", 4455) == "ws://studio:4455"
+    for typed in ("http://host", "https://host:8765/", "wss://host/v1/stream", "ftp://host"):
+        assert address(typed) == typed
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "host",
+        "8765",
+        ":8765",
+        "8765:8765",
+        "::1:8765",
+        "http:8765",
+        "http:/host:8765",
+        "a@b:8765",
+        "host:",
+        "a b:1",
+    ],
+)
+def test_an_address_that_may_be_read_in_several_ways_is_asked_for_again(typed: str) -> None:
+    with pytest.raises(ValueError, match="an address such as host:8765 or http://host:8765 was expected"):
+        address(typed)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,9 @@ def test_it_is_said_who_shows_the_session_pictures(serve: Serve, is_fed: bool) -
         if is_fed:
             ask("POST", f"{served.http}/v1/sessions", {"session_id": "show"})
             assert feed(served, film, "show")[0] == 201
-        done = CliRunner().invoke(app, ["setup", served.http, "--obs-url", obs.url])
+        done = CliRunner().invoke(
+            app, ["setup", served.http.removeprefix("http://"), "--obs-url", obs.url.removeprefix("ws://")]
+        )
     said = f"by itself: {film}" if is_fed else f"cuestream live {served.http} --obs --session show --silent"
     assert (done.exit_code, said in done.output) == (0, True), done.output
 
@@ -273,7 +275,11 @@ def test_an_obs_elsewhere_has_no_password_of_this_machine(monkeypatch: pytest.Mo
     monkeypatch.setattr("cuestream_client.obs.places.found", lambda places: iter(kept))
     assert find_place(None, None) == kept[0]
     assert find_place("ws://127.0.0.1:1", None) == Place("ws://127.0.0.1:1", "kept")
-    assert find_place("ws://studio:4455", None) == Place("ws://studio:4455", "")
+    assert (
+        find_place("ws://studio:4455", None)
+        == find_place("studio:4455", None)
+        == Place("ws://studio:4455", "")
+    )
     assert find_place(None, "mine").password == "mine"
     with pytest.raises(ValueError, match="ws://127"):
         find_place("http://127.0.0.1", None)

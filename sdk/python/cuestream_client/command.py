@@ -21,6 +21,7 @@ from cuestream_client.obs.command import ObsPassword, ObsUrl
 from cuestream_client.obs.command import app as obs_app
 from cuestream_client.obs.places import Place, find_place
 from cuestream_client.sources import Source
+from cuestream_client.typed import address
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -30,7 +31,7 @@ err = Console(stderr=True)
 
 @app.command()
 def live(
-    server: Annotated[str, typer.Argument(help="its address")] = "http://127.0.0.1:8765",
+    server: Annotated[str, typer.Argument(help="its address, or HOST:PORT")] = "http://127.0.0.1:8765",
     camera: Annotated[str | None, typer.Option(help="a camera: its number, or its name")] = None,
     screen: Annotated[bool, typer.Option("--screen", help="what is seen on the screen")] = False,
     file: Annotated[Path | None, typer.Option(help="a video")] = None,
@@ -70,7 +71,7 @@ def live(
         raise ValueError(f"--key {key}: expected one of {' '.join(get_args(Key))}")
     config: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     source = _source(camera, screen, file, url, find_place(obs_url, obs_password) if obs else None)
-    show(Live(LiveJob(server, source, token, session, silent, output, device, config, seconds)))
+    show(Live(LiveJob(address(server), source, token, session, silent, output, device, config, seconds)))
 
 
 def show(run: Live) -> None:

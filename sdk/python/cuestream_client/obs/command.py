@@ -11,6 +11,7 @@ from cuestream_client import rest
 from cuestream_client.obs.connection import Obs
 from cuestream_client.obs.places import find_place
 from cuestream_client.obs.setup import Wanted, remove, set_up
+from cuestream_client.typed import address
 
 ObsUrl = Annotated[
     str | None, typer.Option(help="OBS's websocket; ws://127.0.0.1:4455, or as OBS on this machine has it")
@@ -33,7 +34,9 @@ out = Console()
 
 @app.command()
 def setup(
-    server: Annotated[str, typer.Argument(help="its address, as OBS reaches it")] = "http://127.0.0.1:8765",
+    server: Annotated[
+        str, typer.Argument(help="its address, or HOST:PORT, as OBS reaches it")
+    ] = "http://127.0.0.1:8765",
     session: Annotated[str, typer.Option(help="name of the session that is heard")] = "show",
     name: Name = "Cuestream",
     scene: Annotated[
@@ -60,6 +63,7 @@ def setup(
     ] = None,
 ) -> None:
     """Add the music of a session to OBS's scenes, ducked under the microphone. May be run again."""
+    server = address(server)
     wanted = Wanted(
         rest.addresses(server, session, token),
         name,

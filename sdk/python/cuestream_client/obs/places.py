@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cuestream_client.secrets import without_secrets
+from cuestream_client.typed import address
 
 PORT = 4455
 SECTION = "OBSWebSocket"
@@ -27,6 +28,7 @@ class Place:
 
 def find_place(url: str | None, password: str | None) -> Place:
     """What was said, and what OBS's own files say of the rest: only for an OBS on this machine. Raises ValueError."""
+    url = None if url is None else address(url, "ws", PORT)
     if url is not None and urlsplit(url).scheme not in ("ws", "wss"):
         raise ValueError(
             f"an address such as ws://127.0.0.1:{PORT} was expected, found {without_secrets(url)!r}"
