@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from cuestream import __version__, music
 from cuestream.players import needs_whole_file
 from cuestream.plot import check_plot, plot
 from engine.errors import MediaError
-from engine.media.finish import FinishReport, FinishSettings, finish
+from engine.media.finish import FinishReport, FinishSettings, Part, finish
 from engine.media.output import check_output, check_place
 from engine.media.source import reason
 from engine.media.video import VideoInfo, probe
@@ -27,8 +27,9 @@ from engine.media.wav import WavWriter
 from engine.player import Player
 from engine.spec import StreamPolicy
 
-Progress = Callable[[float, float], None]
-"""Called with the seconds of music made and the seconds to make."""
+Stage = Literal["making"] | Part
+Progress = Callable[[Stage, float, float], None]
+"""Called with what is done to the music, and the seconds of it that are done and to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def score(job: ScoreJob, player: Player[Any], progress: Progress) -> ScoreReport
     began, records = time.monotonic(), list[dict[str, Any]]()
     try:
         made_s, interrupted = _make_music(job, info, player, wav, lines, records, progress)
-        finished, interrupted = _finish(job, wav, interrupted)
+        finished, interrupted = _finish(job, wav, interrupted, progress)
         compute_s = time.monotonic() - began
         if job.timeline is not None:
             _put(lines, job.timeline)
@@ -115,7 +116,7 @@ def _make_music(
                 _write_line(timeline, piece.record)
                 if job.plot is not None:
                     records.append(piece.record)
-                progress(made_s, info.duration_s)
+                progress("making", made_s, info.duration_s)
         except KeyboardInterrupt:
             if not made_s:
                 raise
@@ -123,14 +124,14 @@ def _make_music(
     return made_s, False
 
 
-def _finish(job: ScoreJob, wav: Path, interrupted: bool) -> tuple[FinishReport, bool]:
+def _finish(job: ScoreJob, wav: Path, interrupted: bool, progress: Progress) -> tuple[FinishReport, bool]:
     """The first Ctrl-C ends the making of music, and that is over: it takes a second one to lose what was made."""
     try:
-        return finish(job.video, wav, job.output, job.settings), interrupted
+        return finish(job.video, wav, job.output, job.settings, progress), interrupted
     except KeyboardInterrupt:
         if interrupted:
             raise
-        return finish(job.video, wav, job.output, job.settings), True
+        return finish(job.video, wav, job.output, job.settings, progress), True
 
 
 def _pieces(job: ScoreJob, info: VideoInfo, player: Player[Any]) -> Iterator[music.Piece]:

@@ -5,10 +5,11 @@ own packets, which are copied and never encoded again, with its titles, chapters
 sample lies on the first frame shown.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from typing import Literal
 
 from av.audio.frame import AudioFrame
 from av.container import OutputContainer
@@ -22,6 +23,10 @@ from engine.media.output import check_output, open_output, replacing, target_of
 from engine.media.source import open_input
 from engine.media.timeline import scan
 from engine.media.video import VideoInfo, probe
+
+Part = Literal["measuring", "mixing"]
+Progress = Callable[[Part, float, float], None]
+"""Called with what is done, and the seconds of it that are done and to do."""
 
 # Quieter music than this is left as it is: raised to the target it would be noise.
 _SILENCE_RMS = 2e-3
@@ -52,7 +57,9 @@ class FinishReport:
     left_out: tuple[str, ...] = ()  # of a result with pictures: the video's tracks that are not in it
 
 
-def finish(video: Path, music: Path, output: Path, settings: FinishSettings) -> FinishReport:
+def finish(
+    video: Path, music: Path, output: Path, settings: FinishSettings, progress: Progress | None = None
+) -> FinishReport:
     """Mix the music of a WAV file with a video's sound and write the result; the ending says what kind.
 
     MediaError, one line, for anything that cannot be read or written; output then is as it was before.
@@ -60,12 +67,13 @@ def finish(video: Path, music: Path, output: Path, settings: FinishSettings) -> 
     target = target_of(output, settings.audio_only)
     check_output(output, video, settings.audio_only)
     info = probe(video)
-    span, loudness = _span(video, info, music, target.holds_video)
+    tell = progress or (lambda *_: None)
+    span, loudness = _span(video, info, music, target.holds_video, tell)
     kind: Mix = settings.mix if info.has_audio else "drop"
     gain_db = _gain_db(loudness, settings)
     with replacing(output, video, music) as partial:
         sound = mix(
-            Signal(read_stereo(music)),
+            Signal(_told(read_stereo(music), "mixing", span.samples, tell)),
             None if kind == "drop" else Signal(read_stereo(video, span.start_s)),
             kind,
             10 ** (gain_db / 20),
@@ -95,10 +103,13 @@ def _write_film(
         return left_out(source, subtitles)
 
 
-def _span(video: Path, info: VideoInfo, music: Path, holds_video: bool) -> tuple[Span, Loudness]:
+def _span(
+    video: Path, info: VideoInfo, music: Path, holds_video: bool, progress: Progress
+) -> tuple[Span, Loudness]:
     """From the first frame to the end of the video, or to the end of music that stops before."""
     whole = Span(info.start_s, scan(video).end_s)
-    loudness = measure_loudness(_first(read_stereo(music), whole.samples))
+    blocks = _first(read_stereo(music), whole.samples)
+    loudness = measure_loudness(_told(blocks, "measuring", whole.samples, progress))
     if loudness.samples == 0:
         raise MediaError(f"{music}: expected music, found no samples")
     until_s = info.start_s + loudness.samples / SAMPLE_RATE_OUT
@@ -114,6 +125,15 @@ def _first(blocks: Iterator[Stereo], samples: int) -> Iterator[Stereo]:
         samples -= block.shape[1]
         if samples <= 0:
             return
+
+
+def _told(blocks: Iterator[Stereo], part: Part, samples: int, progress: Progress) -> Iterator[Stereo]:
+    """The same; each is told of when it has been used. samples: of all of them, about."""
+    used = 0
+    for block in blocks:
+        yield block
+        used = min(used + block.shape[1], samples)
+        progress(part, used / SAMPLE_RATE_OUT, samples / SAMPLE_RATE_OUT)
 
 
 def _gain_db(loudness: Loudness, settings: FinishSettings) -> float:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,9 +19,11 @@ import av
 import numpy as np
 import pytest
 from clips import Clip, Sound, cut_off, make, make_sound, noise
+from rich.console import Console
 
 from cuestream import cli
-from cuestream.score import ScoreJob, score
+from cuestream.progress import scoring
+from cuestream.score import ScoreJob, Stage, score
 from engine.media.audio import measure_loudness, read_stereo
 from engine.media.finish import FinishReport, FinishSettings, finish
 from engine.media.video import VideoReader, probe
@@ -197,11 +200,33 @@ def test_a_run_beside_another_takes_nothing_of_it(tmp_path: Path) -> None:
     sound = ScoreJob(video, tmp_path / "to.wav", player.defaults, FinishSettings(audio_only=True))
     film = replace(sound, output=tmp_path / "to.mkv", settings=FinishSettings())
 
-    def beside(*_: float) -> None:
+    def beside(*_: object) -> None:
         score(sound, player, lambda *_: None)
 
     score(film, player, beside)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mkv", "to.mkv", "to.wav"]
+
+
+def test_each_pass_over_the_music_tells_how_far_it_is(tmp_path: Path) -> None:
+    """Of a long film the measuring and mixing take minutes, too."""
+    video, player = make(tmp_path / "a.mkv", Clip(frames=50)), SyntheticPlayer()
+    told: list[tuple[str, float, float]] = []
+    shown = Console(file=StringIO(), force_terminal=True, width=120)
+    with scoring(shown, "a.mkv") as bar:
+
+        def tell(stage: Stage, seconds: float, total: float) -> None:
+            told.append((stage, seconds, total))
+            bar(stage, seconds, total)
+
+        score(ScoreJob(video, tmp_path / "to.mkv", player.defaults, FinishSettings()), player, tell)
+        shown.print()
+    stages = {stage: [seconds for each, seconds, _ in told if each == stage] for stage, _, _ in told}
+    assert list(stages) == ["making", "measuring", "mixing"]
+    for seconds in stages.values():
+        assert seconds == sorted(seconds)
+        assert len(seconds) > 5
+        assert seconds[-1] == pytest.approx(told[-1][2], abs=0.1)
+    assert "mixing and writing" in shown.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_timeline_covers_the_music_without_gaps(run: Run, tmp_path: Path) -> None:
