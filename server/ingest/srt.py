@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -57,7 +58,7 @@ def read_options(place: Place, known: frozenset[str]) -> dict[str, str]:
     return options
 
 
-def arguments(options: dict[str, str]) -> list[str]:
+def arguments(options: Mapping[str, str]) -> list[str]:
     """As the program is told them, before the address."""
     return [word for name, value in options.items() for word in (f"-{NAMES.get(name, name)}", value)]
 

@@ -19,7 +19,7 @@ from av.error import FFmpegError
 
 from engine.media.source import reason
 from server.audio.resampling import WIRE_RATE
-from server.ingest.srt import arguments
+from server.output.preset import unseen
 from server.output.reel import Reel, samples_of
 from server.output.targets import HLS, Target
 from server.output.wire import Heard, Job, Pictured, Report, Sounded, read
@@ -121,8 +121,11 @@ class Process:
 
     def _srt_sender(self, address: str, options: dict[str, str]) -> Any:
         """FFmpeg's own program, since PyAV's libraries come without SRT."""
-        command = [*SRT_SENDER, "-c", "copy", "-f", "mpegts", *arguments(options), address]
-        self._srt = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        with unseen(options) as (words, files):
+            command = [*SRT_SENDER, "-c", "copy", "-f", "mpegts", *words, address]
+            self._srt = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=files
+            )
         return self._srt.stdin
 
     def _tell(self, state: str) -> None:

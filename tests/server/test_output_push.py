@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,7 @@ def test_srt_arrives(serve: Serve, tmp_path: Path, query: str) -> None:
                 client.hear(client.at + RATE)
                 if path.exists():  # the receiver has looked at enough of it
                     break
+            seen = arguments_of_all()
             client.hear(client.at + 2 * RATE)
             assert ask("DELETE", output)[1]["state"] == "finished"
             receiver.wait(PATIENCE_S)
@@ -166,6 +167,18 @@ def test_srt_arrives(serve: Serve, tmp_path: Path, query: str) -> None:
             receiver.kill()
     assert len(music_of(path)[1]) > RATE // 2
     assert len(shown_in(path)) > 10
+    senders = [words for words in seen if words[-1:] == [url]]
+    assert len(senders) == (sys.platform == "linux")
+    assert not [words for words in senders if {"a secret #", "x"} & set(words)]
+
+
+def arguments_of_all() -> list[list[str]]:
+    """Of the processes of this machine, as everybody on it sees them; elsewhere than on Linux none."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended
+            found.append(path.read_bytes().decode(errors="replace").split("\0")[:-1])
+    return found
 
 
 def test_srt_without_its_program_says_what_to_install(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
