@@ -128,6 +128,13 @@ def test_without_music_there_is_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_wav_leaves_room_for_the_lengths_of_more_than_4_gib(tmp_path: Path) -> None:
+    """Six hours and a quarter in stereo: FFmpeg then makes it RF64, in the room that it left."""
+    with Recorder(tmp_path / "a.wav", MONO) as recorder:
+        recorder.put(Chunk(0, np.zeros((960, 1), np.float32)))
+    assert (tmp_path / "a.wav").read_bytes()[8:20] == b"WAVEJUNK\x1c\0\0\0"
+
+
 def test_why_it_waits_is_said_once(picture: Source, tmp_path: Path) -> None:
     said: list[str] = []
     with serving(Stage(refuse=dict.fromkeys(range(2), ("capacity", 1013)))) as url:

@@ -14,6 +14,8 @@ from cuestream_client.music import F32, Chunk
 from cuestream_client.session import Playout
 
 CODECS = {".wav": "pcm_s16le", ".flac": "flac"}
+OPTIONS = {".wav": {"rf64": "auto"}, ".flac": {}}
+"""WAV of more than 4 GiB, 6.2 hours, is RF64: its own lengths have 32 bits."""
 MOST_SILENCE_S = 60
 """A longer gap is not filled: what follows is appended."""
 
@@ -38,10 +40,12 @@ class Recorder:
     def __enter__(self) -> Self:
         av = _av()
         layout = "stereo" if self.audio.channels == 2 else "mono"
-        codec = CODECS[self.path.suffix.lower()]
+        ending = self.path.suffix.lower()
         try:
-            self._file: Any = av.open(str(self.path), "w")
-            self._stream: Any = self._file.add_stream(codec, rate=self.audio.sample_rate, layout=layout)
+            self._file: Any = av.open(str(self.path), "w", options=dict(OPTIONS[ending]))
+            self._stream: Any = self._file.add_stream(
+                CODECS[ending], rate=self.audio.sample_rate, layout=layout
+            )
             self._stream.format = "s16"
             self._file.start_encoding()  # the file is opened here
         except OSError as error:
