@@ -100,6 +100,25 @@ describe("playing", () => {
   });
 });
 
+describe("a session of days", () => {
+  test.each([0, 2 ** 31, 2 ** 32, 2 ** 40])("beyond %d samples the same is heard", (samples) => {
+    const begins = Math.max(0, (Math.floor(samples / CHUNK) - 50) * CHUNK); // a second before; 2 ** 31 come after 12.4 h
+    const buffer = new JitterBuffer(RATE, RATE, 1);
+    Object.assign(buffer, { put: begins, at: begins });
+    const plane = new Float32Array(CHUNK);
+    const heard: number[] = [];
+    for (let chunk = 0; chunk < 100; chunk++) {
+      buffer.add({ ...tone(chunk * CHUNK), first: begins + chunk * CHUNK, crossfade: true });
+      buffer.read([plane]);
+      heard.push(...plane);
+    }
+    expect(steepest(heard)).toBeLessThan(1.02 * SLOPE);
+    expect(Math.max(...heard.slice(-RATE))).toBeCloseTo(LEVEL, 3);
+    expect(buffer.underruns).toBe(0);
+    expect(buffer.played.playedThrough).toBeGreaterThan(begins + 90 * CHUNK);
+  });
+});
+
 describe("when music is late", () => {
   test("it fades out and in, counts, and wants more from then on", () => {
     const room = new Room();
