@@ -465,6 +465,27 @@ def test_a_file_is_shown_in_its_own_time_and_begins_anew_after_a_gap() -> None:
     assert live.behind_s == pytest.approx(2.5)
 
 
+@pytest.mark.parametrize("ppm", [-200, 0, 200])
+def test_a_camera_whose_clock_is_off_is_not_behind_after_a_day(ppm: int) -> None:
+    """Each of its pictures comes up to 30 ms late. One that is behind is seen at keyframes alone, and its sound elsewhere."""
+    live, late_s, begins_s, apart_s = Pace(lives=True), 0.0, 1000.0, 0.5
+    for number in range(2 * 24 * 3600):
+        came_s = begins_s + apart_s * number * (1 + ppm / 1e6) + 0.01 * (number % 4)
+        live.wait_s(apart_s * number, came_s)
+        late_s = max(late_s, live.behind_s)
+    assert late_s < 0.05
+    assert live.zero_s is not None
+    assert abs(live.zero_s + apart_s * number - came_s) < 0.05
+
+
+def test_a_camera_whose_clock_went_back_is_behind_for_a_minute_at_most() -> None:
+    live, behind_s = Pace(lives=True), list[float]()
+    for second in range(200):
+        live.wait_s(second if second < 100 else second - 7, second)
+        behind_s.append(live.behind_s)
+    assert (set(behind_s[:100]), behind_s[100], set(behind_s[161:])) == ({0}, 7, {0})
+
+
 def test_no_more_pictures_pass_than_are_looked_at() -> None:
     thin = Thin(8)
     assert sum(thin.wants(10 + at / 30) for at in range(300)) in range(79, 83)
