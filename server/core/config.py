@@ -28,8 +28,6 @@ class SessionConfig:
     max_catch_up_s: float = 5.0
     """A client that comes back further behind is moved to the present by a marked crossfade; a nearer one loses no sample."""
     snapshot_every_s: float = 1.0
-    waits_for_video: bool = False
-    """Frames carry their step and the music never passes them, as for a file: it is then the same whenever they arrive."""
     room_s: float = 0.0
 
     def __post_init__(self) -> None:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 
 import numpy as np
 
 from engine.frames import U8
 from server.core.errors import SessionError
-from server.core.orders import FRAMES_AHEAD, Shown
+from server.core.orders import Shown
 
 
 class Intake:
-    """side: S of the frames. in_order: they carry their step and all of them count, else the moment counts and the newest."""
+    """side: S of the frames."""
 
-    def __init__(self, side: int, in_order: bool, counts: Counter[str]) -> None:
-        self.side, self.in_order, self.counts = side, in_order, counts
+    def __init__(self, side: int, counts: Counter[str]) -> None:
+        self.side, self.counts = side, counts
         self.holds = False
         """The scene is held: nothing is looked at but a first picture."""
         self.begun = False
         """Whether a picture was looked at."""
         self._at_hand = False  # whether the engine has the newest one; that of a restored session has not
-        self.now = 0
-        """Steps of all takes that the engine has made."""
-        self._steps: deque[int] = deque(maxlen=FRAMES_AHEAD)
-        """Of frames that wait; full: the new frame is dropped."""
         self._last = (0, 0)  # take and step of the newest frame
 
     @property
@@ -36,42 +32,27 @@ class Intake:
         """Another music: it begins with the newest picture, or with the next one where that is not at hand."""
         self.begun = self._at_hand
 
-    def frame(self, pixels: U8, step: int | None, take: int, sounding: int) -> Shown | None:
+    def frame(self, pixels: U8, take: int, sounding: int) -> Shown | None:
         """The frame with its step, None when nobody is to see it. sounding: the step of the take that sounds now.
 
-        Raises SessionError when it is not as large as the player's eyes, or has no step where it needs one.
+        Raises SessionError when it is not as large as the player's eyes.
         """
-        self._check(pixels, step)
+        self._check(pixels)
         self.counts["frames"] += 1
         if not self.looks:
             self.counts["frames_held_out"] += 1
             return None
         self.begun = self._at_hand = True
-        return Shown(pixels, self._captured(take, sounding)) if step is None else self._waiting(pixels, step)
+        return Shown(pixels, self._captured(take, sounding))
 
-    def _check(self, pixels: U8, step: int | None) -> None:
+    def _check(self, pixels: U8) -> None:
         side = self.side
         if pixels.shape != (side, side, 3) or pixels.dtype != np.uint8:
             found = f"{pixels.dtype} {list(pixels.shape)}"
             raise SessionError("bad_request", f"a frame is uint8 [{side}, {side}, 3], not {found}")
-        if (step is not None) != self.in_order:
-            raise SessionError(
-                "bad_request", f"frames have a step when the video sets the pace, not {step!r}"
-            )
-        if step is not None and step < (self._steps[-1] if self._steps else 0):
-            raise SessionError("bad_request", f"the steps of a video grow: {step} after {self._steps}")
 
     def _captured(self, take: int, sounding: int) -> int:
         """The step that sounds; it stands still while a client that came back hears again what it missed."""
         before = self._last[1] if self._last[0] == take else 0
         self._last = (take, max(sounding, before))
         return self._last[1]
-
-    def _waiting(self, pixels: U8, step: int) -> Shown | None:
-        while self._steps and self._steps[0] < self.now:
-            self._steps.popleft()
-        if len(self._steps) == FRAMES_AHEAD:
-            self.counts["frames_dropped"] += 1
-            return None
-        self._steps.append(step)
-        return Shown(pixels, step)

@@ -12,9 +12,6 @@ from engine.frames import U8
 from engine.spec import StreamPolicy
 from server.core.playout import Music
 
-FRAMES_AHEAD = 64
-"""Of a video that sets the pace; one more and the newest is dropped."""
-
 
 class Shown(msgspec.Struct, frozen=True, gc=False):
     """pixels: [S, S, 3]. step: of the take's music, at which the picture was captured."""
@@ -24,7 +21,7 @@ class Shown(msgspec.Struct, frozen=True, gc=False):
 
 
 class Orders(msgspec.Struct, frozen=True, gc=False):
-    """None: as before. Followed in the order of the fields.
+    """None: as before.
 
     wanted: samples of the take's music that may be made. reset: begin a new take of this number, with the picture that is known.
     """
@@ -32,10 +29,7 @@ class Orders(msgspec.Struct, frozen=True, gc=False):
     reset: int | None = None
     policy: tuple[StreamPolicy, int] | None = None
     """And its revision."""
-    frames: tuple[Shown, ...] = ()
-    """Bound: 1, the newest wins; FRAMES_AHEAD when the video sets the pace, see `Session`."""
-    ended: bool = False
-    """No frame will come; a video that set the pace sets it no more."""
+    frame: Shown | None = None
     turn: bool = False
     wanted: int | None = None
     rest: bool | None = None
@@ -43,15 +37,13 @@ class Orders(msgspec.Struct, frozen=True, gc=False):
     snapshot: bool = False
     leave: bool = False
 
-    def then(self, newer: Orders, in_order: bool) -> Orders:
-        """Both, as one. in_order: every frame counts, else the newest alone."""
-        frames = self.frames + newer.frames if in_order else newer.frames or self.frames
+    def then(self, newer: Orders) -> Orders:
+        """Both, as one."""
         same_take = newer.reset is None
         return Orders(
             self.reset if same_take else newer.reset,
             newer.policy or self.policy,
-            frames,
-            self.ended or newer.ended,
+            newer.frame or self.frame,
             newer.turn or (self.turn and same_take),
             newer.wanted if newer.wanted is not None else (self.wanted if same_take else None),
             self.rest if newer.rest is None else newer.rest,
@@ -70,13 +62,9 @@ class Remembered(msgspec.Struct, frozen=True, gc=False):
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
-    """music: in order. now: steps of all takes. counts: what the stream saw. failed: why it plays no more.
-
-    take: the one that the stream plays.
-    """
+    """music: in order. counts: what the stream saw. failed: why it plays no more. take: the one that the stream plays."""
 
     music: tuple[Music, ...] = ()
-    now: int = 0
     counts: dict[str, int] = {}
     cuts: tuple[int, ...] = ()
     asked: tuple[int, ...] = ()

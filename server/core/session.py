@@ -58,7 +58,7 @@ class Session:
         self.remembered: Remembered | None = None
         """What the stream holds of the video, by the newest report."""
         self.counts: Counter[str] = Counter()
-        self.intake = Intake(config.side, config.waits_for_video, self.counts)
+        self.intake = Intake(config.side, self.counts)
         self._events: deque[Event] = deque(maxlen=MOST_EVENTS)  # full: the oldest is dropped
         self._orders = NOTHING  # bound: one record, merged
         self.left_s: float | None = now_s  # when the client left; None while it is here
@@ -150,20 +150,12 @@ class Session:
         if self.delivery:
             self.delivery.report(played_through)
 
-    def frame(self, now_s: float, pixels: U8, step: int | None = None) -> None:
-        """A picture, [S, S, 3]. step: of the music, for a video that sets the pace; else the moment that sounds now.
-
-        Raises SessionError when it is not as large as the player's eyes, or has no step where it needs one.
-        """
+    def frame(self, now_s: float, pixels: U8) -> None:
+        """A picture of now, [S, S, 3]. Raises SessionError when it is not as large as the player's eyes."""
         sounding = self.playout.sounding(now_s) // self.config.hop if self.playout.take == self.take else 0
-        waiting = bool(self._orders.frames)
-        if (shown := self.intake.frame(pixels, step, self.take, sounding)) and self.state != "expired":
-            self.counts["frames_replaced"] += waiting and not self.config.waits_for_video
-            self._order(Orders(frames=(shown,)))
-
-    def end_of_video(self) -> None:
-        """No frame comes any more; the last one stays on the screen."""
-        self._order(Orders(ended=True))
+        if (shown := self.intake.frame(pixels, self.take, sounding)) and self.state != "expired":
+            self.counts["frames_replaced"] += self._orders.frame is not None
+            self._order(Orders(frame=shown))
 
     # --- verbs and controls
 
@@ -256,7 +248,7 @@ class Session:
         self._order(Orders(policy=(self.degradation.policy(policy), self.policy_revision)))
 
     def _order(self, orders: Orders) -> None:
-        self._orders = self._orders.then(orders, self.config.waits_for_video)
+        self._orders = self._orders.then(orders)
 
     # --- the engine
 
@@ -268,7 +260,6 @@ class Session:
             self._note_left(now_s)
         for piece in report.music:
             self.playout.add(piece)
-        self.intake.now = max(self.intake.now, report.now)
         for name, count in report.counts.items():
             self.counts[f"engine_{name}"] = count  # of this take
         self.remembered = report.memory or self.remembered

@@ -40,7 +40,7 @@ class Runner:
         self.voices, self._monotonic = Voices(monotonic, ask_device), monotonic
         self._ask_device = ask_device
         self._post, self._deliver = post, deliver
-        self._orders: dict[str, tuple[Orders, bool]] = {}  # bound: one record for each session, merged
+        self._orders: dict[str, Orders] = {}  # bound: one record for each session, merged
         self._openings: deque[Opening] = deque()  # bound: MOST_OPENINGS, then NoRoom
         self._opening = 0  # that were taken from there, and have not joined the others yet
         self._change = Condition()
@@ -88,16 +88,12 @@ class Runner:
         yield
         self._limit_s = None
 
-    def order(self, key: str, orders: Orders, in_order: bool) -> None:
-        """Leave orders for a session; see `Orders.then`."""
-        self.order_all({key: orders}, in_order)
-
-    def order_all(self, orders: Mapping[str, Orders], in_order: bool) -> None:
+    def order(self, orders: Mapping[str, Orders]) -> None:
         """Leave orders for some sessions; the thread is woken once for all of them."""
         with self._change:
             for key, each in orders.items():
                 before = self._orders.get(key)
-                self._orders[key] = (before[0].then(each, in_order) if before else each, in_order)
+                self._orders[key] = before.then(each) if before else each
             self._change.notify()
 
     def _run(self) -> None:
@@ -131,7 +127,7 @@ class Runner:
                 self._change.wait_for(lambda: self._stopping or self._orders or self._openings)
             if self._stopping:
                 return None
-            openings, orders = list(self._openings), {key: each for key, (each, _) in self._orders.items()}
+            openings, orders = list(self._openings), dict(self._orders)
             self._openings.clear()
             self._opening = len(openings)
             self._orders.clear()

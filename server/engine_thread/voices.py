@@ -5,7 +5,6 @@ A tick follows the orders that came, lets every voice that is due take one step,
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,42 +17,33 @@ from engine.spec import StreamPolicy
 from engine.stream import AudioChunk
 from engine.together import take_all
 from server.core.checkpoint import Checkpoint
-from server.core.orders import FRAMES_AHEAD, Orders, Remembered, Report, Shown
+from server.core.orders import Orders, Remembered, Report, Shown
 from server.core.playout import Music
 
 T = TypeVar("T")
 
 
 class Voice:
-    """One session's stream. waits_for_video: step n is taken when a frame from after n is known, so no frame comes late."""
+    """One session's stream."""
 
     def __init__(
         self,
         player: Player[Any],
         policy: StreamPolicy,
-        waits_for_video: bool = False,
         room_s: float = 0.0,
-        exact: bool = False,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         """room_s: to how many seconds the short-term window may be lengthened.
 
         checkpoint: where a session was that goes on. Raises PackageError when its stream is damaged or another player's. `policy`
         is the one that was wanted: a degradation of the worker that was lost does not come along.
-
-        exact: snapshots hold the caches and continue bit for bit; they take longer than a step. Otherwise the caches are computed
-        again from the columns, under the pictures of then: the music goes on from the same past, on another path.
         """
         self.player, self.policy, self.revision = player, policy, 0
-        self.room_s, self.waits_for_video = max(room_s, policy.short_term_s), waits_for_video
+        self.room_s = max(room_s, policy.short_term_s)
         self.take, self.taken, self.wanted = 0, 0, 0
         self._hop = player.sample_rate // player.code_rate
-        self._exact = exact
-        self._frames: deque[Shown] = deque(maxlen=FRAMES_AHEAD if waits_for_video else 1)
-        """Full: the newest win."""
         self._newest: Shown | None = None
-        self._ended = False
-        self._before = 0  # steps of the takes before this one
+        self._waits: Shown | None = None  # the newest, until it is pushed
         self._turned: int | None = None  # the step before which a cut was asked for that was not reported yet
         self.stream: Stream = self._open() if checkpoint is None else self._restored(checkpoint)
 
@@ -73,8 +63,8 @@ class Voice:
         refused = self._set_policy(*orders.policy) if orders.policy else None
         if orders.reset is not None:
             self._reset(orders.reset)
-        self._frames.extend(orders.frames)
-        self._ended |= orders.ended
+        if orders.frame is not None:
+            self._waits = orders.frame
         if orders.turn:
             self.show()
             self.stream.turn()
@@ -92,7 +82,6 @@ class Voice:
         return None
 
     def _reset(self, take: int) -> None:
-        self._before += self.stream.now
         self.take, self.taken, self.wanted, self._turned = take, 0, 0, None
         del self.stream  # the new one has its memory on a device
         self.stream = self._open()
@@ -100,28 +89,22 @@ class Voice:
             self.stream.push(self._newest.pixels, 0)
 
     def due(self) -> int:
-        """How many steps are wanted and may be taken, to the end of a piece at most; the frames that are due were shown."""
-        steps = self.policy.chunk_steps
+        """How many steps are wanted and may be taken, to the end of a piece at most; the frame that waited was shown."""
         may = self._newest is not None or self.stream.now > 0
-        waits = self.waits_for_video and not self._ended and not self._frames
-        if not may or waits or self.taken + steps * self._hop > self.wanted:
+        if not may or self.taken + self.policy.chunk_steps * self._hop > self.wanted:
             return 0
-        return 1 if self.waits_for_video else max(1, self.stream.lacks)
+        return max(1, self.stream.lacks)
 
     @property
     def shows(self) -> bool:
         """Whether a frame waits."""
-        return bool(self._frames)
+        return self._waits is not None
 
     def show(self) -> None:
-        """Push the frames that were captured by now."""
-        while self._frames and (not self.waits_for_video or self._step(self._frames[0]) <= self.stream.now):
-            self._newest = self._frames.popleft()
-            self.stream.push(self._newest.pixels, self._step(self._newest))
-
-    def _step(self, shown: Shown) -> int:
-        """Of this take; no picture is from after what is made, though it was captured while another take sounded."""
-        return shown.step - self._before if self.waits_for_video else min(shown.step, self.stream.now)
+        """Push it. No picture is from after what is made, though it was captured while another take sounded."""
+        if self._waits is not None:
+            self._newest, self._waits = self._waits, None
+            self.stream.push(self._newest.pixels, min(self._newest.step, self.stream.now))
 
     def _music(self, chunk: AudioChunk) -> Music:
         self.taken = chunk.first_sample + len(chunk.samples)
@@ -130,14 +113,15 @@ class Voice:
 
     def report(self, taken: Sequence[AudioChunk], refused: str | None, snapshot: bool) -> Report:
         """What was seen is told with the music that it is heard in."""
-        music, now = tuple(map(self._music, taken)), self._before + self.stream.now
+        music = tuple(map(self._music, taken))
         if not (music or snapshot or refused):
-            return Report(now=now, take=self.take)
+            return Report(take=self.take)
         held = self.player.held(self.stream)
-        blob = self.stream.snapshot(caches=self._exact) if snapshot else None
+        # with its caches it would take longer than a step; they are computed again from the columns, under the pictures of then
+        blob = self.stream.snapshot(caches=False) if snapshot else None
         memory = Remembered(self.take, tuple(held.captured.items()), tuple(held.memory), tuple(held.recalled))
         cuts, asked = tuple(held.cuts), self._asked(held.cuts)
-        return Report(music, now, held.counts, cuts, asked, memory, blob, refused, take=self.take)
+        return Report(music, held.counts, cuts, asked, memory, blob, refused, take=self.take)
 
     def _asked(self, cuts: Sequence[int]) -> tuple[int, ...]:
         """The one of them that was asked for, if any: the first one since."""

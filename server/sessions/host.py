@@ -358,7 +358,7 @@ class Host:
                 batch[hosted.id] = orders
         self._hurried.clear()
         if batch:
-            self._runner.order_all(batch, False)
+            self._runner.order(batch)
         if now_s >= self._look_round_s:
             self._look_round_s = now_s + LOOK_ROUND_S
             self._look_round(now_s)
@@ -385,7 +385,7 @@ class Host:
         if self.shelf:
             self.shelf.drop(hosted.id)
         later = hosted.core.orders()
-        return orders.then(later, False) if orders and later else later or orders
+        return orders.then(later) if orders and later else later or orders
 
     def litter(self) -> None:
         """Something is over whose parts refer to each other in rings: megabytes of sound, caches and codecs with their threads.

@@ -148,7 +148,7 @@ def test_who_begins_anew_on_a_full_server_finds_everything_made(
     shown = Shown(np.zeros((player.side, player.side, 3), np.uint8), 0)
     for take in range(3):
         wanted = player.defaults.chunk_steps * player.sample_rate // player.code_rate
-        heard = voices.tick({"a": Orders(frames=(shown,), wanted=wanted, reset=take or None)})
+        heard = voices.tick({"a": Orders(frame=shown, wanted=wanted, reset=take or None)})
         while not (heard.get("a") and heard["a"].music):
             heard = voices.tick({})
         assert heard["a"].failed is None

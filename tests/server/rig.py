@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from engine.player import Held
 from engine.spec import StreamPolicy
 from engine.stream import AudioChunk
+from server.core.checkpoint import Checkpoint
 from server.core.config import SessionConfig
 from server.core.controls import Event
 from server.core.delivery import AudioOut
-from server.core.orders import Orders
+from server.core.orders import Orders, Report, Shown
 from server.core.session import Session
 from server.engine_thread.voices import Voice, Voices
 
@@ -107,6 +110,39 @@ def slow_clock() -> Callable[[], float]:
     return lambda: next(reads) * 0.001
 
 
+class FilmVoice(Voice):
+    """Sees each picture of a film right before the step that it belongs to, so its music is always the same.
+
+    Its snapshots hold the caches and continue bit for bit.
+    """
+
+    def __init__(
+        self,
+        player: Any,
+        policy: StreamPolicy,
+        film: Iterable[Shown],
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        super().__init__(player, policy, checkpoint=checkpoint)
+        self._film = deque(shown for shown in film if shown.step >= self.stream.now)
+
+    @property
+    def shows(self) -> bool:
+        return bool(self._film) and self._film[0].step <= self.stream.now
+
+    def show(self) -> None:
+        while self.shows:
+            self._newest = self._film.popleft()
+            self.stream.push(self._newest.pixels, self._newest.step)
+
+    def due(self) -> int:
+        return min(1, super().due())
+
+    def report(self, taken: Sequence[AudioChunk], refused: str | None, snapshot: bool) -> Report:
+        report = super().report(taken, refused, snapshot)
+        return replace(report, snapshot=self.stream.snapshot(caches=True)) if snapshot else report
+
+
 @dataclass
 class Rig:
     """speed: decoder steps that the engine can take in 20 ms of virtual time; a function of the time."""
@@ -149,7 +185,7 @@ class Rig:
         self._engine(orders or Orders())
 
     def _engine(self, orders: Orders) -> None:
-        self._mail = self._mail.then(orders, self.session.config.waits_for_video)
+        self._mail = self._mail.then(orders)
         speed = self.speed(self.now)
         self._budget = min(self._budget + speed, speed + 1)
         while self._budget >= 1:
@@ -169,15 +205,19 @@ class Rig:
         return [event.about.get("to", event.about) for event in self.events if event.kind == kind]
 
 
-def rig(player: Any = None, policy: StreamPolicy | None = None, **changes: Any) -> Rig:
-    """A session that plays to an attached client; a first frame was shown."""
+def rig(
+    player: Any = None, policy: StreamPolicy | None = None, film: Iterable[Shown] = (), **changes: Any
+) -> Rig:
+    """A session that plays to an attached client; a first frame was shown, or its voice sees a film."""
     speed = changes.pop("speed", lambda _: 5.0)
     chosen = player or TonePlayer()
     settings = config(chosen, policy, **changes)
-    voice = Voice(chosen, settings.policy, settings.waits_for_video, settings.room_s, exact=True)
+    voice = (
+        FilmVoice(chosen, settings.policy, film) if film else Voice(chosen, settings.policy, settings.room_s)
+    )
     made = Rig(Session(settings, 0.0), voice, speed)
     made.session.attach(0.0)
-    if not settings.waits_for_video:
+    if not film:
         made.session.frame(0.0, black(chosen.side))
     made.session.play(0.0)
     return made

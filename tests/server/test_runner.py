@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Semaphore
 from typing import Any
@@ -54,14 +53,14 @@ def test_what_is_wanted_is_made_and_no_more() -> None:
     loop = Loop()
     loop.runner.start()
     loop.runner.open("a", voice)
-    loop.runner.order("a", Orders(frames=(Shown(black(), 0),)), in_order=False)
-    loop.runner.order("a", Orders(wanted=RATE), in_order=False)
+    loop.runner.order({"a": Orders(frame=Shown(black(), 0))})
+    loop.runner.order({"a": Orders(wanted=RATE)})
     made = 0
     while made < RATE:
         for piece in loop.next()["a"].music:
             assert (piece.samples == tone(made, 3200)).all()
             made += len(piece.samples)
-    loop.runner.order("a", Orders(snapshot=True), in_order=False)
+    loop.runner.order({"a": Orders(snapshot=True)})
     assert loop.next()["a"].snapshot == b"50 50"
     assert loop.posted.empty()
     loop.runner.stop()
@@ -73,10 +72,7 @@ def test_a_session_over_the_thread_plays_what_it_plays_in_turns() -> None:
     pictures = np.random.default_rng(1).integers(0, 255, (20, player.side, player.side, 3), dtype=np.uint8)
     heard = []
     for threaded in (True, False):
-        played = rig(player, waits_for_video=True)
-        for step, pixels in enumerate(pictures):
-            played.session.frame(0.0, pixels, step * 5)
-        played.session.end_of_video()
+        played = rig(player, film=[Shown(pixels, step * 5) for step, pixels in enumerate(pictures)])
         if threaded:
             over_the_thread(played)
         played.run(2)
@@ -95,7 +91,7 @@ def over_the_thread(played: Rig) -> None:
         played.now += 0.02
         orders, outputs = session.poll(played.now)
         played.chunks += [each for each in outputs if isinstance(each, AudioOut)]
-        loop.runner.order("s", orders or Orders(), in_order=True)
+        loop.runner.order({"s": orders or Orders()})
         if session.delivery:
             session.report(session.delivery.cursor)
         while session.playout.wanted(played.now) - session.playout.played - session.playout.ready >= 3200:
@@ -114,7 +110,7 @@ def test_what_cannot_be_opened_says_so_and_the_thread_goes_on() -> None:
     loop.runner.open("bad", broken)
     assert loop.next() == {"bad": Report(failed="RuntimeError: no such model")}
     loop.runner.open("good", voice)
-    loop.runner.order("good", Orders(snapshot=True), in_order=False)
+    loop.runner.order({"good": Orders(snapshot=True)})
     assert loop.next()["good"].snapshot == b"0 0"
     loop.runner.stop()
 
@@ -124,7 +120,7 @@ def test_an_engine_that_ends_tells_every_session() -> None:
     loop.runner.voices.open("a", voice())
     loop.runner.voices.tick = None  # type: ignore[assignment,method-assign]
     loop.runner.start()
-    loop.runner.order("a", Orders(wanted=RATE), in_order=False)
+    loop.runner.order({"a": Orders(wanted=RATE)})
     failed = loop.next()["a"].failed
     assert failed is not None
     assert "the engine ended: TypeError" in failed
@@ -161,7 +157,7 @@ def test_a_lost_device_ends_the_engine_and_a_stream_that_breaks_only_itself(said
     breaks.stream.advance = broken  # type: ignore[method-assign]
     for key, each in (("breaks", breaks), ("plays", plays)):
         loop.runner.voices.open(key, each)
-        loop.runner.order(key, Orders(frames=(Shown(black(), 0),), wanted=RATE // 10), in_order=False)
+        loop.runner.order({key: Orders(frame=Shown(black(), 0), wanted=RATE // 10)})
     loop.runner.start()
     told = loop.next()
     loop.runner.stop()
@@ -196,7 +192,7 @@ def test_a_device_that_a_library_says_nothing_of_is_asked(
     breaks.stream.advance = broken  # type: ignore[method-assign]
     loop.runner.start()
     loop.runner.open("a", broken if opens else lambda: breaks)
-    loop.runner.order("a", Orders(frames=(Shown(black(), 0),), wanted=RATE // 10), in_order=False)
+    loop.runner.order({"a": Orders(frame=Shown(black(), 0), wanted=RATE // 10)})
     told = loop.next()
     loop.runner.stop()
     assert isinstance(loop.runner.error, DeviceLost) == is_lost
@@ -237,7 +233,7 @@ def test_sessions_that_wait_leave_their_places_to_others_and_find_them_again(nan
         assert busy.acquire(timeout=TIMEOUT_S)
         for key in come:
             loop.runner.open(key, comes)
-        loop.runner.order_all(orders, in_order=False)
+        loop.runner.order(orders)
         moment.release()
         made = {key: each.wanted for key, each in orders.items() if each.wanted}
         while any(sum(len(piece.samples) for piece in music[key]) < most for key, most in made.items()):
@@ -249,7 +245,7 @@ def test_sessions_that_wait_leave_their_places_to_others_and_find_them_again(nan
     def wants(pieces: int, shade: int, **more: Any) -> Orders:
         shown = Shown(np.full((player.side, player.side, 3), shade, np.uint8), 0)
         samples = pieces * player.defaults.chunk_steps * player.sample_rate // player.code_rate
-        return Orders(frames=(shown,), wanted=samples, **more)
+        return Orders(frame=shown, wanted=samples, **more)
 
     loop.runner.start()
     follow({"a": wants(2, 10), "b": wants(2, 90)}, come="ab")
@@ -286,21 +282,20 @@ def test_of_two_that_come_at_once_the_one_without_room_is_refused_and_not_begun(
     with pytest.raises(NoRoom, match="1 streams fill"):
         loop.runner.open("b", voice)
     loop.runner.start()
-    loop.runner.order("a", Orders(frames=(Shown(black(), 0),), wanted=RATE // 10), in_order=False)
+    loop.runner.order({"a": Orders(frame=Shown(black(), 0), wanted=RATE // 10)})
     assert loop.next()["a"].music
     loop.runner.stop()
 
 
-@pytest.mark.parametrize("in_order", [True, False])
-def test_orders_that_wait_are_one_record(in_order: bool) -> None:
-    """The newest frame alone, or all in order; a new take forgets what was wanted of the old one."""
-    frames: Callable[[int], Orders] = lambda step: Orders(frames=(Shown(black(), step),))  # noqa: E731
-    merged = Orders(wanted=5, turn=True).then(frames(1), in_order).then(frames(2), in_order)
-    assert [shown.step for shown in merged.frames] == ([1, 2] if in_order else [2])
+def test_orders_that_wait_are_one_record() -> None:
+    """The newest frame alone; a new take forgets what was wanted of the old one."""
+    first, newest = (Shown(black(), step) for step in (1, 2))
+    merged = Orders(wanted=5, turn=True).then(Orders(frame=first)).then(Orders(frame=newest)).then(Orders())
+    assert merged.frame is newest
     assert (merged.wanted, merged.turn) == (5, True)
-    after = merged.then(Orders(reset=3), in_order)
+    after = merged.then(Orders(reset=3))
     assert (after.reset, after.wanted, after.turn) == (3, None, False)
-    assert after.then(Orders(wanted=7), in_order).wanted == 7
+    assert after.then(Orders(wanted=7)).wanted == 7
 
 
 def test_only_what_is_to_be_heard_is_posted() -> None:
@@ -308,7 +303,7 @@ def test_only_what_is_to_be_heard_is_posted() -> None:
     loop = Loop()
     loop.runner.start()
     loop.runner.open("a", voice)
-    loop.runner.order("a", Orders(frames=(Shown(black(), 0),), wanted=RATE), in_order=False)
+    loop.runner.order({"a": Orders(frame=Shown(black(), 0), wanted=RATE)})
     made = 0
     while made < RATE:
         music = loop.next()["a"].music
@@ -324,11 +319,11 @@ def piece(number: int) -> Music:
 
 def test_reports_of_ticks_that_were_taken_together_are_one_in_order() -> None:
     first, second = (
-        Report((piece(0),), 1, {"cuts": 1}, (4,), refused="no"),
-        Report((piece(1),), 2, snapshot=b"s"),
+        Report((piece(0),), {"cuts": 1}, (4,), refused="no"),
+        Report((piece(1),), snapshot=b"s"),
     )
     both = first.then(second)
-    assert both == Report((*first.music, *second.music), 2, {"cuts": 1}, (4,), snapshot=b"s", refused="no")
+    assert both == Report((*first.music, *second.music), {"cuts": 1}, (4,), snapshot=b"s", refused="no")
 
 
 def test_a_snapshot_is_of_the_moment_after_the_music_that_it_comes_with() -> None:
@@ -336,7 +331,7 @@ def test_a_snapshot_is_of_the_moment_after_the_music_that_it_comes_with() -> Non
     loop = Loop()
     loop.runner.start()
     loop.runner.open("a", voice)
-    loop.runner.order("a", Orders(frames=(Shown(black(), 0),), wanted=RATE, snapshot=True), in_order=False)
+    loop.runner.order({"a": Orders(frame=Shown(black(), 0), wanted=RATE, snapshot=True)})
     made, seen = 0, list[bytes]()
     while made < RATE:
         report = loop.next()["a"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from clips import Clip, make
 from numpy.typing import NDArray
-from rig import RATE, Rig, check_in_order, rig
+from rig import RATE, FilmVoice, Rig, check_in_order, rig
 
 from cuestream.music import live
 from cuestream.players import find_player
@@ -47,34 +47,25 @@ def scored(player: Any, video: Path) -> F32:
     return np.concatenate([piece.samples for piece in live(player, video, probe(video), POLICY)])
 
 
-def client(player: Any, video: Path) -> Callable[[Rig], None]:
-    """Sends a file's frames a second before they are shown, and no more than the session's queue takes."""
-    frames = iter(VideoReader(video, player.side, EveryNth(LIVE_FRAMES_PER_S)))
-    waiting = [next(frames, None)]
-
-    def send(played: Rig) -> None:
-        while waiting[0] is not None and waiting[0].time_s < played.now + 1:
-            played.session.frame(played.now, waiting[0].pixels, int(waiting[0].time_s * player.code_rate))
-            waiting[0] = next(frames, None)
-        if waiting[0] is None:
-            played.session.end_of_video()
-
-    return send
+@pytest.fixture(scope="module")
+def film(player: Any, video: Path) -> list[Shown]:
+    frames = VideoReader(video, player.side, EveryNth(LIVE_FRAMES_PER_S))
+    return [Shown(frame.pixels, int(frame.time_s * player.code_rate)) for frame in frames]
 
 
 @pytest.mark.parametrize("speed", [1.4, 7.0])
-def test_a_session_plays_what_score_live_plays(player: Any, video: Path, scored: F32, speed: float) -> None:
-    played = rig(player, POLICY, waits_for_video=True, speed=lambda _: speed)
-    played.before = client(player, video)
+def test_a_session_plays_what_score_live_plays(
+    player: Any, film: list[Shown], scored: F32, speed: float
+) -> None:
+    played = rig(player, POLICY, film, speed=lambda _: speed)
     check_in_order(played.run(6.4), 0)
     assert len(played.pcm) > 5.5 * RATE
     both = min(len(played.pcm), len(scored) - RATE // 2)  # its end is cut where the video ends
     assert np.array_equal(played.pcm[:both], scored[:both])
 
 
-def test_and_after_five_seconds_without_a_line(player: Any, video: Path, scored: F32) -> None:
-    played = rig(player, POLICY, waits_for_video=True)
-    played.before = client(player, video)
+def test_and_after_five_seconds_without_a_line(player: Any, film: list[Shown], scored: F32) -> None:
+    played = rig(player, POLICY, film)
     before = played.run(2.5)
     heard = before[-20].first_sample
     played.session.detach(played.now)
@@ -91,22 +82,16 @@ def test_and_after_five_seconds_without_a_line(player: Any, video: Path, scored:
 
 @pytest.mark.parametrize("behind", [0, 25_000])
 def test_a_checkpoint_of_a_model_goes_on_bit_for_bit(
-    player: Any, video: Path, scored: F32, behind: int
+    player: Any, film: list[Shown], scored: F32, behind: int
 ) -> None:
-    """The worker is lost after 3 s; another one continues from the last second's snapshot, for frames that are sent again."""
-    first = rig(player, POLICY, waits_for_video=True)
-    first.before = client(player, video)
+    """The worker is lost after 3 s; another one continues from the last second's snapshot."""
+    first = rig(player, POLICY, film)
     first.run(3.5)
     checkpoint, heard = first.session.checkpoint, first.chunks[-1].first_sample - behind
     assert checkpoint is not None
     assert (heard < checkpoint.placed) == (behind > 0)
-    voice = Voice(player, POLICY, waits_for_video=True, checkpoint=checkpoint)
+    voice = FilmVoice(player, POLICY, film, checkpoint)
     again = Rig(Session.restored(first.session.config, checkpoint, 0.0), voice)
-    for frame in VideoReader(video, player.side, EveryNth(LIVE_FRAMES_PER_S)):
-        step = int(frame.time_s * player.code_rate)
-        if step >= voice.stream.now:
-            again.session.frame(0.0, frame.pixels, step)
-    again.session.end_of_video()
     again.session.resume(0.0, heard)
     chunks = again.run(2)
     assert not any(chunk.discontinuity for chunk in chunks)
@@ -121,7 +106,7 @@ def test_a_voice_is_due_to_the_end_of_a_piece(player: Any) -> None:
     """With what the codec looks ahead, so that a backend that takes several steps at once is asked once for a piece."""
     voice = Voice(player, POLICY)
     shown = Shown(np.zeros((player.side, player.side, 3), np.uint8), 0)
-    voice.follow(Orders(frames=(shown,), wanted=RATE))
+    voice.follow(Orders(frame=shown, wanted=RATE))
     voice.show()
     for _ in range(voice.due()):
         assert voice.stream.take() is None
@@ -129,13 +114,12 @@ def test_a_voice_is_due_to_the_end_of_a_piece(player: Any) -> None:
     assert voice.stream.take() is not None
 
 
-def test_two_sessions_in_one_engine_play_as_alone(player: Any, video: Path, scored: F32) -> None:
-    one = rig(player, POLICY, waits_for_video=True)
-    one.before = client(player, video)
+def test_two_sessions_in_one_engine_play_as_alone(player: Any, film: list[Shown], scored: F32) -> None:
+    one = rig(player, POLICY, film)
     other = Voice(player, StreamPolicy(seed=8))
     one.voices.open("other", other)
     shown = Shown(np.zeros((player.side, player.side, 3), np.uint8), 0)
-    one.voices.tick({"other": Orders(frames=(shown,), wanted=2 * RATE)})
+    one.voices.tick({"other": Orders(frame=shown, wanted=2 * RATE)})
     one.run(3)
     assert other.taken > RATE
     assert np.array_equal(one.pcm, scored[: len(one.pcm)])

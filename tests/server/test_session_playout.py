@@ -415,23 +415,13 @@ def test_a_picture_of_the_old_context_is_not_from_the_future_of_the_new_one() ->
 
 def test_frames_that_do_not_fit_are_refused_or_dropped_and_counted() -> None:
     played = rig()
-    for frame, step in ((black(9), None), (black().astype(np.float32), None), (black(), 7)):
+    for frame in (black(9), black().astype(np.float32)):
         with pytest.raises(SessionError) as caught:
-            played.session.frame(0.0, frame, step)
+            played.session.frame(0.0, frame)
         assert caught.value.code == "bad_request"
     for _ in range(5):
         played.session.frame(0.0, black())
     assert played.session.counts["frames_replaced"] == 5  # the first was the rig's
-    paced = rig(waits_for_video=True)
-    for step in range(70):
-        paced.session.frame(0.0, black(), 10 * step)
-    assert paced.session.counts["frames_dropped"] == 6
-    with pytest.raises(SessionError, match="steps of a video grow"):
-        paced.session.frame(0.0, black(), 20)
-    paced.run(3)
-    assert paced.session.counts["frames_dropped"] == 6
-    paced.session.frame(paced.now, black(), 640)  # there is room again
-    assert paced.session.counts["frames_dropped"] == 6
 
 
 def test_a_config_that_cannot_play_is_refused() -> None:
@@ -550,7 +540,7 @@ def test_a_broken_stream_ends_its_session_and_no_other() -> None:
     good, bad = rig(), rig()
     good.voices.open("bad", bad.voice)
     bad.voice.stream.advance = None  # type: ignore[assignment,method-assign]
-    reports = good.voices.tick({"bad": Orders(wanted=12800, frames=bad.session._orders.frames)})
+    reports = good.voices.tick({"bad": Orders(wanted=12800, frame=bad.session._orders.frame)})
     assert reports["bad"].failed is not None
     assert "TypeError" in reports["bad"].failed
     bad.session.heard(bad.now, reports["bad"])
