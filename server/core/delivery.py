@@ -58,7 +58,7 @@ class Delivery:
     """One attachment of a client, from sample `first` on."""
 
     def __init__(self, patience: Patience, first: int, counts: Counter[str]) -> None:
-        """counts: of all attachments of a session."""
+        """counts: those of its session's playout."""
         self.patience, self.cursor, self.acknowledged = patience, first, first
         self.counts = counts
         self._moved_from: int | None = None

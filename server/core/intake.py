@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 
 from engine.frames import U8
@@ -14,8 +12,8 @@ from server.core.orders import Shown
 class Intake:
     """side: S of the frames."""
 
-    def __init__(self, side: int, counts: Counter[str]) -> None:
-        self.side, self.counts = side, counts
+    def __init__(self, side: int) -> None:
+        self.side = side
         self.holds = False
         """The scene is held: nothing is looked at but a first picture."""
         self.begun = False
@@ -38,9 +36,7 @@ class Intake:
         Raises SessionError when it is not as large as the player's eyes.
         """
         self._check(pixels)
-        self.counts["frames"] += 1
         if not self.looks:
-            self.counts["frames_held_out"] += 1
             return None
         self.begun = self._at_hand = True
         return Shown(pixels, self._captured(take, sounding))

@@ -62,10 +62,9 @@ class Remembered(msgspec.Struct, frozen=True, gc=False):
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
-    """music: in order. counts: what the stream saw. failed: why it plays no more. take: the one that the stream plays."""
+    """music: in order. failed: why it plays no more. take: the one that the stream plays."""
 
     music: tuple[Music, ...] = ()
-    counts: dict[str, int] = {}
     cuts: tuple[int, ...] = ()
     asked: tuple[int, ...] = ()
     """Those of them that a listener asked for."""
@@ -89,7 +88,6 @@ class Report(msgspec.Struct, frozen=True, gc=False):
             music=self.music + newer.music,
             cuts=self.cuts + newer.cuts,
             asked=self.asked + newer.asked,
-            counts=newer.counts or self.counts,
             memory=newer.memory or self.memory,
             snapshot=self.snapshot if newer.snapshot is None else newer.snapshot,
             refused=newer.refused or self.refused,

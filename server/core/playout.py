@@ -175,10 +175,8 @@ class Playout:
         if not math.isfinite(
             piece.samples.dot(piece.samples)
         ):  # a tenth of the time of asking for each sample
-            self.counts["bad_samples"] += len(piece.samples)
             piece = replace(piece, samples=np.zeros_like(piece.samples))
         if piece.take < self.take:
-            self.counts["stale_samples"] += len(piece.samples)
             return
         if piece.take > self.take:
             piece = self._take_over(piece)
@@ -186,10 +184,7 @@ class Playout:
 
     def _take_over(self, piece: Music) -> Music:
         """What waits of the old take fades out under the first samples of the new one."""
-        old = self._pull(self.ready)
-        kept = min(self.limits.back, len(piece.samples), len(old))
-        self.counts["dropped_samples"] += len(old) - kept
-        old = old[:kept]
+        old = self._pull(self.ready)[: min(self.limits.back, len(piece.samples))]
         self.take, self.played = piece.take, 0
         if not len(old):
             self._conceal()
@@ -200,7 +195,6 @@ class Playout:
 
     def begin_take(self, take: int) -> None:
         """Drop the music that waits; the next is that of another take."""
-        self.counts["dropped_samples"] += self.ready
         self.waiting.clear()
         self.take, self.played = take, 0
 
@@ -227,7 +221,6 @@ class Playout:
         if self.clock is None:
             return
         if self._overslept(now_s):
-            self.counts["rebased"] += 1
             self.start(now_s)
         while self.clock and self.clock.position(now_s) >= self.ring.end:
             self.place_one()
@@ -264,7 +257,6 @@ class Playout:
         history = self._history.newest(needed(self.limits.rate))
         history = history if tail is None else np.concatenate((history, tail))
         self._concealer, self._returned = Concealer.after(history, self.limits.rate), 0
-        self.counts["concealments"] += 1
 
     def _return(self, chunk: int) -> F32:
         """From the loop to the music, as far as the chunk goes."""

@@ -13,7 +13,7 @@ Whether a client is attached is beside the state: without one the music goes on 
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
@@ -57,8 +57,7 @@ class Session:
         self.verb_fade_s = VerbFade().over_s
         self.remembered: Remembered | None = None
         """What the stream holds of the video, by the newest report."""
-        self.counts: Counter[str] = Counter()
-        self.intake = Intake(config.side, self.counts)
+        self.intake = Intake(config.side)
         self._events: deque[Event] = deque(maxlen=MOST_EVENTS)  # full: the oldest is dropped
         self._orders = NOTHING  # bound: one record, merged
         self.left_s: float | None = now_s  # when the client left; None while it is here
@@ -83,13 +82,12 @@ class Session:
     def attach(self, now_s: float) -> None:
         """A client, the first or another one instead of it, listens from what is placed next."""
         self._alive(now_s)
-        self._come_back(now_s, Delivery(self.config.patience, self.playout.ring.end, self.counts))
+        self._come_back(now_s, Delivery(self.config.patience, self.playout.ring.end, self.playout.counts))
 
     def detach(self, now_s: float) -> None:
         """The client is gone; it may come back."""
         if self.left_s is None and self.state != "expired":
             self.left_s, self.delivery = now_s, None
-            self.counts["detached"] += 1
 
     def resume(self, now_s: float, played_through: int) -> None:
         """The client is back and heard the samples before this one. Raises SessionError: session_expired, bad_request."""
@@ -101,11 +99,10 @@ class Session:
         if self._lost:
             self._tell_restored(played_through)
         self._floor = max(self._floor, played_through)
-        delivery = Delivery(self.config.patience, played_through, self.counts)
+        delivery = Delivery(self.config.patience, played_through, self.playout.counts)
         ring, most = self.playout.ring, self.config.max_catch_up_s * self.config.limits.rate
         if played_through < ring.first or ring.end - played_through > most:
             delivery.move_to(max(ring.first, ring.end - self.config.limits.chunk))
-        self.counts["resumed"] += 1
         self._events.append(Event("resumed", {"from_sample": delivery.cursor}))
         self._come_back(now_s, delivery)
 
@@ -154,7 +151,6 @@ class Session:
         """A picture of now, [S, S, 3]. Raises SessionError when it is not as large as the player's eyes."""
         sounding = self.playout.sounding(now_s) // self.config.hop if self.playout.take == self.take else 0
         if (shown := self.intake.frame(pixels, self.take, sounding)) and self.state != "expired":
-            self.counts["frames_replaced"] += self._orders.frame is not None
             self._order(Orders(frame=shown))
 
     # --- verbs and controls
@@ -260,8 +256,6 @@ class Session:
             self._note_left(now_s)
         for piece in report.music:
             self.playout.add(piece)
-        for name, count in report.counts.items():
-            self.counts[f"engine_{name}"] = count  # of this take
         self.remembered = report.memory or self.remembered
         self._events.extend(
             Event("cut", {"step": step, "asked": step in report.asked}) for step in report.cuts
@@ -278,7 +272,6 @@ class Session:
         playout = self.playout
         if not playout.take == self.take == take or self._stop_at:
             return  # a take or the end of one is on its way; the next second brings another
-        self.counts["snapshots"] += 1
         sounded, spans = playout.newest(int(CHECKPOINT_S * self.config.limits.rate))
         state = "waiting" if self.state == "playing" else self.state
         assert state != "expired"
@@ -316,11 +309,6 @@ class Session:
         session.playout.waiting.extend(checkpoint.music)
         session.intake.begun = checkpoint.taken > 0
         return session
-
-    def metrics(self, now_s: float) -> dict[str, float]:
-        """Counters of everything that was dropped, late or made up, and where the session stands now."""
-        state = {"lead_samples": self.playout.lead(now_s), "level": self.degradation.level}
-        return {**self.counts, **self.playout.counts, **state}
 
     # --- time
 
@@ -417,7 +405,6 @@ class Session:
         )
         if self.degradation.level == before.level:
             return
-        self.counts[f"entered_{self.degradation.row.name}"] += 1
         if self.degradation.policy(self.policy) != before.policy(self.policy):
             self._order(Orders(policy=(self.degradation.policy(self.policy), self.policy_revision)))
 

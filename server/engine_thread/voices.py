@@ -121,7 +121,7 @@ class Voice:
         blob = self.stream.snapshot(caches=False) if snapshot else None
         memory = Remembered(self.take, tuple(held.captured.items()), tuple(held.memory), tuple(held.recalled))
         cuts, asked = tuple(held.cuts), self._asked(held.cuts)
-        return Report(music, held.counts, cuts, asked, memory, blob, refused, take=self.take)
+        return Report(music, cuts, asked, memory, blob, refused, take=self.take)
 
     def _asked(self, cuts: Sequence[int]) -> tuple[int, ...]:
         """The one of them that was asked for, if any: the first one since."""

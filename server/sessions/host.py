@@ -455,10 +455,7 @@ class Host:
                     hosted.wake()
 
     def _count(self, hosted: Hosted) -> None:
-        counts, metrics = (
-            hosted.core.playout.counts + hosted.core.counts + hosted.watching.counts,
-            self.metrics,
-        )
+        counts, metrics = hosted.core.playout.counts + hosted.watching.counts, self.metrics
         new = counts - self._counted.get(hosted.id, Counter())
         self._counted[hosted.id] = counts
         metrics.placed.inc(new["placed_samples"])

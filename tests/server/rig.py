@@ -92,7 +92,7 @@ class TonePlayer:
         return ToneStream(StreamPolicy(), *map(int, blob.split()))
 
     def held(self, stream: ToneStream) -> Held:
-        return Held([], [], [], {"turns": stream.turns})
+        return Held([], [], [], {})
 
 
 def black(side: int = SIDE) -> U8:
@@ -206,7 +206,7 @@ class Rig:
 
 
 def rig(
-    player: Any = None, policy: StreamPolicy | None = None, film: Iterable[Shown] = (), **changes: Any
+    player: Any = None, policy: StreamPolicy | None = None, film: Sequence[Shown] = (), **changes: Any
 ) -> Rig:
     """A session that plays to an attached client; a first frame was shown, or its voice sees a film."""
     speed = changes.pop("speed", lambda _: 5.0)

@@ -247,7 +247,7 @@ def test_music_that_a_slow_client_missed_is_counted(serve: Serve) -> None:
         soon(lambda: hosted.core.delivery.behind(hosted.core.playout, served.host.monotonic()) > 32 * 400)
         client.send("flow.credit", credit_ms=5000)
         client._until(lambda _: bool(client.media) and Flag.DISCONTINUITY in client.media[-1].flags)
-        skipped = served.on_loop(lambda: hosted.core.counts["skipped_samples"])
+        skipped = served.on_loop(lambda: hosted.core.playout.counts["skipped_samples"])
         assert skipped
         assert counted(served, f"cuestream_skipped_samples_total {skipped:.1f}")
 

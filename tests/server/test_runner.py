@@ -319,11 +319,11 @@ def piece(number: int) -> Music:
 
 def test_reports_of_ticks_that_were_taken_together_are_one_in_order() -> None:
     first, second = (
-        Report((piece(0),), {"cuts": 1}, (4,), refused="no"),
+        Report((piece(0),), (4,), refused="no"),
         Report((piece(1),), snapshot=b"s"),
     )
     both = first.then(second)
-    assert both == Report((*first.music, *second.music), {"cuts": 1}, (4,), snapshot=b"s", refused="no")
+    assert both == Report((*first.music, *second.music), (4,), snapshot=b"s", refused="no")
 
 
 def test_a_snapshot_is_of_the_moment_after_the_music_that_it_comes_with() -> None:

@@ -219,7 +219,7 @@ def test_a_loop_that_slept_makes_nothing_up() -> None:
     played.now += 3600
     chunks = played.run(5)
     check_in_order(chunks)
-    assert played.session.playout.counts["rebased"] == 1
+    assert not any(chunk.concealed for chunk in chunks)
     assert len(chunks) < 255
 
 
@@ -413,15 +413,12 @@ def test_a_picture_of_the_old_context_is_not_from_the_future_of_the_new_one() ->
     assert 0 <= min(ages) <= max(ages) <= 30
 
 
-def test_frames_that_do_not_fit_are_refused_or_dropped_and_counted() -> None:
+def test_frames_that_do_not_fit_are_refused() -> None:
     played = rig()
     for frame in (black(9), black().astype(np.float32)):
         with pytest.raises(SessionError) as caught:
             played.session.frame(0.0, frame)
         assert caught.value.code == "bad_request"
-    for _ in range(5):
-        played.session.frame(0.0, black())
-    assert played.session.counts["frames_replaced"] == 5  # the first was the rig's
 
 
 def test_a_config_that_cannot_play_is_refused() -> None:
@@ -431,15 +428,15 @@ def test_a_config_that_cannot_play_is_refused() -> None:
         config(resume_s=60.0)
 
 
-def test_what_is_not_a_number_is_silence_and_counted() -> None:
+def test_what_is_not_a_number_is_silence() -> None:
     played = rig()
     played.run(2)
     samples = np.full(3200, np.nan, np.float32)
     first = played.session.playout.played + played.session.playout.ready
     played.session.playout.add(Music(samples, first, 0, 0, 0, 0))
-    chunks = played.run(2)
-    assert np.isfinite(np.concatenate([chunk.samples for chunk in chunks])).all()
-    assert played.session.metrics(played.now)["bad_samples"] == 3200
+    heard = np.concatenate([chunk.samples for chunk in played.run(2)])
+    assert np.isfinite(heard).all()
+    assert (heard == 0).sum() == 3200
 
 
 def test_another_context_is_crossfaded_and_loses_no_index() -> None:

@@ -229,9 +229,9 @@ def test_a_scene_that_is_held_from_the_beginning_is_the_first_picture(served: Se
         session_id = client.start(config={"hold_scene": True})["session_id"]
         client.play()
         client.show()
-        counts = served.host.sessions[session_id].core.counts
-        client.wait_for(lambda: "frames_held_out" in counts)
-        assert counts["frames"] == 2
+        hosted = served.host.sessions[session_id]
+        client.wait_for(lambda: hosted.watching.counts["shown"] == 2)
+        assert len(hosted._stamps.newest(0, 2)) == 1
 
 
 def test_a_session_can_be_resumed_from_its_first_moment_on(serve: Serve) -> None:
