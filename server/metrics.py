@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -70,200 +71,138 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.sessions = Gauge("cuestream_sessions", "Sessions by state", ["state"], registry=registry)
-        self.opened = Counter("cuestream_sessions_opened", "Sessions that began", registry=registry)
-        self.ended = Counter(
-            "cuestream_sessions_ended", "Sessions by why they ended", ["reason"], registry=registry
-        )
-        self.refused = Counter(
-            "cuestream_sessions_refused", "Sessions that were refused", ["reason"], registry=registry
-        )
-        self.dropped = Counter(
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        moments = partial(Moments, registry=registry)
+        self.sessions = gauge("cuestream_sessions", "Sessions by state", ["state"])
+        self.opened = counter("cuestream_sessions_opened", "Sessions that began")
+        self.ended = counter("cuestream_sessions_ended", "Sessions by why they ended", ["reason"])
+        self.refused = counter("cuestream_sessions_refused", "Sessions that were refused", ["reason"])
+        self.dropped = counter(
             "cuestream_connections_dropped",
             "Connections that were let go before they asked for something",
             ["reason"],
-            registry=registry,
         )
-        self.put_off = Counter(
+        self.put_off = counter(
             "cuestream_websocket_reads_put_off",
             "Times that what a websocket sent was heard later, since it takes more than its share of the loop",
-            registry=registry,
         )
-        self.too_often = Counter(
+        self.too_often = counter(
             "cuestream_rate_limited",
             "Connections, sessions and tokens of addresses that came too often",
             ["what"],
-            registry=registry,
         )
-        self.frames = Counter(
-            "cuestream_inbound_frames", "Pictures that came in", ["result"], registry=registry
+        self.frames = counter("cuestream_inbound_frames", "Pictures that came in", ["result"])
+        self.decoders_broken = counter(
+            "cuestream_decoders_broken", "Processes that decoded pictures and ended on their own, or hung"
         )
-        self.decoders_broken = Counter(
-            "cuestream_decoders_broken",
-            "Processes that decoded pictures and ended on their own, or hung",
-            registry=registry,
-        )
-        self.sent = Counter(
-            "cuestream_audio_sent_samples", "Samples given to clients, at 48 kHz", registry=registry
-        )
-        self.concealed = Counter(
-            "cuestream_concealed_samples", "Samples placed that were looped, 32 kHz", registry=registry
-        )
-        self.placed = Counter("cuestream_placed_samples", "Samples placed, 32 kHz", registry=registry)
-        self.picture_age = Moments(
+        self.sent = counter("cuestream_audio_sent_samples", "Samples given to clients, at 48 kHz")
+        self.concealed = counter("cuestream_concealed_samples", "Samples placed that were looped, 32 kHz")
+        self.placed = counter("cuestream_placed_samples", "Samples placed, 32 kHz")
+        self.picture_age = moments(
             "cuestream_picture_age_seconds",
             "How old the newest picture is in the music that is sent",
             bounds=AGES_S,
-            registry=registry,
         )
-        self.errors = Counter(
-            "cuestream_protocol_errors", "Messages that were refused", ["code"], registry=registry
+        self.errors = counter("cuestream_protocol_errors", "Messages that were refused", ["code"])
+        self.closes = counter("cuestream_websocket_closes", "Connections by close code", ["code"])
+        self.resumes = counter("cuestream_resumes", "Resumes", ["result"])
+        self.rejected = counter("cuestream_authentication_failures", "Tokens refused", ["reason"])
+        self.real_time_factor = gauge(
+            "cuestream_real_time_factor", "Time of a step over its music, all sessions"
         )
-        self.closes = Counter(
-            "cuestream_websocket_closes", "Connections by close code", ["code"], registry=registry
+        self.hangs = counter("cuestream_engine_hangs", "Times that a step of the engine took too long")
+        self.hanging = gauge(
+            "cuestream_engine_hanging_seconds", "For how long a step has been taking too long now"
         )
-        self.resumes = Counter("cuestream_resumes", "Resumes", ["result"], registry=registry)
-        self.rejected = Counter(
-            "cuestream_authentication_failures", "Tokens refused", ["reason"], registry=registry
+        self.loop_lag = moments(
+            "cuestream_loop_lag_seconds", "How late the event loop's tick was", bounds=LAGS_S
         )
-        self.real_time_factor = Gauge(
-            "cuestream_real_time_factor", "Time of a step over its music, all sessions", registry=registry
+        self.busy = gauge(
+            "cuestream_loop_busy_ratio", "Share of its time that the event loop lately spent in ticks"
         )
-        self.hangs = Counter(
-            "cuestream_engine_hangs", "Times that a step of the engine took too long", registry=registry
-        )
-        self.hanging = Gauge(
-            "cuestream_engine_hanging_seconds",
-            "For how long a step has been taking too long now",
-            registry=registry,
-        )
-        self.loop_lag = Moments(
-            "cuestream_loop_lag_seconds",
-            "How late the event loop's tick was",
-            bounds=LAGS_S,
-            registry=registry,
-        )
-        self.busy = Gauge(
-            "cuestream_loop_busy_ratio",
-            "Share of its time that the event loop lately spent in ticks",
-            registry=registry,
-        )
-        self.overhead = Moments(
+        self.overhead = moments(
             "cuestream_chunk_overhead_seconds",
             "From the moment a chunk was due, or could be sent, until it was written to the socket",
             bounds=MOMENTS_S,
-            registry=registry,
         )
-        self.encoding = Moments(
+        self.encoding = moments(
             "cuestream_chunk_encode_seconds",
             "To resample and encode a chunk for a websocket",
             bounds=MOMENTS_S,
-            registry=registry,
         )
-        self.listeners = Gauge("cuestream_http_listeners", "Endless HTTP sounds", registry=registry)
-        self.players = Gauge("cuestream_whep_listeners", "Players by WHEP", registry=registry)
-        self.peers = Gauge("cuestream_webrtc_peers", "Peer connections", ["kind"], registry=registry)
-        self.peers_ended = Counter(
-            "cuestream_webrtc_peers_ended",
-            "Peer connections by why they ended",
-            ["reason"],
-            registry=registry,
+        self.listeners = gauge("cuestream_http_listeners", "Endless HTTP sounds")
+        self.players = gauge("cuestream_whep_listeners", "Players by WHEP")
+        self.peers = gauge("cuestream_webrtc_peers", "Peer connections", ["kind"])
+        self.peers_ended = counter(
+            "cuestream_webrtc_peers_ended", "Peer connections by why they ended", ["reason"]
         )
-        self.peers_refused = Counter(
-            "cuestream_webrtc_offers_refused", "Offers that were not answered", ["status"], registry=registry
+        self.peers_refused = counter(
+            "cuestream_webrtc_offers_refused", "Offers that were not answered", ["status"]
         )
-        self.unheard = Counter(
+        self.unheard = counter(
             "cuestream_webrtc_undecoded_frames",
             "Frames of sound that were left out since its decoder or the loop was slower",
-            registry=registry,
         )
-        self.recordings = Gauge("cuestream_recordings", "Recordings that run", registry=registry)
-        self.recordings_ended = Counter(
-            "cuestream_recordings_ended", "Recordings by why they ended", ["reason"], registry=registry
+        self.recordings = gauge("cuestream_recordings", "Recordings that run")
+        self.recordings_ended = counter(
+            "cuestream_recordings_ended", "Recordings by why they ended", ["reason"]
         )
-        self.recordings_refused = Counter(
-            "cuestream_recordings_refused", "Recordings that did not begin", ["reason"], registry=registry
+        self.recordings_refused = counter(
+            "cuestream_recordings_refused", "Recordings that did not begin", ["reason"]
         )
-        self.recorded_bytes = Counter(
-            "cuestream_recorded_bytes", "Bytes of recordings that ended", registry=registry
+        self.recorded_bytes = counter("cuestream_recorded_bytes", "Bytes of recordings that ended")
+        self.recording_left_out = counter(
+            "cuestream_recording_left_out_pictures", "Pictures that a recording left out"
         )
-        self.recording_left_out = Counter(
-            "cuestream_recording_left_out_pictures", "Pictures that a recording left out", registry=registry
-        )
-        self.films_broken = Counter(
+        self.films_broken = counter(
             "cuestream_recording_films_broken",
             "Films that ended before their recording, by why, of recordings that ended",
             ["reason"],
-            registry=registry,
         )
-        self.ingests = Gauge("cuestream_ingests", "Sessions that the server feeds", registry=registry)
-        self.ingest_attempts = Counter(
-            "cuestream_ingest_attempts", "Workers by how they ended", ["result"], registry=registry
+        self.ingests = gauge("cuestream_ingests", "Sessions that the server feeds")
+        self.ingest_attempts = counter("cuestream_ingest_attempts", "Workers by how they ended", ["result"])
+        self.ingest_pictures = counter("cuestream_ingest_pictures", "Pictures that workers gave")
+        self.ingests_refused = counter(
+            "cuestream_ingests_refused", "Addresses that were not begun with", ["reason"]
         )
-        self.ingest_pictures = Counter(
-            "cuestream_ingest_pictures", "Pictures that workers gave", registry=registry
+        self.outputs = gauge("cuestream_outputs", "Outputs that run")
+        self.outputs_ended = counter("cuestream_outputs_ended", "Outputs by why they ended", ["reason"])
+        self.outputs_refused = counter("cuestream_outputs_refused", "Outputs that did not begin", ["code"])
+        self.output_reconnects = counter(
+            "cuestream_output_reconnects", "Connections made anew, of outputs that ended"
         )
-        self.ingests_refused = Counter(
-            "cuestream_ingests_refused", "Addresses that were not begun with", ["reason"], registry=registry
+        self.output_lost = counter(
+            "cuestream_output_lost_samples", "Samples that outputs that ended sent to nobody, 48 kHz"
         )
-        self.outputs = Gauge("cuestream_outputs", "Outputs that run", registry=registry)
-        self.outputs_ended = Counter(
-            "cuestream_outputs_ended", "Outputs by why they ended", ["reason"], registry=registry
+        self.output_left_out = counter(
+            "cuestream_output_left_out_pictures", "Pictures left out of outputs that ended"
         )
-        self.outputs_refused = Counter(
-            "cuestream_outputs_refused", "Outputs that did not begin", ["code"], registry=registry
+        self.output_original = counter(
+            "cuestream_output_original_seconds", "Seconds of original sound in outputs that ended"
         )
-        self.output_reconnects = Counter(
-            "cuestream_output_reconnects", "Connections made anew, of outputs that ended", registry=registry
-        )
-        self.output_lost = Counter(
-            "cuestream_output_lost_samples",
-            "Samples that outputs that ended sent to nobody, 48 kHz",
-            registry=registry,
-        )
-        self.output_left_out = Counter(
-            "cuestream_output_left_out_pictures",
-            "Pictures left out of outputs that ended",
-            registry=registry,
-        )
-        self.output_original = Counter(
-            "cuestream_output_original_seconds",
-            "Seconds of original sound in outputs that ended",
-            registry=registry,
-        )
-        self.output_lost_original = Counter(
+        self.output_lost_original = counter(
             "cuestream_output_lost_original_samples",
             "Samples of original sound that came too late or too many for outputs that ended, 48 kHz",
-            registry=registry,
         )
-        self.listeners_refused = Counter(
-            "cuestream_http_listeners_refused",
-            "Listeners that were too many for their session",
-            registry=registry,
+        self.listeners_refused = counter(
+            "cuestream_http_listeners_refused", "Listeners that were too many for their session"
         )
-        self.left_out = Counter(
+        self.left_out = counter(
             "cuestream_skipped_samples",
             "Samples placed that clients were not given since they were too far behind, 32 kHz",
-            registry=registry,
         )
-        self.skipped = Counter(
+        self.skipped = counter(
             "cuestream_http_skipped_samples",
             "Samples that a slow HTTP listener or a WebRTC track missed, 48 kHz",
-            registry=registry,
         )
-
-        self.checkpoints = Counter(
-            "cuestream_checkpoints", "Checkpoints by what came of them", ["result"], registry=registry
-        )
+        self.checkpoints = counter("cuestream_checkpoints", "Checkpoints by what came of them", ["result"])
         self.checkpoint_s = Histogram(
             "cuestream_checkpoint_seconds",
             "Time to pack and write a checkpoint, beside the loop and the engine",
             buckets=WRITES_S,
             registry=registry,
         )
-        self.checkpoint_bytes = Gauge(
-            "cuestream_checkpoint_bytes", "Size of all checkpoints", registry=registry
-        )
+        self.checkpoint_bytes = gauge("cuestream_checkpoint_bytes", "Size of all checkpoints")
         for family, values in self._known():
             for value in values:
                 family.labels(value)
