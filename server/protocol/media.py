@@ -96,8 +96,6 @@ PLACES = {
 """Kinds of each stream."""
 UP = frozenset({StreamId.VIDEO, StreamId.ORIGINAL})
 """Streams that a client sends."""
-DOWN = frozenset({StreamId.MUSIC})
-"""Streams that a server sends."""
 RAW = frozenset({Kind.I420, Kind.RGB24})
 """Pictures without a codec, whose length follows from their size."""
 SAMPLE_BYTES = {Kind.PCM_S16: 2, Kind.PCM_F32: 4}

@@ -20,9 +20,8 @@ from server.audio.speaker import DEFAULT, Outlet, settled
 from server.core.errors import SessionError
 from server.protocol import PROTOCOL_MINOR
 from server.protocol import messages as m
-from server.protocol.control import decode_client
 from server.protocol.errors import FAULTS, ErrorCode, ProtocolError
-from server.protocol.media import UP, StreamId
+from server.protocol.media import StreamId
 from server.protocol.reader import Reader
 from server.sessions.host import RETRY_S, Draining, Hanging, Host
 from server.sessions.hosted import Hosted
@@ -48,7 +47,7 @@ class Conversation:
         self._host, self._line, self._token, self._address = host, line, token, address
         self._track = track
         self._limits = host.settings.limits
-        self._reader = Reader(decode_client, UP, self._limits)
+        self._reader = Reader(self._limits)
         self._ear = Ear()
         self._rate = Bucket(self._limits.messages_per_s, self._limits.messages_per_s)
         self.hosted: Hosted | None = None
