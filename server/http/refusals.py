@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ExceptionHandler
 
+from server.access.admission import TooOften
 from server.protocol.errors import API, error_body
 
 CODES = {
@@ -61,6 +62,11 @@ async def refused(request: Request, error: Exception) -> Response:
     return JSONResponse(error_body(error.code, error.text), error.status, headers)
 
 
+async def too_often(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TooOften)
+    return await refused(request, Refused(429, "quota_exceeded", str(error), error.retry_s))
+
+
 async def unknown(request: Request, error: Exception) -> Response:
     """An address that is none, or that is not asked for so."""
     assert isinstance(error, HTTPException)
@@ -79,6 +85,7 @@ async def broke(request: Request, error: Exception) -> Response:
 
 HANDLERS: dict[int | type[Exception], ExceptionHandler] = {
     Refused: refused,
+    TooOften: too_often,
     HTTPException: unknown,
     Exception: broke,
 }

@@ -14,7 +14,6 @@ from starlette.responses import JSONResponse, Response
 
 from cuestream import __version__
 from engine.errors import NoRoom
-from server.access.admission import TooOften
 from server.access.rates import address_of
 from server.access.secrets import NO_KEY_ASKED, SECRET_S, SESSION_NAME, Anybody, Hearing, Operator, bearer
 from server.core.errors import SessionError
@@ -56,11 +55,8 @@ def host_of(request: Request) -> Host:
 
 
 def check_key(request: Request, tended: str | None = None) -> None:
-    """tended: the session that who has the token of its page may also ask this of. Raises Refused."""
-    try:
-        caller = host_of(request).admission.caller(bearer(request.headers), address_of(request))
-    except TooOften as error:
-        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
+    """tended: the session that who has the token of its page may also ask this of. Raises Refused, TooOften."""
+    caller = host_of(request).admission.caller(bearer(request.headers), address_of(request))
     if isinstance(caller, Anybody):
         raise Refused(401, "unauthorized", _unknown(request))
     tends = tended is not None and caller == Hearing(tended, turns=True)
@@ -92,8 +88,6 @@ async def create(request: Request) -> Response:
             await _check_name(host, name)
         host.admission.check_start(address_of(request))
         session_id, secret = host.invite(None if name is UNSET else name)
-    except TooOften as error:
-        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     except (Draining, Hanging, NoRoom) as error:
         raise no_session(host, error) from None
     made = Made(

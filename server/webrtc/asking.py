@@ -5,7 +5,6 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.access.admission import TooOften
 from server.access.rates import address_of
 from server.access.secrets import Caller
 from server.http.refusals import Refused
@@ -35,19 +34,13 @@ async def text_of(request: Request, media_type: str, most: int) -> str:
 
 
 def check_rate(request: Request) -> None:
-    """Offers count as connections. Raises Refused."""
-    try:
-        peers_of(request).host.admission.check_connect(address_of(request))
-    except TooOften as error:
-        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
+    """Offers count as connections. Raises TooOften."""
+    peers_of(request).host.admission.check_connect(address_of(request))
 
 
 def caller_of(request: Request, token: str | None) -> Caller:
-    """Who asks with this token. Raises Refused."""
-    try:
-        return peers_of(request).host.admission.caller(token, address_of(request))
-    except TooOften as error:
-        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
+    """Who asks with this token. Raises TooOften."""
+    return peers_of(request).host.admission.caller(token, address_of(request))
 
 
 def offer_of(request: Request, text: str, purpose: Purpose) -> Offer:

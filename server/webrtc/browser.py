@@ -43,7 +43,7 @@ async def meet(request: Request) -> Response:
 
 
 def _check(request: Request, token: str | None) -> None:
-    """Raises Refused."""
+    """Raises Refused, TooOften."""
     host = peers_of(request).host
     session, fresh = host.door.session_of(token or "", host.monotonic())
     if session and fresh and host.awaits(session):

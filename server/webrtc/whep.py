@@ -50,7 +50,7 @@ async def play(request: Request) -> Response:
 
 
 def _check(request: Request, token: str | None) -> None:
-    """Raises Refused."""
+    """Raises Refused, TooOften."""
     host, session_id = peers_of(request).host, request.path_params["session_id"]
     if not host.door.asks_for_a_key:
         return

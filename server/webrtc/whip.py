@@ -66,7 +66,7 @@ async def _publish(request: Request) -> Response:
     peer, answer = await peers.answer(offer_of(request, text, WHIP), token, None, publisher.incoming)
     try:
         hosted = await _session(peers.host, wanted, address_of(request))
-    except Refused:
+    except (Refused, TooOften):
         peer.end("refused")
         raise
     if wanted.invited and token:
@@ -76,7 +76,7 @@ async def _publish(request: Request) -> Response:
 
 
 def _wanted(peers: Peers, token: str | None, request: Request) -> Wanted:
-    """Raises Refused."""
+    """Raises Refused, TooOften."""
     name = request.path_params.get("session_id")
     if name is not None and not SESSION_NAME.fullmatch(name):
         raise Refused(404, "session_not_found", NAMES)
@@ -97,7 +97,7 @@ def _wanted(peers: Peers, token: str | None, request: Request) -> Wanted:
 
 
 def _caller(host: Host, token: str | None, request: Request) -> Caller:
-    """Where no key is asked for, any token is a stream key. Raises Refused."""
+    """Where no key is asked for, any token is a stream key. Raises TooOften."""
     if not host.door.asks_for_a_key:
         caller = host.door.caller(token, host.monotonic())
         return Operator() if isinstance(caller, Anybody) else caller
@@ -111,7 +111,7 @@ def _the_same(session_id: str, name: str | None) -> str:
 
 
 async def _session(host: Host, wanted: Wanted, address: str | None) -> Hosted:
-    """The one that waits, or a new one. Raises Refused."""
+    """The one that waits, or a new one. Raises Refused, TooOften."""
     try:
         if hosted := host.find_again(wanted.session_id, wanted.nonce):
             return hosted
@@ -121,8 +121,6 @@ async def _session(host: Host, wanted: Wanted, address: str | None) -> Hosted:
             host.admission.check_start(address)
         await host.vacate(wanted.session_id)
         return host.find_again(wanted.session_id) or host.open(wanted.session_id, None)
-    except TooOften as error:
-        raise Refused(429, "quota_exceeded", str(error), error.retry_s) from None
     except (Draining, Hanging, NoRoom) as error:
         raise no_session(host, error) from None
 
