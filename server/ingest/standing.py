@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 
 from engine.errors import NoRoom
-from server.http.refusals import Refused
 from server.ingest.address import parse
 from server.ingest.checking import FILE, check
 from server.ingest.limits import IngestLimits
@@ -57,10 +56,7 @@ async def _opened(host: Host) -> Hosted:
 def _fed(feedings: Feedings, hosted: Hosted, wanted: Feed) -> tuple[str, str]:
     """Begin it unless it has begun; how it stands."""
     if hosted.feeder is None:
-        try:
-            feedings.begin(hosted, wanted)
-        except Refused as error:
-            return "failed", error.text
+        feedings.begin(hosted, wanted)
     feeding = feedings.running[hosted.id]
     return feeding.state, feeding.text
 
