@@ -14,8 +14,9 @@ from threading import Condition, Thread
 import msgspec
 
 from server.output.limits import OutputLimits
-from server.output.wire import End, Job, Report, Sent, pack
+from server.output.wire import End, Job, Report, Sent
 from server.system.environment import command_of, end_all_of, piped
+from server.system.records import packed
 
 LOOK_S = 0.1
 PIECE_BYTES = 16 * 1024
@@ -66,7 +67,7 @@ class Child:
     def send(self, message: Sent) -> None:
         """Raises Broken: it ended, it does not open the target in time, or takes nothing for too long."""
         with self._change:
-            self._left = memoryview(pack(message))
+            self._left = memoryview(packed(message))
             left, moved_s = len(self._left), time.perf_counter()
             self._change.notify_all()
         while left:

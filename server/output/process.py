@@ -6,7 +6,6 @@ that strangers sent, so the operating system bounds its memory.
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -24,7 +23,7 @@ from server.output.reel import Reel, samples_of
 from server.output.targets import HLS, Target
 from server.output.wire import Heard, Job, Pictured, Report, Sounded, read
 from server.system.confinement import confine
-from server.system.environment import end_with_the_input, step_back
+from server.system.environment import end_with_the_input, set_alarm, step_back
 from server.system.srt import PROGRAM
 from server.system.written_file import Written
 
@@ -64,12 +63,12 @@ class Process:
             self._leave_nothing_empty()
             raise
         finally:
-            _alarm(0)
+            set_alarm(0)
 
     def _run(self, source: BinaryIO) -> None:
         opened = False
         while True:
-            _alarm(ALONE_S)
+            set_alarm(ALONE_S)
             message = read(source)
             if isinstance(message, Heard):
                 self._reel.heard(message.first, samples_of(message.samples))
@@ -147,12 +146,6 @@ def _written(path: str, flags: int, options: dict[str, str]) -> Written:
 def tell(report: Report) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
     sys.stdout.buffer.flush()
-
-
-def _alarm(seconds: int) -> None:
-    """It ends this process then; 0: it does not."""
-    if hasattr(signal, "alarm"):
-        signal.alarm(seconds)
 
 
 def main() -> int:

@@ -1,8 +1,7 @@
-"""What goes through the pipe to an output's process: its length, then MessagePack. Reports come back as lines of JSON."""
+"""What goes through the pipe to an output's process: see `records`. Reports come back as lines of JSON."""
 
 from __future__ import annotations
 
-import struct
 from typing import BinaryIO
 
 import msgspec
@@ -12,8 +11,7 @@ from server.audio.resampling import WIRE_RATE
 from server.output.limits import OutputLimits
 from server.output.targets import Target
 from server.protocol.media import Media
-
-LENGTH = struct.Struct("<I")
+from server.system import records
 
 
 class Job(msgspec.Struct, frozen=True, tag="job"):
@@ -94,18 +92,10 @@ class Report(msgspec.Struct, frozen=True):
 
 
 Sent = Job | Heard | Pictured | Sounded | End
-_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Sent)
-
-
-def pack(message: Sent) -> bytes:
-    body = _encoder.encode(message)
-    return LENGTH.pack(len(body)) + body
+_decoder = msgspec.msgpack.Decoder(Sent)
 
 
 def read(source: BinaryIO) -> Sent:
     """The next message; End when the other side has gone."""
-    head = source.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return End()
-    body = source.read(LENGTH.unpack(head)[0])
-    return _decoder.decode(body)
+    body = records.read(source)
+    return _decoder.decode(body) if body else End()

@@ -22,8 +22,9 @@ from server.audio.resampling import WIRE_RATE
 from server.protocol.limits import Limits
 from server.protocol.media import Media
 from server.recording.shelf import RecordingLimits
-from server.recording.wire import End, Job, Music, Picture, Report, pack, report_of
+from server.recording.wire import End, Job, Music, Picture, Report, report_of
 from server.system.environment import command_of, piped
+from server.system.records import packed
 
 logger = logging.getLogger("uvicorn.error")
 Broke: TypeAlias = Literal["not_started", "behind", "hung", "broke", "failed"]
@@ -83,7 +84,7 @@ class Filming:
             if self._process is None and not self._error:
                 self._begin()
             if self._has_room(media):
-                self._put(Picture.of(sample, media))
+                self._put(Picture(sample, media))
 
     def sound(self, first: int, samples: F32) -> None:
         """samples: [n], of the recording from `first` on."""
@@ -136,7 +137,7 @@ class Filming:
     def _weigh(self, record: Picture | Music | End, sign: int) -> None:
         if isinstance(record, Picture):
             self._pictures += sign
-            self._bytes += sign * len(record.payload)
+            self._bytes += sign * len(record.media.payload)
         elif isinstance(record, Music):
             self._samples += sign * len(record.samples) // BYTES
 
@@ -157,9 +158,9 @@ class Filming:
         assert process.stdin is not None
         try:
             with process.stdin as pipe:
-                pipe.write(pack(self._job))
+                pipe.write(packed(self._job))
                 while record := self._next():
-                    pipe.write(pack(record))
+                    pipe.write(packed(record))
                     pipe.flush()
         except (OSError, ValueError):  # it ended, or `close` closed the pipe then; `_listen` knows why
             return

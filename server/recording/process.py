@@ -6,7 +6,6 @@ The operating system bounds its memory. When its input ends, it finishes the fil
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,7 @@ from server.protocol.limits import Limits
 from server.recording.film import Film
 from server.recording.wire import Job, Music, Picture, Report, line, read
 from server.system.confinement import confine
-from server.system.environment import end_with_the_input, step_back
+from server.system.environment import end_with_the_input, set_alarm, step_back
 
 OUT = 1
 NICE = 10
@@ -48,15 +47,15 @@ def make(film: Film, source: BinaryIO) -> int:
     """To its end; returns how many pictures are in it."""
     pictures = 0
     while isinstance(record := read(source), Music | Picture):
-        _alarm(HANGS_S)
+        set_alarm(HANGS_S)
         if isinstance(record, Music):
             film.sound(record.first, np.frombuffer(record.samples, np.float32))
         else:
             pictures += 1
             film.picture(record.sample, record.media)
             _tell(Report(pictures - film.left_out))
-        _alarm(0)
-    _alarm(HANGS_S)
+        set_alarm(0)
+    set_alarm(HANGS_S)
     film.close()
     return pictures - film.left_out
 
@@ -64,12 +63,6 @@ def make(film: Film, source: BinaryIO) -> int:
 def _tell(report: Report) -> None:
     with suppress(OSError):  # nobody may be there any more
         os.write(OUT, line(report))
-
-
-def _alarm(seconds: int) -> None:
-    """It ends this process then; 0: it does not."""
-    if hasattr(signal, "alarm"):
-        signal.alarm(seconds)
 
 
 if __name__ == "__main__":

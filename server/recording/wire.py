@@ -1,15 +1,13 @@
-"""What goes to the process that makes a film: MessagePack behind its length. What it says comes back as lines of JSON."""
+"""What goes to the process that makes a film: see `records`. What it says comes back as lines of JSON."""
 
 from __future__ import annotations
 
-import struct
 from typing import BinaryIO, TypeAlias
 
 import msgspec
 
-from server.protocol.media import Flag, Kind, Media, Size, StreamId
-
-LENGTH = struct.Struct("<I")
+from server.protocol.media import Media
+from server.system import records
 
 
 class Job(msgspec.Struct, frozen=True, tag="job"):
@@ -21,25 +19,10 @@ class Job(msgspec.Struct, frozen=True, tag="job"):
 
 
 class Picture(msgspec.Struct, frozen=True, tag="picture"):
-    """sample: of the recording, that sounded when it came. The rest is of `Media`; size: width and height, of a raw one."""
+    """sample: of the recording, that sounded when it came."""
 
     sample: int
-    kind: int
-    flags: int
-    seq: int
-    payload: bytes
-    size: tuple[int, int] | None = None
-
-    @classmethod
-    def of(cls, sample: int, media: Media) -> Picture:
-        size = None if media.size is None else (media.size.width, media.size.height)
-        return cls(sample, int(media.kind), int(media.flags), media.seq, media.payload, size)
-
-    @property
-    def media(self) -> Media:
-        size = None if self.size is None else Size(*self.size)
-        kind, flags = Kind(self.kind), Flag(self.flags)
-        return Media(kind, StreamId.VIDEO, self.seq, 0, self.payload, flags, size=size)
+    media: Media
 
 
 class Music(msgspec.Struct, frozen=True, tag="music"):
@@ -65,17 +48,10 @@ Record: TypeAlias = Job | Picture | Music | End
 _record, _report = msgspec.msgpack.Decoder(Record), msgspec.json.Decoder(Report)
 
 
-def pack(record: Record) -> bytes:
-    body = msgspec.msgpack.encode(record)
-    return LENGTH.pack(len(body)) + body
-
-
 def read(source: BinaryIO) -> Record:
     """The next record; End when the other side has gone."""
-    head = source.read(LENGTH.size)
-    length = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0
-    body = source.read(length)
-    return _record.decode(body) if length and len(body) == length else End()
+    body = records.read(source)
+    return _record.decode(body) if body else End()
 
 
 def line(report: Report) -> bytes:

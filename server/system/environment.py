@@ -65,6 +65,12 @@ def end_with_the_input() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def set_alarm(seconds: int) -> None:
+    """This process ends by itself when it is not called again so soon; 0: it does not. Windows knows nothing of the kind."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+
+
 def piped(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
     """What is told by its input and answers by its output. Raises OSError."""
     return subprocess.Popen(

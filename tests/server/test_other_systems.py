@@ -26,9 +26,10 @@ from server.ingest.limits import IngestLimits
 from server.ingest.srt import BROKEN, Received
 from server.output.process import Process
 from server.output.targets import Allowed
-from server.output.wire import Heard, pack
+from server.output.wire import Heard
 from server.recording.shelf import About, RecordingLimits, Shelf, new_id
 from server.system import replacing
+from server.system.records import packed
 from server.system.windows import ExtendedLimits, limits_of
 
 
@@ -127,7 +128,7 @@ def test_a_file_that_stays_empty_is_closed_before_it_is_removed(
     process = Process(msgspec.structs.replace(job, target=msgspec.structs.replace(job.target, codec="no")))
     monkeypatch.setattr(Path, "unlink", unlink)
     with pytest.raises(ValueError, match="no"):
-        process.run(io.BytesIO(pack(Heard(0, bytes(3840)))))
+        process.run(io.BytesIO(packed(Heard(0, bytes(3840)))))
     assert not list(tmp_path.iterdir())
 
 

@@ -18,9 +18,10 @@ from shell_client import jpeg
 from server.output.process import Process
 from server.output.reel import Reel
 from server.output.targets import Allowed, What
-from server.output.wire import End, Heard, Job, Pictured, Report, pack
+from server.output.wire import End, Heard, Job, Pictured, Report
 from server.pictures.imaging import CHAINED
 from server.protocol.media import Kind, Media, StreamId
+from server.system.records import packed
 
 BLOCK = 960
 DELAY = 21_600
@@ -187,7 +188,7 @@ def test_a_playlist_can_be_read_while_it_grows(tmp_path: Path) -> None:
 def test_the_process_says_how_it_goes(tmp_path: Path, quiet: list[Report]) -> None:
     process: Any = Process(job_of("file:a.flac", "music", Allowed(folder=tmp_path)))
     samples = np.zeros(BLOCK, np.float32).tobytes()
-    process.run(io.BytesIO(pack(Heard(0, samples)) + pack(End())))
+    process.run(io.BytesIO(packed(Heard(0, samples)) + packed(End())))
     assert signal.alarm(0) == 0  # its alarm is not left to somebody else
     assert [report.state for report in quiet] == ["opening", "open", "done"]
     with av.open(str(tmp_path / "a.flac")) as container:
@@ -200,9 +201,9 @@ def noise(seconds: float) -> bytes:
     sent = []
     for number in range(len(music) // BLOCK):
         if number % 4 == 0:
-            sent.append(pack(Pictured(number * BLOCK, picture(number, 2 * number % 256))))
-        sent.append(pack(Heard(number * BLOCK, music[number * BLOCK : (number + 1) * BLOCK].tobytes())))
-    return b"".join(sent) + pack(End())
+            sent.append(packed(Pictured(number * BLOCK, picture(number, 2 * number % 256))))
+        sent.append(packed(Heard(number * BLOCK, music[number * BLOCK : (number + 1) * BLOCK].tobytes())))
+    return b"".join(sent) + packed(End())
 
 
 @pytest.mark.parametrize("url", ["file:a.mkv", "file:a.mp4", "file:a.m4a", "file:a.flac", "hls:a", "hls:b"])

@@ -22,8 +22,9 @@ from server.output.child import COMMAND, Broken, Child
 from server.output.limits import OutputLimits
 from server.output.sender import Sender, Told
 from server.output.targets import Allowed, Target, target_of
-from server.output.wire import Heard, Job, Pictured, Report, pack
+from server.output.wire import Heard, Job, Pictured, Report
 from server.protocol.media import Kind, Media, StreamId
+from server.system.records import packed
 
 BLOCK = 960
 SILENCE = np.zeros(BLOCK, np.float32).tobytes()
@@ -196,8 +197,8 @@ def test_a_process_that_takes_too_much_says_so(tmp_path: Path) -> None:
 
 def test_a_process_whose_server_is_gone_finishes_the_file(tmp_path: Path) -> None:
     job = job_of("file:a.mkv", "mixed", Allowed(folder=tmp_path))
-    sent = pack(job) + pack(Pictured(0, picture(0, 16)))
-    sent += b"".join(pack(Heard(number * BLOCK, SILENCE)) for number in range(50))
+    sent = packed(job) + packed(Pictured(0, picture(0, 16)))
+    sent += b"".join(packed(Heard(number * BLOCK, SILENCE)) for number in range(50))
     done = subprocess.run(COMMAND, input=sent, cwd=ROOT, capture_output=True, timeout=PATIENCE_S)
     assert done.returncode == 0
     assert len(music_of(tmp_path / "a.mkv")[1]) == pytest.approx(RATE, abs=2048)
@@ -205,7 +206,7 @@ def test_a_process_whose_server_is_gone_finishes_the_file(tmp_path: Path) -> Non
 
 def writing(job: Job) -> subprocess.CompletedProcess[bytes]:
     """A process that is to write a little music, at its end."""
-    sent = pack(job) + pack(Heard(0, SILENCE))
+    sent = packed(job) + packed(Heard(0, SILENCE))
     return subprocess.run(COMMAND, input=sent, cwd=ROOT, capture_output=True, timeout=PATIENCE_S)
 
 
@@ -275,5 +276,5 @@ def test_a_device_of_windows_is_no_output_there(
 
 def test_a_picture_goes_through_the_pipe_as_it_is() -> None:
     media = Media(Kind.JPEG, StreamId.VIDEO, 7, 9, b"\x00\xff")
-    packed = pack(Pictured(5, media))
-    assert msgspec.msgpack.decode(packed[4:], type=Pictured) == Pictured(5, media)
+    sent = packed(Pictured(5, media))
+    assert msgspec.msgpack.decode(sent[4:], type=Pictured) == Pictured(5, media)

@@ -25,9 +25,10 @@ from server.recording import filming as under_test
 from server.recording.film import APART, MOST_LATE, Film, placed
 from server.recording.filming import COMMAND, Filming
 from server.recording.shelf import RecordingLimits, Shelf, new_id
-from server.recording.wire import End, Job, Music, Picture, Report, pack, read, report_of
+from server.recording.wire import End, Job, Music, Picture, Report, read, report_of
 from server.recording.writer import Heard, Pictured, Told, Writer
 from server.system.environment import PASSED_ON, of_a_process
+from server.system.records import packed
 
 TENTH = np.zeros(4800, np.float32)
 TONE = (0.5 * np.sin(np.pi * np.arange(4800) / 24)).astype(np.float32)
@@ -342,13 +343,13 @@ def test_a_signal_to_all_of_the_servers_processes_ends_no_film(tmp_path: Path) -
 
 
 def test_it_ends_with_the_server_and_finishes_the_film(tmp_path: Path) -> None:
-    records = [Picture.of(0, still(0)), Music(0, TENTH.tobytes()), Picture.of(4800, still(1))]
-    cut = pack(Picture.of(9600, still(2)))[:-1]
+    records = [Picture(0, still(0)), Music(0, TENTH.tobytes()), Picture(4800, still(1))]
+    cut = packed(Picture(9600, still(2)))[:-1]
     with subprocess.Popen(
         COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=of_a_process()
     ) as process:
         job = Job(str(tmp_path), 10_000, 1 << 31)
-        out, _ = process.communicate(b"".join(map(pack, [job, *records])) + cut, timeout=60)
+        out, _ = process.communicate(b"".join(map(packed, [job, *records])) + cut, timeout=60)
     assert process.returncode == 0
     told = [report_of(line) for line in out.splitlines()]
     assert told == [Report(1), Report(2), Report(2, done=True)]
@@ -378,7 +379,7 @@ def test_what_goes_over_the_pipe_comes_as_it_was(tmp_path: Path) -> None:
     both = Flag.KEYFRAME | Flag.DISCONTINUITY
     for flags, size in ((NO_FLAGS, None), (both, Size(2, 1))):
         media = Media(Kind.RGB24, StreamId.VIDEO, 2**32 - 1, 0, b"picture", flags, size=size)
-        (tmp_path / "pipe").write_bytes(pack(Picture.of(7, media)))
+        (tmp_path / "pipe").write_bytes(packed(Picture(7, media)))
         with (tmp_path / "pipe").open("rb") as pipe:
             record = read(pipe)
             assert isinstance(record, Picture)
