@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
 from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from server.core.errors import SessionError
 from server.http.endless import MOST_LISTENERS
 from server.http.refusals import Refused
-from server.http.rest import body, check_key, find, host_of
+from server.http.rest import answer, body, check_key, find, host_of
 from server.output.outputs import STOP_SPARE_S, Output
 from server.output.targets import What
 
@@ -44,12 +43,12 @@ async def begin(request: Request) -> Response:
         output = outputs.begin(hosted, wanted.url, wanted.what, wanted.delay_ms, wanted.original_gain_db)
     except SessionError as error:
         raise Refused(STATUS.get(error.code, 409), error.code, str(error)) from None
-    return JSONResponse(msgspec.to_builtins(output.state), 201, {"cache-control": "no-store"})
+    return answer(output.state, 201, cache_control="no-store")
 
 
 async def look(request: Request) -> Response:
     check_key(request)
-    return JSONResponse(msgspec.to_builtins(_output(request).state))
+    return answer(_output(request).state)
 
 
 async def end(request: Request) -> Response:
@@ -62,7 +61,7 @@ async def end(request: Request) -> Response:
             await output.ended.wait()
     except TimeoutError:
         raise Refused(503, "internal", "the output does not end") from None
-    return JSONResponse(msgspec.to_builtins(output.state))
+    return answer(output.state)
 
 
 def _output(request: Request) -> Output:

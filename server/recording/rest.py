@@ -15,12 +15,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 
 from server.access.secrets import bearer
 from server.core.errors import SessionError
 from server.http.refusals import Refused
-from server.http.rest import body, check_key, find, host_of
+from server.http.rest import answer, body, check_key, find, host_of
 from server.protocol.values import RecordedAudio
 from server.recording.shelf import FILES, ID, Recorded, Shelf
 from server.recording.tape import Recorder, Tape
@@ -113,7 +113,7 @@ async def index(request: Request) -> Response:
 
 
 def _shown(about: Recorded | Listed, status: int = 200) -> Response:
-    return JSONResponse(msgspec.to_builtins(about), status, {"cache-control": "no-store"})
+    return answer(about, status, cache_control="no-store")
 
 
 def _kept(shelf: Shelf, recorder: Recorder, recording_id: str) -> Recorded | None:

@@ -6,14 +6,13 @@ channel, as there.
 
 from __future__ import annotations
 
-import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from server.access.rates import address_of
 from server.access.secrets import Anybody, Hearing, bearer
 from server.http.refusals import Refused
-from server.http.rest import body
+from server.http.rest import answer, body
 from server.sessions.conversation import Conversation
 from server.sessions.hosted import Hosted
 from server.sessions.leaving import GOING_AWAY
@@ -36,10 +35,10 @@ async def meet(request: Request) -> Response:
     _check(request, token)
     offer = offer_of(request, offered.sdp, BROWSER)
     browser = Browser(peers, token, address_of(request))
-    peer, answer = await peers.answer(offer, token, browser.music, browser.incoming)
+    peer, sdp = await peers.answer(offer, token, browser.music, browser.incoming)
     browser.live_on(peer)
-    said = Answered("answer", answer, peers.host.settings.ice_servers)
-    return JSONResponse(msgspec.to_builtins(said), 201, headers(peers.host, peer))
+    said = Answered("answer", sdp, peers.host.settings.ice_servers)
+    return answer(said, 201, **headers(peers.host, peer))
 
 
 def _check(request: Request, token: str | None) -> None:
