@@ -10,7 +10,7 @@ import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 
 from engine.frames import F32
-from server.audio.resampling import WIRE_RATE, pcm16
+from server.audio.resampling import PCM16, WIRE_RATE, pcm16
 from server.protocol.media import Kind
 
 FRAME = 960
@@ -90,11 +90,17 @@ class Coded:
         return [self._encode(filled, len(rest))]
 
     def _encode(self, samples: F32, count: int) -> Payload:
-        interleaved = np.ascontiguousarray(pcm16(samples, self._channels).reshape(1, -1))
-        frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout=LAYOUTS[self._channels])
-        frame.sample_rate, frame.pts, frame.time_base = WIRE_RATE, self._at, Fraction(1, WIRE_RATE)
+        frame = frame_of(pcm16(samples, self._channels), self._at)
         self._at += len(samples)
         return count, b"".join(bytes(packet) for packet in self._encoder.encode(frame))
+
+
+def frame_of(samples: PCM16, first: int) -> av.AudioFrame:
+    """As FFmpeg takes them. samples: [n, channels]. first: the index of the first one."""
+    packed = np.ascontiguousarray(samples.reshape(1, -1))
+    frame = av.AudioFrame.from_ndarray(packed, format="s16", layout=LAYOUTS[samples.shape[1]])
+    frame.sample_rate, frame.pts, frame.time_base = WIRE_RATE, first, Fraction(1, WIRE_RATE)
+    return frame
 
 
 def encoder_of(kind: Kind, channels: int) -> AudioCodecContext:

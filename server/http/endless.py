@@ -11,7 +11,6 @@ import io
 import struct
 from collections import Counter, deque
 from collections.abc import AsyncIterator
-from fractions import Fraction
 from typing import Any, Protocol
 
 import av
@@ -21,6 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from engine.frames import F32
+from server.audio.packing import frame_of
 from server.audio.resampling import WIRE_RATE, pcm16
 from server.core.delivery import Delivery, Patience
 from server.http.refusals import Refused
@@ -125,9 +125,7 @@ class Muxed:
         self._at = 0
 
     def encode(self, samples: F32) -> bytes:
-        stereo = np.ascontiguousarray(pcm16(samples, CHANNELS).reshape(1, -1))
-        frame = av.AudioFrame.from_ndarray(stereo, format="s16", layout="stereo")
-        frame.sample_rate, frame.pts, frame.time_base = WIRE_RATE, self._at, Fraction(1, WIRE_RATE)
+        frame = frame_of(pcm16(samples, CHANNELS), self._at)
         self._at += len(samples)
         self._container.mux(self._stream.encode(frame))
         return self._sink.taken()

@@ -18,6 +18,7 @@ from av.audio.resampler import AudioResampler
 
 from engine.frames import F32
 from server.audio.original_sound import Sound
+from server.audio.packing import LAYOUTS
 from server.audio.resampling import WIRE_RATE
 
 TOLERANCE = WIRE_RATE // 50
@@ -28,7 +29,6 @@ FADE = WIRE_RATE // 200
 KNEE = 0.8
 """Of full scale, 2 dB under it."""
 NEVER = 2**62
-LAYOUTS = {1: "mono", 2: "stereo"}
 
 
 @dataclass(slots=True)

@@ -122,8 +122,7 @@ def _below(scheme: str, name: str, what: What, folder: Path | None) -> Target:
     path = folder / name
     if path.exists() or path.is_symlink():
         raise SessionError("output_refused", f"{name} is there already; choose another name")
-    target = _playlist(path, name) if scheme == "hls" else _file(path, name, what)
-    return target
+    return _playlist(path, name) if scheme == "hls" else _file(path, name, what)
 
 
 def _playlist(folder: Path, name: str) -> Target:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from engine.frames import F32
 from engine.media.output import TARGETS
+from server.audio.packing import frame_of
 from server.audio.resampling import WIRE_RATE, pcm16
 from server.protocol.values import RecordedAudio
 from server.system.written_file import Written
@@ -53,7 +53,4 @@ class Sound:
 def block(samples: F32, first: int) -> av.AudioFrame:
     """The sixteen bits that are sent, as FFmpeg takes them. samples: [n] or [n, 2]. first: the index of the first sample."""
     whole = pcm16(samples, CHANNELS) if samples.ndim == 1 else np.hstack([pcm16(s, 1) for s in samples.T])
-    packed = np.ascontiguousarray(whole.reshape(1, -1))
-    frame = av.AudioFrame.from_ndarray(packed, format="s16", layout="stereo")
-    frame.sample_rate, frame.pts, frame.time_base = WIRE_RATE, first, Fraction(1, WIRE_RATE)
-    return frame
+    return frame_of(whole, first)

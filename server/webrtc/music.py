@@ -26,7 +26,7 @@ from aiortc.mediastreams import MediaStreamError
 
 from engine.frames import F32
 from server.audio.feed import Feed
-from server.audio.packing import FRAME, encoder_of
+from server.audio.packing import FRAME, encoder_of, frame_of
 from server.audio.resampling import PCM16, WIRE_RATE, pcm16
 from server.core.delivery import AudioOut, Delivery, Patience
 from server.protocol.media import Kind
@@ -131,8 +131,7 @@ class Music(MediaStreamTrack):
         return self._frames.popleft() if self._frames else None
 
     def _packet(self, samples: PCM16) -> av.Packet[Any]:
-        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="stereo")
-        frame.sample_rate, frame.pts, frame.time_base = WIRE_RATE, self._at, TIME_BASE
+        frame = frame_of(samples, self._at)
         packet = av.Packet(b"".join(bytes(packet) for packet in self._encoder.encode(frame)))
         packet.pts, packet.time_base = self._at, TIME_BASE
         self._at += FRAME
