@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
+from engine.spec import StreamPolicy
 from server.core.mixing import Ducking, Shape
 
 
@@ -45,60 +46,11 @@ class Duck:
 
 
 @dataclass(frozen=True, slots=True)
-class Guidance:
-    """Not from 1 to another value or back: the stream's caches have their rows."""
+class Turn:
+    """What the stream plays by from now on. Guidance cannot go from 1 to another value or back: the stream's caches have their
+    rows. The window is at most what the session was opened with room for."""
 
-    scale: float
-
-
-@dataclass(frozen=True, slots=True)
-class Temperature:
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class TopK:
-    """0: off."""
-
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class TopP:
-    """0: off; otherwise it replaces top-k."""
-
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Seed:
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """As `StreamPolicy.key`."""
-
-    to: str
-
-
-@dataclass(frozen=True, slots=True)
-class Energy:
-    """As `StreamPolicy.energy`."""
-
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """At most what the session was opened with room for."""
-
-    short_term_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class CutResponse:
-    to: Literal["ignore", "gentle", "follow"]
+    policy: StreamPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +66,7 @@ class ChangeNow:
 
 
 MixControl: TypeAlias = Gain | Mute | Fade | Duck
-PolicyControl: TypeAlias = Guidance | Temperature | TopK | TopP | Seed | Window | Key | Energy | CutResponse
-Control: TypeAlias = MixControl | PolicyControl | VerbFade | Hold | ChangeNow
+Control: TypeAlias = MixControl | Turn | VerbFade | Hold | ChangeNow
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,14 +22,14 @@ from engine.frames import U8
 from engine.spec import StreamPolicy
 from server.core.checkpoint import Checkpoint
 from server.core.config import SessionConfig
-from server.core.controls import ChangeNow, Control, Duck, Event, Fade, Gain, Hold, Mute, VerbFade
+from server.core.controls import ChangeNow, Control, Event, Hold, Turn, VerbFade
 from server.core.degrade import Degradation
 from server.core.delivery import AudioOut, Delivery
 from server.core.errors import SessionError
 from server.core.intake import Intake
 from server.core.orders import Orders, Remembered, Report
 from server.core.playout import Playout
-from server.core.policies import changed, mixed
+from server.core.policies import check_change, mixed
 
 State = Literal["created", "waiting", "playing", "paused", "stopped", "expired"]
 ShownState = Literal["created", "waiting", "playing", "paused", "stopped", "detached", "expired"]
@@ -226,12 +226,13 @@ class Session:
             self._order(Orders(turn=True))
         elif isinstance(control, VerbFade):
             self.verb_fade_s = control.over_s
-        elif isinstance(control, Gain | Mute | Fade | Duck):
+        elif isinstance(control, Turn):
+            check_change(self.policy, control.policy, self.config.longest_window_s)
+            self._set_policy(control.policy)
+        else:
             playout = self.playout
             playout.mix = mixed(playout.mix, control, playout.ring.end, self.config.limits.rate)
             playout.mix_revision += 1
-        else:
-            self._set_policy(changed(self.policy, control, self.config.longest_window_s))
 
     def original_level(self, level_db: float) -> None:
         """How loud the original sound is now, for ducking."""

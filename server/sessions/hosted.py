@@ -24,7 +24,7 @@ from server.audio.original_sound import Loudest, Sound, level_db
 from server.audio.resampling import WIRE_RATE, aligned, on_the_wire
 from server.audio.speaker import DEFAULT, Outlet, Speaker
 from server.checkpoints.kept import About, Kept
-from server.core.controls import ChangeNow, Event, Fade
+from server.core.controls import ChangeNow, Control, Event, Fade, Turn
 from server.core.delivery import AudioOut
 from server.core.errors import SessionError
 from server.core.orders import Orders
@@ -42,7 +42,7 @@ from server.sessions.notices import News
 from server.sessions.outbox import Line
 from server.sessions.shared import Feeder, Listener, Shared
 from server.sessions.status import Health, Playback, Revisions, health_of, playback_of
-from server.sessions.wire_controls import check, controls, verb_fade
+from server.sessions.wire_controls import controls, turned, verb_fade
 
 logger = logging.getLogger("uvicorn.error")
 LISTENED_S, IDLE_S = 0.01, 0.1
@@ -310,9 +310,11 @@ class Hosted:
     def update(self, now_s: float, patch: ConfigPatch) -> m.SessionUpdated:
         """All of the patch, or none of it. Raises SessionError."""
         after = merge(self.config, patch)
-        check(self.config, after, self.core.policy, self.core.config.longest_window_s, self._shared.player)
-        for control in controls(self.config, after):
-            self.core.control(now_s, control)
+        core = self.core
+        policy = turned(core.policy, after, core.config.longest_window_s, self._shared.player)
+        changes: list[Control] = [] if policy == core.policy else [Turn(policy)]
+        for control in changes + controls(self.config, after):
+            core.control(now_s, control)
         self.config = after
         self.revisions.note(self.core)
         self._note({"config": msgspec.to_builtins(patch)})

@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from engine.player import Player
 from engine.spec import StreamPolicy
-from server.core.controls import (
-    Control,
-    CutResponse,
-    Duck,
-    Energy,
-    Gain,
-    Guidance,
-    Hold,
-    Key,
-    MixControl,
-    Mute,
-    PolicyControl,
-    Seed,
-    Temperature,
-    TopK,
-    TopP,
-    VerbFade,
-    Window,
-)
+from server.core.controls import Control, Duck, Gain, Hold, MixControl, Mute, VerbFade
 from server.core.errors import SessionError
 from server.core.mixing import Ducking
-from server.core.policies import CUTS, changed
+from server.core.policies import check_change
 from server.protocol.config import FADE_MS, Config, first_config
-from server.protocol.values import SAFE_INTEGER
-from server.protocol.values import Key as KeyName
+from server.protocol.values import SAFE_INTEGER, Key
 
-POLICY: dict[str, Callable[[Any], PolicyControl]] = {
-    "guidance": Guidance,
-    "temperature": Temperature,
-    "top_k": TopK,
-    "top_p": TopP,
-    "seed": Seed,
-    "short_term_s": Window,
-    "key": Key,
-    "energy": Energy,
-    "cut_response": CutResponse,
+CUTS: dict[str, Literal["ignore", "gentle", "forget"]] = {
+    "ignore": "ignore",
+    "gentle": "gentle",
+    "follow": "forget",
 }
-"""Fields of the configuration, and the controls that turn them."""
 FASTEST_MS = 10
 """No change of a level takes less, so that none clicks."""
 
@@ -59,7 +33,7 @@ def config_of(policy: StreamPolicy) -> Config:
         policy.top_p,
         policy.seed & SAFE_INTEGER,
         policy.short_term_s,
-        cast("KeyName", policy.key),
+        cast("Key", policy.key),
         policy.energy,
     )
 
@@ -70,7 +44,7 @@ def followed(fields: Iterable[str]) -> list[str]:
 
 
 def policy_of(config: Config, policy: StreamPolicy) -> StreamPolicy:
-    """What a new stream plays by. Raises ValueError."""
+    """The policy with the configuration in it. Raises ValueError."""
     return replace(
         policy,
         guidance=config.guidance,
@@ -86,34 +60,28 @@ def policy_of(config: Config, policy: StreamPolicy) -> StreamPolicy:
 
 
 def controls(before: Config | None, after: Config) -> list[Control]:
-    """What leads from one configuration to the other; None: from a new stream that plays by `policy_of`."""
-    mixing: list[Control] = list(_mixing(before, after))
+    """What leads from one configuration to the other, beside the policy; None: from a new session."""
+    found: list[Control] = list(_mixing(before, after))
     if (before.fade_ms if before else FADE_MS) != after.fade_ms:
-        mixing.append(verb_fade(after))
-    if before is None:
-        return [*mixing, *([Hold(True)] if after.hold_scene else [])]
-    held: list[Control] = [Hold(after.hold_scene)] if before.hold_scene != after.hold_scene else []
-    return [*_policy(before, after), *mixing, *held]
+        found.append(verb_fade(after))
+    if (before.hold_scene if before else False) != after.hold_scene:
+        found.append(Hold(after.hold_scene))
+    return found
 
 
 def verb_fade(config: Config) -> VerbFade:
     return VerbFade(max(FASTEST_MS, config.fade_ms) / 1000)
 
 
-def check(before: Config, after: Config, policy: StreamPolicy, room_s: float, player: Player[Any]) -> None:
-    """Raises SessionError when a running stream of the player cannot take it over; nothing was changed then."""
-    for control in _policy(before, after):
-        policy = changed(policy, control, room_s)
+def turned(policy: StreamPolicy, config: Config, room_s: float, player: Player[Any]) -> StreamPolicy:
+    """What a running stream of the player plays by with this configuration. Raises SessionError when it cannot."""
     try:
-        player.check(policy)
+        after = policy_of(config, policy)
+        check_change(policy, after, room_s)
+        player.check(after)
     except ValueError as error:
         raise SessionError("bad_request", str(error)) from error
-
-
-def _policy(before: Config, after: Config) -> Iterator[PolicyControl]:
-    for name, control in POLICY.items():
-        if getattr(before, name) != getattr(after, name):
-            yield control(getattr(after, name))
+    return after
 
 
 def _mixing(before: Config | None, after: Config) -> Iterator[MixControl]:

@@ -8,20 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig import RATE, rig, tone
 
-from server.core.controls import (
-    ChangeNow,
-    CutResponse,
-    Duck,
-    Energy,
-    Fade,
-    Gain,
-    Guidance,
-    Hold,
-    Mute,
-    Seed,
-    Temperature,
-    Window,
-)
+from engine.spec import StreamPolicy
+from server.core.controls import ChangeNow, Duck, Fade, Gain, Hold, Mute, Turn
 from server.core.errors import SessionError
 from server.core.mixing import Ducking, Mix, Ramp, amplitude, crossfade
 from server.core.policies import mixed
@@ -98,13 +86,8 @@ def test_a_crossfade_keeps_the_power() -> None:
         Gain(0.0, over_s=-1),
         Mute(True, over_s=float("nan")),
         Fade(1.5),
-        Guidance(1.0),
-        Guidance(-1),
-        Temperature(11),
-        Seed(-1),
-        Window(20.0),
-        Window(0.1),
-        CutResponse("hard"),  # type: ignore[arg-type]
+        Turn(StreamPolicy(guidance=1.0)),
+        Turn(StreamPolicy(short_term_s=20.0)),
     ],
     ids=str,
 )
@@ -121,27 +104,20 @@ def test_what_cannot_be_is_refused_and_changes_nothing(control: object) -> None:
 def test_controls_are_heard_and_chunks_say_which_they_know() -> None:
     played = rig(room_s=20.0)
     played.run(2)
-    for control in (
-        Seed(5),
-        Guidance(4.0),
-        Temperature(0.5),
-        Window(20.0),
-        Energy(0.5),
-        CutResponse("gentle"),
-    ):
-        played.session.control(played.now, control)
+    policy = StreamPolicy(
+        seed=5, guidance=4.0, temperature=0.5, short_term_s=20.0, energy=0.5, on_cut="gentle"
+    )
+    played.session.control(played.now, Turn(policy))
     played.session.control(played.now, Gain(-6.0, over_s=0.0))
     mark = played.chunks[-1].first_sample + 640
     chunks = played.run(2)
-    assert (chunks[0].mix_revision, chunks[0].policy_revision, chunks[-1].policy_revision) == (1, 0, 6)
+    assert (chunks[0].mix_revision, chunks[0].policy_revision, chunks[-1].policy_revision) == (1, 0, 1)
     assert np.array_equal(
         np.concatenate([chunk.samples for chunk in chunks]),
         (tone(mark, 640 * len(chunks)) * np.float64(amplitude(-6.0))).astype(np.float32),
     )
     assert [chunks[0].seed, chunks[-1].seed] == [0, 5]
-    policy = played.voice.stream.policy
-    assert (policy.guidance, policy.temperature, policy.short_term_s) == (4.0, 0.5, 20.0)
-    assert (policy.energy, policy.on_cut) == (0.5, "gentle")
+    assert played.voice.stream.policy == policy
 
 
 def test_a_held_scene_is_not_looked_at_and_a_change_can_be_asked_for() -> None:

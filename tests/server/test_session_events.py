@@ -6,27 +6,20 @@ import numpy as np
 import pytest
 from rig import Rig, black, check_in_order, rig
 
-from server.core.controls import (
-    ChangeNow,
-    CutResponse,
-    Duck,
-    Fade,
-    Gain,
-    Guidance,
-    Hold,
-    Mute,
-    Seed,
-    Temperature,
-    Window,
-)
+from engine.spec import StreamPolicy
+from server.core.controls import ChangeNow, Duck, Fade, Gain, Hold, Mute, Turn
 from server.core.delivery import AudioOut
 from server.core.errors import SessionError
 from server.core.mixing import Ducking
 
 SEQUENCES, LENGTH = 4_000, 8
 CONTROLS = (
-    Gain(-3.0), Gain(99.0), Mute(True), Mute(False), Fade(0.5), Duck(Ducking()), Duck(None), Guidance(5.0), Guidance(1.0),
-    Temperature(0.0), Seed(-1), Seed(9), Window(5.0), Window(99.0), CutResponse("ignore"), Hold(True), Hold(False), ChangeNow(),
+    Gain(-3.0), Gain(99.0), Mute(True), Mute(False), Fade(0.5), Duck(Ducking()), Duck(None),
+    *(Turn(StreamPolicy(**play)) for play in (
+        {"guidance": 5.0}, {"guidance": 1.0}, {"temperature": 0.0}, {"seed": 9}, {"short_term_s": 5.0}, {"short_term_s": 99.0},
+        {"on_cut": "ignore"},
+    )),
+    Hold(True), Hold(False), ChangeNow(),
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cuestream.players import find_player
 from engine.media.video import LIVE_FRAMES_PER_S, EveryNth, VideoReader, probe
 from engine.player import ModelPlayer
 from engine.spec import StreamPolicy
-from server.core.controls import Hold, Seed, Temperature
+from server.core.controls import Hold, Turn
 from server.core.orders import Orders, Shown
 from server.core.session import Session
 from server.engine_thread.voices import Voice
@@ -128,8 +129,8 @@ def test_two_sessions_in_one_engine_play_as_alone(player: Any, film: list[Shown]
 def test_controls_change_the_music_from_a_step_on(player: Any, pictures: Callable[..., U8]) -> None:
     played, plain = (rig(player, POLICY) for _ in range(2))
     played.run(1), plain.run(1)
-    played.session.control(played.now, Seed(77))
-    played.session.control(played.now, Temperature(0.7))
+    played.session.control(played.now, Turn(replace(POLICY, seed=77)))
+    played.session.control(played.now, Turn(replace(POLICY, seed=77, temperature=0.7)))
     played.session.control(played.now, Hold(True))
     one, two = played.run(2), plain.run(2)
     known = [chunk.policy_revision for chunk in one]

@@ -35,7 +35,7 @@ from server.protocol.messages import Pong
 from server.protocol.values import Key
 from server.sessions.outbox import MOST_WAITING, Line
 from server.sessions.status import Ages
-from server.sessions.wire_controls import check, config_of, controls, followed, policy_of
+from server.sessions.wire_controls import config_of, controls, followed, policy_of, turned
 from training.composer.player import ProceduralPlayer
 
 RATE = 32_000
@@ -279,12 +279,13 @@ def test_the_configuration_of_a_policy_gives_the_policy_again() -> None:
 
 def test_what_a_running_stream_cannot_take_over_is_refused_before_anything_changes() -> None:
     config = config_of(StreamPolicy())
-    with pytest.raises(SessionError, match="guidance"):
-        check(config, merge(config, ConfigPatch(guidance=1.0)), StreamPolicy(), 30, SyntheticPlayer())
-    with pytest.raises(SessionError, match="room"):
-        check(config, merge(config, ConfigPatch(short_term_s=31.0)), StreamPolicy(), 30, SyntheticPlayer())
-    with pytest.raises(SessionError, match="cannot be held to D"):
-        check(config, merge(config, ConfigPatch(key="D")), StreamPolicy(), 30, SyntheticPlayer())
+    for said, patch in (
+        ("guidance", ConfigPatch(guidance=1.0)),
+        ("room", ConfigPatch(short_term_s=31.0)),
+        ("cannot be held to D", ConfigPatch(key="D")),
+    ):
+        with pytest.raises(SessionError, match=said):
+            turned(StreamPolicy(), merge(config, patch), 30, SyntheticPlayer())
 
 
 def test_the_wire_names_the_keys_of_the_engine() -> None:
