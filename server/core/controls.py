@@ -71,7 +71,7 @@ Control: TypeAlias = MixControl | Turn | VerbFade | Hold | ChangeNow
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """kind: state, degraded, cut, resumed, warning, slow_consumer, failed or expired."""
+    """kind: cut, warning, restored, slow_consumer, failed or expired."""
 
     kind: str
     about: dict[str, Any] = field(default_factory=dict)

@@ -6,8 +6,8 @@ from engine.errors import CuestreamError
 
 
 class SessionError(CuestreamError):
-    """`code`: bad_request, session_expired, session_busy, slow_consumer, generator_failed,
-    recording_off, recording_refused, output_off, output_forbidden or output_refused."""
+    """`code`: bad_request, session_expired, slow_consumer, recording_off, recording_refused, output_off, output_forbidden or
+    output_refused."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

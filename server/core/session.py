@@ -69,7 +69,6 @@ class Session:
         self._wanted = (0, 0)  # of which take how much the engine was told last
         self._snapshot_s = now_s
         self._least_left = math.inf  # samples, since `_degrade` last looked
-        self._told: tuple[str, str] = ("created", "on_time")
 
     # --- the client
 
@@ -103,7 +102,6 @@ class Session:
         ring, most = self.playout.ring, self.config.max_catch_up_s * self.config.limits.rate
         if played_through < ring.first or ring.end - played_through > most:
             delivery.move_to(max(ring.first, ring.end - self.config.limits.chunk))
-        self._events.append(Event("resumed", {"from_sample": delivery.cursor}))
         self._come_back(now_s, delivery)
 
     @property
@@ -435,12 +433,6 @@ class Session:
 
     def _drain(self, now_s: float) -> list[AudioOut | Event]:
         outputs: list[AudioOut | Event] = list(self._audio(now_s))
-        told = (self.shown_state, self.degradation.row.name)
-        if told != self._told:
-            for kind, before, after in zip(("state", "degraded"), self._told, told, strict=True):
-                if before != after:
-                    self._events.append(Event(kind, {"from": before, "to": after}))
-            self._told = told
         outputs += self._events
         self._events.clear()
         return outputs

@@ -159,6 +159,8 @@ class Rig:
     _budget: float = 0.0
     _mail: Orders = field(default_factory=Orders)
     leads: list[int] = field(default_factory=list)
+    levels: list[str] = field(default_factory=lambda: ["on_time"])
+    """Of degradation, as they were entered."""
     codes: set[str] = field(default_factory=set)
     """Of errors that a test caught on the way."""
 
@@ -178,6 +180,8 @@ class Rig:
         orders, outputs = self.session.poll(self.now)
         for output in outputs:
             self.chunks.append(output) if isinstance(output, AudioOut) else self.events.append(output)
+        if (level := self.session.degradation.row.name) != self.levels[-1]:
+            self.levels.append(level)
         if self.session.state == "playing":
             self.leads.append(self.session.playout.lead(self.now))
         if self.acknowledges and self.session.delivery:
@@ -202,7 +206,7 @@ class Rig:
         return np.concatenate([chunk.samples for chunk in self.chunks])
 
     def kinds(self, kind: str) -> list[Any]:
-        return [event.about.get("to", event.about) for event in self.events if event.kind == kind]
+        return [event.about for event in self.events if event.kind == kind]
 
 
 def rig(

@@ -74,9 +74,10 @@ class Schedule:
             if isinstance(each, AudioOut):
                 self.made_up_s += [now_s] * each.concealed
                 self.session.report(each.first_sample + len(each.samples))
-            elif each.kind == "degraded":
-                self.names.append(each.about["to"])
-                self.degraded_s += [now_s] * (each.about["to"] != "on_time")
+        name = self.session.degradation.row.name
+        if name != (self.names or ["on_time"])[-1]:
+            self.names.append(name)
+            self.degraded_s += [now_s] * (name != "on_time")
 
 
 @pytest.mark.parametrize(("lead_ms", "chunk_ms"), SHORT + LONG)
