@@ -1,6 +1,6 @@
 """From the codec's rate to the wire's: one stateful resampler for a listener, whose samples keep exact indexes.
 
-Output sample n is input moment n * rate_in / rate_out, counted from the session's first sample. The law: what is resampled in
+Output sample n is input moment n * rate_in / WIRE_RATE, counted from the session's first sample. The law: what is resampled in
 pieces equals the whole resampled at once, and a resampler that begins anywhere, warmed by `WARM` samples, equals one that began
 at the beginning. Both hold bit for bit, since libswresample computes each output from the same inputs with the same phase.
 """
@@ -30,10 +30,10 @@ PCM16 = NDArray[np.int16]
 class Resampler:
     """Mono. `next`: the index of the output sample that comes next. `first_in` is a multiple of the ratio's denominator."""
 
-    def __init__(self, rate_in: int, rate_out: int = WIRE_RATE, first_in: int = 0) -> None:
-        self.ratio = Fraction(rate_out, rate_in)
+    def __init__(self, rate_in: int, first_in: int = 0) -> None:
+        self.ratio = Fraction(WIRE_RATE, rate_in)
         self.end_in, self.next = first_in, int(first_in * self.ratio)
-        self._graph = _graph(rate_in, rate_out)
+        self._graph = _graph(rate_in)
         self._form = Fraction(1, rate_in), rate_in
 
     @classmethod
@@ -83,7 +83,7 @@ class Resampler:
         return out
 
 
-def _graph(rate_in: int, rate_out: int) -> Graph:
+def _graph(rate_in: int) -> Graph:
     """libswresample as a filter. PyAV's own resampler asks it once more after each piece, which raises, and costs more than
     the filter does."""
     graph = Graph()
@@ -91,7 +91,7 @@ def _graph(rate_in: int, rate_out: int) -> Graph:
     source = graph.add_abuffer(
         format=FORMAT, sample_rate=rate_in, layout=LAYOUT, time_base=Fraction(1, rate_in)
     )
-    form = graph.add("aformat", f"sample_rates={rate_out}:sample_fmts={FORMAT}:channel_layouts={LAYOUT}")
+    form = graph.add("aformat", f"sample_rates={WIRE_RATE}:sample_fmts={FORMAT}:channel_layouts={LAYOUT}")
     sink = graph.add("abuffersink")
     source.link_to(form)
     form.link_to(sink)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import structs
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -53,7 +54,7 @@ class Checkpoint:
         meta["mix"] = asdict(self.mix)
         meta["music"] = [_about(piece) for piece in self.music]
         arrays = {f"music_{i}": piece.samples for i, piece in enumerate(self.music)}
-        meta["spans"] = [{**_flat(span), "about": _about(span.about)} for span in self.spans]
+        meta["spans"] = [{**structs.asdict(span), "about": _about(span.about)} for span in self.spans]
         arrays |= {"stream": np.frombuffer(self.stream, np.uint8), "sounded": self.sounded}
         return bytes(save(arrays, {"checkpoint": json.dumps(meta)}))
 
@@ -66,18 +67,17 @@ class Checkpoint:
             meta = json.loads(header["__metadata__"]["checkpoint"])
             if meta["format"] != FORMAT:
                 raise ValueError(f"format {meta['format']!r}, not {FORMAT}")
-            music = tuple(Music(arrays[f"music_{i}"], **about) for i, about in enumerate(meta["music"]))
             plain: dict[str, Any] = {name: int(meta[name]) for name in _PLAIN}
-            stream, policy = arrays["stream"].tobytes(), StreamPolicy(**meta["policy"])
-            spans = tuple(_span(span) for span in meta["spans"])
-            kept: dict[str, Any] = {
-                "state": meta["state"],
-                "sounded": arrays["sounded"],
-                "music": music,
-                "spans": spans,
-                "mix": _mix(meta["mix"]),
-            }
-            return cls(stream=stream, policy=policy, **kept, **plain)
+            return cls(
+                state=meta["state"],
+                stream=arrays["stream"].tobytes(),
+                policy=StreamPolicy(**meta["policy"]),
+                music=tuple(Music(arrays[f"music_{i}"], **about) for i, about in enumerate(meta["music"])),
+                sounded=arrays["sounded"],
+                spans=tuple(_span(span) for span in meta["spans"]),
+                mix=_mix(meta["mix"]),
+                **plain,
+            )
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(f"{type(error).__name__} {error}".split())
             raise PackageError(f"expected a session's checkpoint, found another thing: {reason}") from error
@@ -92,18 +92,10 @@ def _mix(meta: dict[str, Any]) -> Mix:
     return Mix(**ramps, ducking=Ducking(**ducking) if ducking else None)
 
 
-def _flat(span: Placed) -> dict[str, int]:
-    return {
-        name: getattr(span, name)
-        for name in ("first", "music_first", "concealed", "crossfade", "mix_revision")
-    }
-
-
 def _span(meta: dict[str, Any]) -> Placed:
     about = Music(NONE, **meta.pop("about"))
     return Placed(about=about, **meta)
 
 
 def _about(piece: Music) -> dict[str, int]:
-    names = ("first", "newest_step", "age_steps", "segment", "seed", "revision", "take")
-    return {name: getattr(piece, name) for name in names}
+    return {name: value for name, value in structs.asdict(piece).items() if name != "samples"}

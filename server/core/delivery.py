@@ -55,12 +55,11 @@ class Patience:
 
 
 class Delivery:
-    """One attachment of a client, from sample `first` on."""
+    """One attachment of a client, from sample `first` on. counts: where what it leaves out is counted, if anywhere."""
 
-    def __init__(self, patience: Patience, first: int, counts: Counter[str]) -> None:
-        """counts: those of its session's playout."""
+    def __init__(self, patience: Patience, first: int, counts: Counter[str] | None = None) -> None:
         self.patience, self.cursor, self.acknowledged = patience, first, first
-        self.counts = counts
+        self._counts = Counter() if counts is None else counts
         self._moved_from: int | None = None
 
     def report(self, played_through: int) -> None:
@@ -81,7 +80,7 @@ class Delivery:
     def move_to(self, sample: int) -> None:
         """Leave out what is before `sample`; the next chunk is faded in from where the client was."""
         self._moved_from = self.cursor if self._moved_from is None else self._moved_from
-        self.counts["skipped_samples"] += sample - self.cursor
+        self._counts["skipped_samples"] += sample - self.cursor
         self.acknowledged += sample - self.cursor
         self.cursor = sample
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
@@ -43,7 +43,7 @@ class Tap:
     def __init__(self, hosted: Hosted, host: Host) -> None:
         self.hosted, self._host = hosted, host
         core = hosted.core
-        self._delivery = Delivery(Patience(credit=None), core.playout.ring.end, Counter())
+        self._delivery = Delivery(Patience(credit=None), core.playout.ring.end)
         self._feed = hosted.feed(self._delivery.cursor)
         self._waiting: deque[F32] = deque()  # bound: MOST_WAITING_S, then the oldest goes
         self._samples = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
@@ -174,7 +173,7 @@ class Output:
         self.delay_ms, self.gain_db = delay_ms, gain_db
         self.ended = asyncio.Event()
         ring = hosted.core.playout.ring
-        self._delivery = Delivery(EVERYTHING, ring.end, Counter())
+        self._delivery = Delivery(EVERYTHING, ring.end)
         self._feed = hosted.feed(ring.end)
         self._expected = self._feed.next  # the wire's sample that comes next
         self._at = 0  # the output's sample that comes next

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -130,7 +130,7 @@ class Tape:
         """Ids of the messages that began and ended it, until they are answered."""
         ring = hosted.core.playout.ring
         self._recorder = recorder
-        self._delivery = Delivery(EVERYTHING, ring.end, Counter())
+        self._delivery = Delivery(EVERYTHING, ring.end)
         self._feed = hosted.feed(ring.end)
         self.begin = self._next = self._feed.next
         self._lines: deque[dict[str, Any]] = deque(maxlen=MOST_NOTES)  # full: the oldest goes

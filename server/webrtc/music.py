@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
@@ -181,7 +181,7 @@ class Playing:
         playout = hosted.core.playout
         self._playout, self._track = playout, track
         self.ended: Callable[[], object] = track.stop
-        self._delivery = Delivery(Patience(credit=None), playout.ring.end, Counter())
+        self._delivery = Delivery(Patience(credit=None), playout.ring.end)
         self._feed = hosted.feed(self._delivery.cursor)
 
     def tick(self, now_s: float) -> None:
