@@ -137,8 +137,8 @@ class Settings:
         return max(self.limits.credit_ms, CREDIT_CHUNKS * self.chunk_ms)
 
     def piece_steps(self, own: int, code_rate: int) -> int:
-        """How many steps a player makes at once, `own` by itself: a chunk if that is more, and fewer where the lead has no room
-        for so many, or leaves less than three quarters of their length to make them in: most where they are no whole chunks."""
+        """How many steps a player makes at once: `own`, or a chunk if that is more. Fewer where the lead has no room for them, or
+        leaves less than three quarters of their length to make them in, as where they are no whole chunks."""
         limits, hop = self._limits, self.playout.rate // code_rate
         room = max(1, (limits.high - limits.low) // hop)
         steps = min(room, max(own, limits.chunk // hop))

@@ -9,9 +9,9 @@ from server.core.delivery import Patience
 from server.core.playout import Limits
 
 LATE_S = 0.09
-"""What a machine may need beside its work: with less music left than this an engine has little time."""
+"""With less music left than this an engine is late: the machine may need so long for other work."""
 LATE_SHARE = 0.5
-"""And where the schedule leaves it less than twice that, so much of it."""
+"""Where the schedule leaves less than twice that, an engine is late with this share of what it leaves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """What is given up, in which order, when a device cannot keep up: a table, entered at once, left after a while of calm.
 
-The measure is how much music was left when a piece came, or is left while one is waited for. A piece is asked for when there is
-room for it under the longest lead, so a short lead, long pieces and long chunks all leave an engine less time to answer, and that
-they do says nothing of the engine. What is late is therefore counted from what the schedule leaves: see `SessionConfig.late`.
+The measure is how much music was left when a piece came, or is left while one is waited for. A short lead, long pieces and long
+chunks leave any engine less time to answer, so what is late depends on what the schedule leaves: see `SessionConfig.late`.
 
 Guidance is not in it: without it the decoder needs fewer rows, but the way back needs every column read again.
 """
@@ -36,9 +35,8 @@ LEVELS = (
     Level("concealing", 0.0, looks=3, context=0.25, window=0.5),
 )
 CALM_S, MOST_CALM_S = 3.0, 48.0
-"""A level is left, to the one before it, when it was that well for so long that this one would not have been entered: never less
-was left than the row before it says. Who relapses is given twice the calm each time: where others take
-the time now and then, a level that is left again and again protects nobody."""
+"""A level is left, for the one before it, when for so long never less music was left than that one's row says. Each relapse
+doubles this, up to the second: a level that is left again and again protects nobody."""
 RELAPSE_S = 30.0
 """A level that is entered so soon after one was left."""
 

@@ -53,8 +53,8 @@ class Limits:
     def left_when_asked(self, piece: int) -> int:
         """Samples in whole chunks that are left when a piece is asked for, at the least: what its answer may take.
 
-        It is asked for as a chunk is placed, once there is room under `high` beside that chunk and what is ready, and what is
-        ready is a multiple of what divides both. Less than a chunk: the next one would be due before anything was asked for.
+        It is asked for when a chunk is placed and `high` has room for it beside that chunk and the music that is ready, which is
+        a multiple of `grain`. Less than a chunk is too little: the next one would be due before anything was asked for.
         """
         grain = math.gcd(piece, self.chunk)
         too_much = ((self.high - self.chunk - piece) // grain + 1) * grain

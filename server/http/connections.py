@@ -1,8 +1,8 @@
 """Who stands at the door: uvicorn's HTTP connection with an end to its patience.
 
 A request that is not whole in time is let go, whether its client says nothing, a byte a second or half a body. Of too many such
-connections the oldest goes, so that those who slow down keep nobody out who does not: not before it had time to ask, since a
-client that opens a thousand asks late, unless its place is needed. Nor does who reads nothing of an answer keep one.
+connections the oldest goes, so that slow clients keep nobody else out. It is given time to ask (`YOUNG_S`), since a client that
+opens a thousand asks late, unless there is no other place. A client that reads nothing of its answer is let go, too.
 """
 
 from __future__ import annotations

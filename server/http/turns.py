@@ -15,7 +15,7 @@ SAVED_S = 0.1
 """After so long without anything to hear, so much more may be heard at once."""
 
 AHEAD_S = 0.02
-"""Of the loop's time: so much those who took less than others may take before them, which is two pieces."""
+"""So much more of the loop's time may those take first who took less than others: two pieces."""
 
 
 def later(due_s: float, now_s: float, took_s: float, share: float) -> float:

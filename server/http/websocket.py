@@ -3,8 +3,8 @@
 On uvicorn's and Starlette's way a message costs two turns of the loop, a queue and, coming in, a pause of the transport: more
 than the music in it. Handshake, heartbeat and close stay theirs.
 
-Who sends more than its share of the loop's time can hear is read more slowly, and all of them are where they send too much
-together, so that the others' music is in time.
+A client that sends more than its share of the loop's time can hear is read more slowly; where all of them together send too
+much, they are read in turns. So the music of the others is in time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MOST_FRAGMENTS = 4096
 GONE_S = 12.0
 """How long what was said last may wait to be read once the conversation is over; uvicorn waits 10 s for the other end's close."""
 LAST_S = 0.8
-"""How long a server that leaves still waits for it, and one that could not hear it."""
+"""The same where the server leaves, or would not hear that close over TLS."""
 
 
 class Direct(WebSocketsSansIOProtocol):

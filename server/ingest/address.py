@@ -98,8 +98,8 @@ def parse(url: str) -> Place:
 
 
 def shown_of(url: str) -> str:
-    """What may be shown of what somebody wrote, be it an address or not: no name and password, none of its query, which has SRT's
-    passphrase and the key of a signed address, and no stream's key, the last part of an RTMP address."""
+    """What may be shown of what somebody wrote, be it an address or not. Left out are name and password, the query, which has
+    SRT's passphrase or the key of a signed address, and the last part of an RTMP address, the stream's key."""
     scheme, colon, rest = url.partition("://")
     rest, asks, _ = rest.partition("?")
     authority, slash, path = rest.partition("/")

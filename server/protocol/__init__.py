@@ -3,7 +3,7 @@
 limits   what is too much          values    numbers and their ranges
 errors   codes, closes             config    what a listener may turn
 messages JSON control messages     control   text <-> messages
-media    binary media messages     reader    what arrives on one connection, and what of it is counted
+media    binary media messages     reader    what arrives on one connection
 schemas  JSON Schemas of structs     golden    vectors for every client
 generate writes the schema, the TypeScript types and the vectors
 

@@ -39,7 +39,7 @@ Names: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A message of a type that this version does not know. It is to be counted and left alone."""
+    """A message of a type that this version does not know. It is left alone."""
 
     type: str
     event_id: str | None = None

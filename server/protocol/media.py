@@ -147,7 +147,7 @@ class Media(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class UnknownKind:
-    """A message of a kind or a stream that this version does not know. It is to be counted and left alone."""
+    """A message of a kind or a stream that this version does not know. It is left alone."""
 
     kind: int
     stream: int

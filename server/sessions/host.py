@@ -54,7 +54,7 @@ RETRY_S = 5.0
 VACATE_S = 2.0
 """How long the engine may take to forget a session."""
 COLLECT_S = 5.0
-"""From the end of something until its garbage is collected: whoever still has to do with it, as the engine has, is done then."""
+"""From the end of something until its garbage is collected: by then nobody holds it any more, the engine neither."""
 DEAD_AFTER_S = 30.0
 """A step that hangs for so long will not end: the process is to be started again."""
 STATES: tuple[ShownState, ...] = get_args(ShownState)

@@ -51,7 +51,7 @@ HEARD_ALL_S = 0.25
 """A faded session stays so much longer, so that its last samples are placed and sent."""
 FOREVER_S = 10**9
 MOST_CHANGES = 8
-"""Of the scene that were asked for and did not come yet; one more and the oldest is forgotten."""
+"""Scene changes that were asked for and did not come yet; one more and the oldest is forgotten."""
 KEPT_PICTURES = 64
 """Capture times that a checkpoint keeps; the music may go on knowing older ones, of which it then says the oldest of these."""
 
@@ -152,7 +152,7 @@ class Hosted:
         return True
 
     def restart(self) -> None:
-        """Its newest checkpoint is where it goes on in the next server: nobody is to hear more, and none is taken any more."""
+        """It goes on from its newest checkpoint in the next server: nobody is to hear more of it, and no other one is taken."""
         if self.restarts:
             return
         self.restarts = True

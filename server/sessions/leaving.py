@@ -28,8 +28,8 @@ async def leave(host: Host, drain_s: float) -> None:
 
 
 async def _restart(host: Host, shelf: Shelf) -> None:
-    """Keep every session as it is now, or was before the engine ended, and close it as soon as it is kept (see `Host`), so that
-    its client hears nothing which the next server would make again."""
+    """Keep every session as it is now, or as it was before the engine ended. Each is closed as soon as it is kept (see `Host`):
+    its client is to hear nothing that the next server makes again."""
     host.tell(m.GoAway(int(RESTART_S * 1000), "restarting"))
     before = {hosted: hosted.core.checkpoint for hosted in host.sessions.values()}
     for hosted in before:

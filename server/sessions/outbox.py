@@ -20,8 +20,8 @@ MOST_WAITING = 512
 class Line:
     """`closing`: the code that the connection ends with once everything was sent.
 
-    `since_s`: of music that `next` gave, when it could have been sent at the soonest. write: takes a message and its `since_s`,
-    and says whether it is on its way; what is not, and what comes after it, waits for `next`.
+    `since_s`: when the music that `next` gave last could have been sent at the soonest. write: takes a message and its `since_s`,
+    and says whether it is on its way; where it is not, it waits for `next`, and so does all that comes after it.
     """
 
     def __init__(

@@ -9,8 +9,8 @@ from math import ceil, exp
 APART_S, MOST_APART_S = 0.002, 0.006
 """Ticks are at least so far apart: what is due in between is done together, and the engine's thread is woken once for it."""
 CHUNK_SHARE, LATER_S = 0.1, 0.01
-"""Long chunks are for many sessions: ticks are further apart then, by so much of a chunk, which may come as much later; by
-`LATER_S` at most."""
+"""With long chunks, which are for many sessions, ticks are so large a share of a chunk apart, `LATER_S` at most. A chunk may come
+so much later."""
 TIMES_LONGER = 2
 """The busier the loop, the further apart: from one tick's beginning to the next at least so many times as long as it took."""
 LOOP_HZ = 1000

@@ -48,8 +48,8 @@ class Room:
     """A folder that `folder_bytes` may lie in, with `free_bytes` that stay free on its disk. Made when it is missing. Raises
     NoFolder.
 
-    Called in any thread. To count thousands of files takes a while, so all who ask share a count, and a new one is made for a
-    hundredth of the time: what is written meanwhile may lie there too much.
+    Called in any thread. Counting thousands of files takes a while, so all who ask share one count, and all counting takes a
+    hundredth of the time. What is written between two counts may be too much.
     """
 
     def __init__(

@@ -61,7 +61,8 @@ def step_back(by: int) -> None:
 
 
 def end_with_the_input() -> None:
-    """For a process that ends when its input does: what is sent to all of the server's processes is the server's to answer."""
+    """For a process that ends when its input does. A signal that is sent to all of the server's processes is the server's to
+    answer."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 

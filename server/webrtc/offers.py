@@ -1,8 +1,8 @@
 """SDP offers: read, checked against what this server does, and cut down to it. Text in, text out.
 
 What remains can be answered as it is: Opus and the video that we decode, candidates that are addresses, one bundle. The end of
-candidates is left out always: an offer without any, as OBS sends it, or with names that only its own network knows, connects
-all the same, since we learn its address when it checks ours.
+candidates is always left out: we learn a client's address when it checks ours, so an offer connects without candidates, as OBS
+sends it, and with names that only its own network knows.
 """
 
 from __future__ import annotations

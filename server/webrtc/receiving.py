@@ -1,11 +1,12 @@
 """What aiortc's receivers are given before they begin: every profile of H.264, frames at once, and queues that cannot grow.
 
-aiortc offers two profiles; FFmpeg's own publisher names the profile that it encodes, and our decoders take all of them. aiortc's
-jitter buffer gives a frame of video away when the next one begins, which with a camera is 33 ms later or more, and one for each
-packet; the one put here gives away whatever is whole, and to us: aiortc has nothing to decode then, and the thread that it begins
-for that waits for the end. Sound it decodes, between two queues without a bound: where its decoder or the loop is late they would
-fill the memory, and those put here forget. The attributes that are replaced are private; `tests/server/test_webrtc_queues.py`
-says what is expected of them.
+aiortc offers two profiles; FFmpeg's own publisher names the one that it encodes, and our decoders take all of them.
+
+aiortc's jitter buffer gives a frame of video away when the next one begins, with a camera 33 ms later or more, and one for each
+packet. The one put here gives away whatever is whole, and to us: aiortc has no video to decode, and its thread for that waits.
+
+aiortc decodes sound, between two queues without a bound. Where its decoder or the loop is late they would fill the memory; those
+put here forget. What is replaced is private; `tests/server/test_webrtc_queues.py` says what is expected of it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """WHIP (RFC 9725): OBS, FFmpeg and others show a session pictures. /v1/whip and /v1/whip/{session}.
 
-The same stream key always means the same session, so who comes back within the resume window, with a DELETE before or without,
-goes on with the music that was. A session that is named is that one; with the key, or where none is asked for, it is opened when
-there is none. A client secret means the session that it was made for, and does so again when it comes back.
+The same stream key always means the same session: who comes back within the resume window, with a DELETE before or without, goes
+on with the music that was. A session that is named in the address is opened when there is none, by who has the key, or by anybody
+where none is asked for. A client secret means the session that it was made for, and does so again when it comes back.
 """
 
 from __future__ import annotations
