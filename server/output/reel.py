@@ -28,6 +28,7 @@ from server.pictures.imaging import CHAINED, Eyes
 from server.protocol.limits import Limits
 from server.protocol.media import Flag, Kind, Media
 from server.recording.film import APART, BROKEN, KEYFRAME_S, PRESET, Canvas, Copied, placed
+from server.recording.film import Track as FilmTrack
 from server.recording.sound import block
 from server.system.written_file import Written
 
@@ -181,18 +182,10 @@ class Reel:
         return self._file.part() if self._file else nullcontext()
 
 
-class Track(Protocol):
+class Track(FilmTrack, Protocol):
     """Times are samples of the result. `packets` shows a picture from `at` on, `until` goes on with what was shown last."""
 
-    def join(self, container: Any) -> None: ...
-
-    def takes(self, media: Media) -> bool: ...
-
-    def packets(self, media: Media, at: int) -> list[Any]: ...
-
     def until(self, at: int) -> list[Any]: ...
-
-    def finish(self) -> list[Any]: ...
 
 
 class CopiedTrack(Copied):
