@@ -342,7 +342,7 @@ class Hosted:
 
     def _standing(self) -> tuple[Playback, Health, int]:
         core = self.core
-        return playback_of(core), health_of(core, bool(self._pictures)), core.degradation.level
+        return playback_of(core), health_of(core, self.watching.counts["shown"] > 0), core.degradation.level
 
     def change(self, now_s: float, at_us: int = 0, event_id: str | None = None) -> None:
         """To another scene, now, or with the first picture that was captured at `at_us` or after."""
@@ -541,10 +541,6 @@ class Hosted:
         for way in self._ways:
             way.stop()
         self.core.close()
-
-    @property
-    def _pictures(self) -> int:
-        return self.watching.counts["shown"]
 
     def _say(self, message: m.ServerMessage) -> None:
         if self.line:
