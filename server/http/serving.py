@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import ipaddress
 import logging
 import signal
 import socket
@@ -21,6 +20,7 @@ from starlette.applications import Starlette
 
 from engine.errors import CuestreamError
 from server.access.forwarded import Forwarded
+from server.access.rates import is_own
 from server.http.connections import Doorkeeper
 from server.http.handshakes import secure_servers
 from server.http.tls import Certificate, TlsError
@@ -136,10 +136,7 @@ class Server(uvicorn.Server):
 
 
 def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return host == "localhost" or is_own(host)
 
 
 def check_address(host: str, api_key: str | None, insecure: bool, names: Sequence[str] = ()) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,17 +9,15 @@ from aioice import Candidate
 from aioice.ice import Connection, get_host_addresses
 from aiortc import RTCDtlsTransport, RTCPeerConnection
 
+from server.access.rates import is_own
+
 LOOPBACK = "127.0.0.1"
 
 
 def addresses(chosen: tuple[str, ...]) -> list[str]:
     """chosen: none of them means all that others can reach, or this machine's own where there is no other."""
     found = get_host_addresses(use_ipv4=True, use_ipv6=True)
-    return list(chosen) or [address for address in found if not _is_own(address)] or [LOOPBACK]
-
-
-def _is_own(address: str) -> bool:
-    return ipaddress.ip_address(address).is_loopback
+    return list(chosen) or [address for address in found if not is_own(address)] or [LOOPBACK]
 
 
 def transports(peer: RTCPeerConnection) -> list[RTCDtlsTransport]:
