@@ -5,7 +5,7 @@ errors   codes, closes             config    what a listener may turn
 messages JSON control messages     control   text <-> messages
 media    binary media messages     reader    what arrives on one connection
 schemas  JSON Schemas of structs     golden    vectors for every client
-generate writes the schema, the TypeScript types and the vectors
+generate writes the schema, the vectors, and what `typescript` and `asyncapi` make of them
 
 It knows no socket, no clock and no engine. `docs/protocol.md` says byte by byte what this package does.
 """
