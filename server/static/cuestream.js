@@ -145,10 +145,10 @@ var ProtocolError = class extends ClientError {
   name = "ProtocolError";
 };
 var Refused = class extends ClientError {
-  constructor(code, text, retryAfterMs, word) {
+  constructor(code, text, retryAfterMs2, word) {
     super(text);
     this.code = code;
-    this.retryAfterMs = retryAfterMs;
+    this.retryAfterMs = retryAfterMs2;
     this.word = word;
   }
   name = "Refused";
@@ -278,11 +278,20 @@ async function ask(url, request, answerMs = ANSWER_MS) {
   }
   const { ok, status, statusText, headers } = answer;
   if (ok) return { status, headers, text };
-  const after = headers.get("retry-after") ?? "";
-  const pauseMs2 = /^\d+$/.test(after) ? Number(after) * 1e3 : void 0;
+  const pauseMs2 = retryAfterMs(headers);
   const { error } = parsed(text) ?? {};
   if (typeof error?.text === "string") throw new Refused(status, error.text, pauseMs2, error.code);
   throw new Refused(status, `${url} ${strange(status, statusText, text)}`, pauseMs2);
+}
+function retryAfterMs(headers) {
+  const after = headers.get("retry-after") ?? "";
+  if (/^\d+$/.test(after)) return Number(after) * 1e3;
+  const until = dated(after);
+  return until === null ? void 0 : Math.max(0, until - (dated(headers.get("date") ?? "") ?? Date.now()));
+}
+function dated(text) {
+  const at = / GMT$/.test(text) ? Date.parse(text) : NaN;
+  return Number.isNaN(at) ? null : at;
 }
 function unlike(url, status) {
   return new Refused(status, `${url} answered, but not as a Cuestream server does; is one there?`);
@@ -355,6 +364,7 @@ var ClockSync = class {
 
 // src/comeback.ts
 var LEAVE_AFTER_MS = 1500;
+var TRIES_THERE = 3;
 var AT_ONCE = [BROKEN, LEAVING, 1001];
 var Comeback = class {
   /** url: where to connect. clock: monotonic milliseconds. */
@@ -371,6 +381,9 @@ var Comeback = class {
   retryAfterMs = 0;
   leaveAtMs = null;
   leaveTo = null;
+  instead = null;
+  // where it was before, until it stands where it was sent
+  triesThere = 0;
   /** A connection stands, the session not yet. */
   opened() {
     this.said = this.leaveAtMs = this.stoodMs = null;
@@ -379,6 +392,7 @@ var Comeback = class {
   /** The session stands on it. */
   stands() {
     this.ever = true;
+    this.instead = null;
     this.stoodMs = this.clock();
   }
   /** What the server said before it closes, and how long it wants to be left alone. One that refused the greeting need not close;
@@ -417,9 +431,9 @@ var Comeback = class {
     return this.said ? `${this.said.code}: ${this.said.text}` : reason || `closed with ${code}`;
   }
   /** The connection is gone, or did not come about: when to try again, or that it was tried often enough. */
-  after(then, code, why, retryAfterMs) {
+  after(then, code, why, retryAfterMs2) {
     if (this.stoodMs !== null && this.clock() - this.stoodMs >= this.patience.stableMs) this.failures = 0;
-    const askedMs = retryAfterMs ?? this.retryAfterMs;
+    const askedMs = retryAfterMs2 ?? this.retryAfterMs;
     if (then === "stop") return this.next({ then, code, why, askedMs });
     if (!this.ever && askedMs > this.patience.askedMs) {
       return this.next({ then: "stop", code, why: `${why}; it asks to come again in ${askedMs / 1e3} s`, askedMs });
@@ -430,12 +444,19 @@ var Comeback = class {
       const gaveUp = `gave up after ${tried} attempt${tried === 1 ? "" : "s"}; ${why}`;
       return this.next({ then: "stop", code, why: gaveUp, gaveUp: true, askedMs });
     }
-    if (this.leaveTo !== null) this.url = this.leaveTo;
-    this.leaveTo = null;
+    this.turn();
     const pauseMs2 = Math.max(this.pauseMs(code), Math.min(askedMs, this.patience.askedMs));
     this.failures += 1;
     this.stoodMs = null;
     return this.next({ then, code, why, askedMs, pauseMs: pauseMs2 });
+  }
+  /** Where to connect next. */
+  turn() {
+    if (this.leaveTo !== null) {
+      [this.url, this.instead] = [this.leaveTo, this.url];
+      this.leaveTo = null;
+      this.triesThere = 0;
+    } else if (this.instead !== null && ++this.triesThere >= TRIES_THERE) [this.url, this.instead] = [this.instead, this.url];
   }
   next(next) {
     return { pauseMs: 0, gaveUp: false, ...next, why: withoutSecrets(next.why) };
@@ -990,10 +1011,10 @@ var Session = class {
     return this.after(this.hasEnded ? "stop" : then, code, this.comeback.why(code, reason || unanswered));
   }
   /** A connection did not come about: the server answered with an HTTP status, or nobody did. */
-  refused(status, why, retryAfterMs) {
+  refused(status, why, retryAfterMs2) {
     if (status === null) return this.after("resume", BROKEN, why);
     if (status === GONE && this.handle !== null) return this.after("retry", UNKNOWN, why);
-    return this.after(afterStatus(status), status, why, retryAfterMs);
+    return this.after(afterStatus(status), status, why, retryAfterMs2);
   }
   /** A connection can never come about, by what this program, its browser or an address is. */
   impossible(why) {
@@ -1141,7 +1162,7 @@ var Session = class {
     this.told = "";
   }
   /** resume without a handle is retry; a session that was to end is not begun anew. */
-  after(then, code, why, retryAfterMs) {
+  after(then, code, why, retryAfterMs2) {
     if (this.state === "over") then = "stop";
     if (then === "resume" && this.handle === null) then = "retry";
     if (then === "retry") {
@@ -1149,7 +1170,7 @@ var Session = class {
       this.handle = null;
       if (this.ending) then = "stop";
     }
-    const next = this.comeback.after(then, code, why, retryAfterMs);
+    const next = this.comeback.after(then, code, why, retryAfterMs2);
     this.state = next.then === "stop" ? "over" : "waiting";
     return next;
   }
@@ -1486,10 +1507,10 @@ var Client = class extends Emitter {
           this.flush();
         },
         received: (data) => this.received(data),
-        closed: ({ code, reason, stood, status = null, retryAfterMs }) => {
+        closed: ({ code, reason, stood, status = null, retryAfterMs: retryAfterMs2 }) => {
           this.line = null;
           if (stood || session.state === "over") resolve(session.lost(code, reason));
-          else resolve(session.refused(status, reason || unopened(session.url, token), retryAfterMs));
+          else resolve(session.refused(status, reason || unopened(session.url, token), retryAfterMs2));
         }
       });
     });
@@ -2118,11 +2139,14 @@ function keepsPicture(canvas) {
 
 // src/shutter.ts
 var LOOK_MS = 12;
+var STILL_US = 1e6;
 var FOREIGN = /* @__PURE__ */ new Set(["DataCloneError", "SecurityError"]);
 var Shutter = class {
+  // of a video element, its time
   /** Begins at once; until the client is live nothing is taken. */
   constructor(client, subject, options = {}) {
     this.client = client;
+    this.subject = subject;
     this.options = options;
     if (subject instanceof MediaStreamTrack) this.close = this.follow(subject);
     else this.close = this.watch("toBlob" in subject ? new CanvasView(subject, this.fail) : still(subject));
@@ -2134,6 +2158,8 @@ var Shutter = class {
   // and not taken yet
   over = false;
   failing = false;
+  sentUs = -Infinity;
+  sentAt = NaN;
   stop() {
     this.over = true;
     this.close();
@@ -2166,10 +2192,18 @@ var Shutter = class {
     const { client } = this;
     if (this.busy || this.over || !client.live) return;
     this.wanted ||= client.wants(client.nowUs);
-    if (this.wanted && this.drawn(view)) {
+    if (this.wanted && !this.standsStill && this.drawn(view)) {
       this.wanted = false;
+      this.sentUs = client.nowUs;
+      this.sentAt = timeOf(this.subject);
       void this.send(client.nowUs);
     }
+  }
+  /** Whether a video is paused, or over, at what was sent a moment ago. */
+  get standsStill() {
+    const { subject, client } = this;
+    const same = "paused" in subject && subject.paused && subject.currentTime === this.sentAt;
+    return same && client.nowUs - this.sentUs < STILL_US;
   }
   /** Whether there is a picture; one that fails is wanted no more. */
   drawn(view) {
@@ -2207,6 +2241,9 @@ var Shutter = class {
     this.failing = true;
   };
 };
+function timeOf(subject) {
+  return "currentTime" in subject ? subject.currentTime : NaN;
+}
 
 // src/sources.ts
 var SMALL = { width: { ideal: 640 }, height: { ideal: 360 } };

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -127,8 +129,14 @@ def test_what_speaks_no_http_is_said() -> None:
         thread.join()
 
 
-def test_only_digits_say_when_to_come_again() -> None:
-    assert [rest.retry_s({"Retry-After": after}) for after in ("5", "²", "soon")] == [5.0, None, None]
+def test_digits_and_dates_say_when_to_come_again() -> None:
+    nonsense = ("²", "soon", "soon GMT", "99999999999999999999 GMT", "31 Dec 2999", "")
+    assert rest.retry_s({"Retry-After": "5"}) == 5.0
+    assert [rest.retry_s({"Retry-After": after}) for after in nonsense] == [None] * len(nonsense)
+    for until in ("Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT"):
+        assert rest.retry_s({"Retry-After": until, "Date": "Sun, 06 Nov 1994 08:49:07 GMT"}) == 30.0
+        assert rest.retry_s({"Retry-After": until}) == 0.0  # it is over
+    assert 55 < (rest.retry_s({"Retry-After": formatdate(time.time() + 60, usegmt=True)}) or 0) <= 60
 
 
 def test_who_is_no_cuestream_server_feeds_nobody() -> None:

@@ -466,6 +466,20 @@ def test_a_server_that_goes_away_is_left_in_time_for_the_one_it_names() -> None:
     assert (following.then, following.url, following.pause_s) == ("resume", "ws://other/v1/stream", 0.0)
 
 
+def test_where_nobody_answers_there_the_place_before_is_tried_too_until_one_of_them_does() -> None:
+    world = World(delay=0)
+    world.run(30)
+    assert world.line is not None
+    before, other = world.session.url, "ws://other/v1/stream"
+    world.line.say(t.GoAway(0, "draining", reconnect_url=other))
+    world.step()
+    tried = [world.session.lost().url for _ in range(6)]
+    assert tried == [other, other, other, before, other, before]
+    world.connect()
+    world.run(30)  # and it stands there: that is its place
+    assert {world.session.lost().url for _ in range(4)} == {before}
+
+
 def test_a_server_that_goes_away_and_names_no_other_is_heard_to_its_end() -> None:
     world = World(delay=0)
     world.run(30)

@@ -8,6 +8,8 @@ import { withoutSecrets } from "./secrets.js";
 
 /** From `go_away` to our leaving: a newer resume handle comes within a second. */
 const LEAVE_AFTER_MS = 1500;
+/** So many attempts in a row at a place that a server named as it went away; then it is the turn of the one before, one by one. */
+const TRIES_THERE = 3;
 /** After these the first attempt does not wait: the music in the buffer is short. */
 const AT_ONCE: readonly number[] = [BROKEN, LEAVING, 1001];
 
@@ -31,6 +33,8 @@ export class Comeback {
   private retryAfterMs = 0;
   private leaveAtMs: number | null = null;
   private leaveTo: string | null = null;
+  private instead: string | null = null; // where it was before, until it stands where it was sent
+  private triesThere = 0;
 
   /** url: where to connect. clock: monotonic milliseconds. */
   constructor(
@@ -49,6 +53,7 @@ export class Comeback {
   /** The session stands on it. */
   stands(): void {
     this.ever = true;
+    this.instead = null;
     this.stoodMs = this.clock();
   }
 
@@ -108,12 +113,20 @@ export class Comeback {
       const gaveUp = `gave up after ${tried} attempt${tried === 1 ? "" : "s"}; ${why}`;
       return this.next({ then: "stop", code, why: gaveUp, gaveUp: true, askedMs });
     }
-    if (this.leaveTo !== null) this.url = this.leaveTo;
-    this.leaveTo = null;
+    this.turn();
     const pauseMs = Math.max(this.pauseMs(code), Math.min(askedMs, this.patience.askedMs));
     this.failures += 1;
     this.stoodMs = null;
     return this.next({ then, code, why, askedMs, pauseMs });
+  }
+
+  /** Where to connect next. */
+  private turn(): void {
+    if (this.leaveTo !== null) {
+      [this.url, this.instead] = [this.leaveTo, this.url];
+      this.leaveTo = null;
+      this.triesThere = 0;
+    } else if (this.instead !== null && ++this.triesThere >= TRIES_THERE) [this.url, this.instead] = [this.instead, this.url];
   }
 
   private next(next: Omit<Next, "pauseMs" | "gaveUp"> & Partial<Next>): Next {

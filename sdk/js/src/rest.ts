@@ -96,11 +96,25 @@ export async function ask(url: URL | string, request: RequestInit, answerMs = AN
   }
   const { ok, status, statusText, headers } = answer;
   if (ok) return { status, headers, text };
-  const after = headers.get("retry-after") ?? "";
-  const pauseMs = /^\d+$/.test(after) ? Number(after) * 1000 : undefined;
+  const pauseMs = retryAfterMs(headers);
   const { error } = (parsed(text) ?? {}) as { error?: { code?: string; text?: unknown } };
   if (typeof error?.text === "string") throw new Refused(status, error.text, pauseMs, error.code);
   throw new Refused(status, `${url} ${strange(status, statusText, text)}`, pauseMs);
+}
+
+/** How long an answer asks to be left alone; undefined where it does not say. A date is taken by the answer's own clock where that is
+ * known (RFC 9110, 10.2.3). */
+export function retryAfterMs(headers: Headers): number | undefined {
+  const after = headers.get("retry-after") ?? "";
+  if (/^\d+$/.test(after)) return Number(after) * 1000;
+  const until = dated(after);
+  return until === null ? undefined : Math.max(0, until - (dated(headers.get("date") ?? "") ?? Date.now()));
+}
+
+/** A date of HTTP, milliseconds; null for what is none. */
+function dated(text: string): number | null {
+  const at = / GMT$/.test(text) ? Date.parse(text) : NaN;
+  return Number.isNaN(at) ? null : at;
 }
 
 /** The error of an answer that says yes, and is not what was asked for: another program is there, or answers every address. */

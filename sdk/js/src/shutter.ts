@@ -11,6 +11,8 @@ import { CanvasView, still, StreamView, type View } from "./view.js";
 
 /** How often is looked whether a picture is wanted: no server takes more than 60 a second. */
 const LOOK_MS = 12;
+/** So often is a picture sent of a video that stands still, so that what is known of it does not grow old. */
+const STILL_US = 1_000_000;
 /** What browsers throw where a video or a canvas is not to be read by this page. */
 const FOREIGN = new Set(["DataCloneError", "SecurityError"]);
 
@@ -35,11 +37,13 @@ export class Shutter {
   private wanted = false; // and not taken yet
   private over = false;
   private failing = false;
+  private sentUs = -Infinity;
+  private sentAt = NaN; // of a video element, its time
 
   /** Begins at once; until the client is live nothing is taken. */
   constructor(
     private readonly client: Client,
-    subject: Subject,
+    private readonly subject: Subject,
     private readonly options: ShutterOptions = {},
   ) {
     if (subject instanceof MediaStreamTrack) this.close = this.follow(subject);
@@ -81,10 +85,19 @@ export class Shutter {
     const { client } = this;
     if (this.busy || this.over || !client.live) return;
     this.wanted ||= client.wants(client.nowUs);
-    if (this.wanted && this.drawn(view)) {
+    if (this.wanted && !this.standsStill && this.drawn(view)) {
       this.wanted = false;
+      this.sentUs = client.nowUs;
+      this.sentAt = timeOf(this.subject);
       void this.send(client.nowUs);
     }
+  }
+
+  /** Whether a video is paused, or over, at what was sent a moment ago. */
+  private get standsStill(): boolean {
+    const { subject, client } = this;
+    const same = "paused" in subject && subject.paused && subject.currentTime === this.sentAt;
+    return same && client.nowUs - this.sentUs < STILL_US;
   }
 
   /** Whether there is a picture; one that fails is wanted no more. */
@@ -124,4 +137,8 @@ export class Shutter {
     else if (!this.failing) report(told);
     this.failing = true;
   };
+}
+
+function timeOf(subject: Subject): number {
+  return "currentTime" in subject ? subject.currentTime : NaN;
 }

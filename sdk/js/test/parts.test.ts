@@ -9,7 +9,7 @@ import { Gate } from "../src/gate.js";
 import type { Media } from "../src/media.js";
 import { Music } from "../src/music.js";
 import { FLAG, KIND, STREAM } from "../src/protocol.js";
-import { across, ask, createSession } from "../src/rest.js";
+import { across, ask, createSession, retryAfterMs } from "../src/rest.js";
 import { Shutter } from "../src/shutter.js";
 
 function message(seq: number, first: number, values: number[], flags = 0): Media {
@@ -153,7 +153,17 @@ test.each(["7", "0", "86400"])("a wait of %s s is heard", async (after) => {
   vi.unstubAllGlobals();
 });
 
-test.each(["", "-5", "1e9", "0x10", "Infinity", "Fri, 31 Dec 1999 23:59:59 GMT"])("%j says not when to come again", async (after) => {
+test("a wait until a date is heard, by the clock of who says it; what is over is now", () => {
+  const wait = (after: string, date?: string) => retryAfterMs(new Headers({ "retry-after": after, ...(date && { date }) }));
+  const date = "Sun, 06 Nov 1994 08:49:07 GMT";
+  expect(wait("Sun, 06 Nov 1994 08:49:37 GMT", date)).toBe(30_000);
+  expect(wait("Sunday, 06-Nov-94 08:49:37 GMT", date)).toBe(30_000);
+  expect(wait("Fri, 31 Dec 1999 23:59:59 GMT")).toBe(0);
+  const soon = wait(new Date(Date.now() + 60_000).toUTCString())!;
+  expect(soon > 55_000 && soon <= 60_000).toBe(true);
+});
+
+test.each(["", "-5", "1e9", "0x10", "Infinity", "soon GMT", "31 Dec 2999"])("%j says not when to come again", async (after) => {
   vi.stubGlobal("fetch", async () => new Response("", { status: 503, headers: { "retry-after": after } }));
   await expect(ask("http://here/", {})).rejects.toMatchObject({ retryAfterMs: undefined });
   vi.unstubAllGlobals();
@@ -181,10 +191,11 @@ test("a page on https hears that the browser lets it ask no server on http but o
   vi.unstubAllGlobals();
 });
 
-test("pictures that cannot be made are told of once in a row, where nobody listens for that", async () => {
+/** A shutter's surroundings: workers that answer at once, canvases that hold nothing. `foreign` pictures are not to be read. */
+function darkroom(subject: Partial<HTMLVideoElement>) {
   const reported: (() => void)[] = [];
   const workers: Encoder[] = [];
-  let foreign = false;
+  const room = { reported, pushed: 0, foreign: false, look };
   class Encoder {
     onmessage: ((event?: unknown) => void) | undefined;
     constructor() {
@@ -192,7 +203,7 @@ test("pictures that cannot be made are told of once in a row, where nobody liste
     }
     postMessage(asked: unknown): void {
       if (typeof asked === "number") return; // the ticker's
-      if (foreign) throw new DOMException("not origin-clean", "DataCloneError");
+      if (room.foreign) throw new DOMException("not origin-clean", "DataCloneError");
       this.onmessage!({ data: { payload: new ArrayBuffer(1), bitmap: (asked as { bitmap: unknown }).bitmap } });
     }
   }
@@ -204,18 +215,39 @@ test("pictures that cannot be made are told of once in a row, where nobody liste
   vi.stubGlobal("Worker", Encoder);
   vi.stubGlobal("OffscreenCanvas", Canvas);
   vi.stubGlobal("MediaStreamTrack", class {});
-  let pushed = 0;
   const video = { codecs: ["jpeg"], fps: 12, max_edge: 320 };
-  const client = { nowUs: 0, live: true, video, wants: () => true, push: () => void pushed++ } as unknown as Client;
-  new Shutter(client, { videoWidth: 64, videoHeight: 36 } as HTMLVideoElement);
-  const look = async (isForeign: boolean) => {
-    foreign = isForeign;
+  const client = { nowUs: 0, live: true, video, wants: () => true, push: () => void room.pushed++ };
+  new Shutter(client as unknown as Client, subject as HTMLVideoElement);
+  async function look(atMs = 0): Promise<number> {
+    client.nowUs = atMs * 1000;
     workers[1]!.onmessage!();
     await new Promise((done) => setTimeout(done));
-  };
-  for (const isForeign of [true, true, false, true]) await look(isForeign);
-  expect(reported).toHaveLength(2);
-  for (const throws of reported) expect(throws).toThrow("crossorigin");
-  expect(pushed).toBe(1);
+    return room.pushed;
+  }
+  return room;
+}
+
+test("pictures that cannot be made are told of once in a row, where nobody listens for that", async () => {
+  const room = darkroom({ videoWidth: 64, videoHeight: 36 });
+  for (const foreign of [true, true, false, true]) {
+    room.foreign = foreign;
+    await room.look();
+  }
+  expect(room.reported).toHaveLength(2);
+  for (const throws of room.reported) expect(throws).toThrow("crossorigin");
+  expect(room.pushed).toBe(1);
   vi.unstubAllGlobals();
 });
+
+test("a video that stands still is sent once a second; one that plays or is sought, as often as is wanted", async () => {
+  const video = { videoWidth: 64, videoHeight: 36, paused: true, currentTime: 3 };
+  const { look } = darkroom(video);
+  for (const [atMs, pushed] of [[0, 1], [84, 1], [999, 1], [1000, 2], [1084, 2]] as const) expect(await look(atMs)).toBe(pushed);
+  video.currentTime = 4; // sought
+  expect(await look(1168)).toBe(3);
+  expect(await look(1252)).toBe(3);
+  video.paused = false;
+  expect(await look(1336)).toBe(4);
+  expect(await look(1420)).toBe(5); // a browser tells its time in steps
+  vi.unstubAllGlobals();
+}); // prettier-ignore

@@ -279,6 +279,24 @@ describe("breaks", () => {
     expect(world.session.url).toBe("ws://other/v1/stream");
   });
 
+  test("where nobody answers there, the place before is tried, too, in turn until one of them does", () => {
+    const world = new World();
+    world.run(60);
+    const away = { type: "go_away", time_left_ms: 0, reason: "draining", reconnect_url: "ws://other/v1/stream" } as const;
+    world.session.receive(JSON.stringify(away));
+    const tried: string[] = [];
+    for (let i = 0; i < 6; i++) {
+      expect(world.session.lost(1006).then).toBe("resume");
+      tried.push(world.session.url);
+    }
+    const other = "ws://other/v1/stream";
+    expect(tried).toEqual([other, other, other, "ws://x", other, "ws://x"]);
+    world.connect(); // and it stands there: that is its place
+    world.run(60);
+    for (let i = 0; i < 4; i++) world.session.lost(1006);
+    expect(world.session.url).toBe("ws://x");
+  });
+
   test("one that names no other is heard to its end", () => {
     const world = new World();
     world.run(60);

@@ -18,6 +18,8 @@ from cuestream_client.secrets import without_secrets
 
 LEAVE_AFTER_S = 1.5
 """From `go_away` to our leaving: a newer resume handle comes within a second."""
+TRIES_THERE = 3
+"""So many attempts in a row at a place that a server named as it went away; then it is the turn of the one before, one by one."""
 AT_ONCE = (BROKEN, 1001)
 """After these the first attempt does not wait: the music in the buffer is short."""
 
@@ -50,6 +52,8 @@ class Comeback:
         self._retry_after_s = 0.0
         self._leave_at_s: float | None = None
         self._leave_to: str | None = None
+        self._instead: str | None = None  # where it was before, until it stands where it was sent
+        self._tries_there = 0
 
     def opened(self) -> None:
         """A connection stands, the session not yet."""
@@ -58,7 +62,7 @@ class Comeback:
 
     def stands(self) -> None:
         """The session stands on it."""
-        self._ever, self._stands_s = True, self._clock()
+        self._ever, self._instead, self._stands_s = True, None, self._clock()
 
     def error(self, error: ErrorMessage) -> None:
         """What the server said before it closes, and how long it wants to be left alone. One that refused the greeting need not
@@ -114,12 +118,21 @@ class Comeback:
         if tried >= (self._patience.first_attempts if nobody else self._patience.attempts):
             times = "1 attempt" if tried == 1 else f"{tried} attempts"
             return self._next("stop", code, f"gave up after {times}; {why}", asked_s, gave_up=True)
-        if self._leave_to is not None:
-            self.url, self._leave_to = self._leave_to, None
+        self._turn()
         pause_s = max(self._pause_s(code), min(asked_s, self._patience.asked_s))
         self._failures += 1
         self._stands_s = None
         return self._next(then, code, why, asked_s, pause_s)
+
+    def _turn(self) -> None:
+        """Where to connect next."""
+        if self._leave_to is not None:
+            self.url, self._instead = self._leave_to, self.url
+            self._leave_to, self._tries_there = None, 0
+        elif self._instead is not None:
+            self._tries_there += 1
+            if self._tries_there >= TRIES_THERE:
+                self.url, self._instead = self._instead, self.url
 
     def _next(
         self, then: Then, code: int, why: str, asked_s: float, pause_s: float = 0.0, gave_up: bool = False

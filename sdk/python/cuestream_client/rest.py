@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from email.message import Message
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage
 from typing import IO, Any
 from urllib.parse import SplitResult, quote, urlsplit
@@ -120,9 +122,21 @@ def is_untrusted(error: object) -> bool:
 
 
 def retry_s(headers: Mapping[str, str] | Message) -> float | None:
-    """When an answer says to come again."""
+    """How long an answer asks to be left alone; None where it does not say. A date is taken by the answer's own clock where that
+    is known (RFC 9110, 10.2.3)."""
     after = headers.get("Retry-After", "")
-    return float(after) if after.isdecimal() else None
+    if after.isdecimal():
+        return float(after)
+    until = _dated(after)
+    return None if until is None else max(0.0, until - (_dated(headers.get("Date", "")) or time.time()))
+
+
+def _dated(text: str) -> float | None:
+    """A date of HTTP, in seconds; None for what is none."""
+    try:
+        return parsedate_to_datetime(text).timestamp() if text.endswith(" GMT") else None
+    except ValueError:
+        return None
 
 
 def led_away(url: str, to: str, status: int) -> Refused | None:
