@@ -70,7 +70,7 @@ async function attend() {
     if (status === OK) show(told);
     else show(null, WHY[status] ?? "not allowed");
     if (status === OK) calm("line");
-    else if (!(status in WHY)) pause = refused(status, told.error.text);
+    else if (!(status in WHY)) pause = refused(status, told.error?.text ?? `answered ${status}`);
     await rest(pause);
   }
 }
