@@ -78,7 +78,9 @@ def whole(
     times, rate, backend = _times(video), player.code_rate, player.backend
     exact = max(player.fewest_frames, ticks_until(times.end_s, rate)) / rate
     duration = _published_duration(video, info) if as_published else exact
-    short, memory, local_s, global_s = _encode(backend, video, info, times, duration, as_published)
+    short, memory, local_s, global_s = _encode(
+        backend, video, info, times, duration, as_published, policy.energy
+    )
     spans = offline.schedule(backend.spec, duration, as_published=as_published)
     windows = offline.compose(backend, short, memory, spans, policy, as_published, player.keys)
     spec = codec.codec_of(backend.spec)
@@ -138,6 +140,7 @@ def _encode(
     times: _Times,
     duration: float,
     as_published: bool,
+    energy: float,
 ) -> tuple[Kept, Kept, list[float], list[float]]:
     """Short-term features of the local frames, long-term memory of the global ones, and when each of them is shown."""
     spec, count = backend.spec, len(times.shown_s)
@@ -147,7 +150,7 @@ def _encode(
         due = offline.local_times(spec, duration)
         local = [max(0, int(np.searchsorted(times.shown_s, t, "right")) - 1) for t in due]
     spread = offline.global_indices(spec, count)
-    short, memory = _features(backend, video, set(local), set(spread))
+    short, memory = _features(backend, video, set(local), set(spread), energy)
     return (
         backend.gather([short[i] for i in local]),
         backend.gather([memory[i] for i in spread]),
@@ -161,7 +164,7 @@ class _Motion:
     """The motion picture of a file, as a live stream would have it."""
 
     code_rate: int
-    picture: MotionPicture = field(default_factory=MotionPicture)
+    picture: MotionPicture
     before: Frame | None = None
 
     def beside(self, pixels: U8, time_s: float) -> U8:
@@ -173,11 +176,11 @@ class _Motion:
 
 
 def _features(
-    backend: Backend[Any, Any], video: Path, local: set[int], spread: set[int]
+    backend: Backend[Any, Any], video: Path, local: set[int], spread: set[int], energy: float
 ) -> tuple[dict[int, Kept], dict[int, Kept]]:
     """By frame index; each picture is encoded once, a few at a time, with its motion where the model sees that."""
     wanted, moves = local | spread, backend.spec.vision.motion
-    often, motion = EveryNth(LIVE_FRAMES_PER_S), _Motion(backend.spec.code_rate)
+    often, motion = EveryNth(LIVE_FRAMES_PER_S), _Motion(backend.spec.code_rate, MotionPicture(energy=energy))
     reader = VideoReader(
         video,
         backend.spec.vision.image_size,

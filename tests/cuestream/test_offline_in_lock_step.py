@@ -65,7 +65,7 @@ def test_a_files_frames_go_through_each_branch_several_at_once(
     with monkeypatch.context() as patched:
         for verb in counts:
             patched.setattr(short_torch_backend, verb, counted(verb))
-        short, memory = _features(short_torch_backend, clip, wanted, spread)
+        short, memory = _features(short_torch_backend, clip, wanted, spread, 0.0)
     assert counts == dict.fromkeys(counts, math.ceil(len(wanted | spread) / ENCODE_AT_ONCE))
     for branch, of, found in (
         (short_torch_backend.look, wanted, short),

@@ -98,6 +98,20 @@ def test_any_video_is_scored_to_its_length(run: Run, tmp_path: Path, name: str, 
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([video.name, output.name])
 
 
+@pytest.mark.parametrize("mode", ["--live", "--offline"])
+def test_energy_is_heard_in_either_mode(run: Run, tmp_path: Path, mode: str) -> None:
+    video = make(tmp_path / "clip.mp4", Clip())
+
+    def music(name: str, *options: str) -> np.ndarray:
+        code, _, said = run("score", video, "-o", tmp_path / name, "--mix", "drop", mode, *options)
+        assert code == 0, said
+        return np.concatenate(list(read_stereo(tmp_path / name)), 1)
+
+    plain = music("plain.wav")
+    assert np.array_equal(music("same.wav", "--energy", "0"), plain)
+    assert not np.array_equal(music("lively.wav", "--energy", "1"), plain)
+
+
 @pytest.mark.parametrize("ending", [".wav", ".flac", ".mp3", ".m4a", ".ogg"])
 def test_the_ending_says_what_kind(run: Run, tmp_path: Path, ending: str) -> None:
     video = make(tmp_path / "clip.mp4", Clip())
