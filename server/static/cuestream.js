@@ -365,14 +365,18 @@ var ClockSync = class {
 // src/comeback.ts
 var LEAVE_AFTER_MS = 1500;
 var TRIES_THERE = 3;
+var TRIES_AT_ITS_PLACE = 9;
+var NOBODY = [BROKEN, 502, 504];
 var AT_ONCE = [BROKEN, LEAVING, 1001];
 var Comeback = class {
-  /** url: where to connect. clock: monotonic milliseconds. */
-  constructor(url, patience, clock, random) {
-    this.url = url;
+  // left here, before it is their turn
+  /** home: where to connect at first. clock: monotonic milliseconds. */
+  constructor(home, patience, clock, random) {
+    this.home = home;
     this.patience = patience;
     this.clock = clock;
     this.random = random;
+    this.here = home;
   }
   failures = 0;
   ever = false;
@@ -381,9 +385,19 @@ var Comeback = class {
   retryAfterMs = 0;
   leaveAtMs = null;
   leaveTo = null;
-  instead = null;
-  // where it was before, until it stands where it was sent
-  triesThere = 0;
+  here;
+  others = [];
+  // where to try, too; bound: 2
+  tries = 0;
+  /** Where to connect. */
+  get url() {
+    return this.here;
+  }
+  /** Of a session that begins. */
+  set url(url) {
+    this.here = this.home = url;
+    this.others = [];
+  }
   /** A connection stands, the session not yet. */
   opened() {
     this.said = this.leaveAtMs = this.stoodMs = null;
@@ -392,7 +406,8 @@ var Comeback = class {
   /** The session stands on it. */
   stands() {
     this.ever = true;
-    this.instead = null;
+    this.others = this.here === this.home ? [] : [this.home];
+    this.tries = TRIES_AT_ITS_PLACE;
     this.stoodMs = this.clock();
   }
   /** What the server said before it closes, and how long it wants to be left alone. One that refused the greeting need not close;
@@ -444,19 +459,29 @@ var Comeback = class {
       const gaveUp = `gave up after ${tried} attempt${tried === 1 ? "" : "s"}; ${why}`;
       return this.next({ then: "stop", code, why: gaveUp, gaveUp: true, askedMs });
     }
-    this.turn();
+    this.turn(code);
     const pauseMs2 = Math.max(this.pauseMs(code), Math.min(askedMs, this.patience.askedMs));
     this.failures += 1;
     this.stoodMs = null;
     return this.next({ then, code, why, askedMs, pauseMs: pauseMs2 });
   }
-  /** Where to connect next. */
-  turn() {
+  /** Where to connect next: where a server sent us; where nobody answers there, the place before and that of the beginning, too. Who
+   * answers has the session, or says that it is gone. */
+  turn(code) {
     if (this.leaveTo !== null) {
-      [this.url, this.instead] = [this.leaveTo, this.url];
+      const before = /* @__PURE__ */ new Set([this.here, this.home]);
+      before.delete(this.leaveTo);
+      this.here = this.leaveTo;
+      this.others = [...before];
       this.leaveTo = null;
-      this.triesThere = 0;
-    } else if (this.instead !== null && ++this.triesThere >= TRIES_THERE) [this.url, this.instead] = [this.instead, this.url];
+      this.tries = TRIES_THERE;
+    } else if (this.stoodMs === null && NOBODY.includes(code)) {
+      this.tries -= 1;
+      const [next, ...rest] = this.others;
+      if (this.tries > 0 || next === void 0) return;
+      this.others = [...rest, this.here];
+      this.here = next;
+    }
   }
   next(next) {
     return { pauseMs: 0, gaveUp: false, ...next, why: withoutSecrets(next.why) };

@@ -85,6 +85,11 @@ class World:
         if self.line.close and not self.down:
             self.cut(self.line.close)
 
+    def go_away(self, to: str) -> None:
+        assert self.line is not None
+        self.line.say(t.GoAway(0, "draining", reconnect_url=to))
+        self.step()
+
     def _receive(self) -> None:
         while self.down and self.down[0][0] <= self.now:
             seen = self.session.receive(self.down.popleft()[1])
@@ -469,15 +474,41 @@ def test_a_server_that_goes_away_is_left_in_time_for_the_one_it_names() -> None:
 def test_where_nobody_answers_there_the_place_before_is_tried_too_until_one_of_them_does() -> None:
     world = World(delay=0)
     world.run(30)
-    assert world.line is not None
     before, other = world.session.url, "ws://other/v1/stream"
-    world.line.say(t.GoAway(0, "draining", reconnect_url=other))
-    world.step()
+    world.go_away(other)
     tried = [world.session.lost().url for _ in range(6)]
     assert tried == [other, other, other, before, other, before]
     world.connect()
     world.run(30)  # and it stands there: that is its place
     assert {world.session.lost().url for _ in range(4)} == {before}
+
+
+def test_where_nobody_answers_for_long_the_place_of_the_beginning_is_tried_too() -> None:
+    world = World(delay=0)
+    first, second, third = world.session.url, "ws://second/v1/stream", "ws://third/v1/stream"
+    world.run(30)
+    world.go_away(second)
+    assert [world.session.lost().url for _ in range(3)] == [second] * 3
+    world.connect()
+    world.run(30)
+    tried = [world.session.lost().url for _ in range(12)]
+    assert tried == [second] * 9 + [first, second, first]  # its session may still be there for half a minute
+    world = World(delay=0)
+    for place in (second, third):
+        world.run(30)
+        world.go_away(place)
+        tried = [world.session.lost().url]
+        world.connect()
+    tried += [world.session.lost().url for _ in range(6)]
+    assert tried == [third] * 3 + [second, first, third, second]
+
+
+def test_who_answers_and_has_no_room_is_asked_again() -> None:
+    world = World(delay=0)
+    world.run(30)
+    world.go_away("ws://other/v1/stream")
+    world.session.lost()
+    assert {world.session.refused(503, "full").url for _ in range(6)} == {"ws://other/v1/stream"}
 
 
 def test_a_server_that_goes_away_and_names_no_other_is_heard_to_its_end() -> None:

@@ -8,8 +8,12 @@ import { withoutSecrets } from "./secrets.js";
 
 /** From `go_away` to our leaving: a newer resume handle comes within a second. */
 const LEAVE_AFTER_MS = 1500;
-/** So many attempts in a row at a place that a server named as it went away; then it is the turn of the one before, one by one. */
+/** So many attempts that nobody answers, at a place that a server named as it went away; then the others have their turn, too. */
 const TRIES_THERE = 3;
+/** Where the session stood: they take half a minute, for which a server that starts again may still have it. */
+const TRIES_AT_ITS_PLACE = 9;
+/** No answer, of the server or as a proxy before it says. */
+const NOBODY: readonly number[] = [BROKEN, 502, 504];
 /** After these the first attempt does not wait: the music in the buffer is short. */
 const AT_ONCE: readonly number[] = [BROKEN, LEAVING, 1001];
 
@@ -33,16 +37,30 @@ export class Comeback {
   private retryAfterMs = 0;
   private leaveAtMs: number | null = null;
   private leaveTo: string | null = null;
-  private instead: string | null = null; // where it was before, until it stands where it was sent
-  private triesThere = 0;
+  private here: string;
+  private others: readonly string[] = []; // where to try, too; bound: 2
+  private tries = 0; // left here, before it is their turn
 
-  /** url: where to connect. clock: monotonic milliseconds. */
+  /** home: where to connect at first. clock: monotonic milliseconds. */
   constructor(
-    public url: string,
+    private home: string,
     private readonly patience: Patience,
     private readonly clock: () => number,
     private readonly random: () => number,
-  ) {}
+  ) {
+    this.here = home;
+  }
+
+  /** Where to connect. */
+  get url(): string {
+    return this.here;
+  }
+
+  /** Of a session that begins. */
+  set url(url: string) {
+    this.here = this.home = url;
+    this.others = [];
+  }
 
   /** A connection stands, the session not yet. */
   opened(): void {
@@ -53,7 +71,8 @@ export class Comeback {
   /** The session stands on it. */
   stands(): void {
     this.ever = true;
-    this.instead = null;
+    this.others = this.here === this.home ? [] : [this.home];
+    this.tries = TRIES_AT_ITS_PLACE;
     this.stoodMs = this.clock();
   }
 
@@ -113,20 +132,30 @@ export class Comeback {
       const gaveUp = `gave up after ${tried} attempt${tried === 1 ? "" : "s"}; ${why}`;
       return this.next({ then: "stop", code, why: gaveUp, gaveUp: true, askedMs });
     }
-    this.turn();
+    this.turn(code);
     const pauseMs = Math.max(this.pauseMs(code), Math.min(askedMs, this.patience.askedMs));
     this.failures += 1;
     this.stoodMs = null;
     return this.next({ then, code, why, askedMs, pauseMs });
   }
 
-  /** Where to connect next. */
-  private turn(): void {
+  /** Where to connect next: where a server sent us; where nobody answers there, the place before and that of the beginning, too. Who
+   * answers has the session, or says that it is gone. */
+  private turn(code: number): void {
     if (this.leaveTo !== null) {
-      [this.url, this.instead] = [this.leaveTo, this.url];
+      const before = new Set([this.here, this.home]);
+      before.delete(this.leaveTo);
+      this.here = this.leaveTo;
+      this.others = [...before];
       this.leaveTo = null;
-      this.triesThere = 0;
-    } else if (this.instead !== null && ++this.triesThere >= TRIES_THERE) [this.url, this.instead] = [this.instead, this.url];
+      this.tries = TRIES_THERE;
+    } else if (this.stoodMs === null && NOBODY.includes(code)) {
+      this.tries -= 1; // a line that broke was no attempt
+      const [next, ...rest] = this.others;
+      if (this.tries > 0 || next === undefined) return;
+      this.others = [...rest, this.here];
+      this.here = next;
+    }
   }
 
   private next(next: Omit<Next, "pauseMs" | "gaveUp"> & Partial<Next>): Next {

@@ -297,6 +297,28 @@ describe("breaks", () => {
     expect(world.session.url).toBe("ws://x");
   });
 
+  test("where nobody answers for long, the place of the beginning is tried, too; who answers is asked again", () => {
+    const [second, third] = ["ws://second/v1/stream", "ws://third/v1/stream"];
+    const away = (world: World, to: string) => {
+      world.run(60);
+      world.session.receive(JSON.stringify({ type: "go_away", time_left_ms: 0, reason: "draining", reconnect_url: to }));
+      world.session.lost(1006);
+    };
+    const tried = (world: World, times: number) => Array.from({ length: times }, () => (world.session.lost(1006), world.session.url));
+    let world = new World();
+    away(world, second);
+    for (let i = 0; i < 6; i++) world.session.refused(503, "full");
+    expect(world.session.url).toBe(second);
+    world.connect();
+    world.run(60);
+    expect(tried(world, 12)).toEqual([...Array<string>(9).fill(second), "ws://x", second, "ws://x"]);
+    world = new World();
+    away(world, second);
+    world.connect();
+    away(world, third);
+    expect(tried(world, 6)).toEqual([third, third, second, "ws://x", third, second]);
+  });
+
   test("one that names no other is heard to its end", () => {
     const world = new World();
     world.run(60);

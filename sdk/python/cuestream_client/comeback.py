@@ -19,7 +19,11 @@ from cuestream_client.secrets import without_secrets
 LEAVE_AFTER_S = 1.5
 """From `go_away` to our leaving: a newer resume handle comes within a second."""
 TRIES_THERE = 3
-"""So many attempts in a row at a place that a server named as it went away; then it is the turn of the one before, one by one."""
+"""So many attempts that nobody answers, at a place that a server named as it went away; then the others have their turn, too."""
+TRIES_AT_ITS_PLACE = 9
+"""Where the session stood: they take half a minute, for which a server that starts again may still have it."""
+NOBODY = (BROKEN, 502, 504)
+"""No answer, of the server or as a proxy before it says."""
 AT_ONCE = (BROKEN, 1001)
 """After these the first attempt does not wait: the music in the buffer is short."""
 
@@ -44,7 +48,8 @@ class Comeback:
     def __init__(
         self, url: str, patience: Patience, clock: Callable[[], float], chance: Callable[[], float]
     ) -> None:
-        self.url, self._patience, self._clock, self._chance = url, patience, clock, chance
+        self.url, self._home = url, url
+        self._patience, self._clock, self._chance = patience, clock, chance
         self._failures = 0
         self._ever = False
         self._stands_s: float | None = None
@@ -52,8 +57,8 @@ class Comeback:
         self._retry_after_s = 0.0
         self._leave_at_s: float | None = None
         self._leave_to: str | None = None
-        self._instead: str | None = None  # where it was before, until it stands where it was sent
-        self._tries_there = 0
+        self._others: list[str] = []  # where to try, too; bound: 2
+        self._tries = 0  # left here, before it is their turn
 
     def opened(self) -> None:
         """A connection stands, the session not yet."""
@@ -62,7 +67,8 @@ class Comeback:
 
     def stands(self) -> None:
         """The session stands on it."""
-        self._ever, self._instead, self._stands_s = True, None, self._clock()
+        self._ever, self._stands_s = True, self._clock()
+        self._others, self._tries = [self._home][self.url == self._home :], TRIES_AT_ITS_PLACE
 
     def error(self, error: ErrorMessage) -> None:
         """What the server said before it closes, and how long it wants to be left alone. One that refused the greeting need not
@@ -118,21 +124,24 @@ class Comeback:
         if tried >= (self._patience.first_attempts if nobody else self._patience.attempts):
             times = "1 attempt" if tried == 1 else f"{tried} attempts"
             return self._next("stop", code, f"gave up after {times}; {why}", asked_s, gave_up=True)
-        self._turn()
+        self._turn(code)
         pause_s = max(self._pause_s(code), min(asked_s, self._patience.asked_s))
         self._failures += 1
         self._stands_s = None
         return self._next(then, code, why, asked_s, pause_s)
 
-    def _turn(self) -> None:
-        """Where to connect next."""
+    def _turn(self, code: int) -> None:
+        """Where to connect next: where a server sent us; where nobody answers there, the place before and that of the beginning,
+        too. Who answers has the session, or says that it is gone."""
         if self._leave_to is not None:
-            self.url, self._instead = self._leave_to, self.url
-            self._leave_to, self._tries_there = None, 0
-        elif self._instead is not None:
-            self._tries_there += 1
-            if self._tries_there >= TRIES_THERE:
-                self.url, self._instead = self._instead, self.url
+            before = dict.fromkeys((self.url, self._home))
+            self.url, self._leave_to, self._tries = self._leave_to, None, TRIES_THERE
+            self._others = [place for place in before if place != self.url]
+        elif self._stands_s is None and code in NOBODY:  # a line that broke was no attempt
+            self._tries -= 1
+            if self._tries <= 0 and self._others:
+                self._others.append(self.url)
+                self.url = self._others.pop(0)
 
     def _next(
         self, then: Then, code: int, why: str, asked_s: float, pause_s: float = 0.0, gave_up: bool = False
