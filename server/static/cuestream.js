@@ -1278,6 +1278,7 @@ var WsLine = class {
 // src/client.ts
 var TICK_MS = 50;
 var FULL_BYTES = 2e5;
+var NO_INVITATION = "invite() must give the answer of POST /v1/sessions";
 var INVITE_MS = 1e4;
 var LONGEST_MS = 2 ** 31 - 1;
 var END_MS = 3e3;
@@ -1502,11 +1503,19 @@ var Client = class extends Emitter {
       return session.refused(null, error.message);
     }
   }
-  /** A backend of someone else's answers what it likes, also nothing, or why it does not. */
+  /** A backend of someone else's answers what it likes, also nothing, or a page. What is no invitation never becomes one; what fails
+   * otherwise, as a request that nobody answers, may pass. Throws ClientError. */
   async invited() {
-    const answer = await this.invite();
+    let answer;
+    try {
+      answer = await this.invite();
+    } catch (error) {
+      if (error instanceof ClientError) throw error;
+      const why = error instanceof Error ? error.message : String(error);
+      throw error instanceof SyntaxError ? new ClientError(`${NO_INVITATION}: ${why}`) : new Unreachable(why);
+    }
     if (isInvitation(answer)) return answer;
-    throw new TypeError("invite() must give the answer of POST /v1/sessions");
+    throw new ClientError(NO_INVITATION);
   }
   /** What comes of it; null when the client is left before. */
   async inTime(invited) {

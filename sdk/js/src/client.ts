@@ -32,6 +32,7 @@ import { WsTransport } from "./wstransport.js";
 const TICK_MS = 50;
 /** Above it pictures wait, and newer ones replace them. */
 const FULL_BYTES = 200_000;
+const NO_INVITATION = "invite() must give the answer of POST /v1/sessions";
 /** How long one attempt waits for its invitation. */
 const INVITE_MS = 10_000;
 /** Of a timer; a longer one rings at once. */
@@ -348,11 +349,19 @@ export class Client extends Emitter<Events> {
     }
   }
 
-  /** A backend of someone else's answers what it likes, also nothing, or why it does not. */
+  /** A backend of someone else's answers what it likes, also nothing, or a page. What is no invitation never becomes one; what fails
+   * otherwise, as a request that nobody answers, may pass. Throws ClientError. */
   private async invited(): Promise<Invitation> {
-    const answer = await this.invite();
+    let answer: Invitation;
+    try {
+      answer = await this.invite();
+    } catch (error) {
+      if (error instanceof ClientError) throw error;
+      const why = error instanceof Error ? error.message : String(error);
+      throw error instanceof SyntaxError ? new ClientError(`${NO_INVITATION}: ${why}`) : new Unreachable(why);
+    }
     if (isInvitation(answer)) return answer;
-    throw new TypeError("invite() must give the answer of POST /v1/sessions");
+    throw new ClientError(NO_INVITATION);
   }
 
   /** What comes of it; null when the client is left before. */

@@ -255,13 +255,28 @@ describe("a client", () => {
   test.each([undefined, null, "s0", {}, { error: { text: "who are you?" } }, { client_secret: {}, urls: {} }])(
     "says that %j is no invitation",
     async (answer) => {
-      const client = make({ invite: () => Promise.resolve(answer as unknown as Invitation) });
-      const said = expect(client.connect()).rejects.toThrow("invite() must give the answer of POST /v1/sessions");
+      const client = make({ invite: () => (invited++, Promise.resolve(answer as unknown as Invitation)) });
+      const said = expect(client.connect()).rejects.toThrow(/^invite\(\) must give the answer of POST \/v1\/sessions$/);
       await run(5000);
       await said;
-      expect(transport.wheres).toEqual([]);
+      expect([client.failure!.name, invited, transport.wheres]).toEqual(["ClientError", 1, []]);
     },
   );
+
+  test("is not invited again by a page for people; by what may pass it is", async () => {
+    const asked = async (invite: () => Promise<Invitation>) => {
+      invited = 0;
+      const client = make({ invite: () => (invited++, invite()) });
+      const said = client.connect().catch((error: Error) => `${error.name}: ${error.message}`);
+      await run(5000);
+      return [invited, await said];
+    };
+    const [times, said] = await asked(() => new Response("<!doctype html>").json());
+    expect([times, said]).toEqual([1, expect.stringMatching(/^ClientError: invite\(\) must give the answer of .*: .*JSON/)]);
+    const gaveUp = "Unreachable: gave up after 3 attempts; ";
+    expect(await asked(() => Promise.reject(new TypeError("Failed to fetch")))).toEqual([3, `${gaveUp}Failed to fetch`]);
+    expect(await asked(() => Promise.reject("no backend"))).toEqual([3, `${gaveUp}no backend`]);
+  });
 
   test("says at once why the server refused to begin", async () => {
     transport.refusal = { type: "error", code: "bad_request", text: "no room for that", fatal: false };
