@@ -2174,6 +2174,7 @@ function keepsPicture(canvas) {
 // src/shutter.ts
 var LOOK_MS = 12;
 var STILL_US = 1e6;
+var STILL_LOOK_MS = 500;
 var FOREIGN = /* @__PURE__ */ new Set(["DataCloneError", "SecurityError"]);
 var Shutter = class {
   // of a video element, its time
@@ -2192,6 +2193,7 @@ var Shutter = class {
   // and not taken yet
   over = false;
   failing = false;
+  last = null;
   sentUs = -Infinity;
   sentAt = NaN;
   stop() {
@@ -2199,13 +2201,19 @@ var Shutter = class {
     this.close();
     this.easel.close();
   }
-  /** Each frame of a track. */
+  /** Each frame of a track; while none comes, as of a screen on which nothing moves, the last one again. */
   follow(track) {
     if (typeof MediaStreamTrackProcessor === "undefined") return this.watch(new StreamView(new MediaStream([track]), this.fail));
     const reader = new MediaStreamTrackProcessor({ track, maxBufferSize: 1 }).readable.getReader();
     void this.read(reader).catch(this.fail);
-    return () => void reader.cancel().catch(() => {
+    const ticker = new Ticker(STILL_LOOK_MS, () => {
+      if (this.last && !this.isSentLately) this.take(still(this.last));
     });
+    return () => {
+      ticker.close();
+      void reader.cancel().catch(() => {
+      });
+    };
   }
   async read(reader) {
     for (; ; ) {
@@ -2224,20 +2232,27 @@ var Shutter = class {
   }
   take(view) {
     const { client } = this;
-    if (this.busy || this.over || !client.live) return;
+    if (this.busy || this.over || this.hasEnded || !client.live) return;
     this.wanted ||= client.wants(client.nowUs);
-    if (this.wanted && !this.standsStill && this.drawn(view)) {
+    if (this.wanted && !(this.standsStill && this.isSentLately) && this.drawn(view)) {
       this.wanted = false;
       this.sentUs = client.nowUs;
       this.sentAt = timeOf(this.subject);
       void this.send(client.nowUs);
     }
   }
-  /** Whether a video is paused, or over, at what was sent a moment ago. */
+  /** Of a track: there will be no pictures of it. */
+  get hasEnded() {
+    return this.subject instanceof MediaStreamTrack && this.subject.readyState === "ended";
+  }
+  /** Whether a video is paused, or over, at what was sent last, or a track gives no frames. */
   get standsStill() {
-    const { subject, client } = this;
-    const same = "paused" in subject && subject.paused && subject.currentTime === this.sentAt;
-    return same && client.nowUs - this.sentUs < STILL_US;
+    const { subject } = this;
+    if (subject instanceof MediaStreamTrack) return subject.muted;
+    return "paused" in subject && (subject.paused || subject.ended) && subject.currentTime === this.sentAt;
+  }
+  get isSentLately() {
+    return this.client.nowUs - this.sentUs < STILL_US;
   }
   /** Whether there is a picture; one that fails is wanted no more. */
   drawn(view) {
@@ -2256,6 +2271,7 @@ var Shutter = class {
     this.busy = true;
     try {
       const { kind, payload, shown } = await easel.encode(client.video.codecs);
+      this.last = shown;
       if (this.over) return;
       client.push({ kind, payload, atUs });
       this.failing = false;

@@ -11,8 +11,10 @@ import { CanvasView, still, StreamView, type View } from "./view.js";
 
 /** How often is looked whether a picture is wanted: no server takes more than 60 a second. */
 const LOOK_MS = 12;
-/** So often is a picture sent of a video that stands still, so that what is known of it does not grow old. */
+/** So often is a picture sent of what stands still, so that what is known of it does not grow old, and its session does not end. */
 const STILL_US = 1_000_000;
+/** How often is looked whether a track stands still that delivers its frames. */
+const STILL_LOOK_MS = 500;
 /** What browsers throw where a video or a canvas is not to be read by this page. */
 const FOREIGN = new Set(["DataCloneError", "SecurityError"]);
 
@@ -37,6 +39,7 @@ export class Shutter {
   private wanted = false; // and not taken yet
   private over = false;
   private failing = false;
+  private last: Shown | null = null;
   private sentUs = -Infinity;
   private sentAt = NaN; // of a video element, its time
 
@@ -56,12 +59,18 @@ export class Shutter {
     this.easel.close();
   }
 
-  /** Each frame of a track. */
+  /** Each frame of a track; while none comes, as of a screen on which nothing moves, the last one again. */
   private follow(track: MediaStreamTrack): () => void {
     if (typeof MediaStreamTrackProcessor === "undefined") return this.watch(new StreamView(new MediaStream([track]), this.fail));
     const reader = new MediaStreamTrackProcessor({ track, maxBufferSize: 1 }).readable.getReader();
     void this.read(reader).catch(this.fail);
-    return () => void reader.cancel().catch(() => {}); // the track may have ended
+    const ticker = new Ticker(STILL_LOOK_MS, () => {
+      if (this.last && !this.isSentLately) this.take(still(this.last));
+    });
+    return () => {
+      ticker.close();
+      void reader.cancel().catch(() => {}); // the track may have ended
+    };
   }
 
   private async read(reader: ReadableStreamDefaultReader<VideoFrame>): Promise<void> {
@@ -83,9 +92,9 @@ export class Shutter {
 
   private take(view: View): void {
     const { client } = this;
-    if (this.busy || this.over || !client.live) return;
+    if (this.busy || this.over || this.hasEnded || !client.live) return;
     this.wanted ||= client.wants(client.nowUs);
-    if (this.wanted && !this.standsStill && this.drawn(view)) {
+    if (this.wanted && !(this.standsStill && this.isSentLately) && this.drawn(view)) {
       this.wanted = false;
       this.sentUs = client.nowUs;
       this.sentAt = timeOf(this.subject);
@@ -93,11 +102,20 @@ export class Shutter {
     }
   }
 
-  /** Whether a video is paused, or over, at what was sent a moment ago. */
+  /** Of a track: there will be no pictures of it. */
+  private get hasEnded(): boolean {
+    return this.subject instanceof MediaStreamTrack && this.subject.readyState === "ended";
+  }
+
+  /** Whether a video is paused, or over, at what was sent last, or a track gives no frames. */
   private get standsStill(): boolean {
-    const { subject, client } = this;
-    const same = "paused" in subject && subject.paused && subject.currentTime === this.sentAt;
-    return same && client.nowUs - this.sentUs < STILL_US;
+    const { subject } = this;
+    if (subject instanceof MediaStreamTrack) return subject.muted;
+    return "paused" in subject && (subject.paused || subject.ended) && subject.currentTime === this.sentAt;
+  }
+
+  private get isSentLately(): boolean {
+    return this.client.nowUs - this.sentUs < STILL_US;
   }
 
   /** Whether there is a picture; one that fails is wanted no more. */
@@ -118,6 +136,7 @@ export class Shutter {
     this.busy = true;
     try {
       const { kind, payload, shown } = await easel.encode(client.video!.codecs);
+      this.last = shown;
       if (this.over) return;
       client.push({ kind, payload, atUs });
       this.failing = false;

@@ -191,8 +191,15 @@ test("a page on https hears that the browser lets it ask no server on http but o
   vi.unstubAllGlobals();
 });
 
+/** Delivers its frames where the browser has MediaStreamTrackProcessor. */
+class Track {
+  readyState = "live";
+  muted = false;
+  deliver = () => {};
+}
+
 /** A shutter's surroundings: workers that answer at once, canvases that hold nothing. `foreign` pictures are not to be read. */
-function darkroom(subject: Partial<HTMLVideoElement>) {
+function darkroom(subject: Partial<HTMLVideoElement> | Track) {
   const reported: (() => void)[] = [];
   const workers: Encoder[] = [];
   const room = { reported, pushed: 0, foreign: false, look };
@@ -209,15 +216,15 @@ function darkroom(subject: Partial<HTMLVideoElement>) {
   }
   class Canvas {
     getContext = () => ({ drawImage: () => {} });
-    transferToImageBitmap = () => ({ close: () => {} });
+    transferToImageBitmap = () => ({ width: 32, height: 18, close: () => {} });
   }
   vi.stubGlobal("queueMicrotask", (throws: () => void) => reported.push(throws));
   vi.stubGlobal("Worker", Encoder);
   vi.stubGlobal("OffscreenCanvas", Canvas);
-  vi.stubGlobal("MediaStreamTrack", class {});
+  vi.stubGlobal("MediaStreamTrack", Track);
   const video = { codecs: ["jpeg"], fps: 12, max_edge: 320 };
   const client = { nowUs: 0, live: true, video, wants: () => true, push: () => void room.pushed++ };
-  new Shutter(client as unknown as Client, subject as HTMLVideoElement);
+  new Shutter(client as unknown as Client, subject as HTMLVideoElement | MediaStreamTrack);
   async function look(atMs = 0): Promise<number> {
     client.nowUs = atMs * 1000;
     workers[1]!.onmessage!();
@@ -251,3 +258,34 @@ test("a video that stands still is sent once a second; one that plays or is soug
   expect(await look(1420)).toBe(5); // a browser tells its time in steps
   vi.unstubAllGlobals();
 }); // prettier-ignore
+
+test("a track that gives no frames is sent once a second, as it was last, to its end", async () => {
+  const track = new Track();
+  const frame = { displayWidth: 64, displayHeight: 36, close: () => {} };
+  const read = () => new Promise((come) => (track.deliver = () => come({ value: frame })));
+  vi.stubGlobal("MediaStreamTrackProcessor", class { readable = { getReader: () => ({ read }) }; });
+  const { look } = darkroom(track);
+  expect(await look(2000)).toBe(0); // there was none yet
+  track.deliver();
+  for (const [atMs, pushed] of [[2500, 1], [2999, 1], [3500, 2], [4000, 2], [4500, 3]] as const) expect(await look(atMs)).toBe(pushed);
+  track.deliver();
+  expect(await look(4600)).toBe(4);
+  track.readyState = "ended";
+  expect(await look(9000)).toBe(4);
+  vi.unstubAllGlobals();
+});
+
+test("a muted track is sent once a second also where no browser delivers its frames", async () => {
+  const track = new Track();
+  vi.stubGlobal("MediaStream", class {});
+  vi.stubGlobal("document", { createElement: () => ({ videoWidth: 64, videoHeight: 36, play: () => Promise.resolve() }) });
+  const { look } = darkroom(track);
+  for (const [atMs, pushed] of [[0, 1], [84, 2]] as const) expect(await look(atMs)).toBe(pushed);
+  track.muted = true;
+  for (const [atMs, pushed] of [[168, 2], [1083, 2], [1084, 3], [1168, 3]] as const) expect(await look(atMs)).toBe(pushed);
+  track.muted = false;
+  expect(await look(1252)).toBe(4);
+  track.readyState = "ended";
+  expect(await look(9000)).toBe(4);
+  vi.unstubAllGlobals();
+});
