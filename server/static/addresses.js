@@ -5,7 +5,7 @@ const COPIED_MS = 1200;
 /** What is shown of a session's `urls`: that for OBS, the others where somebody wants them. keyed: whether this server asks for its
  * key. say: has words read out. */
 export function addresses(urls, session, keyed, say) {
-  const header = keyed ? ' -H "Authorization: Bearer $KEY"' : "";
+  const header = keyed ? ' -H "Authorization: Bearer $CUESTREAM_API_KEY"' : "";
   const api = `curl -X PATCH ${location.origin}/v1/sessions/${session}${header} -d '{"change_now":true}'`;
   const { ogg, mp3, wav, flac } = urls.audio;
   const others = { Opus: ogg, MP3: mp3, WAV: wav, FLAC: flac, Dock: urls.control, API: api };
