@@ -1299,17 +1299,19 @@ var Client = class extends Emitter {
   leaving = null;
   isLeft = false;
   full = 0;
+  word;
+  // the server's, for why the last connection did not come about
   handed = null;
   /** Throws ClientError for a url that is none, Unsupported where there is no WebSocket. */
   constructor(options = {}) {
     super();
-    const { url = ".", key, invite, inviteMs = INVITE_MS, config, audio, client, transport } = options;
+    const { url = ".", key, name, invite, inviteMs = INVITE_MS, config, audio, client, transport } = options;
     const wish = { ...config && { config }, ...audio && { audio }, ...client && { client } };
     this.session = new Session(options.ticket?.url ?? "", { ...options, wish });
     this.urls = options.ticket?.urls ?? null;
     this.transport = transport ?? new WsTransport();
     const server = invite ? "" : serverAt(url);
-    this.invite = invite ?? (() => createSession(server, key));
+    this.invite = invite ?? (() => createSession(server, key, name));
     this.inviteMs = Math.min(inviteMs, LONGEST_MS);
   }
   /** Begin, or go on. Resolves when the session stands. Throws Refused or Unreachable. */
@@ -1471,7 +1473,7 @@ var Client = class extends Emitter {
       if (this.session.state !== "over") await this.rest(next.pauseMs);
     }
     clearInterval(ticking);
-    if (!this.isLeft) this.failure ??= failure(next, this.session);
+    if (!this.isLeft) this.failure ??= failure(next, this.session, this.word);
     this.emit("line", { state: "closed", next });
   }
   async rest(ms) {
@@ -1486,6 +1488,7 @@ var Client = class extends Emitter {
   /** One connection from its beginning to what follows it. */
   async connection() {
     const { session } = this;
+    this.word = void 0;
     try {
       if (!session.begins || session.state === "over") return await this.talk(null);
       const invited = await this.inTime(this.invited());
@@ -1495,7 +1498,10 @@ var Client = class extends Emitter {
       session.url = urls.ws;
       return await this.talk(client_secret.value);
     } catch (error) {
-      if (error instanceof Refused) return session.refused(error.code, error.message, error.retryAfterMs);
+      if (error instanceof Refused) {
+        this.word = error.word;
+        return session.refused(error.code, error.message, error.retryAfterMs);
+      }
       if (error instanceof ClientError && !(error instanceof Unreachable)) {
         this.failure = error;
         return session.impossible(error.message);
@@ -1541,8 +1547,9 @@ var Client = class extends Emitter {
           this.flush();
         },
         received: (data) => this.received(data),
-        closed: ({ code, reason, stood, status = null, retryAfterMs: retryAfterMs2 }) => {
+        closed: ({ code, reason, stood, status = null, retryAfterMs: retryAfterMs2, word }) => {
           this.line = null;
+          this.word = word;
           if (stood || session.state === "over") resolve(session.lost(code, reason));
           else resolve(session.refused(status, reason || unopened(session.url, token), retryAfterMs2));
         }
@@ -1596,9 +1603,9 @@ function unopened(url, token) {
   const proxy = token ? "; where a proxy is before the server, does it hand websockets on?" : "";
   return `${url}: no answer${across(url) || proxy}`;
 }
-function failure(next, session) {
+function failure(next, session, word) {
   if (session.hasEnded || session.ending || next.code === 1e3) return null;
-  return next.gaveUp ? new Unreachable(next.why) : new Refused(next.code, next.why, next.askedMs || void 0);
+  return next.gaveUp ? new Unreachable(next.why) : new Refused(next.code, next.why, next.askedMs || void 0, word);
 }
 
 // src/drift.ts
@@ -2446,7 +2453,7 @@ var RtcLine = class {
     this.receiver.opened();
   }
   refused(error) {
-    const answered = error instanceof Refused ? { status: error.code, retryAfterMs: error.retryAfterMs } : {};
+    const answered = error instanceof Refused ? { status: error.code, retryAfterMs: error.retryAfterMs, word: error.word } : {};
     const reason = error instanceof ClientError ? error.message : `WebRTC: ${error.message}`;
     this.ended({ code: BROKEN, reason, ...answered });
   }

@@ -96,12 +96,14 @@ def test_who_refuses_and_is_no_server_of_ours_is_named_by_its_address() -> None:
 )
 def test_what_a_proxy_says_is_quoted_where_that_helps(body: bytes, quoted: str) -> None:
     words = "http://here answered HTTP 502 Bad Gateway, not in a Cuestream server's words; perhaps a proxy before it did"
-    assert rest.said("http://here", 502, "Bad Gateway", body) == words + quoted
+    said = rest.refusal("http://here", 502, "Bad Gateway", body, {})
+    assert (said.text, said.word) == (words + quoted, None)
 
 
 def test_a_server_is_heard_in_its_own_words() -> None:
     body = json.dumps({"error": {"code": "session_not_found", "text": "no such session here"}}).encode()
-    assert rest.said("http://here", 404, "Not Found", body) == "no such session here"
+    said = rest.refusal("http://here", 404, "Not Found", body, {})
+    assert (said.text, said.word) == ("no such session here", "session_not_found")
 
 
 @pytest.mark.parametrize("body", [b"<!doctype html>", b"null", b"{}"])

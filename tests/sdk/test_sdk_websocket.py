@@ -536,6 +536,21 @@ def test_a_proxy_that_is_away_for_long_is_given_up_at_once_and_says_for_how_long
     asyncio.run(run())
 
 
+def test_a_refusal_has_the_servers_own_word() -> None:
+    async def run() -> None:
+        def refuse(line: ServerConnection, _: Request) -> Response:
+            return line.respond(
+                401, '{"error": {"code": "unauthorized", "text": "this server asks for its key"}}'
+            )
+
+        async with serve(Stage(), "127.0.0.1", 0, process_request=refuse) as server:
+            with pytest.raises(Refused, match="refused with 401: this server asks for its key") as caught:
+                await AsyncClient(url_of(server)).connect()
+        assert (caught.value.code, caught.value.word) == (401, "unauthorized")
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("name", [None, "show"])
 def test_a_certificate_that_is_not_trusted_is_said_at_once(name: str | None) -> None:
     """Also where a session with a name is asked for first."""

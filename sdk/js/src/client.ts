@@ -46,6 +46,8 @@ export interface ClientOptions extends Omit<SessionOptions, "wish" | "ticket"> {
   readonly url?: string;
   /** Its API key. A page that others open has no key: it gives `invite`. */
   readonly key?: string | undefined;
+  /** Of the session, so that others can hear it there; the server names it when left out. */
+  readonly name?: string | null;
   /** Asks a backend of yours for what POST /v1/sessions answered there; called for each new session. */
   readonly invite?: () => Promise<Invitation>;
   /** How long that may take, 10 s when left out; then it is asked again, as where nobody answers. */
@@ -108,18 +110,19 @@ export class Client extends Emitter<Events> {
   private leaving: (() => void) | null = null;
   private isLeft = false;
   private full = 0;
+  private word: string | undefined; // the server's, for why the last connection did not come about
   private handed: Playout | null = null;
 
   /** Throws ClientError for a url that is none, Unsupported where there is no WebSocket. */
   constructor(options: ClientOptions = {}) {
     super();
-    const { url = ".", key, invite, inviteMs = INVITE_MS, config, audio, client, transport } = options;
+    const { url = ".", key, name, invite, inviteMs = INVITE_MS, config, audio, client, transport } = options;
     const wish = { ...(config && { config }), ...(audio && { audio }), ...(client && { client }) };
     this.session = new Session(options.ticket?.url ?? "", { ...options, wish });
     this.urls = options.ticket?.urls ?? null;
     this.transport = transport ?? new WsTransport();
     const server = invite ? "" : serverAt(url);
-    this.invite = invite ?? (() => createSession(server, key));
+    this.invite = invite ?? (() => createSession(server, key, name));
     this.inviteMs = Math.min(inviteMs, LONGEST_MS);
   }
 
@@ -313,7 +316,7 @@ export class Client extends Emitter<Events> {
       if (this.session.state !== "over") await this.rest(next.pauseMs); // a listener may have left
     }
     clearInterval(ticking);
-    if (!this.isLeft) this.failure ??= failure(next, this.session);
+    if (!this.isLeft) this.failure ??= failure(next, this.session, this.word);
     this.emit("line", { state: "closed", next });
   }
 
@@ -331,6 +334,7 @@ export class Client extends Emitter<Events> {
   /** One connection from its beginning to what follows it. */
   private async connection(): Promise<Next> {
     const { session } = this;
+    this.word = undefined;
     try {
       if (!session.begins || session.state === "over") return await this.talk(null);
       const invited = await this.inTime(this.invited());
@@ -340,7 +344,10 @@ export class Client extends Emitter<Events> {
       session.url = urls.ws;
       return await this.talk(client_secret.value);
     } catch (error) {
-      if (error instanceof Refused) return session.refused(error.code, error.message, error.retryAfterMs);
+      if (error instanceof Refused) {
+        this.word = error.word;
+        return session.refused(error.code, error.message, error.retryAfterMs);
+      }
       if (error instanceof ClientError && !(error instanceof Unreachable)) {
         this.failure = error;
         return session.impossible(error.message);
@@ -389,8 +396,9 @@ export class Client extends Emitter<Events> {
           this.flush();
         },
         received: (data) => this.received(data),
-        closed: ({ code, reason, stood, status = null, retryAfterMs }) => {
+        closed: ({ code, reason, stood, status = null, retryAfterMs, word }) => {
           this.line = null;
+          this.word = word;
           if (stood || session.state === "over") resolve(session.lost(code, reason));
           else resolve(session.refused(status, reason || unopened(session.url, token), retryAfterMs));
         },
@@ -453,7 +461,7 @@ function unopened(url: string, token: string | null): string {
 }
 
 /** What a program should hear of an end that nobody asked for. */
-function failure(next: Next, session: Session): Error | null {
+function failure(next: Next, session: Session, word?: string): Error | null {
   if (session.hasEnded || session.ending || next.code === 1000) return null;
-  return next.gaveUp ? new Unreachable(next.why) : new Refused(next.code, next.why, next.askedMs || undefined);
+  return next.gaveUp ? new Unreachable(next.why) : new Refused(next.code, next.why, next.askedMs || undefined, word);
 }

@@ -124,7 +124,7 @@ class RtcLine implements Line {
   }
 
   private refused(error: Error): void {
-    const answered = error instanceof Refused ? { status: error.code, retryAfterMs: error.retryAfterMs } : {};
+    const answered = error instanceof Refused ? { status: error.code, retryAfterMs: error.retryAfterMs, word: error.word } : {};
     const reason = error instanceof ClientError ? error.message : `WebRTC: ${error.message}`;
     this.ended({ code: BROKEN, reason, ...answered });
   }

@@ -9,13 +9,14 @@ export interface Where {
   readonly handle: string | null;
 }
 
-/** How a line ended. stood: whether it ever did. status: of an HTTP answer that refused it. */
+/** How a line ended. stood: whether it ever did. status: of an HTTP answer that refused it; word: the server's own for that. */
 export interface LineEnd {
   readonly code: number;
   readonly reason: string;
   readonly stood: boolean;
   readonly status?: number | undefined;
   readonly retryAfterMs?: number | undefined;
+  readonly word?: string | undefined;
 }
 
 /** What a line tells; `closed` comes exactly once, and last. */

@@ -245,11 +245,22 @@ describe("a client", () => {
   });
 
   test("says why it was refused", async () => {
-    const client = make({ invite: () => Promise.reject(new Refused(401, "this server asks for its key")) });
+    const client = make({ invite: () => Promise.reject(new Refused(401, "this server asks for its key", undefined, "unauthorized")) });
     const refused = expect(client.connect()).rejects.toThrow("this server asks for its key");
     await run(100);
     await refused;
     expect(client.failure).toBeInstanceOf(Refused);
+    expect(client.failure).toMatchObject({ code: 401, word: "unauthorized" });
+  });
+
+  test("asks the server for a session of its name", async () => {
+    const fetched = vi.fn(() => Promise.resolve(new Response(JSON.stringify(invitation(0)))));
+    vi.stubGlobal("fetch", fetched);
+    const client = new Client({ transport, url: "http://here", key: "ours", name: "show" });
+    await live(client);
+    const request = { method: "POST", headers: { authorization: "Bearer ours" }, body: '{"session_id":"show"}' };
+    expect(fetched).toHaveBeenCalledWith(new URL("http://here/v1/sessions"), expect.objectContaining(request));
+    vi.unstubAllGlobals();
   });
 
   test.each([undefined, null, "s0", {}, { error: { text: "who are you?" } }, { client_secret: {}, urls: {} }])(

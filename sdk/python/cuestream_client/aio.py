@@ -88,6 +88,7 @@ class AsyncClient:
         self._first = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
+        self._word: str | None = None  # the server's, for why the last connection did not come about
         self._playout: Callable[[], Playout] | None = None
 
     async def __aenter__(self) -> Self:
@@ -264,7 +265,7 @@ class AsyncClient:
                 self._events.put(following)
                 await asyncio.sleep(following.pause_s)
             self._events.put(following)
-            self._failure = self._failure or _failure(following, self.session)
+            self._failure = self._failure or _failure(following, self.session, self._word)
         except Exception as error:  # whoever asks next is told
             self._failure = error
 
@@ -277,6 +278,7 @@ class AsyncClient:
 
     async def _connection(self) -> Next:
         """One connection from its beginning to what follows it."""
+        self._word = None
         try:
             token = await self._bearer()
             async with _Connecting(
@@ -295,16 +297,15 @@ class AsyncClient:
                     return self.session.refused(400, f"{self.session.url}: not a server of {m.SUBPROTOCOL}")
                 await self._talk(line)
         except Refused as error:
-            return self.session.refused(error.code, error.text, error.retry_s)
+            return self._refused(error)
         except Untrusted as error:
             return self._untrusted(error)
         except Unreachable as error:
             return self.session.refused(None, str(error))
         except InvalidStatus as error:
-            status, headers = error.response.status_code, error.response.headers
-            reason, body = error.response.reason_phrase, bytes(error.response.body or b"")
-            said = rest.said(self.session.url, status, reason, body)
-            return self.session.refused(status, said, rest.retry_s(headers))
+            answer, body = error.response, bytes(error.response.body or b"")
+            status, reason = answer.status_code, answer.reason_phrase
+            return self._refused(rest.refusal(self.session.url, status, reason, body, answer.headers))
         except InvalidProxyStatus as error:
             status, reason = error.response.status_code, error.response.reason_phrase
             return self.session.refused(
@@ -329,6 +330,10 @@ class AsyncClient:
             )
         code = line.close_code
         return self.session.lost(BROKEN if code is None else code, line.close_reason or "")
+
+    def _refused(self, error: Refused) -> Next:
+        self._word = error.word
+        return self.session.refused(error.code, error.text, error.retry_s)
 
     def _untrusted(self, error: Untrusted) -> Next:
         """A session that stood is asked for again: a network on the way may put itself between, for a while."""
@@ -412,10 +417,10 @@ def address(url: str) -> str:
     return parts._replace(scheme=schemes[parts.scheme], path=path).geturl()
 
 
-def _failure(following: Next, session: Session) -> ClientError | None:
+def _failure(following: Next, session: Session, word: str | None) -> ClientError | None:
     """What a program should hear of an end that nobody asked for."""
     if session.has_ended or session.ending or following.code == 1000:
         return None
     if following.gave_up:
         return Unreachable(following.why)
-    return Refused(following.code, following.why, following.asked_s or None)
+    return Refused(following.code, following.why, following.asked_s or None, word)

@@ -22,11 +22,12 @@ class ProtocolError(ClientError):
 
 class Refused(ClientError):
     """The server refused, and another attempt would not help, or not before `retry_s`, which is longer than the client waits.
-    `code`: the close code, or the HTTP status."""
+    `code`: the close code, or the HTTP status. `word`: the server's own for it, such as "capacity"; None of a close, and where a
+    proxy answered in its place."""
 
-    def __init__(self, code: int, text: str, retry_s: float | None = None) -> None:
+    def __init__(self, code: int, text: str, retry_s: float | None = None, word: str | None = None) -> None:
         super().__init__(f"refused with {code}: {text}")
-        self.code, self.text, self.retry_s = code, without_secrets(text), retry_s
+        self.code, self.text, self.retry_s, self.word = code, without_secrets(text), retry_s, word
 
 
 class Unreachable(ClientError):

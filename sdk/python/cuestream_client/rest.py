@@ -67,8 +67,8 @@ def ask(
             status, made = answer.status, _parsed(answer.read(MOST_BYTES))
     except urllib.error.HTTPError as error:
         with error:
-            words = said(str(error.url), error.code, error.reason, error.read(MOST_BYTES))
-        raise Refused(error.code, words, retry_s(error.headers)) from error
+            body = error.read(MOST_BYTES)
+        raise refusal(str(error.url), error.code, error.reason, body, error.headers) from error
     except OSError as error:
         why = getattr(error, "reason", error)
         refused = isinstance(why, ConnectionRefusedError)
@@ -164,13 +164,17 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def said(url: str, status: int, reason: str, body: bytes) -> str:
-    """Why an address refused: in the server's own words, or that somebody else's answer came in its place. A page for people is
-    not quoted, it repeats the status."""
+def refusal(url: str, status: int, reason: str, body: bytes, headers: Mapping[str, str] | Message) -> Refused:
+    """Why an address refused: in the server's own words, or that somebody else's answer came in its place."""
     try:
-        return str(json.loads(body)["error"]["text"])
+        error = json.loads(body)["error"]
+        return Refused(status, str(error["text"]), retry_s(headers), error.get("code"))
     except (ValueError, KeyError, TypeError):
-        pass
+        return Refused(status, _strange(url, status, reason, body), retry_s(headers))
+
+
+def _strange(url: str, status: int, reason: str, body: bytes) -> str:
+    """What is said of a refusal that is not a Cuestream server's. A page for people is not quoted, it repeats the status."""
     line = " ".join(body.decode("utf-8", "replace").split())
     line = line if len(line) <= MOST_QUOTED else line[:MOST_QUOTED] + "…"
     quotes = line.isprintable() and line not in ("", reason) and not line.startswith("<")
