@@ -539,9 +539,12 @@ def test_a_proxy_that_is_away_for_long_is_given_up_at_once_and_says_for_how_long
 def test_a_refusal_has_the_servers_own_word() -> None:
     async def run() -> None:
         def refuse(line: ServerConnection, _: Request) -> Response:
-            return line.respond(
+            answer = line.respond(
                 401, '{"error": {"code": "unauthorized", "text": "this server asks for its key"}}'
             )
+            for name in ("Retry-After", "Date"):  # of a proxy, beside the server's
+                answer.headers[name] = "Sun, 06 Nov 1994 08:49:37 GMT"
+            return answer
 
         async with serve(Stage(), "127.0.0.1", 0, process_request=refuse) as server:
             with pytest.raises(Refused, match="refused with 401: this server asks for its key") as caught:

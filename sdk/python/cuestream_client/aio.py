@@ -18,6 +18,7 @@ import random
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
+from email.message import Message
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin
@@ -305,7 +306,10 @@ class AsyncClient:
         except InvalidStatus as error:
             answer, body = error.response, bytes(error.response.body or b"")
             status, reason = answer.status_code, answer.reason_phrase
-            return self._refused(rest.refusal(self.session.url, status, reason, body, answer.headers))
+            headers = Message()  # whose `get` knows what comes twice, as a proxy's Date beside the server's
+            for field, value in answer.headers.raw_items():
+                headers[field] = value
+            return self._refused(rest.refusal(self.session.url, status, reason, body, headers))
         except InvalidProxyStatus as error:
             status, reason = error.response.status_code, error.response.reason_phrase
             return self.session.refused(
