@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -73,10 +73,18 @@ def music(task: Task) -> F32:
     return played(player, replace(player.defaults, seed=task.seed, **dict(task.policy)), frames, task.steps)
 
 
-def played(player: Player[Any], policy: StreamPolicy, frames: Sequence[Frame], steps: int) -> F32:
-    """What a live stream plays for frames that come at their steps."""
+def played(
+    player: Player[Any],
+    policy: StreamPolicy,
+    frames: Sequence[Frame],
+    steps: int,
+    turns: Mapping[int, StreamPolicy] | None = None,
+) -> F32:
+    """What a live stream plays for frames that come at their steps. turns: policies, by the steps from which on they hold."""
     stream, at, chunks = player.open(policy), 0, list[F32]()
     while stream.frames < steps:
+        if turns and stream.now in turns:
+            stream.set_policy(turns[stream.now])
         while at < len(frames) and frames[at].step <= stream.now:
             stream.push(frames[at].pixels, frames[at].step)
             at += 1

@@ -9,17 +9,15 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.clips import HELD_OUT, STEPS_PER_S, Task, frames_of, music
+from benchmarks.quality.clips import HELD_OUT, STEPS_PER_S, Task, frames_of, music, played
 from benchmarks.quality.hearing import SAMPLE_RATE, hear
 from benchmarks.report import print_table, result_path, write
 from cuestream.players import find_player
 
-F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 ENERGIES = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
@@ -77,20 +75,11 @@ def mean_turn(model: str, videos: Sequence[int], before: float, after: float) ->
 
 def onsets_around(model: str, video: int, before: float, after: float) -> NDArray[np.int64]:
     player = find_player(model, threads=1)
-    stream: Any = player.open(replace(player.defaults, seed=1, energy=before))
+    policy = replace(player.defaults, seed=1, energy=before)
     turn, end = 2 * SHOWN_S * STEPS_PER_S, 4 * SHOWN_S * STEPS_PER_S
-    frames, at, chunks = frames_of(video, end, player.side), 0, list[F32]()
-    while stream.frames < end:
-        if stream.now == turn:
-            stream.set_policy(replace(stream.policy, energy=after))
-        while at < len(frames) and frames[at].step <= stream.now:
-            stream.push(frames[at].pixels, frames[at].step)
-            at += 1
-        stream.advance()
-        while chunk := stream.take():
-            chunks.append(chunk.samples)
-    edges = np.arange(SHOWN_S, 3 * SHOWN_S + 1)
-    counts: NDArray[np.int64] = np.histogram(hear(np.concatenate(chunks)).onsets_s, edges)[0]
+    frames = frames_of(video, end, player.side)
+    samples = played(player, policy, frames, end, {turn: replace(policy, energy=after)})
+    counts: NDArray[np.int64] = np.histogram(hear(samples).onsets_s, np.arange(SHOWN_S, 3 * SHOWN_S + 1))[0]
     return counts
 
 
