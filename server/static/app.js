@@ -351,18 +351,7 @@ $("dismiss").onclick = ({ detail }) => {
 
 // --- keys
 
-shortcuts({
-  enter: () => $("start").click(),
-  " ": () => $("pause").click(),
-  c: () => $("change").click(),
-  n: () => $("reset").click(),
-  h: () => $("hold_scene").click(),
-  m: () => $("mute").click(),
-  r: () => $("record").hidden || $("record").click(),
-  "+": () => controls.nudge(1),
-  "-": () => controls.nudge(-1),
-  escape: () => calm(),
-});
+shortcuts(controls, { enter: "start" });
 
 // --- drawing
 

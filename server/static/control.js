@@ -152,17 +152,7 @@ function wire() {
   $("reset").onclick = () => turn({ config: { seed: Math.floor(Math.random() * 1e6) }, playback: "reset_context", change_now: true });
   $("pause").onclick = () => turn({ playback: there.playback === "playing" ? "pause" : "play" });
   recording = new Recording({ button: $("record"), section: $("recordings") }, record, bearing, sayer("recording"));
-  shortcuts({
-    " ": () => $("pause").click(),
-    c: () => $("change").click(),
-    n: () => $("reset").click(),
-    h: () => $("hold_scene").click(),
-    m: () => $("mute").click(),
-    r: () => $("record").hidden || $("record").click(),
-    "+": () => controls.nudge(1),
-    "-": () => controls.nudge(-1),
-    escape: () => calm(),
-  });
+  shortcuts(controls);
   document.querySelector("main").hidden = false;
 }
 

@@ -1,5 +1,7 @@
 // How a page is pressed: buttons that are of no use now, single keys, and the key of a server that asks for one.
 
+import { calm } from "./said.js";
+
 const $ = (id) => document.getElementById(id);
 
 /** A button that is of no use now keeps the focus, so none is `disabled`. live: whether these buttons are of use. */
@@ -8,8 +10,14 @@ export function enable(ids, live) {
 }
 document.addEventListener("click", (event) => event.target.closest("[aria-disabled=true]") && event.stopPropagation(), true);
 
-/** keys: what each does, by its name in small letters. They can be turned off at the foot of the page. */
-export function shortcuts(keys) {
+const PRESSED = { " ": "pause", c: "change", n: "reset", h: "hold_scene", m: "mute", r: "record" };
+
+/** Single keys, by their names in small letters, which can be turned off at the foot of the page. own: those that press a button of
+ * this page alone. */
+export function shortcuts(controls, own = {}) {
+  const press = (id) => () => $(id).hidden || $(id).click();
+  const keys = { "+": () => controls.nudge(1), "-": () => controls.nudge(-1), escape: () => calm() };
+  for (const [name, id] of Object.entries({ ...PRESSED, ...own })) keys[name] = press(id);
   $("shortcuts").checked = localStorage.getItem("shortcuts") !== "off";
   $("keys").hidden = !$("shortcuts").checked;
   $("shortcuts").onchange = () => {
