@@ -340,7 +340,7 @@ def _held(
 ) -> tuple[list[list[Tensor]], list[str], list[list[dict[int, Any]]]]:
     """Caches and conditions of each layer: examples for so many rows and streams, their names, and what may vary of them."""
     spec, tokens = model.spec.decoder, model.spec.vision.tokens
-    dtype, wide = model.decoder.logits.weight.dtype, padded_head(spec)
+    dtype, wide = kept_in(model), padded_head(spec)
     cache = torch.zeros(rows, spec.heads, 16, wide, dtype=torch.int8 if scales.heard else dtype)
     key = torch.zeros(streams, spec.heads, 2 * tokens, wide, dtype=torch.int8 if scales.seen else dtype)
     cached = {0: row, 2: torch.export.Dim("positions", min=8, max=1 << 20)}
@@ -356,6 +356,11 @@ def _held(
         [name for part, _, _ in parts for name in _each(spec, part)],
         [[varies] * spec.layers for _, _, varies in parts],
     )
+
+
+def kept_in(model: VidMuse) -> torch.dtype:
+    """The type of caches and conditions that are floats: of what a condition is made by."""
+    return next(model.decoder.stack()).cross_kv.weight.dtype
 
 
 def _each(spec: DecoderSpec, name: str) -> list[str]:

@@ -28,7 +28,7 @@ from export.checkpoint import WEIGHTS_FILE as PACKAGE_FILE
 from export.checkpoint import Package, holds, load_model
 from export.folder import whole
 from export.gptq import SENSITIVE, output_error, solved
-from export.graphs import CodecRecurrent, Graph, graphs
+from export.graphs import CodecRecurrent, Graph, graphs, kept_in
 from export.grouped import padded_head
 from export.nearest import nearest
 from export.quantise import Quantised, Rounded, by_blocks, by_columns, digest
@@ -38,8 +38,10 @@ from export.standard import Operators
 from export.step_tensors import step_tensors
 from export.weights_file import SharedWeights, packaged
 
-Precision = Literal["fp32", "fp16", "fp8", "int8", "int4"]
+Precision = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4"]
 FEW_BITS: tuple[Precision, ...] = ("fp8", "int8", "int4")
+HALVES: tuple[Precision, ...] = ("fp16", "bf16")
+FOR_GPUS: tuple[Precision, ...] = ("bf16", "fp8")
 Rounding = Literal["gptq", "nearest"]
 """Of four bits: solved on the model's own music, or each weight alone."""
 
@@ -66,15 +68,14 @@ def export(
     graphs of it that this one has not, and weights beside it that are not the package's, are removed.
 
     compact: little disk for a small model: weights in fp16 where nothing is lost by it, and a copy in memory for every graph.
-    operators: `standard` for other runtimes than ONNX Runtime on a CPU, see `export.standard`; of few bits only the decoder's
-    matrices are made there, everything else is fp16. Raises PackageError for a precision that these operators cannot be made in,
-    MissingRuntime without ONNX Runtime.
+    operators: `standard` for other runtimes than ONNX Runtime on a CPU, see `export.standard`; of few bits and of bf16 only the
+    decoder's matrices are made there, everything else is fp16. Raises PackageError for a precision that these operators cannot be
+    made in, MissingRuntime without ONNX Runtime.
     names: of the graphs that are written; none is all. rounding: see `rounding_of`.
     """
     require_onnxruntime()
     rounding = rounding_of(precision, rounding)
-    if precision in FEW_BITS:
-        _check_few_bits(package, precision, operators, rounding)
+    _check(package, precision, operators, rounding)
     with whole(folder, MANIFEST_FILE) as fresh:
         _write(package, fresh, precision, report, compact, operators, names, rounding)
         (folder / MANIFEST_FILE).unlink(missing_ok=True)
@@ -117,7 +118,7 @@ def _write(
                 done = _quantise(graph, traced, precision, operators, matrices, rounding)
                 quantised |= {graph.name: done.as_json()} if done.weights else {}
             traced = shared.move_out(traced)
-            if graph.name == "step" and precision != "fp16":
+            if graph.name == "step" and precision not in HALVES:
                 step = step_tensors(traced, model.spec.decoder.layers, shared.place)
             _annotate(traced, package, precision)
             path = folder / f"{graph.name}.onnx"
@@ -134,14 +135,12 @@ def _write(
     )
 
 
-def _check_few_bits(
-    package: Package, precision: Precision, operators: Operators, rounding: Rounding | None
-) -> None:
-    if precision == "fp8" and operators == "onnxruntime":
+def _check(package: Package, precision: Precision, operators: Operators, rounding: Rounding | None) -> None:
+    if precision in FOR_GPUS and operators == "onnxruntime":
         raise PackageError(
-            "fp8 is made for GPUs; expected --operators standard, or --precision int8 for ONNX Runtime's CPU"
+            f"{precision} is made for GPUs; expected --operators standard, or --precision fp16 or int8 for ONNX Runtime's CPU"
         )
-    if package.spec.codec is None and _is_heard(rounding, operators):
+    if precision in FEW_BITS and package.spec.codec is None and _is_heard(rounding, operators):
         raise PackageError(
             f"{precision} is measured on music that the model plays, which takes its codec; without one, expected "
             "--precision fp32 or fp16"
@@ -213,10 +212,14 @@ def _quantise(
 
 
 def in_precision(model: VidMuse, precision: Precision, operators: Operators = "onnxruntime") -> VidMuse:
-    """fp16 halves matrices and caches (`VidMuse.narrow`). Fewer bits are made of fp32, graph by graph, and in standard
-    operators, whose activations are floats, of fp16."""
-    if precision == "fp16" or (operators == "standard" and precision in FEW_BITS):
+    """fp16 halves matrices and caches (`VidMuse.narrow`); in bf16 are only the products of a step, since what is kept has more
+    digits in fp16. Fewer bits are made of fp32, graph by graph, and in standard operators, whose activations are floats, of fp16.
+    """
+    if precision in HALVES or (operators == "standard" and precision in FEW_BITS):
         model.narrow(torch.float16)
+    if precision == "bf16":
+        for _, matrix in matrices_of_a_step(model.decoder):
+            matrix.to(torch.bfloat16)
     return model
 
 
@@ -280,7 +283,7 @@ def _manifest(
     described: dict[str, Any],
     quantised: dict[str, Any],
 ) -> dict[str, Any]:
-    computed = str(model.decoder.logits.weight.dtype).removeprefix("torch.")
+    kept = str(kept_in(model)).removeprefix("torch.")
     return {
         "format": FORMAT,
         "name": model.spec.name,
@@ -289,8 +292,8 @@ def _manifest(
         "operators": operators,
         "quantised": quantised,
         "opset": opset_of("step", operators),
-        "cache_dtype": "int8" if known.heard else computed,
-        "condition_dtype": "int8" if known.seen else computed,
+        "cache_dtype": "int8" if known.heard else kept,
+        "condition_dtype": "int8" if known.seen else kept,
         "cache_head_dim": padded_head(model.spec.decoder),
         "made_with": {
             "cuestream": cuestream.__version__,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.backends.base import F32, I64, Backend
-from engine.backends.onnxruntime import OnnxBackend
+from engine.backends.native import on_cpu
 from engine.backends.torch import TorchBackend
 from engine.model.decoder import empty_caches
 from engine.model.vidmuse import VidMuse
@@ -62,7 +62,7 @@ class TorchSide:
 
 class OnnxSide:
     def __init__(self, folder: Path) -> None:
-        self.backend = OnnxBackend(folder)
+        self.backend = on_cpu(folder)
 
     def run(self, graph: str, **inputs: Array) -> dict[str, Array]:
         names = [o.name for o in self.backend.session(graph).get_outputs()]

@@ -20,7 +20,7 @@ MOST_SEED = 2**63 - 1
 MOST_THREADS = max(8, os.cpu_count() or 1)
 
 
-Precision = Literal["fp32", "fp16", "fp8", "int8", "int4"]
+Precision = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4"]
 Rounding = Literal["gptq", "nearest"]
 Operators = Literal["onnxruntime", "standard"]
 """These three as in `export`, which is loaded when it is needed."""

@@ -22,6 +22,7 @@ from engine.backends.base import F32
 from engine.backends.manifest import Manifest
 from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.ort_places import Call, OrtCaches, OrtCondition
+from engine.backends.providers import CPU, check_export
 from engine.errors import PackageError
 from engine.threads import Threads, cache_folder, cores
 from kernels import native
@@ -41,7 +42,10 @@ MOST_FLOAT_BYTES = 256 << 20
 
 
 def on_cpu(folder: Path, threads: int | Threads = 0, profile: Path | None = None) -> OnnxBackend:
-    """An exported model on the CPU, by the quickest way that there is for it here. See `OnnxBackend`."""
+    """An exported model on the CPU, by the quickest way that there is for it here. See `OnnxBackend`.
+
+    Raises PackageError for one that is made for GPUs."""
+    check_export(CPU, Manifest.read(folder))
     with suppress(native.Unavailable):
         _check_choice()
         return NativeBackend(folder, threads, profile)

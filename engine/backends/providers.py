@@ -39,9 +39,9 @@ RTX_PACKAGE, RTX_WHEEL = "onnxruntime_ep_nv_tensorrt_rtx", "onnxruntime-ep-nv-te
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 WRITER = "condition_in_place"
 """The graph that writes a condition."""
-PRECISIONS = ("fp32", "fp16", "fp8", "int8", "int4")
+PRECISIONS = ("fp32", "fp16", "bf16", "fp8", "int8", "int4")
 """Of exports that a GPU's providers take: those of standard operators."""
-FLAGGED = ("fp32", "fp16", "int8")
+FLAGGED = ("fp32", "fp16", "bf16", "int8")
 """Of those that ONNX Runtime's TensorRT takes: it is told by flags which types it may use, and has none for the others."""
 ENGINES_VARIABLE = "CUESTREAM_ENGINES"
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
@@ -75,9 +75,9 @@ def check(provider: str, runtime: Any, manifest: Manifest) -> None:
     what is not installed here."""
     if provider not in PROVIDERS:
         raise ValueError(f"expected one of the providers {', '.join(PROVIDERS)}, found {provider!r}")
+    check_export(provider, manifest)
     if provider == CPU:
         return
-    check_export(provider, manifest)
     if provider == TENSORRT_RTX:
         if util.find_spec(RTX_PACKAGE) is None:
             raise MissingRuntime(
@@ -158,6 +158,7 @@ def tensorrt_options(
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": str(folder),
         "trt_fp16_enable": _flag(precision != "fp32"),
+        "trt_bf16_enable": _flag(precision == "bf16"),
         "trt_int8_enable": _flag(precision == "int8"),
         "trt_profile_min_shapes": least,
         "trt_profile_opt_shapes": usual,
@@ -244,7 +245,14 @@ def parsed(described: str) -> tuple[str, list[int | str]]:
 
 
 def check_export(provider: str, manifest: Manifest) -> None:
-    """Raises PackageError for an export that this GPU's provider does not take."""
+    """Raises PackageError for an export that this provider does not take."""
+    if provider == CPU:
+        if manifest.precision == "bf16":
+            raise PackageError(
+                f"{manifest.folder}: this export is bf16, of which ONNX Runtime's CPU makes no products; make another with "
+                "--precision fp16"
+            )
+        return
     if manifest.operators != STANDARD:
         raise PackageError(
             f"{manifest.folder}: --provider {provider} takes exports of standard operators; this one is {manifest.precision} in "

@@ -21,6 +21,7 @@ OPTIONS = {
         "trt_timing_cache_enable",
         "trt_timing_cache_path",
         "trt_fp16_enable",
+        "trt_bf16_enable",
         "trt_int8_enable",
         "trt_profile_min_shapes",
         "trt_profile_opt_shapes",

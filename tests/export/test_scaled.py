@@ -119,7 +119,7 @@ def test_an_export_has_its_decoders_matrices_in_few_bits_and_everything_else_in_
     assert {v.type for v in session.get_inputs() if v.name.startswith("self_")} == {"tensor(float16)"}
 
 
-@pytest.mark.parametrize("precision", ["fp8", "int8", "int4"])
+@pytest.mark.parametrize("precision", ["bf16", "fp8", "int8", "int4"])
 def test_each_provider_says_which_of_them_it_takes(
     standard_folder: Path, tmp_path: Path, precision: str
 ) -> None:
@@ -129,20 +129,28 @@ def test_each_provider_says_which_of_them_it_takes(
     manifest = Manifest.read(tmp_path)
     for provider in (providers.CUDA, providers.TENSORRT_RTX, providers.TENSORRT_NATIVE):
         providers.check_export(provider, manifest)
-    if precision == "int8":
+    if precision in ("bf16", "int8"):
         providers.check_export(providers.TENSORRT, manifest)
     else:
-        with pytest.raises(PackageError, match=rf"takes fp32, fp16, int8; this export is {precision}"):
+        with pytest.raises(PackageError, match=rf"takes fp32, fp16, bf16, int8; this export is {precision}"):
             providers.check_export(providers.TENSORRT, manifest)
 
 
-def test_onnxruntimes_tensorrt_is_told_of_whole_numbers(tmp_path: Path) -> None:
-    flags = {
-        precision: providers.tensorrt_options(tmp_path, precision, ("", "", ""), captured=False)
+def test_onnxruntimes_tensorrt_is_told_which_types_it_may_use(tmp_path: Path) -> None:
+    told = {
+        precision: [
+            options[f"trt_{kind}_enable"]
+            for options in [providers.tensorrt_options(tmp_path, precision, ("", "", ""), captured=False)]
+            for kind in ("fp16", "bf16", "int8")
+        ]
         for precision in providers.FLAGGED
     }
-    told = {p: (of["trt_fp16_enable"], of["trt_int8_enable"]) for p, of in flags.items()}
-    assert told == {"fp32": ("0", "0"), "fp16": ("1", "0"), "int8": ("1", "1")}
+    assert told == {
+        "fp32": ["0", "0", "0"],
+        "fp16": ["1", "0", "0"],
+        "bf16": ["1", "1", "0"],
+        "int8": ["1", "0", "1"],
+    }
 
 
 def test_fp8_is_not_made_of_onnxruntimes_operators(tiny_package: Package, tmp_path: Path) -> None:
