@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine import codec
 from engine.backends.manifest import ONNXRUNTIME, STANDARD, Manifest
 from engine.backends.native import obstacle
+from engine.backends.providers import NOT_OF_CPUS
 from engine.errors import MissingRuntime
 from engine.keys import Keys
 from engine.spec import KEYS, ModelSpec, OscillatorSpec
@@ -14,7 +15,7 @@ Section = tuple[str, list[tuple[str, str]]]
 
 OPERATORS = {
     ONNXRUNTIME: "ONNX Runtime's own, for its CPU",
-    STANDARD: "ONNX's alone, for CPUs and NVIDIA GPUs",
+    STANDARD: "ONNX's alone, also for NVIDIA GPUs",
 }
 
 
@@ -30,10 +31,7 @@ def _model(manifest: Manifest, spec: ModelSpec) -> list[tuple[str, str]]:
         ("spec", spec.digest),
         ("precision", manifest.label),
         ("operators", OPERATORS[manifest.operators]),
-        (
-            "a step on this CPU",
-            f"by the graph: {why}" if (why := obstacle(manifest)) else "in C, kernels/native",
-        ),
+        ("a step on this CPU", _step_here(manifest)),
         ("size on disk", f"{sum(f.stat().st_size for f in manifest.folder.iterdir()) / 1e6:.1f} MB"),
         (
             "vision",
@@ -59,6 +57,12 @@ def _model(manifest: Manifest, spec: ModelSpec) -> list[tuple[str, str]]:
         return [*rows, ("codec", f"oscillators, {sound.sample_rate} Hz mono, {parts}")]
     strides = " x ".join(map(str, sound.ratios))
     return [*rows, ("codec", f"EnCodec, {sound.sample_rate} Hz mono, {strides} samples a code frame")]
+
+
+def _step_here(manifest: Manifest) -> str:
+    if manifest.precision == NOT_OF_CPUS:
+        return f"none: {NOT_OF_CPUS} is for NVIDIA GPUs"
+    return f"by the graph: {why}" if (why := obstacle(manifest)) else "in C, kernels/native"
 
 
 def _time(spec: ModelSpec) -> list[tuple[str, str]]:

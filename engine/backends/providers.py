@@ -43,6 +43,8 @@ PRECISIONS = ("fp32", "fp16", "bf16", "fp8", "int8", "int4")
 """Of exports that a GPU's providers take: those of standard operators."""
 FLAGGED = ("fp32", "fp16", "bf16", "int8")
 """Of those that ONNX Runtime's TensorRT takes: it is told by flags which types it may use, and has none for the others."""
+NOT_OF_CPUS = "bf16"
+"""ONNX Runtime's CPU makes no products of it."""
 ENGINES_VARIABLE = "CUESTREAM_ENGINES"
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
@@ -247,10 +249,10 @@ def parsed(described: str) -> tuple[str, list[int | str]]:
 def check_export(provider: str, manifest: Manifest) -> None:
     """Raises PackageError for an export that this provider does not take."""
     if provider == CPU:
-        if manifest.precision == "bf16":
+        if manifest.precision == NOT_OF_CPUS:
             raise PackageError(
-                f"{manifest.folder}: this export is bf16, of which ONNX Runtime's CPU makes no products; make another with "
-                "--precision fp16"
+                f"{manifest.folder}: this export is {NOT_OF_CPUS}, of which ONNX Runtime's CPU makes no products; make another "
+                "with --precision fp16"
             )
         return
     if manifest.operators != STANDARD:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from test_standard_operators import music
 
+from cuestream.info import describe
 from engine.backends import providers
 from engine.backends.devices import open_backend
 from engine.backends.manifest import MANIFEST_FILE, Manifest
@@ -110,6 +111,7 @@ def test_a_cpu_says_that_it_makes_no_products_of_it(folder: Path) -> None:
     for opened in (on_cpu, open_backend):
         with pytest.raises(PackageError, match=r"this export is bf16, of which .* --precision fp16"):
             opened(folder)  # type: ignore[operator]
+    assert ("a step on this CPU", "none: bf16 is for NVIDIA GPUs") in describe(Manifest.read(folder))[0][1]
     with pytest.raises(Exception, match="NOT_IMPLEMENTED"):  # when this passes, the refusal may go
         onnxruntime.InferenceSession(folder / "step.onnx", providers=["CPUExecutionProvider"])
 
