@@ -80,15 +80,20 @@ class Cuda:
         """Until everything that was begun is done."""
         self._call("cudaStreamSynchronize", self._stream)
 
-    def captured(self, work: Callable[[], None]) -> Any:
-        """What `work` begins on the stream as one graph for `launch`; it is not done now."""
+    def captured(self, work: Callable[[], None], owner: Any) -> Any:
+        """What `work` begins on the stream as one graph for `launch`, for as long as its owner lives; it is not done now."""
         mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", self._stream, mode)
         try:
             work()
         finally:
             graph = self._call("cudaStreamEndCapture", self._stream)
-        return self._call("cudaGraphInstantiate", graph, 0)
+        try:
+            ready = self._call("cudaGraphInstantiate", graph, 0)
+        finally:
+            self._call("cudaGraphDestroy", graph)
+        weakref.finalize(owner, self._call, "cudaGraphExecDestroy", ready)
+        return ready
 
     def launch(self, graph: Any) -> None:
         """Begin what was captured."""

@@ -174,7 +174,7 @@ class PlanBinding:
         self._execute()
         self._bring_back()
         if captured:  # behind a plain run, which settles what TensorRT puts off after a change of shapes
-            self._graph = self._cuda.captured(self._execute)
+            self._graph = self._cuda.captured(self._execute, self)
 
     def answered(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the outputs, once every input is bound."""

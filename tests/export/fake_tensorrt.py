@@ -48,7 +48,9 @@ class FakeCudart:
         self.pinned: dict[int, Any] = {}
         self.calls: list[str] = []
         self.capturing: list[Callable[[], None]] | None = None
-        self.full = False
+        self.graphs: dict[int, Any] = {}
+        """Captured ones and such as can be launched, until they are destroyed."""
+        self.made, self.full = 0, False
 
     def cudaMalloc(self, size: int) -> tuple[Status, int | None]:
         assert self.capturing is None, "memory is allocated while a graph is captured"
@@ -93,17 +95,32 @@ class FakeCudart:
 
     def cudaStreamEndCapture(self, stream: int) -> tuple[Status, Any]:
         work, self.capturing = self.capturing, None
-        return Status.cudaSuccess, work
+        return Status.cudaSuccess, self._graph(work)
 
-    def cudaGraphInstantiate(self, graph: Any, flags: int) -> tuple[Status, Any]:
+    def cudaGraphInstantiate(self, graph: int, flags: int) -> tuple[Status, int | None]:
+        if self.full:
+            return Status.cudaErrorMemoryAllocation, None
         self.calls.append("captured")
-        return Status.cudaSuccess, tuple(graph)
+        return Status.cudaSuccess, self._graph(tuple(self.graphs[graph]))
 
-    def cudaGraphLaunch(self, graph: Any, stream: int) -> tuple[Status]:
+    def cudaGraphDestroy(self, graph: int) -> tuple[Status]:
+        assert isinstance(self.graphs.pop(graph), list)
+        return (Status.cudaSuccess,)
+
+    def cudaGraphExecDestroy(self, graphExec: int) -> tuple[Status]:
+        assert isinstance(self.graphs.pop(graphExec), tuple)
+        return (Status.cudaSuccess,)
+
+    def cudaGraphLaunch(self, graph: int, stream: int) -> tuple[Status]:
         self.calls.append("launch")
-        for work in graph:
+        for work in self.graphs[graph]:
             work()
         return (Status.cudaSuccess,)
+
+    def _graph(self, work: Any) -> int:
+        self.made += 1
+        self.graphs[self.made] = work
+        return self.made
 
     def cudaGetErrorString(self, status: Status) -> tuple[Status, bytes]:
         return Status.cudaSuccess, status.name.encode()

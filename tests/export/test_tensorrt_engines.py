@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from cuestream.cli import app
 from cuestream.players import ROOM_S, with_room
-from engine.backends import cuda_memory, providers
+from engine.backends import cuda_memory, onnxruntime, providers
 from engine.backends import tensorrt as native
 from engine.backends.cuda_memory import Cuda, CudaError
 from engine.backends.devices import open_backend
@@ -281,6 +281,26 @@ def test_memory_is_given_back_with_what_it_was_for(engines: TensorRTBackend, cud
     assert len(cudart.device) == before + 1
     del value
     assert len(cudart.device) == before
+
+
+def test_a_graph_is_destroyed_with_its_step(
+    engines: TensorRTBackend, cudart: FakeCudart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step that was bound longest ago makes room for the next one."""
+    monkeypatch.setattr(onnxruntime, "MOST_BOUND", 1)
+    caches, condition = begun(engines)
+    for segment in (0, 1, 0):
+        engines.step(caches, segment, condition, 4, column(0), np.array([0]))
+        assert len(cudart.graphs) == 1
+    assert cudart.calls.count("captured") == 3
+
+
+def test_a_graph_that_cannot_be_made_leaves_nothing(cudart: FakeCudart) -> None:
+    cuda = Cuda()
+    cudart.full = True
+    with pytest.raises(CudaError, match="cudaGraphInstantiate answers 2"):
+        cuda.captured(lambda: None, cuda)
+    assert not cudart.graphs
 
 
 def test_an_engine_that_was_not_built_names_the_command(trt: FakeTensorRT, standard_folder: Path) -> None:
