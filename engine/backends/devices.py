@@ -111,6 +111,8 @@ class DeviceBackend(OnnxBackend):
         self._plugged = providers.rtx_devices(self._runtime) if provider == TENSORRT_RTX else []
         self._numbers = chain(range(1, MOST_CAPTURED + 1), repeat(NOT_CAPTURED))
         self._still: dict[str, int] = {}
+        self._writing: dict[Any, Any] = {}
+        """What frames are bound to, by session: TensorRT makes an execution context of each binding, which takes time."""
 
     def ask_device(self) -> None:
         self._zeros((1,), np.float32).read()
@@ -127,7 +129,9 @@ class DeviceBackend(OnnxBackend):
 
     def _project(self, condition: OrtCondition, slot: int, tokens: F32) -> None:
         session = self.session(WRITER)
-        binding = session.io_binding()
+        if session not in self._writing:
+            self._writing[session] = session.io_binding()
+        binding = self._writing[session]
         given: dict[str, Array] = {"tokens": np.ascontiguousarray(tokens), "slot": np.array([slot])}
         if self.spec.decoder.ages:
             given["ages"] = np.ascontiguousarray(condition.ages[slot : slot + len(tokens)])

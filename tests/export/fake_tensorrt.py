@@ -399,6 +399,7 @@ class Engine:
         return alias if self._fake._in_place and alias != name and alias in self.given else None
 
     def create_execution_context(self) -> Context:
+        self._fake.note("create_execution_context")
         return Context(self)
 
     def serialize(self) -> bytes:

@@ -274,6 +274,20 @@ def test_a_step_is_run_once_then_captured_then_launched(engines: TensorRTBackend
     assert rounds == [[*to, "execute", "captured", *back], *([[*to, "launch", *back]] * 2)]
 
 
+def test_frames_of_all_streams_are_written_by_one_context(
+    engines: TensorRTBackend, once: FakeTensorRT, standard_backend: OnnxBackend
+) -> None:
+    held = []
+    for backend in (engines, standard_backend):
+        conditions = [backend.new_condition(FRAMES) for _ in range(2)]
+        for slot, condition in enumerate(conditions * 2):
+            tokens = random(slot, 1 + slot % 2, backend.spec.vision.tokens, backend.spec.decoder.width)
+            backend.write_condition(condition, slot // 2, tokens)
+        held.append([backend.read_condition(condition, 2) for condition in conditions])
+    np.testing.assert_allclose(*held, atol=1e-6)
+    assert once.calls.count(("create_execution_context",)) == 1
+
+
 def test_memory_is_given_back_with_what_it_was_for(engines: TensorRTBackend, cudart: FakeCudart) -> None:
     before = len(cudart.device)
     value = cuda_memory.CudaValue(engines._cuda, (3, 4), np.float32)
