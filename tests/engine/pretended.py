@@ -95,6 +95,8 @@ class Device(TorchDispatchMode):
         self._queued = 0
         self._recording: list[Callable[[], None]] | None = None
         self._pinned = set[int]()
+        self.waits = 0
+        """How often the host waited."""
         self.lost = ""
         """What every call that waits for the device is answered once it is lost."""
         self._shapes = dict[Any, Any]()  # of what operators answer, by what they are given
@@ -114,6 +116,7 @@ class Device(TorchDispatchMode):
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
         if self.lost:
             raise torch.AcceleratorError(self.lost)
+        self.waits += 1
         count = len(self._queue) if until is None else until - (self._queued - len(self._queue))
         ready, self._queue = self._queue[: max(count, 0)], self._queue[max(count, 0) :]
         with torch.utils._python_dispatch._disable_current_modes(), torch.inference_mode():

@@ -214,6 +214,22 @@ def test_several_steps_at_once_are_the_same_steps(
     assert np.abs(sound - same).max() <= TOLERANCE
 
 
+def test_a_call_of_ten_steps_waits_for_the_device_once(short_package: Package) -> None:
+    """Whatever the lanes, once the graph for so many is made."""
+    with pretended() as device:
+        backend = LockstepBackend(load_model(short_package), "cuda:0", torch.float32, places=3)
+        voices, waits = voiced(backend, [3, 1, 2]), list[int]()
+        for lanes in (1, 3, 1, 3):
+            calls = [
+                DrawCall(voice.ask(0, 2), 0, policy, 0, None, MOST_STEPS)
+                for voice, policy in zip(voices[:lanes], POLICIES, strict=False)
+            ]
+            before = device.waits
+            assert [len(columns) for columns in backend.draw_all(calls)] == [MOST_STEPS] * lanes
+            waits.append(device.waits - before)
+    assert waits[2:] == [1, 1]
+
+
 class Captured(LockstepBackend):
     """made: graphs so far."""
 
