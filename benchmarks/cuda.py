@@ -9,7 +9,7 @@ from statistics import median
 
 import torch
 
-from cuestream.gpu.device import asked, copy_bandwidth, version
+from cuestream.gpu.device import copy_bandwidth, driver, version
 
 REPEATS = 30
 """Replays that are timed one by one; their median counts."""
@@ -39,7 +39,7 @@ class Device:
             known.multi_processor_count,
             known.L2_cache_size,
             round(copy_bandwidth(torch.device("cuda")) / 1e9, 1),
-            asked("driver_version") or "unknown",
+            driver(),
             torch.__version__,
             version("triton"),
             torch.version.cuda,

@@ -1,4 +1,4 @@
-"""The device itself: its name and driver, what it copies in a second, what it draws."""
+"""The device itself: its name and driver, what it copies in a second, what it draws. Without a GPU it is the host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-COPIED = 2 << 30
+COPIED = {"cuda": 2 << 30, "cpu": 256 << 20}
 """Bytes of the copy: far above any last-level cache."""
 WARM_UP_S = 0.5
 """Of matrix products, until the clocks are where they stay."""
@@ -29,19 +29,25 @@ class Device:
     """Bytes read and written by a copy on the device, in a second."""
     versions: dict[str, str]
 
+    def __str__(self) -> str:
+        known = f" ({self.capability}), {self.memory_gb:g} GB, driver {self.driver}, CUDA {self.cuda}"
+        of = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return f"{self.name}{known if self.capability else ''}; a copy moves {self.copy_gb_s:g} GB/s; {of}"
+
 
 def describe(device: torch.device) -> Device:
     versions = {name: version(name) for name in PACKAGES}
+    copy_gb_s = round(copy_bandwidth(device) / 1e9, 1)
     if device.type != "cuda":
-        return Device(str(device), "", 0.0, "none", None, 1.0, versions)
+        return Device(str(device), "", 0.0, "none", None, copy_gb_s, versions)
     about = torch.cuda.get_device_properties(device)
     return Device(
         name=about.name,
         capability=f"{about.major}.{about.minor}",
         memory_gb=round(about.total_memory / 1e9, 1),
-        driver=asked("driver_version") or "unknown",
+        driver=driver(),
         cuda=torch.version.cuda,
-        copy_gb_s=round(copy_bandwidth(device) / 1e9, 1),
+        copy_gb_s=copy_gb_s,
         versions=versions,
     )
 
@@ -55,11 +61,12 @@ def version(package: str) -> str:
 
 def copy_bandwidth(device: torch.device) -> float:
     """Bytes a second, read and written, once the clocks are up; the median of a few."""
+    copied = COPIED[device.type]
+    source = torch.randint(0, 255, (copied,), dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
     _warm_up(device)
-    source = torch.randint(0, 255, (COPIED,), dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    seconds = sorted(timed(lambda: target.copy_(source)) for _ in range(REPEATS))
-    return 2 * COPIED / seconds[REPEATS // 2]
+    seconds = sorted(timed(device, lambda: target.copy_(source)) for _ in range(REPEATS))
+    return 2 * copied / seconds[REPEATS // 2]
 
 
 def free_gb(device: torch.device) -> float | None:
@@ -68,6 +75,8 @@ def free_gb(device: torch.device) -> float | None:
 
 
 def _warm_up(device: torch.device) -> None:
+    if device.type != "cuda":
+        return
     square = torch.randn(4096, 4096, device=device, dtype=torch.float16)
     until_s = time.monotonic() + WARM_UP_S
     while time.monotonic() < until_s:
@@ -75,8 +84,12 @@ def _warm_up(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def timed(call: Any) -> float:
-    """Seconds on the device, by its own events."""
+def timed(device: torch.device, call: Any) -> float:
+    """Seconds, on a GPU by its own events."""
+    if device.type != "cuda":
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
     call()
@@ -85,17 +98,26 @@ def timed(call: Any) -> float:
     return float(begin.elapsed_time(end)) / 1e3
 
 
-def power_w() -> float | None:
-    """What the device draws now; None where the driver does not say."""
+def driver() -> str:
+    """One for all devices."""
+    said = _asked("driver_version")
+    return said.splitlines()[0] if said else "unknown"
+
+
+def power_w(device: torch.device) -> float | None:
+    """What the device draws now; None where the driver does not say, and where MIG divides it: it says nothing of the parts."""
+    uuid = torch.cuda.get_device_properties(device).uuid  # its number may be another one to nvidia-smi
+    said = _asked("mig.mode.current,power.draw", f"--id=GPU-{uuid}") or ""
+    mig, _, draws = said.partition(", ")
     try:
-        return float(asked("power.draw") or "")
+        return None if mig == "Enabled" else float(draws)
     except ValueError:
         return None
 
 
-def asked(what: str) -> str | None:
-    """What nvidia-smi says of the first device."""
-    query = ("nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits", "--id=0")
+def _asked(what: str, *which: str) -> str | None:
+    """What nvidia-smi says, a line for each device."""
+    query = ("nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits", *which)
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True, encoding="utf-8")
     except (OSError, subprocess.SubprocessError):

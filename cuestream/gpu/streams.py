@@ -157,7 +157,7 @@ def listen(
         ready()
         run = _listen(audience, keys, seconds, joining_s)
         # a mean over the last second
-        run.power_w = power_w() if backend.device.type == "cuda" else None
+        run.power_w = power_w(backend.device) if backend.device.type == "cuda" else None
     finally:
         gc.unfreeze()
     return run

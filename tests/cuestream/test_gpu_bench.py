@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from cuestream.cli import app
 from cuestream.gpu import crowd, steps, streams
 from cuestream.gpu.bench import Plan, measure
-from cuestream.gpu.device import REPEATS, Device, copy_bandwidth
+from cuestream.gpu.device import REPEATS, Device, copy_bandwidth, describe, power_w
 from cuestream.gpu.fidelity import fidelity
 from cuestream.gpu.peers import PeerRow
 from cuestream.gpu.providers import provider_rows
@@ -241,6 +241,34 @@ def test_a_report_is_told_as_markdown_and_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "gpu.png").stat().st_size > 1000
 
 
+def test_shares_on_a_cpu_are_of_what_the_host_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cuestream.gpu.device.COPIED", {"cpu": 64 << 20})
+    found = describe(torch.device("cpu"))
+    assert 0.2 < found.copy_gb_s < 2000
+    assert str(found).startswith(f"cpu; a copy moves {found.copy_gb_s:g} GB/s; torch ")
+
+
+@pytest.mark.parametrize(
+    ("said", "power"),
+    [("Disabled, 437.12", 437.12), ("[N/A], 71.50", 71.5), ("Enabled, 300.00", None), ("[N/A], [N/A]", None)],
+)
+def test_power_is_read_of_the_gpu_that_plays(
+    monkeypatch: pytest.MonkeyPatch, said: str, power: float | None
+) -> None:
+    """Which is the first one of CUDA_VISIBLE_DEVICES, not of the machine. What a part of a GPU draws nobody says."""
+    asked = list[tuple[str, ...]]()
+
+    def answer(query: tuple[str, ...], **_: Any) -> Any:
+        asked.append(query)
+        return SimpleNamespace(stdout=f"{said}\n")
+
+    about = SimpleNamespace(uuid="8a6d3f1c-0000-1111-2222-333344445555")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: about)
+    monkeypatch.setattr("cuestream.gpu.device.subprocess.run", answer)
+    assert power_w(torch.device("cuda")) == power
+    assert "--id=GPU-8a6d3f1c-0000-1111-2222-333344445555" in asked[0]
+
+
 def test_providers_of_an_export_stand_beside_each_other_and_one_that_cannot_says_why() -> None:
     there, missing = provider_rows(find_model("starter"), ["cpu", "cuda"], 4)
     assert (there.provider, there.model, there.failed) == ("cpu", "starter", "")
@@ -413,13 +441,13 @@ def test_one_engine_of_several_that_fails_keeps_the_others_waiting_no_longer(
 def test_a_copy_is_timed_once_the_clocks_are_up(monkeypatch: pytest.MonkeyPatch) -> None:
     done = list[str]()
 
-    def timed(call: Callable[[], object]) -> float:
+    def timed(_: torch.device, call: Callable[[], object]) -> float:
         done.append("copy")
         return 1.0
 
     monkeypatch.setattr("cuestream.gpu.device._warm_up", lambda _: done.append("warm"))
     monkeypatch.setattr("cuestream.gpu.device.timed", timed)
-    monkeypatch.setattr("cuestream.gpu.device.COPIED", 8)
+    monkeypatch.setattr("cuestream.gpu.device.COPIED", {"cpu": 8})
     assert copy_bandwidth(torch.device("cpu")) == 16
     assert done == ["warm", *["copy"] * REPEATS]
 
