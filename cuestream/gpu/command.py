@@ -105,6 +105,10 @@ def run(
         )
     if profile and not device.startswith("cuda"):
         raise CuestreamError(f"--profile needs a CUDA device, not --device {device}")
+    if export and not steps:
+        raise CuestreamError(
+            "--export is played for so many --steps by each of --providers: expected some, found 0"
+        )
     if plot_path:
         check_plot(plot_path)
     for path in filter(None, (json_path, markdown_path, plot_path)):

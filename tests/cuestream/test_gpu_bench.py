@@ -459,6 +459,7 @@ def test_a_copy_is_timed_once_the_clocks_are_up(monkeypatch: pytest.MonkeyPatch)
         (("--listeners", "64,0"), "whole numbers above 0"),
         (("--device", "banana"), "--device banana: Expected one of cpu"),
         (("--profile",), "--profile needs a CUDA device"),
+        (("--export", "models/starter", "--steps", "0"), "expected some, found 0"),
         (("--json", "nowhere/gpu.json"), "nowhere/gpu.json: there is no such folder"),
         (("--plot", "gpu.banana"), "expected the ending of a picture"),
     ],
