@@ -19,14 +19,17 @@ from cuestream.gpu.crowd import paced_by
 from cuestream.gpu.device import free_gb
 from cuestream.gpu.fidelity import fidelity
 from cuestream.gpu.peers import peer_rows
-from cuestream.gpu.report import LeftOut, Report
+from cuestream.gpu.report import LeftOut, Report, line
 from cuestream.gpu.setting import DTYPES, Setting, model_of
 from cuestream.gpu.steps import alone, playing, step_rows
-from cuestream.gpu.streams import paced, tick_kernels
+from cuestream.gpu.streams import StreamsRow, paced, tick_kernels
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.torch import TorchBackend
 from engine.errors import NoRoom
 from engine.spec import StreamPolicy
+
+IN_TIME = 0.5
+"""Of listeners who hear no gap: where it are fewer, more of them are not tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,82 +55,111 @@ def measure(
     keep: Callable[[Report], None] = lambda _: None,
 ) -> Report:
     """Everything about one setting. keep: is given what is known so far behind each part; time may be cut off."""
-    report = Report(setting.size, str(setting))
-    began = time.perf_counter()
-    device, engine = torch.device(plan.device), _Engine(setting, plan.device)
+    one = _Measurement(setting, plan, copy_gb_s, keep)
+    if one.begin():
+        one.steps()
+        one.alone()
+        one.listeners()
+        if peer:
+            one.peer()
+        keep(one.report)
+    return one.report
 
-    def say(what: str) -> None:
-        print(f"  {time.perf_counter() - began:6.1f} s  {what}", flush=True)
-        keep(report)
+
+class _Measurement:
+    """Of one setting, part by part, into a report."""
+
+    def __init__(
+        self, setting: Setting, plan: Plan, copy_gb_s: float, keep: Callable[[Report], None]
+    ) -> None:
+        self._setting, self._plan, self._copy_gb_s, self._keep = setting, plan, copy_gb_s, keep
+        self._began = time.perf_counter()
+        self._device, self._engine = torch.device(plan.device), _Engine(setting, plan.device)
+        self.report = Report(setting.size, str(setting))
+
+    def begin(self) -> bool:
+        """Whether the model fits. Its distance to float32 is measured before anything else needs the memory."""
+        plan, setting = self._plan, self._setting
+        with self._part("the model"):
+            plain = (
+                TorchBackend(model_of(setting.size, plan.device).to(self._device)) if plan.compared else None
+            )
+            self._spec = self._engine.backend.spec
+        if self.report.left_out:
+            return False
+        self._say(f"{setting}: the model is there")
+        if plain is not None:
+            with self._part("the distance to float32"):
+                found = fidelity(str(setting), plain, self._engine.backend, plan.compared)
+                self.report.fidelity = found
+                self._say(line(found))
+        return True
+
+    def steps(self) -> None:
+        counts, report = sorted(self._plan.counts), self.report
+        if self._plan.profile and counts:
+            report.kernels = {counts[0]: None, counts[-1]: None}
+        for count in counts:
+            with self._part(f"a step of {count}", count):
+                for row in step_rows(self._engine.backend, [count], self._copy_gb_s, report.kernels):
+                    report.steps.append(row)
+                    self._say(line(row))
+
+    def alone(self) -> None:
+        if not self._plan.steps:
+            return
+        with self._part("one stream alone", 1):
+            self.report.alone = alone(self._engine.backend, self._plan.steps, self._copy_gb_s)
+            self._say(f"alone: {line(self.report.alone)}")
+            if self._plan.profile:
+                self.report.playing = playing(self._engine.backend, 200)
+                self._say("the kernels of a second of it")
+
+    def listeners(self) -> None:
+        plan, report = self._plan, self.report
+        policy, several = StreamPolicy(context_s=plan.context_s), plan.processes > 1
+        for count in plan.listeners:
+            if several:
+                self._engine.leave()
+            with self._part(f"{count} listeners", 0 if several else count):
+                report.streams.append(self._heard(count, policy))
+                self._say(line(report.streams[-1]))
+                if plan.profile:
+                    self._engine.make_room(count)
+                    report.ticks[count] = tick_kernels(self._engine.backend, count, policy)
+                    self._say(f"the kernels of a tick of {count}")
+            if report.streams and report.streams[-1].c100 < IN_TIME:
+                break
+
+    def _heard(self, count: int, policy: StreamPolicy) -> StreamsRow:
+        plan = self._plan
+        if plan.processes > 1:
+            return paced_by(plan.processes, self._setting, plan.device, count, plan.seconds, policy)
+        return paced(self._engine.backend, count, plan.seconds, policy)
+
+    def peer(self) -> None:
+        self._engine.leave()
+        with self._part("transformers MusicGen"):
+            for row in peer_rows(self._spec, self._device, DTYPES[self._setting.dtype]):
+                self.report.peers.append(row)
+                self._say(line(row))
 
     @contextmanager
-    def part(what: str, streams: int = 0) -> Iterator[None]:
+    def _part(self, what: str, streams: int = 0) -> Iterator[None]:
         """In room for so many. What does not fit the device's memory is left out, and the rest is measured."""
         if streams:
-            engine.make_room(streams)
-        free = free_gb(device)
+            self._engine.make_room(streams)
+        free = free_gb(self._device)
         try:
             yield
         except (NoRoom, torch.OutOfMemoryError) as error:
-            report.left_out.append(LeftOut(what, _why(error, report, free)))
-            say(f"not measured: {what}: {report.left_out[-1].why}")
+            why = _why(error, self.report, free)
+            self.report.left_out.append(LeftOut(what, why))
+            self._say(f"not measured: {what}: {why}")
 
-    with part("the model"):
-        plain = TorchBackend(model_of(setting.size, plan.device).to(device)) if plan.compared else None
-        spec = engine.backend.spec
-    if report.left_out:
-        return report
-    say(f"{setting}: the model is there")
-    if plain is not None:
-        with part("the distance to float32"):
-            report.fidelity = fidelity(str(setting), plain, engine.backend, plan.compared)
-            say(f"{report.fidelity}")
-        del plain
-    if plan.profile and plan.counts:
-        report.kernels = {min(plan.counts): None, max(plan.counts): None}
-    for count in sorted(plan.counts):
-        with part(f"a step of {count}", count):
-            for row in step_rows(engine.backend, [count], copy_gb_s, report.kernels):
-                report.steps.append(row)
-                say(
-                    f"{row.streams} streams: {row.ms:.3f} ms a step, {row.gb_s:.0f} GB/s, {row.of_copy:.0%} of a copy"
-                )
-    if plan.steps:
-        with part("one stream alone", 1):
-            report.alone = alone(engine.backend, plan.steps, copy_gb_s)
-            say(f"alone: {report.alone}")
-            if plan.profile:
-                report.playing = playing(engine.backend, 200)
-                say("the kernels of a second of it")
-    policy = StreamPolicy(context_s=plan.context_s)
-    for count in plan.listeners:
-        several = plan.processes > 1
-        if several:
-            engine.leave()
-        with part(f"{count} listeners", 0 if several else count):
-            if several:
-                heard = paced_by(plan.processes, setting, plan.device, count, plan.seconds, policy)
-            else:
-                heard = paced(engine.backend, count, plan.seconds, policy)
-            report.streams.append(heard)
-            say(f"{heard}")
-            if plan.profile:
-                engine.make_room(count)
-                report.ticks[count] = tick_kernels(engine.backend, count, policy)
-                say(f"the kernels of a tick of {count}")
-        if report.streams and report.streams[-1].c100 < 0.5:
-            break
-    if peer:
-        engine.leave()
-        with part("transformers MusicGen"):
-            for peer_row in peer_rows(spec, device, DTYPES[setting.dtype]):
-                report.peers.append(peer_row)
-                say(f"{peer_row}")
-        found = [row.p50_ms for row in report.peers if not row.failed]
-        if found and report.alone:
-            report.times_peer = min(found) / report.alone.step_p50_ms
-    keep(report)
-    return report
+    def _say(self, what: str) -> None:
+        print(f"  {time.perf_counter() - self._began:6.1f} s  {what}", flush=True)
+        self._keep(self.report)
 
 
 class _Engine:

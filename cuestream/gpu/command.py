@@ -142,7 +142,7 @@ def run(
         rows = provider_rows(export, [name for name in providers.split(",") if name], steps)
         keep(Report(export.name, f"{export.name} as it was exported", providers=list(rows)))
     for table in tables(reports):
-        Console(width=220).print(table)
+        Console(width=220).print(table, highlight=False, soft_wrap=isinstance(table, str))
     if markdown_path:
         markdown_path.write_text(as_markdown(found, reports, about), encoding="utf-8")
     if plot_path:

@@ -21,9 +21,9 @@ class PeerRow:
     way: str
     """How a user may run it: its attention and its cache."""
     streams: int
-    p50_ms: float
-    p99_ms: float
-    x_real_time: float
+    p50_ms: float | None
+    p99_ms: float | None
+    x_real_time: float | None
     failed: str = ""
 
 
@@ -35,7 +35,7 @@ def peer_rows(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> Iter
             try:
                 took = _seconds(peer, way)
             except Exception as error:
-                yield PeerRow(" ".join(way), 1, 0, 0, 0, " ".join(str(error).split())[:200])
+                yield PeerRow(" ".join(way), 1, None, None, None, " ".join(str(error).split())[:200])
                 continue
             p50, p99 = p50_p99_ms(took)
             yield PeerRow(" ".join(way), 1, p50, p99, 20 / p50)

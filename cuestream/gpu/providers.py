@@ -16,9 +16,9 @@ class ProviderRow:
 
     provider: str
     model: str
-    step_p50_ms: float
-    step_p99_ms: float
-    x_real_time: float
+    step_p50_ms: float | None
+    step_p99_ms: float | None
+    x_real_time: float | None
     """20 ms over the median step."""
     failed: str = ""
     """Why it could not be measured."""
@@ -30,6 +30,6 @@ def provider_rows(folder: Path, providers: Sequence[str], steps: int) -> Iterato
             backend = open_backend(folder, provider=provider)
             p50, p99 = p50_p99_ms(play(backend, steps).took_s)
         except Exception as error:
-            yield ProviderRow(provider, folder.name, 0, 0, 0, " ".join(str(error).split())[:200])
+            yield ProviderRow(provider, folder.name, None, None, None, " ".join(str(error).split())[:200])
             continue
         yield ProviderRow(provider, backend.spec.name, p50, p99, 20 / p50)

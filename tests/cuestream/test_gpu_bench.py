@@ -9,7 +9,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from threading import Barrier
@@ -19,18 +19,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.table import Table
 from typer.testing import CliRunner
 
 from cuestream.cli import app
-from cuestream.gpu import crowd, steps, streams
+from cuestream.gpu import crowd, peers, steps, streams
 from cuestream.gpu.bench import Plan, measure
 from cuestream.gpu.device import REPEATS, Device, copy_bandwidth, describe, power_w
 from cuestream.gpu.fidelity import fidelity
+from cuestream.gpu.legends import LEGENDS
 from cuestream.gpu.peers import PeerRow
 from cuestream.gpu.providers import provider_rows
-from cuestream.gpu.report import Report, as_json, as_markdown, plot
+from cuestream.gpu.report import Report, as_json, as_markdown, plot, tables
 from cuestream.gpu.setting import Setting
-from cuestream.gpu.steps import StepRow, bytes_read, play, step_rows
+from cuestream.gpu.steps import Alone, StepRow, bytes_read, play, step_rows
 from cuestream.gpu.streams import CHUNK_S, LEAD_S, Heard, Listener, Run, StreamsRow, listen, row
 from engine.backends.base import StepCall
 from engine.backends.lockstep import LockstepBackend
@@ -41,6 +43,8 @@ from engine.library import find_model
 from engine.sight import window_slots
 from engine.spec import StreamPolicy
 from export.checkpoint import Package, load_model
+
+DEVICE = Device("a GPU", "9.0", 140.0, "1", "13.0", 4200.0, {"torch": "2.11", "triton": "none"})
 
 
 def listener(lacks: int = 0) -> Listener:
@@ -212,8 +216,7 @@ def test_json_has_no_numbers_that_are_none() -> None:
     heard = Heard(0.0)
     heard.end(8.0)
     report = Report("small", "small fp16", streams=[row([Run(8.0, [heard], [9.0])], StreamPolicy())])
-    device = Device("a GPU", "9.0", 140.0, "1", "13.0", 4200.0, {})
-    (told,) = json.loads(as_json(device, [report], {}), parse_constant=pytest.fail)["reports"][0]["streams"]
+    (told,) = json.loads(as_json(DEVICE, [report], {}), parse_constant=pytest.fail)["reports"][0]["streams"]
     assert (told["answer_p50_ms"], told["first_p95_ms"], told["worst_ms"]) == (None, None, 8000.0)
 
 
@@ -227,18 +230,59 @@ def test_a_listener_begins_as_if_it_had_played_for_long(nano_package: Package, c
 
 
 def test_a_report_is_told_as_markdown_and_drawn(tmp_path: Path) -> None:
-    device = Device("a GPU", "9.0", 140.0, "1", "13.0", 4200.0, {})
     heard = row(
         [Run(4.0, [Heard(0.0, 0.1, 0.0, 2, [0.2] * 5, [0.1] * 3)], [0.05], [0.0, 0.1, 0.0])], StreamPolicy()
     )
-    report = Report("small", "small fp16", [StepRow(8, 2.9, 3.5, 2.2, 771.0, 0.18, 355.0)], streams=[heard])
-    text = as_markdown(device, [report], {"commit": "abc"})
+    report = Report(
+        "small", "small fp16", [StepRow(8, 2.9, 0.52, 3.5, 2.2, 771.0, 0.18, 355.0)], streams=[heard]
+    )
+    text = as_markdown(DEVICE, [report], {"commit": "abc"})
     assert "* commit: abc" in text
     assert "## Steps of streams that share them: small fp16" in text
     lines = [line for line in text.splitlines() if line.startswith("| 8 |")]
-    assert lines == ["| 8 | 2.9 | 3.5 | 2.2 | 771 | 0.18 | 355 |"]
-    plot(tmp_path / "gpu.png", device, [report, Report("other", "other")])
+    assert lines == ["| 8 | 2.9 | 0.52 | 3.5 | 2.2 | 771 | 0.18 | 355 |"]
+    plot(tmp_path / "gpu.png", DEVICE, [report, Report("other", "other")])
     assert (tmp_path / "gpu.png").stat().st_size > 1000
+
+
+def test_every_column_has_its_meaning() -> None:
+    for kind, meanings in LEGENDS.items():
+        told = [name for names in meanings for name in names.split(", ")]
+        assert [name for name in told if name != "times_ours"] == [field.name for field in fields(kind)]
+
+
+def test_a_legend_is_of_the_columns_that_are_there() -> None:
+    """Without a GPU nothing says what it draws, and so the table has no such column."""
+    found = row([Run(4.0, [Heard(0.0, 0.1)], [0.05], [0.0, 0.1, 0.0])], StreamPolicy())
+    for power in (None, 400.0):
+        report = Report("small", "small", streams=[replace(found, power_w=power)])
+        (table, legend), text = tables([report]), as_markdown(DEVICE, [report], {})
+        assert isinstance(table, Table)
+        assert isinstance(legend, str)
+        there = power is not None
+        assert ("power w" in [column.header for column in table.columns]) == there
+        assert ("power w: what the GPU draws" in legend) == ("power w: what the GPU draws" in text) == there
+        assert "busy: share of the time" in legend
+
+
+def test_a_peer_says_how_many_times_as_fast_ours_is_or_why_it_failed() -> None:
+    alone = Alone(28.8, 1.0, 1.2, 0.2, 1.2, 1.1, 5.0, 20.0, 11.0, 22.0, 1, 0.2)
+    rows = [PeerRow("sdpa", 1, 23.5, 24.0, 0.85), PeerRow("eager", 1, None, None, None, "no | memory")]
+    report = Report("small", "small fp16", alone=alone, peers=rows)
+    lines = as_markdown(DEVICE, [report], {}).splitlines()
+    assert "| sdpa | 1 | 23.5 | 24 | 0.85 | 23.5 |  |" in lines
+    assert r"| eager | 1 |  |  |  |  | no \| memory |" in lines
+    told = json.loads(as_json(DEVICE, [report], {}))["reports"][0]
+    assert "times_peer" not in told
+    assert told["peers"][1]["p50_ms"] is None
+    without = as_markdown(DEVICE, [replace(report, alone=None)], {})
+    assert "times ours" not in without
+
+
+def test_a_peer_that_cannot_play_has_no_time(nano_package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "_seconds", lambda *_: 1 / 0)
+    found = list(peers.peer_rows(nano_package.spec, torch.device("cpu"), torch.float32))
+    assert {(row.p50_ms, row.x_real_time, row.failed) for row in found} == {(None, None, "division by zero")}
 
 
 def test_shares_on_a_cpu_are_of_what_the_host_copies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,6 +318,9 @@ def test_providers_of_an_export_stand_beside_each_other_and_one_that_cannot_says
     assert (there.provider, there.model, there.failed) == ("cpu", "starter", "")
     assert there.step_p99_ms >= there.step_p50_ms > 0
     assert "cuda" in missing.failed
+    text = as_markdown(DEVICE, [Report("starter", "starter", providers=[there, missing])], {})
+    (told,) = (line for line in text.splitlines() if line.startswith("| cuda |"))
+    assert told == f"| cuda | starter |  |  |  | {missing.failed} |"
 
 
 def test_a_step_is_timed_once_what_a_look_launched_is_done(
@@ -291,7 +338,7 @@ def test_what_was_measured_is_written_before_the_next_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the command and the device, for time may be cut off."""
-    one = StepRow(1, 2.9, 3.5, 2.2, 771.0, 0.18, 355.0)
+    one = StepRow(1, 2.9, 0.52, 3.5, 2.2, 771.0, 0.18, 355.0)
 
     def rows(*_: object) -> Iterator[StepRow]:
         yield one

@@ -38,6 +38,7 @@ GPU = {
         "crowd",
         "device",
         "fidelity",
+        "legends",
         "musicgen",
         "peers",
         "profile",
