@@ -29,7 +29,7 @@ from engine.errors import NoRoom
 from engine.spec import StreamPolicy
 
 IN_TIME = 0.5
-"""Of listeners who hear no gap: where it are fewer, more of them are not tried."""
+"""Of listeners who hear no gap: where fewer do, larger numbers are not tried."""
 
 
 @dataclass(frozen=True, slots=True)
