@@ -164,7 +164,8 @@ class _Motion:
     """The motion picture of a file, as a live stream would have it."""
 
     code_rate: int
-    picture: MotionPicture
+    energy: float
+    picture: MotionPicture = field(default_factory=MotionPicture)
     before: Frame | None = None
 
     def beside(self, pixels: U8, time_s: float) -> U8:
@@ -172,7 +173,7 @@ class _Motion:
         cut = self.before is not None and is_cut(self.before, frame, StreamPolicy())
         self.picture.show(frame, cut)
         self.before = frame
-        return self.picture.beside(frame)
+        return self.picture.beside(frame, self.energy)
 
 
 def _features(
@@ -180,7 +181,7 @@ def _features(
 ) -> tuple[dict[int, Kept], dict[int, Kept]]:
     """By frame index; each picture is encoded once, a few at a time, with its motion where the model sees that."""
     wanted, moves = local | spread, backend.spec.vision.motion
-    often, motion = EveryNth(LIVE_FRAMES_PER_S), _Motion(backend.spec.code_rate, MotionPicture(energy=energy))
+    often, motion = EveryNth(LIVE_FRAMES_PER_S), _Motion(backend.spec.code_rate, energy)
     reader = VideoReader(
         video,
         backend.spec.vision.image_size,

@@ -32,19 +32,21 @@ LEAST = 1e-9
 def livened(motion: F32 | float, energy: float, lively: float = 1.0) -> Any:
     """Motion (0 to 1) as `StreamPolicy.energy` asks for it: below 0 less of it, at -1 none; above 0 all of it nearer to `lively`.
     What moved more still does."""
-    return motion * (1 + energy) if energy <= 0 else motion + energy * np.maximum(0, lively - motion)
+    if energy <= 0:
+        return motion * (1 + energy)
+    # from `lively` down, so that rounding neither turns the order of two places round nor leaves one above it
+    return np.maximum(motion, lively - (1 - energy) * np.maximum(0, lively - motion))
 
 
 @dataclass(slots=True)
 class MotionPicture:
-    """The weighted mean of recent changes, on the cells of `Frame.thumbnail`."""
+    """The weighted mean of recent changes, on the cells of `Frame.thumbnail`. It is shown as lively as the
+    `energy` that is asked for with it, a policy's."""
 
     before: Frame | None = None
     changes: F32 | None = None
     """[c, c], the weighted sum of changes, of full scale."""
     weight: float = 0.0
-    energy: float = 0.0
-    """Of the policy: what is shown is livelier or calmer than what was seen."""
 
     def show(self, frame: Frame, cut: bool = False) -> None:
         """Take notice of a frame; at a cut the change itself is no motion."""
@@ -72,25 +74,24 @@ class MotionPicture:
         """Mean absolute change for one sample, of full scale; 0 before anything moved."""
         return 0.0 if self.changes is None else float(self.changes.mean() / self.weight)
 
-    @property
-    def level(self) -> float:
+    def level(self, energy: float = 0.0) -> float:
         """Mean of the plane, 0 to 1."""
-        return float(self._shown().mean())
+        return float(self._shown(energy).mean())
 
-    def beside(self, frame: Frame) -> U8:
+    def beside(self, frame: Frame, energy: float = 0.0) -> U8:
         """[S, S, 4]: the frame's colours, and the motion as it is now."""
-        return np.dstack((frame.pixels, self.plane(len(frame.pixels))))
+        return np.dstack((frame.pixels, self.plane(len(frame.pixels), energy)))
 
-    def plane(self, side: int) -> U8:
+    def plane(self, side: int, energy: float = 0.0) -> U8:
         """[side, side], the root of the change (small motion counts more), `FULL` as 255."""
-        shown = self._shown()
+        shown = self._shown(energy)
         cell = side // len(shown)
         return np.repeat(np.repeat((shown * 255).astype(np.uint8), cell, 0), cell, 1)
 
-    def _shown(self) -> F32:
+    def _shown(self, energy: float) -> F32:
         """[c, c], 0 to 1; one cell before anything moved."""
         moved = np.zeros((1, 1), np.float32)
         if self.changes is not None:
             moved = np.minimum(1, self.changes / np.float32(self.weight * FULL))
-        shown: F32 = np.sqrt(livened(moved, self.energy, LIVELY))
+        shown: F32 = np.sqrt(livened(moved, energy, LIVELY))
         return shown

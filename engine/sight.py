@@ -64,7 +64,7 @@ class Sight:
         self._turn = False
         self._pushed: Frame | None = None
         self._encoded: Frame | None = None
-        self._motion = MotionPicture(energy=policy.energy)
+        self._motion = MotionPicture()
         self._encoded_motion = 0.0  # mean of the motion picture that was encoded last
         self._last_encode = -policy.encode_every_steps
         self._held: list[Seen] = []
@@ -128,7 +128,6 @@ class Sight:
         self.check_change(policy)
         if policy.energy != self.policy.energy:
             self._mail = self._mail or self._pushed
-            self._motion.energy = policy.energy
         self.policy, self._rests_until = policy, 0
         self.window.capacity = window_slots(self.spec, policy)
         self.long_term.capacity = policy.long_term_capacity
@@ -218,7 +217,7 @@ class Sight:
 
     def _is_similar(self, frame: Frame) -> bool:
         policy = self.policy
-        moved = abs(self._motion.level - self._encoded_motion)
+        moved = abs(self._motion.level(policy.energy) - self._encoded_motion)
         return (
             self._encoded is not None
             and difference(self._encoded, frame) < policy.similar_below
@@ -240,13 +239,15 @@ class Sight:
 
     def _encode(self, frame: Frame) -> Asking[Seen]:
         self.counts["encoded"] += 1
-        self._encoded_motion = self._motion.level
+        self._encoded_motion = self._motion.level(self.policy.energy)
         features, short = yield Encode(self._planes(frame))
         return Seen(frame.step, features, short)
 
     def _planes(self, frame: Frame) -> U8:
         """[S, S, C]: the frame as it is encoded."""
-        return self._motion.beside(frame) if self.spec.vision.motion else frame.pixels
+        if not self.spec.vision.motion:
+            return frame.pixels
+        return self._motion.beside(frame, self.policy.energy)
 
     def _open(self, slot: int, seen: Seen) -> Asking[None]:
         if self.long_term.takes(slot):
@@ -362,7 +363,7 @@ class Sight:
             before = (
                 Frame(arrays["motion_before"], meta["motion_before"]) if "motion_before" in meta else None
             )
-            self._motion = MotionPicture(before, arrays.get("motion_changes"), weight, self.policy.energy)
+            self._motion = MotionPicture(before, arrays.get("motion_changes"), weight)
         if self.spec.decoder.ages and self._held:
             self.rewrite()  # a backend may have to write a frame again when its age changes
             done(self.backend, self._write_ages())

@@ -30,15 +30,26 @@ def test_what_moves_more_is_never_calmer(calm: float, lively: float, energy: flo
     assert 0 <= livened(calm, energy) <= livened(lively, energy) <= 1
 
 
+def test_neighbours_keep_their_order() -> None:
+    """To the last bit: rounding turns no two places round, and lifts none above the liveliest."""
+    motion = np.sort(np.random.default_rng(0).random(200_000))
+    after = np.minimum(1, np.nextafter(motion, 2))
+    for energy in (-0.7, 0.1, 0.3, 0.77, 0.9, 1.0):
+        for lively in (LIVELY, 1.0):
+            assert np.all(livened(motion, energy, lively) <= livened(after, energy, lively))
+            assert np.all(livened(motion, energy, lively) <= np.maximum(motion, lively))
+
+
 @given(unit, energies, energies)
 def test_more_energy_is_never_calmer(motion: float, less: float, more: float) -> None:
     less, more = sorted((less, more))
-    assert livened(motion, less) <= livened(motion, more) + 1e-15
+    assert livened(motion, less) <= livened(motion, more)
     assert livened(motion, 0.0) == motion
+    assert livened(motion, 1.0, LIVELY) == max(motion, LIVELY)
 
 
-def shown(pixels: NDArray[np.uint8], energy: float) -> MotionPicture:
-    motion = MotionPicture(energy=energy)
+def shown(pixels: NDArray[np.uint8]) -> MotionPicture:
+    motion = MotionPicture()
     for i, each in enumerate(pixels):
         motion.show(Frame(each, i * 10))
     return motion
@@ -46,12 +57,12 @@ def shown(pixels: NDArray[np.uint8], energy: float) -> MotionPicture:
 
 def test_the_picture_of_motion_goes_from_nothing_to_lively_everywhere(pictures: Pictures) -> None:
     moving = pictures(20, 0)
-    levels = [shown(moving, energy).level for energy in (-1, -0.5, 0, 0.5, 1)]
+    levels = [shown(moving).level(energy) for energy in (-1, -0.5, 0, 0.5, 1)]
     assert levels == sorted(set(levels))
     assert levels[0] == 0
-    assert shown(moving, 1).plane(56).min() >= int(255 * LIVELY**0.5)
-    still = shown(moving[:1], 0.5)  # one frame: nothing can have moved yet
-    assert still.plane(56).tolist() == np.full((56, 56), int(255 * (LIVELY / 2) ** 0.5)).tolist()
+    assert shown(moving).plane(56, 1).min() >= int(255 * LIVELY**0.5)
+    still = shown(moving[:1])  # one frame: nothing can have moved yet
+    assert still.plane(56, 0.5).tolist() == np.full((56, 56), int(255 * (LIVELY / 2) ** 0.5)).tolist()
 
 
 def test_a_change_is_seen_though_no_frame_comes(nano_torch_backend: TorchBackend, pictures: Pictures) -> None:
@@ -65,7 +76,7 @@ def test_a_change_is_seen_though_no_frame_comes(nano_torch_backend: TorchBackend
     sight.set_policy(replace(sight.policy, energy=0.8))
     sight.look(40)
     lively = sight._held[-1]
-    expected = nano_torch_backend.encode_frames(shown(frame.pixels[None], 0.8).beside(frame)[None])[0]
+    expected = nano_torch_backend.encode_frames(shown(frame.pixels[None]).beside(frame, 0.8)[None])[0]
     assert np.array_equal(lively.features, expected)
     assert np.abs(calm.features - expected).max() > 0.01
     assert (sight.counts["encoded"], calm.step, lively.step) == (2, 3, 3)

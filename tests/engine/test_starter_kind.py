@@ -142,7 +142,7 @@ def test_a_cut_is_no_motion(pictures: Pictures) -> None:
     motion.show(Frame(still[60], 100), cut=True)
     for step in range(105, 150, 5):
         motion.show(Frame(still[60], step))
-    assert motion.level == 0.0
+    assert motion.level() == 0.0
 
 
 def test_motion_outlives_any_number_of_cuts(pictures: Pictures) -> None:
@@ -152,7 +152,7 @@ def test_motion_outlives_any_number_of_cuts(pictures: Pictures) -> None:
     for step in range(50, 600, 10):  # a strobe
         motion.show(Frame(moving[step % 61], step), cut=True)
         assert 0 <= motion.mean < 1
-        assert 0 <= motion.level <= 1
+        assert 0 <= motion.level() <= 1
         motion.plane(64)
     fresh = MotionPicture()
     for step in range(600, 700, 5):
