@@ -16,7 +16,6 @@ import numpy as np
 from engine.backends.base import I64, Backend, DrawCall, StepCall
 from engine.generate import pattern_of
 from engine.keys import Keys, allowed_in, signature_of
-from engine.sampling import draw_all
 from engine.spec import ModelSpec, StreamPolicy
 
 
@@ -75,10 +74,6 @@ class Segments:
     def known(self) -> int:
         """Columns known so far, the special one included."""
         return self.first + len(self.columns)
-
-    def advance(self, condition: Any, frames: int) -> None:
-        """Read the newest column, sample the next one, hand over when the leading segment is full."""
-        self.hear(draw_all(self.backend, [self.ask(condition, frames)])[0])
 
     def ask(self, condition: Any, frames: int, steps: int = 1) -> DrawCall[Any, Any]:
         """To read the newest column in every segment, in the order of their slots, and draw what follows; `hear` goes on with

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.sampling import draw_all
+from engine.segments import Segments
 from engine.stream import AudioChunk, ScoreStream
 
 Video = Callable[[int], NDArray[np.uint8] | None]
@@ -34,6 +36,11 @@ class Played:
     @property
     def samples(self) -> Any:
         return np.concatenate([c.samples for c in self.chunks])
+
+
+def advance(segments: Segments, condition: Any, frames: int) -> None:
+    """Read the newest column, sample the next one, hand over when the leading segment is full."""
+    segments.hear(draw_all(segments.backend, [segments.ask(condition, frames)])[0])
 
 
 def play(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from streams import advance
 
 from engine.generate import Window, generate
 from engine.offline import (
@@ -191,5 +192,5 @@ def test_streaming_generation_equals_offline_generation(
     offline = generate(short_backend, window, policy)
     segments = Segments(short_backend, policy)
     for _ in range(100):
-        segments.advance(condition, 3)
+        advance(segments, condition, 3)
     assert np.array_equal(segments.codes(0, 94), offline[:, :94])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from streams import advance
 
 from engine.patterns import DelayPattern
 from engine.segments import Segments, context_steps
@@ -39,7 +40,7 @@ def test_a_following_segment_equals_one_that_read_its_columns_as_a_prompt(
     policy = short_policy(guidance=guidance)
     segments, condition = Segments(short_backend, policy), conditioned(short_backend)
     while segments.following is None or segments.held_positions(segments.following) < heard:
-        segments.advance(condition, 3)
+        advance(segments, condition, 3)
         if segments.leading.ordinal == 1:
             break
     segment = segments.following or segments.leading
@@ -69,7 +70,7 @@ def test_a_following_segment_does_not_change_what_the_leading_one_plays(short_ba
     for context_s in (0.0, 0.8):
         segments = Segments(short_backend, StreamPolicy(context_s=context_s, temperature=0))
         for _ in range(100):
-            segments.advance(condition, 3)
+            advance(segments, condition, 3)
         plays.append(np.stack(segments.columns))
     assert np.array_equal(*plays)
 
@@ -96,7 +97,7 @@ def check_positions(backend: Any, context_s: float) -> None:
     ordinal, handed_over = 0, 0
     for _ in range(520):
         following = segments.following
-        segments.advance(condition, 3)
+        advance(segments, condition, 3)
         leading = segments.leading
         assert segments.held_positions(leading) < backend.spec.trained_steps
         assert segments.following is None or segments.following.slot != leading.slot
@@ -115,7 +116,7 @@ def test_every_segment_is_used_to_its_last_trained_position(short_torch_backend:
     segments, condition = Segments(short_torch_backend, policy), conditioned(short_torch_backend)
     for _ in range(300):
         before, newest = segments.leading, segments.known - 1
-        segments.advance(condition, 3)
+        advance(segments, condition, 3)
         if segments.leading != before:
             assert newest - before.origin == short_torch_backend.spec.trained_steps - 1
 
@@ -127,7 +128,7 @@ def test_released_columns_are_never_asked_for_again(short_torch_backend: Any) ->
         segments = Segments(short_torch_backend, short_policy())
         sampled = []
         for _ in range(450):
-            segments.advance(condition, 3)
+            advance(segments, condition, 3)
             sampled.append(segments.columns[-1])
             if releases and segments.frames >= 10:
                 played = segments.frames - 10
@@ -141,7 +142,7 @@ def test_released_columns_are_never_asked_for_again(short_torch_backend: Any) ->
 def test_codes_are_the_columns_without_their_delay(short_torch_backend: Any) -> None:
     segments, condition = Segments(short_torch_backend, short_policy()), conditioned(short_torch_backend)
     for _ in range(60):
-        segments.advance(condition, 3)
+        advance(segments, condition, 3)
     expected = DelayPattern(4, 128).codes(np.stack(segments.columns))
     assert segments.frames == expected.shape[1] == 57
     assert np.array_equal(segments.codes(0, 57), expected)
@@ -154,5 +155,5 @@ def test_the_special_token_is_never_sampled(short_torch_backend: Any) -> None:
         conditioned(short_torch_backend),
     )
     for _ in range(120):
-        segments.advance(condition, 3)
+        advance(segments, condition, 3)
     assert np.stack(segments.columns[1:]).max() < 128
