@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from engine.library import find_model
 from engine.model.oscillator import compressed
 from engine.player import Player
 from engine.spec import StreamPolicy
+from engine.stream import AudioChunk
 from training import starter
 from training.codec.amplitudes import amplitudes
 from training.codec.sounds import Sounds
@@ -80,8 +81,19 @@ def played(
     steps: int,
     turns: Mapping[int, StreamPolicy] | None = None,
 ) -> F32:
+    """The samples of `chunks`."""
+    return np.concatenate([chunk.samples for chunk in chunks(player, policy, frames, steps, turns)])
+
+
+def chunks(
+    player: Player[Any],
+    policy: StreamPolicy,
+    frames: Sequence[Frame],
+    steps: int,
+    turns: Mapping[int, StreamPolicy] | None = None,
+) -> Iterator[AudioChunk]:
     """What a live stream plays for frames that come at their steps. turns: policies, by the steps from which on they hold."""
-    stream, at, chunks = player.open(policy), 0, list[F32]()
+    stream, at = player.open(policy), 0
     while stream.frames < steps:
         if turns and stream.now in turns:
             stream.set_policy(turns[stream.now])
@@ -90,10 +102,9 @@ def played(
             at += 1
         stream.advance()
         while chunk := stream.take():
-            chunks.append(chunk.samples)
+            yield chunk
     if rest := stream.close(steps):
-        chunks.append(rest.samples)
-    return np.concatenate(chunks)
+        yield rest
 
 
 def frames_of(video: int, steps: int, side: int) -> list[Frame]:

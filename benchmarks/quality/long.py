@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import linregress
 
-from benchmarks.quality.clips import CODEC, OTHERS, STEPS_PER_S, Task, frames_of, measure_sounds, music
+from benchmarks.quality.clips import (
+    CODEC,
+    OTHERS,
+    STEPS_PER_S,
+    Task,
+    chunks,
+    frames_of,
+    measure_sounds,
+    music,
+)
 from benchmarks.quality.hearing import FEATURES, SAMPLE_RATE, WINDOW_S, Heard, hear
 from benchmarks.quality.keys import keeps_key
 from benchmarks.report import print_table, result_path, write
@@ -69,23 +79,19 @@ def main() -> None:
 
 
 def played(model: str, video: int, steps: int) -> tuple[F32, list[int]]:
-    """Samples, and the code frames at which the following segment took over."""
+    """Samples, and the code frames that are the first with a code of the segment that took over."""
     player = find_player(model, threads=1)
-    stream = player.open(replace(player.defaults, seed=0))
-    frames, at, chunks, seams = frames_of(video, steps, player.side), 0, list[F32](), list[int]()
-    segment = 0
-    while stream.frames < steps:
-        while at < len(frames) and frames[at].step <= stream.now:
-            stream.push(frames[at].pixels, frames[at].step)
-            at += 1
-        before = stream.segments.leading.ordinal
-        stream.advance()
-        segment = stream.segments.leading.ordinal
-        if segment != before:
-            seams.append(stream.frames)
-        while chunk := stream.take():
-            chunks.append(chunk.samples)
-    return np.concatenate(chunks), seams
+    policy = replace(player.defaults, seed=0, chunk_steps=1)
+    heard = list(chunks(player, policy, frames_of(video, steps, player.side), steps))
+    delay = (
+        player.backend.spec.decoder.codebooks - 1
+    )  # the last codebook's, behind the first one that a chunk tells of
+    seams = [
+        after.first_sample // HOP - delay
+        for before, after in pairwise(heard)
+        if after.segment != before.segment
+    ]
+    return np.concatenate([chunk.samples for chunk in heard]), seams
 
 
 def judged(made: Heard, truth: Heard) -> dict[str, Any]:
