@@ -1,4 +1,4 @@
-"""Numbers that a benchmark's command line is given, and what they say in the name of its result. It needs nothing."""
+"""What benchmarks' command lines have in common: numbers, and what they say in the name of a result. It needs nothing."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ def duration(text: str) -> float:
     if not 0 < found <= 86400:
         raise argparse.ArgumentTypeError(f"expected seconds above 0, found {text!r}")
     return found
+
+
+def add_name_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+
+
+def add_patience_option(parser: argparse.ArgumentParser, usual_s: float = 10) -> None:
+    parser.add_argument("--patience", type=float, default=usual_s, help="seconds to wait for a quiet machine")
 
 
 def lasting(given_s: float, usual_s: float) -> str:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks import report
-from benchmarks.asked import positive
+from benchmarks.asked import add_name_option, add_patience_option, positive
 from cuestream.gpu.setting import random_model
 from cuestream.gpu.streams import CHUNK_S, Audience
 from cuestream.measuring import Usage, wait_for_quiet
@@ -208,8 +208,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ticks", type=positive, default=100, help="that are measured")
     parser.add_argument("--context-s", type=float, default=5.0, help="as in `cuestream bench gpu`")
     parser.add_argument("--profile", action="store_true", help="print where the time goes, by function")
-    parser.add_argument("--patience", type=float, default=10, help="seconds to wait for a quiet machine")
-    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+    add_patience_option(parser)
+    add_name_option(parser)
     return parser.parse_args()
 
 

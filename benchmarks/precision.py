@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks import report
-from benchmarks.asked import positive
+from benchmarks.asked import add_name_option, positive
 from cuestream.gpu.device import describe
 from cuestream.gpu.fidelity import fidelity
 from cuestream.gpu.setting import Setting, model_of
@@ -84,7 +84,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=positive, default=1500, help="50 are a second of music")
-    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+    add_name_option(parser)
     return parser.parse_args()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.asked import duration, positive
+from benchmarks.asked import add_name_option, add_patience_option, duration, positive
 from benchmarks.models import add_model_options, model_folder
 from benchmarks.step import engine_steps
 from cuestream import measuring
@@ -145,8 +145,8 @@ def arguments() -> argparse.Namespace:
         "--music-s", type=duration, default=12, help="that is played to measure all parts but the step"
     )
     parser.add_argument("--repeats", type=positive, default=30)
-    parser.add_argument("--patience", type=float, default=10, help="seconds to wait for a quiet machine")
-    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+    add_patience_option(parser)
+    add_name_option(parser)
     return parser.parse_args()
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from transformers import EncodecConfig, EncodecModel
 
 from benchmarks import report
-from benchmarks.asked import duration, positive
+from benchmarks.asked import add_name_option, add_patience_option, duration, positive
 from benchmarks.models import add_effort_option, add_model_options, model_folder
 from benchmarks.step import Theirs, engine_steps, measure
 from cuestream import measuring
@@ -281,8 +281,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--music-s", type=duration, default=20, help="seconds of the stream; at 15 a second segment plays"
     )
-    parser.add_argument("--patience", type=float, default=20, help="seconds to wait for a quiet machine")
-    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+    add_patience_option(parser, 20)
+    add_name_option(parser)
     return parser.parse_args()
 
 

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import report
-from benchmarks.asked import positive
+from benchmarks.asked import add_name_option, add_patience_option, positive
 from benchmarks.elsewhere import OnOpenVino, make_dynamic_int8
 from benchmarks.models import add_model_options, decoder_bytes, model_folder
 from cuestream import measuring
@@ -361,9 +361,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=positive, nargs="+", default=[20, 60])
     parser.add_argument("--segments", type=int, nargs="+", choices=(1, 2), default=[1, 2])
     parser.add_argument("--repeats", type=positive, default=30)
-    parser.add_argument("--patience", type=float, default=10, help="seconds to wait for a quiet machine")
+    add_patience_option(parser)
     parser.add_argument("--only", nargs="+", help="parts of the names of those to measure")
-    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+    add_name_option(parser)
     return parser.parse_args()
 
 

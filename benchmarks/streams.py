@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.asked import positive
+from benchmarks.asked import add_name_option, add_patience_option, positive
 from benchmarks.models import add_effort_option, add_model_options, model_folder
 from cuestream.measuring import Timing, Usage, wait_for_quiet
 from engine.backends.native import on_cpu
@@ -141,8 +141,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--steps", type=positive, default=600, help="of each; the starter's second segment begins at 375"
     )
-    parser.add_argument("--patience", type=float, default=10, help="seconds to wait for a quiet machine")
-    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+    add_patience_option(parser)
+    add_name_option(parser)
     return parser.parse_args()
 
 

@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks import report
-from benchmarks.asked import duration, lasting
+from benchmarks.asked import add_name_option, duration, lasting
 from benchmarks.models import add_effort_option, add_model_options, model_folder
 from cuestream.bench import Bench, bench
 from engine.backends.manifest import Manifest
@@ -147,7 +147,7 @@ def arguments() -> argparse.Namespace:
     add_effort_option(parser)
     parser.add_argument("--seconds", type=duration, default=LASTS_S)
     parser.add_argument("--fast", action="store_true", help="do not wait for a step to be due")
-    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+    add_name_option(parser)
     return parser.parse_args()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.asked import duration, lasting, positive
+from benchmarks.asked import add_name_option, duration, lasting, positive
 from benchmarks.latency import figures
 from benchmarks.latency.limits import physical_limits
 from benchmarks.latency.listener import Plan
@@ -164,7 +164,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lead-ms", type=int, default=340, help="as for cuestream serve")
     parser.add_argument("--chunk-ms", type=int, default=20, help="as for cuestream serve")
     parser.add_argument("--most-busy", type=float, default=0.6, help="as for cuestream serve")
-    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+    add_name_option(parser)
     return parser.parse_args()
 
 

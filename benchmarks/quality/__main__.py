@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.asked import add_name_option
 from benchmarks.quality import measures as by
 from benchmarks.quality.clips import (
     CODEC,
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument(
         "--pictures", type=int, default=4, help="clips that are drawn as out/quality/MODEL/VIDEO-SEED.png"
     )
-    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+    add_name_option(parser)
     options = parser.parse_args()
     if options.clips < by.GROUP:
         parser.error(f"--clips must be at least {by.GROUP}: the right video is looked for among so many")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.asked import add_name_option
 from benchmarks.quality.clips import HELD_OUT, STEPS_PER_S, Task, frames_of, music, played
 from benchmarks.quality.hearing import SAMPLE_RATE, hear
 from benchmarks.report import print_table, result_path, write
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--model", default="starter", help="a name or a folder")
     parser.add_argument("--videos", type=int, default=10)
     parser.add_argument("--seconds", type=int, default=20)
-    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+    add_name_option(parser)
     options = parser.parse_args()
     videos, steps = range(HELD_OUT, HELD_OUT + options.videos), options.seconds * STEPS_PER_S
     rates = [[onset_rate(options.model, video, energy, steps) for energy in ENERGIES] for video in videos]

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import linregress
 
+from benchmarks.asked import add_name_option
 from benchmarks.quality.clips import (
     CODEC,
     OTHERS,
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--model", default="starter", help="a name or a folder")
     parser.add_argument("--minutes", type=int, default=10)
     parser.add_argument("--videos", type=int, default=2)
-    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+    add_name_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []

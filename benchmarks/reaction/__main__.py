@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.asked import positive
+from benchmarks.asked import add_name_option, positive
 from benchmarks.cores import Cores
 from benchmarks.latency.figures import spread
 from benchmarks.latency.served import serving
@@ -163,7 +163,7 @@ def arguments() -> argparse.Namespace:
         help="of the picture by each way, from dark to bright or back",
     )
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
-    parser.add_argument("--name", help="name of the result, which is kept in benchmarks/results")
+    add_name_option(parser)
     return parser.parse_args()
 
 
