@@ -42,7 +42,8 @@ class Stream(Protocol):
     def turn(self) -> None:
         """Answer the newest frame now, as if a scene began with it."""
 
-    def push(self, pixels: NDArray[np.uint8], step: int | None = None) -> None: ...
+    def push(self, pixels: NDArray[np.uint8], step: int | None = None) -> None:
+        """The array may be filled again."""
 
     def advance(self) -> None: ...
 

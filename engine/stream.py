@@ -101,8 +101,9 @@ class ScoreStream:
 
     def push(self, picture: NDArray[np.uint8] | Frame, step: int | None = None) -> None:
         """Show a frame, uint8 [S, S, 3], captured at `step` (default: now), whatever a `Frame` says of that. It is looked at by
-        the next `advance`. Who makes the `Frame`, in a thread of its own perhaps, may know its thumbnail already."""
-        frame = picture if isinstance(picture, Frame) else Frame(picture, 0)
+        the next `advance`. An array is copied and may be filled again; who makes the `Frame`, in a thread of its own perhaps, may
+        know its thumbnail already, and leaves its pixels alone."""
+        frame = picture if isinstance(picture, Frame) else Frame(np.array(picture), 0)
         self.sight.push(frame.at(self.now if step is None else step))
 
     def set_policy(self, policy: StreamPolicy) -> None:

@@ -115,6 +115,23 @@ def test_guidance_of_one_plays_the_same_without_null_rows(short_torch_backend: A
     assert np.array_equal(play(stream, 120, video).codes, play(nearly, 120, video).codes)
 
 
+def test_a_picture_is_taken_as_it_was_pushed(short_torch_backend: Any, video: Any) -> None:
+    """Whoever fills one array again and again changes nothing that was pushed before."""
+    plays = []
+    for fills_again in (False, True):
+        stream, array, columns = ScoreStream(short_torch_backend, policy()), np.empty_like(video(0)), []
+        for step in range(150):
+            if (pixels := video(step)) is not None:
+                array[:] = pixels
+                stream.push(array if fills_again else array.copy())
+                array[:] = 255 * (step % 20 == 0)
+            stream.advance()
+            columns.append(stream.segments.columns[-1])
+        plays.append((np.stack(columns), stream.sight.counts))
+    assert np.array_equal(plays[0][0], plays[1][0])
+    assert plays[0][1] == plays[1][1]
+
+
 def test_the_picture_is_heard(short_torch_backend: Any, pictures: Callable[..., U8]) -> None:
     """From the step at which another picture is shown the codes are others, and not before."""
     still, other = pictures(1, 1)[0], pictures(1, 9)[0]

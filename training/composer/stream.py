@@ -72,11 +72,12 @@ class ProceduralStream(WrittenStream):
         return self.composer.step
 
     def push(self, pixels: NDArray[np.uint8], step: int | None = None) -> None:
-        """Show a frame, uint8 [S, S, 3], captured at `step` (default: now). It is heard from the next `advance` on."""
+        """Show a frame, uint8 [S, S, 3], captured at `step` (default: now). It is heard from the next `advance` on;
+        the array may be filled again."""
         if pixels.shape != (SIDE, SIDE, 3) or pixels.dtype != np.uint8:
             found = f"{pixels.dtype} {list(pixels.shape)}"
             raise ValueError(f"a frame for the composer is uint8 [{SIDE}, {SIDE}, 3], not {found}")
-        seen = self.extractor.show(Frame(pixels, self.now if step is None else step))
+        seen = self.extractor.show(Frame(pixels.copy(), self.now if step is None else step))
         if seen.cut and self.policy.on_cut == "gentle":
             self._note_cut()
             seen = replace(seen, cut=False)
