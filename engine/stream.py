@@ -169,12 +169,14 @@ class ScoreStream:
         return None if self._closed or self.frames < known else self._decode(known, last=False)
 
     def close(self, frames: int | None = None) -> AudioChunk | None:
-        """End the music after `frames` code frames (default: all complete ones) and return what was not taken yet."""
+        """End the music after `frames` code frames (default: all complete ones) and return what was not taken yet: nothing where
+        the codec sounds of more frames than there are."""
         end = self.frames if frames is None else min(frames, self.frames)
         closed, self._closed = self._closed, True
-        if closed or end <= self._tail.emitted:
+        known = max(end, self._decoded, codec.shortest(self.codec_spec))
+        if closed or end <= self._tail.emitted or known > self.frames:
             return None
-        return done(self.backend, self._decode(max(end, self._decoded), last=True, keep=end))
+        return done(self.backend, self._decode(known, last=True, keep=end))
 
     def _decode(self, end: int, last: bool, keep: int | None = None) -> Asking[AudioChunk]:
         """Give the codec the code frames up to `end`; of what becomes final, frames from `keep` on are dropped."""

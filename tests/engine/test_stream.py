@@ -235,6 +235,20 @@ def test_closing_ends_the_music_after_exactly_so_many_frames(
     assert stream.close(frames) is None
 
 
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_a_stream_that_has_hardly_begun_can_be_closed(
+    short_torch_backend: Any, video: Any, steps: int
+) -> None:
+    """Four delayed codebooks make a code frame of the fourth step, and the codec sounds from four code frames on."""
+    for frames in (None, 0, 1, 2):
+        stream = ScoreStream(short_torch_backend, policy())
+        play(stream, steps, video)
+        rest = stream.close(frames)
+        there = stream.frames if stream.frames >= 4 else 0
+        wanted = there if frames is None else min(frames, there)
+        assert (0 if rest is None else len(rest.samples)) == wanted * 640
+
+
 def test_nothing_plays_after_the_end(short_torch_backend: Any, video: Any) -> None:
     stream = ScoreStream(short_torch_backend, policy())
     play(stream, 99, video)
