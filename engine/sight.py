@@ -315,6 +315,7 @@ class Sight:
             "last_encode": self._last_encode,
             "steps": [seen.step for seen in self._held],
             "counts": dict(self.counts),
+            "cuts": self.cuts,
         }
         arrays: dict[str, NDArray[Any]] = {}
         if self._held:
@@ -346,7 +347,7 @@ class Sight:
         self._recalled, self._stale = list(meta["recalled"]), deque(meta["stale"])
         self._rests_until = 0
         self._cut, self._turn, self._last_encode = meta["cut"], meta["turn"], meta["last_encode"]
-        self.counts = Counter(meta["counts"])
+        self.counts, self.cuts = Counter(meta["counts"]), list(meta["cuts"])
         if meta["steps"]:
             keep, gather = self.backend.keep, self.backend.gather
             self._memories = dict(zip(self.long_term.held, keep(arrays["memories"]), strict=True))

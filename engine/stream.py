@@ -29,7 +29,7 @@ from engine.segments import Segments
 from engine.sight import Sight
 from engine.spec import StreamPolicy
 
-STATE_FORMAT = 5
+STATE_FORMAT = 6
 DAMAGE = (KeyError, ValueError, TypeError, IndexError, AttributeError)
 """What reading a damaged description raises."""
 MAX_UNTAKEN_STEPS = 1500

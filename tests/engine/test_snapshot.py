@@ -13,6 +13,7 @@ from streams import camera, play
 
 from engine.backends.torch import TorchBackend
 from engine.errors import PackageError
+from engine.player import ModelPlayer
 from engine.spec import StreamPolicy
 from engine.stream import STATE_FORMAT, ScoreStream
 from export.checkpoint import Package, load_model
@@ -97,6 +98,14 @@ def test_a_cut_that_waits_in_the_mailbox_is_kept(short_backend: Any, video: Any)
     assert stream.sight.counts["cuts"] == 0
     check_goes_on(stream, lambda step: None if step == 100 else video(step))
     assert stream.sight.counts["cuts"] == 1
+
+
+def test_a_cut_that_nobody_was_told_of_is_kept(short_backend: Any, video: Any) -> None:
+    stream = ScoreStream(short_backend, policy())
+    play(stream, 101, video)
+    blob, player = stream.snapshot(), ModelPlayer(short_backend)
+    assert player.held(player.restore(blob)).cuts == player.held(stream).cuts == [100]
+    assert player.held(player.restore(stream.snapshot())).cuts == []
 
 
 def test_frames_that_wait_for_a_refresh_are_kept(short_backend: Any, video: Any) -> None:
