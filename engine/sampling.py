@@ -50,7 +50,7 @@ class Draw:
     def kind(self) -> Hashable:
         """Draws of one kind are arithmetic on arrays."""
         policy = self.policy
-        return self.logits.shape, policy.temperature == 0, policy.top_k, policy.top_p, self.allowed is None
+        return self.logits.shape, policy.heat == 0, policy.top_k, policy.top_p, self.allowed is None
 
 
 def sample(logits: F32, policy: StreamPolicy, step: int, allowed: NDArray[np.bool_] | None = None) -> I64:
@@ -71,9 +71,9 @@ def _sample_alike(draws: Sequence[Draw]) -> I64:
         mixed = np.where(
             np.stack([draw.allowed for draw in draws if draw.allowed is not None]), mixed, -np.inf
         )
-    if first.policy.temperature == 0:
+    if first.policy.heat == 0:
         return mixed.argmax(-1).astype(np.int64)
-    warm = mixed / _each([p.temperature for p in policies])
+    warm = mixed / _each([p.heat for p in policies])
     seeds, steps = np.array([p.seed for p in policies]), np.array([draw.step for draw in draws])
     numbers = uniforms_of(seeds, steps, warm.shape[1])
     if first.policy.top_p == 0 and 0 < first.policy.top_k < warm.shape[-1]:

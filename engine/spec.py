@@ -289,6 +289,8 @@ def _check(spec: ModelSpec) -> None:
 
 Effort: TypeAlias = Literal["full", "light"]
 """How much is computed for a second of music: `full` as a policy says, `light` what `StreamPolicy.at_effort` leaves of it."""
+COLDEST = 1e-6
+"""A temperature below this is greedy: logits that it divided would soon be none of float32's numbers."""
 KEYS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 """Key signatures by the tonic of their major scale."""
 
@@ -374,6 +376,11 @@ class StreamPolicy:
     def guided(self) -> bool:
         """Whether guidance needs a null row beside each conditional one."""
         return self.guidance != 1.0
+
+    @property
+    def heat(self) -> float:
+        """What logits are divided by; 0 takes the likeliest."""
+        return self.temperature if self.temperature >= COLDEST else 0.0
 
     def at_effort(self, effort: Effort) -> StreamPolicy:
         """`light` is for large models on small machines. Of segments of 30 s two play for a fifth of the time, not always,

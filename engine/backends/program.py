@@ -111,7 +111,7 @@ class Program:
         told.leading.numpy()[:] = _lanes(leading, self._lanes, 0)
         told.top_k.numpy()[:count] = [call.policy.top_k for call in calls]
         told.parts.numpy()[:, :count] = np.array(
-            [(call.policy.guidance, call.policy.temperature, call.policy.top_p) for call in calls]
+            [(call.policy.guidance, call.policy.heat, call.policy.top_p) for call in calls]
         ).T
         self._send()
         self._step.zero_()

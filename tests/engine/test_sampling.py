@@ -92,6 +92,13 @@ def test_a_cold_temperature_tends_to_the_likeliest_token() -> None:
         assert np.array_equal(cold, sample(logits(step), StreamPolicy(temperature=0), step))
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-45, 1e-39, 1e-37, 1e-30, 1e-6])
+@pytest.mark.parametrize("others", [{}, {"top_k": 0}, {"top_p": 0.9}], ids=str)
+def test_no_temperature_is_too_cold_for_the_likeliest_token(temperature: float, others: Any) -> None:
+    cold = sample(logits(), StreamPolicy(temperature=temperature, **others), 3)
+    assert np.array_equal(cold, sample(logits(), StreamPolicy(temperature=0), 3))
+
+
 def test_temperature_divides_the_guided_logits() -> None:
     halved = StreamPolicy(temperature=2.0, guidance=1.5, top_k=0)
     plain = StreamPolicy(temperature=1.0, guidance=1.5, top_k=0)
