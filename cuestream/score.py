@@ -67,15 +67,7 @@ class ScoreReport:
 
 def score(job: ScoreJob, player: Player[Any], progress: Progress) -> ScoreReport:
     """Raises CuestreamError, one line, before any work where the result could not be written; nothing is half-written."""
-    info = probe(job.video)
-    check_output(job.output, job.video, job.settings.audio_only)
-    taken = [job.video, job.output]
-    for path in (job.timeline, job.plot):
-        if path is not None:
-            _check_side_output(path, taken)
-            taken.append(path)
-    if job.plot is not None:
-        check_plot(job.plot)
+    info = check(job.video, job.output, job.settings.audio_only, job.timeline, job.plot)
     wav, lines = (job.output.with_name(f".{job.output.name}.{kind}") for kind in ("wav", "jsonl"))
     began, records = time.monotonic(), list[dict[str, Any]]()
     try:
@@ -91,6 +83,20 @@ def score(job: ScoreJob, player: Player[Any], progress: Progress) -> ScoreReport
             path.unlink(missing_ok=True)
     missing_s = 0.0 if interrupted else max(0.0, info.declared_s - made_s)
     return ScoreReport(player.name, player.label, finished, made_s, compute_s, interrupted, missing_s)
+
+
+def check(video: Path, output: Path, audio_only: bool, timeline: Path | None, plot: Path | None) -> VideoInfo:
+    """What is known of the video. Raises CuestreamError where it is none, or a result could not be written."""
+    info = probe(video)
+    check_output(output, video, audio_only)
+    taken = [video, output]
+    for path in (timeline, plot):
+        if path is not None:
+            _check_side_output(path, taken)
+            taken.append(path)
+    if plot is not None:
+        check_plot(plot)
+    return info
 
 
 def _make_music(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,10 @@ from engine.model.vidmuse import VidMuse
 from engine.spec import ModelSpec
 from export.codec_weights import Codec, read_package_codec
 from export.derive import derive
-from export.files import MISFITS, check_finite, fetch, read_pickle, read_safetensors, reason
+from export.files import MISFITS, check_finite, read_pickle, read_safetensors, reason
 from export.folder import whole
+from export.sources import SPEC_FILE, STATE_FILE, fetch, no_package
 
-STATE_FILE = "state_dict.bin"
-SPEC_FILE = "spec.json"
 WEIGHTS_FILE = "model.safetensors"
 
 UNUSED = (
@@ -89,7 +87,7 @@ def load_package(source: str, codec: str | None = None, vision: Mapping[str, Any
         return _read_converted(source)
     path = fetch(source, STATE_FILE)
     if path is None:
-        raise PackageError(f"{source}: expected {STATE_FILE} (published) or {SPEC_FILE} (converted)")
+        raise no_package(source)
     content = read_pickle(path)
     state, config = _sections(content, path.name)
     sound = read_package_codec(source, codec)
@@ -103,14 +101,6 @@ def load_model(package: Package) -> VidMuse:
     model.load_state_dict(package.weights, strict=True, assign=True)
     model.settle_null()
     return model.eval().requires_grad_(False)
-
-
-def check_folder(folder: Path) -> None:
-    """Raises PackageError where no such folder can be made, or nothing be written to it. Nothing is made yet."""
-    try:
-        tempfile.TemporaryFile(dir=next(each for each in (folder, *folder.parents) if each.exists())).close()
-    except OSError as error:
-        raise PackageError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
 def save_package(package: Package, folder: Path) -> None:

@@ -20,7 +20,8 @@ from torch import Tensor
 from engine.errors import PackageError
 from engine.model.codec import CodecDecoder
 from engine.spec import CodecSpec
-from export.files import MISFITS, check_finite, fetch, read_pickle, read_safetensors, reason
+from export.files import MISFITS, check_finite, read_pickle, read_safetensors, reason
+from export.sources import fetch
 
 Codec = tuple[CodecSpec, dict[str, Tensor]]
 

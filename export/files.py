@@ -17,41 +17,8 @@ from torch import Tensor
 
 from engine.errors import PackageError
 
-HUB_ERRORS = (OSError, ValueError, RuntimeError)
-"""What huggingface_hub raises for a missing repository, a missing file or no network: all of them are one of these."""
-
 MISFITS = (KeyError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError, RuntimeError)
 """What reading a foreign description, or tensors of foreign shapes, may raise in Python or PyTorch."""
-
-
-def fetch(source: str, name: str) -> Path | None:
-    """A file of a package: from a folder, or from the hub when `source` is an id such as `org/model`."""
-    folder = Path(source)
-    if folder.exists():
-        found = folder / name
-        return found if found.is_file() else None
-    if source.count("/") != 1 or source.startswith((".", "/")):
-        raise PackageError(f"{source}: no such folder, and not a hub id of the form org/model")
-    return _download(source, name)
-
-
-def _download(repository: str, name: str) -> Path | None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub import logging as hub_logging
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    hub_logging.set_verbosity_error()  # its retries are no news; the error that ends them is raised
-    try:
-        return Path(hf_hub_download(repository, name, library_name="cuestream"))
-    except LocalEntryNotFoundError as error:
-        raise PackageError(
-            f"{repository}: not in the local hub cache, and the hub is out of reach"
-        ) from error
-    except EntryNotFoundError:
-        return None
-    except HUB_ERRORS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PackageError(f"{repository}: the hub gave no {name}: {reason}") from error
 
 
 def read_pickle(path: Path) -> dict[str, Any]:

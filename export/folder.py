@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from safetensors import SafetensorError
 
@@ -30,3 +30,11 @@ def whole(folder: Path, last: str) -> Iterator[Path]:
         raise PackageError(
             f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}"
         ) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Raises PackageError where no such folder can be made, or nothing be written to it. Nothing is made yet."""
+    try:
+        TemporaryFile(dir=next(each for each in (folder, *folder.parents) if each.exists())).close()
+    except OSError as error:
+        raise PackageError(f"{folder}: cannot be written: {error.strerror}") from error

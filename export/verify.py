@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from engine.errors import PackageError
-from export.checkpoint import STATE_FILE, Package, load_model, load_package
-from export.files import fetch, read_pickle
+from export.checkpoint import Package, load_model, load_package
+from export.files import read_pickle
 from export.fixture import CODEC_ARRAYS, Fixture, read_fixture
 from export.onnx import export
 from export.reproduction import ARRAYS, Reproduction
 from export.sides import Array, OnnxSide, Side, TorchSide
+from export.sources import STATE_FILE, fetch
 from export.verify_codec import AUDIO_TOLERANCE, audio_of, find_codec, latent_of
 
 TOLERANCE = 2e-5

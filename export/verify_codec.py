@@ -18,10 +18,10 @@ from engine.errors import PackageError
 from engine.model.codec import CodecDecoder
 from engine.spec import CodecSpec
 from export.codec_weights import COMPRESSION_FILE, Codec, read_codec, read_package_codec
-from export.files import fetch
 from export.fixture import Fixture
 from export.graphs import codec_graphs
 from export.onnx import trace
+from export.sources import fetch
 
 AUDIO_TOLERANCE = 1e-5
 CHUNKS = (1, 5, 25)

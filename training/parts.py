@@ -10,7 +10,8 @@ from torch import Tensor
 
 from engine.errors import PackageError
 from engine.model.vision import VisionTower
-from export.checkpoint import SPEC_FILE, WEIGHTS_FILE
+from export.checkpoint import WEIGHTS_FILE
+from export.sources import SPEC_FILE
 from training import starter
 from training.codec.learner import CodecModel
 from training.loop import CHECKPOINT_FILE

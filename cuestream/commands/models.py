@@ -69,11 +69,15 @@ def export(
     ] = None,
 ) -> None:
     """Write a package as ONNX graphs that the engine runs without PyTorch."""
-    need_export()
-    from engine.library import carry
-    from export.checkpoint import check_folder, load_package
+    from export.folder import check_folder
+    from export.sources import check_package
 
     check_folder(output)
+    check_package(package, codec)
+    need_export()
+    from engine.library import carry
+    from export.checkpoint import load_package
+
     loaded = load_package(package, codec)
     with err.status("loading") as status:
         _write(loaded, output, precision, rounding, operators, status)
@@ -89,11 +93,15 @@ def convert(
     ] = None,
 ) -> None:
     """Write a published package as safetensors and a spec, without pickles."""
-    need_export()
-    from engine.library import carry
-    from export.checkpoint import check_folder, load_package, save_package
+    from export.folder import check_folder
+    from export.sources import check_package
 
     check_folder(output)
+    check_package(package, codec)
+    need_export()
+    from engine.library import carry
+    from export.checkpoint import load_package, save_package
+
     loaded = load_package(package, codec)
     save_package(loaded, output)
     carry(Path(package), output)
@@ -111,11 +119,12 @@ def random(
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="of the weights")] = 0,
 ) -> None:
     """Export a model with random weights, for tests and benchmarks; it plays noise."""
-    need_export()
-    from export.checkpoint import check_folder
-    from export.random_model import random_package, spec_of
+    from export.folder import check_folder
 
     check_folder(output)
+    need_export()
+    from export.random_model import random_package, spec_of
+
     with err.status("drawing weights") as status:
         package = random_package(spec_of(size), seed)
         _write(package, output, precision, rounding, operators, status)
@@ -171,16 +180,17 @@ def tensorrt(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Build a model's TensorRT engines for the GPU that is here; they are played with --provider tensorrt-native."""
+    from engine.library import find_model, recommended
+
+    folder = find_model(model)
     need_export()
     from dataclasses import asdict
 
     from cuestream.players import ROOM_S, with_room
     from engine.backends.manifest import Manifest
-    from engine.library import find_model, recommended
     from engine.sight import window_slots
     from export.tensorrt import Sizes, build
 
-    folder = find_model(model)
     spec = Manifest.read(folder).spec
     own = recommended(folder, spec)
     served, alone = (window_slots(spec, p) * spec.vision.tokens for p in (with_room(own, ROOM_S), own))
@@ -209,6 +219,12 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> int:
     """Compare PyTorch and the exported graphs with the arrays of a fixture. Exit code 1 when they differ."""
+    from export.sources import check_source
+
+    if not against.is_file():
+        raise PackageError(f"{against}: no such file")
+    for source in filter(None, (package, codec)):
+        check_source(source)
     need_export()
     from export.verify import verify as compare
 

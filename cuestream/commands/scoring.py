@@ -117,11 +117,19 @@ def score(
     """Write a video back with the music that the engine made for it. What is not chosen is as the model's makers recommend."""
     from cuestream.players import at_effort, find_player, needs_whole_file
     from cuestream.results import is_made, pairs
-    from cuestream.score import ScoreJob
+    from cuestream.score import ScoreJob, check
     from engine.media.finish import FinishSettings
 
     if as_published and live:
         raise MediaError("--as-published reproduces whole-file scoring; add --offline")
+    found = pairs(source, output, kind, audio_only)
+    if len(found) > 1 and (timeline or plot):
+        raise MediaError("--timeline and --plot are for one video, not for a folder")
+    wanted_pairs = [pair for pair in found if not (skip_existing and is_made(*pair))]
+    if (
+        len(found) == len(wanted_pairs) == 1
+    ):  # before a model is loaded; in a folder one that fails does not stop the others
+        check(*found[0], audio_only, timeline, plot)
     player = at_effort(find_player(model, threads, provider), effort)
     if not live:
         needs_whole_file(player)
@@ -141,12 +149,8 @@ def score(
     if energy and "energy" not in player.follows:
         raise MediaError(f"the model {player.name} sees no motion, so --energy means nothing to it")
     settings = FinishSettings(mix, loudness or None, audio_only, gain)
-    found = pairs(source, output, kind, audio_only)
-    if len(found) > 1 and (timeline or plot):
-        raise MediaError("--timeline and --plot are for one video, not for a folder")
     if player.label:
         err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
-    wanted_pairs = [pair for pair in found if not (skip_existing and is_made(*pair))]
     if skipped := len(found) - len(wanted_pairs):
         say(f"{skipped} of {len(found)} videos have their result already")
     jobs = [

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from engine.backends.manifest import Manifest
 from engine.errors import CuestreamError, MissingRuntime
+from engine.library import find_package
 
 RANDOM = ("nano", "tiny", "small", "medium")
 """Sizes of random weights; every other name is a package's."""
@@ -84,6 +87,7 @@ def run(
     commit: Annotated[str, typer.Option(help="is written beside the figures")] = "unknown",
 ) -> None:
     """Measure a GPU: steps by number of streams, one stream alone, streams in real time, and transformers MusicGen."""
+    _check_paths(size, export, (json_path, markdown_path, plot_path))
     try:
         import torch
     except ImportError as error:
@@ -111,9 +115,6 @@ def run(
         )
     if plot_path:
         check_plot(plot_path)
-    for path in filter(None, (json_path, markdown_path, plot_path)):
-        if not path.parent.is_dir():
-            raise CuestreamError(f"{path}: there is no such folder")
     if device == "cpu" and not set(size).isdisjoint(TAKES_HOURS):
         typer.secho(f"on a CPU this takes hours; {ON_CPU} takes a minute", fg="yellow", err=True)
     heard, timed, widths = (_numbers(text) for text in (listeners, counts, bits))
@@ -147,6 +148,17 @@ def run(
         markdown_path.write_text(as_markdown(found, reports, about), encoding="utf-8")
     if plot_path:
         plot(plot_path, found, reports)
+
+
+def _check_paths(size: Sequence[str], export: Path | None, results: Sequence[Path | None]) -> None:
+    """Before PyTorch is loaded, which takes seconds. Raises CuestreamError where one leads nowhere."""
+    for name in set(size).difference(RANDOM):
+        find_package(name)
+    if export:
+        Manifest.read(export)
+    for path in filter(None, results):
+        if not path.parent.is_dir():
+            raise CuestreamError(f"{path}: there is no such folder")
 
 
 if __name__ == "__main__":
