@@ -9,9 +9,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from cuestream import __version__
+from cuestream import INTERRUPTED, __version__
 from cuestream.commands import client, measuring, models, scoring, serving
-from cuestream.commands.options import INTERRUPTED, out, say
+from cuestream.commands.options import out, say
 from cuestream.gpu.command import run as bench_gpu
 from engine.errors import CuestreamError
 

@@ -14,8 +14,6 @@ from engine.errors import MissingRuntime
 out, err = Console(markup=False), Console(stderr=True, markup=False)
 """Names of files and models are printed as they are: `[live]` in one is no style."""
 
-INTERRUPTED = 130
-"""The exit code of a command that was ended by Ctrl-C."""
 MOST_SEED = 2**63 - 1
 MOST_THREADS = max(8, os.cpu_count() or 1)
 

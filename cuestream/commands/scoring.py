@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from cuestream import INTERRUPTED
 from cuestream.commands.options import (
     EFFORT_HELP,
-    INTERRUPTED,
     MOST_THREADS,
     PROVIDER_HELP,
     err,
