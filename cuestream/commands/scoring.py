@@ -150,7 +150,7 @@ def score(
         raise MediaError(f"the model {player.name} sees no motion, so --energy means nothing to it")
     settings = FinishSettings(mix, loudness or None, audio_only, gain)
     if player.label:
-        err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
+        err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False, soft_wrap=True)
     if skipped := len(found) - len(wanted_pairs):
         say(f"{skipped} of {len(found)} videos have their result already")
     jobs = [

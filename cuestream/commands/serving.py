@@ -269,6 +269,7 @@ def serve(
         err.print(
             f"{player.name} plays at http{'s' if certificate else ''}://{shown}:{port}/ (Ctrl-C ends it)",
             highlight=False,
+            soft_wrap=True,
         )
         if fed:
             where = f"http{'s' if certificate else ''}://{shown}:{port}{sound_path(application.state.host)}"
@@ -276,7 +277,7 @@ def serve(
             err.print(f"what it reads is played at {where}", highlight=False, soft_wrap=True)
 
     if without := missing():
-        err.print(f"all but WebRTC is served; {without}", style="yellow", highlight=False)
+        err.print(f"all but WebRTC is served; {without}", style="yellow", highlight=False, soft_wrap=True)
     if player.label:
-        err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False)
+        err.print(f"model {player.name}: {player.label}", style="yellow", highlight=False, soft_wrap=True)
     make_server(application, host, port, drain, ready, certificate).run(lines)

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cuestream.cli import app
@@ -66,3 +67,20 @@ def test_recordings_and_outputs_last_as_long_as_their_session_or_as_is_said(
 def close(lines: list[socket.socket]) -> None:
     for line in lines:
         line.close()
+
+
+def test_what_one_would_copy_is_never_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However narrow the terminal is: the command that installs what is missing, and where the server is."""
+    without = f"{'words ' * 20}pip install 'cuestream[webrtc]'"
+    monkeypatch.setattr("cuestream.commands.serving.err", Console(stderr=True, markup=False, width=20))
+    monkeypatch.setattr("server.webrtc.routes.missing", lambda: without)
+    monkeypatch.setattr("server.app.make_app", lambda *_: None)
+    monkeypatch.setattr(
+        "server.http.serving.make_server",
+        lambda _app, _host, _port, _drain, ready, _certificate: ready(1) or SimpleNamespace(run=close),
+    )
+    done = CliRunner().invoke(app, ["serve", "--model", "random-tiny", "--port", "0"])
+    lines = done.output.splitlines()
+    assert f"all but WebRTC is served; {without}" in lines
+    assert "model random-tiny: random weights, so this is noise and not music" in lines
+    assert "random-tiny plays at http://127.0.0.1:1/ (Ctrl-C ends it)" in lines
