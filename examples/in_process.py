@@ -8,12 +8,14 @@ It runs as fast as it can, and nothing is late: a step is 20 ms of music, whatev
 """
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cuestream.players import find_player
+from engine.errors import CuestreamError
 from engine.media.pixels import resize
 from engine.media.wav import WavWriter
 
@@ -57,4 +59,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (CuestreamError, ValueError) as error:  # no such model or folder, or a number that cannot be
+        sys.exit(str(error))

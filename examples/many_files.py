@@ -18,6 +18,7 @@ from pathlib import Path
 from cuestream_client import ClientError
 from cuestream_client.live import Live, LiveJob
 from cuestream_client.sources import Source
+from cuestream_client.typed import address
 
 ENDINGS = {".mp4", ".mkv", ".mov", ".webm"}
 LEAVING = threading.Event()
@@ -43,19 +44,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("videos", type=Path)
     parser.add_argument("music", type=Path)
-    parser.add_argument("--server", default="http://127.0.0.1:8765", help="its key is CUESTREAM_API_KEY")
+    parser.add_argument(
+        "--server", default="http://127.0.0.1:8765", help="or HOST:PORT; its key is CUESTREAM_API_KEY"
+    )
     parser.add_argument("--at-once", type=int, default=4, help="a server takes 8 by itself (--max-sessions)")
     asked = parser.parse_args()
 
+    server, runs = address(asked.server), dict[Path, Live]()
+    videos = sorted(path for path in asked.videos.iterdir() if path.suffix.lower() in ENDINGS)
     asked.music.mkdir(parents=True, exist_ok=True)
-    runs: dict[Path, Live] = {}
-    for video in sorted(path for path in asked.videos.iterdir() if path.suffix.lower() in ENDINGS):
+    for video in videos:
         music = asked.music / f"{video.name}.flac"
         if not music.exists():
             source, part = Source("file", str(video)), music.with_suffix(".part.flac")
-            runs[music] = Live(
-                LiveJob(asked.server, source, os.environ.get("CUESTREAM_API_KEY"), output=part)
-            )
+            runs[music] = Live(LiveJob(server, source, os.environ.get("CUESTREAM_API_KEY"), output=part))
     with ThreadPoolExecutor(asked.at_once) as pool:
         try:
             return 0 if all(list(pool.map(score, runs.values(), runs))) else 1
@@ -68,4 +70,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as error:  # there is no such folder
+        sys.exit(f"{error.filename}: {error.strerror}")
+    except ValueError as error:  # that is no address
+        sys.exit(str(error))

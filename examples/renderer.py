@@ -8,14 +8,16 @@ python examples/renderer.py -o music.flac --seconds 10
 
 import argparse
 import math
+import sys
 import threading
 import time
 
 import numpy as np
 
-from cuestream_client import Client
+from cuestream_client import Client, ClientError
 from cuestream_client.recorder import Recorder
 from cuestream_client.speaker import Speaker
+from cuestream_client.typed import address
 
 HEIGHT, WIDTH = 180, 320
 FRAME_S = 1 / 60
@@ -37,12 +39,12 @@ def hear(client: Client, sink: Recorder | Speaker) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--server", default="http://127.0.0.1:8765")
+    parser.add_argument("--server", default="http://127.0.0.1:8765", help="its address, or HOST:PORT")
     parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("-o", "--output", help="a .flac or .wav instead of the loudspeaker")
     asked = parser.parse_args()
 
-    with Client(asked.server, config={"seed": 7}) as client:
+    with Client(address(asked.server), config={"seed": 7}) as client:
         audio = client.session.audio
         with Recorder(asked.output, audio) if asked.output else Speaker(audio) as sink:
             client.follow(lambda: sink.playout)
@@ -61,4 +63,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ClientError, ValueError) as error:  # no server answers there, or that is no address
+        sys.exit(str(error))

@@ -13,9 +13,11 @@ sketch of a part of your backend, which knows who may ask.
 import argparse
 import itertools
 import os
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ANSWER_S = 5.0
@@ -26,7 +28,8 @@ BUSY = (429, 503)
 class Spread(ThreadingHTTPServer):
     def __init__(self, port: int, servers: Sequence[str], key: str | None) -> None:
         super().__init__(("127.0.0.1", port), Door)
-        self.servers, self.key, self._turn = servers, key, itertools.count()
+        self.servers = [(at if "://" in at else f"http://{at}").rstrip("/") for at in servers]
+        self.key, self._turn = key, itertools.count()
 
     def invite(self, visitor: str) -> tuple[int, bytes]:
         """Status and body of the first server that does not say that it is busy; each asking begins with another one."""
@@ -72,11 +75,17 @@ class Door(BaseHTTPRequestHandler):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "servers", nargs="+", help="http://HOST:PORT, as pages reach it; their key is CUESTREAM_API_KEY"
+        "servers",
+        nargs="+",
+        help="HOST:PORT or http://HOST:PORT, as pages reach it; their key is CUESTREAM_API_KEY",
     )
     parser.add_argument("--port", type=int, default=8000)
     asked = parser.parse_args()
-    with Spread(asked.port, asked.servers, os.environ.get("CUESTREAM_API_KEY")) as spread:
+    try:
+        spread = Spread(asked.port, asked.servers, os.environ.get("CUESTREAM_API_KEY"))
+    except OSError as error:
+        sys.exit(f"port {asked.port} cannot be listened to: {error.strerror}")
+    with spread, suppress(KeyboardInterrupt):
         print(f"POST http://127.0.0.1:{spread.server_port}/session", flush=True)
         spread.serve_forever()
 

@@ -50,7 +50,7 @@ def test_they_take_turns_until_none_has_room(serve: Serve) -> None:
     with (
         serve(player=SyntheticPlayer(), api_key=KEY, max_sessions=1) as one,
         serve(player=SyntheticPlayer(), api_key=KEY, max_sessions=1) as other,
-        spread(one.http, other.http) as address,
+        spread(one.http.removeprefix("http://"), f"{other.http}/") as address,
     ):
         (first_status, first), (second_status, second) = asked(address), asked(address)
         assert (first_status, second_status) == (201, 201)

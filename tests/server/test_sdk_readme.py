@@ -94,11 +94,12 @@ def test_the_examples_run_to_their_end(serve: Serve, tmp_path: Path) -> None:
     film(videos / "two.mp4")
     (videos / "no film.mp4").write_text("hello")
     with serve(player=SyntheticPlayer()) as served:
-        draws = [EXAMPLES / "renderer.py", "--server", served.http, "--seconds", "0.6"]
+        typed = served.http.removeprefix("http://")
+        draws = [EXAMPLES / "renderer.py", "--server", typed, "--seconds", "0.6"]
         runs = [
             begun(tmp_path, *draws),
             begun(tmp_path, *draws, "-o", "music.flac"),
-            begun(tmp_path, EXAMPLES / "many_files.py", videos, music, "--server", served.http),
+            begun(tmp_path, EXAMPLES / "many_files.py", videos, music, "--server", typed),
         ]
         said = [[text.decode() for text in run.communicate(timeout=RUN_S)] for run in runs]
         assert (
