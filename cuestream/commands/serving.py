@@ -197,7 +197,7 @@ def serve(
     from server.protocol.limits import Limits
     from server.recording.shelf import RecordingLimits
     from server.settings import Settings
-    from server.system.disk import GB
+    from server.system.disk import GB, make_writable
     from server.webrtc.routes import missing
 
     check_address(host, api_key, insecure, name or ())
@@ -244,6 +244,14 @@ def serve(
         fed = feed_of(ingest, settings.ingest) if ingest else None
     except (Forbidden, OSError) as error:
         raise CuestreamError(f"--ingest {shown_of(ingest or '')}: {error}") from error
+
+    for folder, what, mode in (
+        (recordings, "recordings", 0o777),
+        (outputs, "outputs", 0o777),
+        (checkpoints, "checkpoints", 0o700),
+    ):
+        if folder:
+            make_writable(folder, what, mode)
 
     def say(text: str) -> None:
         err.print(f"ingest: {text}", highlight=False, soft_wrap=True)

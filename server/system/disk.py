@@ -25,10 +25,10 @@ class NoFolder(CuestreamError):
     """Nothing can be written where something should lie."""
 
 
-def make_writable(root: Path, what: str) -> None:
+def make_writable(root: Path, what: str, mode: int = 0o777) -> None:
     """The folder is made when it is missing. what: will lie in it, in the plural. Raises NoFolder."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode, parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=root).close()
     except OSError as error:
         raise NoFolder(f"{what} cannot be written to {root}: {error.strerror}") from None

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from cuestream.cli import app
 from server.http.serving import RefusedAddress
 from server.settings import Settings
+from server.system.disk import NoFolder
 
 
 def test_a_port_that_is_taken_is_said_before_the_model_is_looked_for() -> None:
@@ -46,6 +47,24 @@ def test_files_are_read_of_a_folder(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "--ingest-files" in done.output
     assert "does not exist" in done.output
+
+
+@pytest.mark.parametrize("what", ["recordings", "outputs", "checkpoints"])
+def test_a_folder_that_cannot_be_written_is_said_before_the_model_is_looked_for(
+    tmp_path: Path, what: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "below"
+    done = CliRunner().invoke(app, ["serve", "--model", "nonesuch", "--port", "0", f"--{what}", str(folder)])
+    assert isinstance(done.exception, NoFolder)
+    assert str(done.exception) == f"{what} cannot be written to {folder}: Not a directory"
+
+
+def test_what_is_kept_of_sessions_is_for_nobody_else(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # it goes no further
+        port = str(taken.getsockname()[1])
+        CliRunner().invoke(app, ["serve", "--port", port, "--checkpoints", str(tmp_path / "kept")])
+    assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize(
