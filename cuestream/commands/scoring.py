@@ -126,9 +126,8 @@ def score(
     if len(found) > 1 and (timeline or plot):
         raise MediaError("--timeline and --plot are for one video, not for a folder")
     wanted_pairs = [pair for pair in found if not (skip_existing and is_made(*pair))]
-    if (
-        len(found) == len(wanted_pairs) == 1
-    ):  # before a model is loaded; in a folder one that fails does not stop the others
+    # Before a model is loaded; in a folder, one that fails does not stop the others.
+    if len(found) == len(wanted_pairs) == 1:
         check(*found[0], audio_only, timeline, plot)
     player = at_effort(find_player(model, threads, provider), effort)
     if not live:
