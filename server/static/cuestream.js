@@ -1405,13 +1405,14 @@ var Client = class extends Emitter {
   }
   /** Any control message; it waits for the connection. Throws Closed or TooMuch. */
   send(message) {
-    if (this.session.state === "over") throw this.failure ?? new Closed("the session is over");
+    this.check();
     this.session.send(message);
     this.flush();
   }
   /** Whether a picture of that moment is wanted now: not more often than the server asks, and not while the line is full. True
-   * counts as taken. */
+   * counts as taken. Throws Closed, or why the session is over. */
   wants(atUs) {
+    this.check();
     if (!this.live || !this.transport.carriesMedia) return false;
     if ((this.line?.bufferedBytes ?? 0) > FULL_BYTES) {
       this.full += this.gate.passes(atUs, this.video.fps) ? 1 : 0;
@@ -1419,8 +1420,9 @@ var Client = class extends Emitter {
     }
     return this.gate.passes(atUs, this.video.fps);
   }
-  /** Show a picture; one that still waits is dropped. Throws RangeError when it is larger than the server takes. */
+  /** Show a picture; one that still waits is dropped. Throws RangeError when it is larger than the server takes, and as `wants`. */
   push(picture) {
+    this.check();
     this.session.push(picture);
     this.flush();
   }
@@ -1431,9 +1433,8 @@ var Client = class extends Emitter {
     this.session.report(playout);
     this.flush();
   }
-  /** End the session without a fade, and the connection. */
+  /** End the session without a fade, and the connection. A client that was not connected yet is not connected any more. */
   async close() {
-    if (!this.running) return;
     if (this.live) await this.goodbye();
     this.leave(1e3);
     await this.running;
@@ -1441,6 +1442,9 @@ var Client = class extends Emitter {
   /** Leave the session to whoever has its ticket. */
   detach() {
     this.leave(LEAVING);
+  }
+  check() {
+    if (this.session.state === "over") throw this.failure ?? new Closed("the session is over");
   }
   // --- the connection
   playback(action) {
@@ -2279,7 +2283,7 @@ var Shutter = class {
     try {
       const { kind, payload, shown } = await easel.encode(client.video.codecs);
       this.last = shown;
-      if (this.over) return;
+      if (this.over || !client.live) return;
       client.push({ kind, payload, atUs });
       this.failing = false;
       options.onPicture?.(atUs, shown);

@@ -200,6 +200,8 @@ def test_the_sync_client_does_the_same_in_a_thread() -> None:
         chunks.extend(client.audio())
         with pytest.raises(Closed):
             client.play()
+        with pytest.raises(Closed):
+            client.show(FRAME, client.now_us)
     check_ramp(chunks)
     assert stage.takes["s0"].config.duck.enabled
     client.close()
@@ -589,6 +591,20 @@ def test_a_client_that_is_closed_before_it_began_to_connect_keeps_nobody_waiting
             assert [chunk async for chunk in client.audio()] == []
 
     asyncio.run(run())
+
+
+def test_a_client_that_is_closed_before_it_connects_begins_nothing() -> None:
+    stage = Stage()
+
+    async def work(url: str) -> None:
+        client = AsyncClient(url)
+        await client.aclose()
+        with pytest.raises(Closed):
+            await client.connect()
+        assert [event async for event in client.events()] == []
+
+    with_server(stage, work)
+    assert stage.tokens == []
 
 
 def test_an_operator_who_sends_clients_elsewhere_is_followed() -> None:

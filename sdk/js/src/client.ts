@@ -237,14 +237,15 @@ export class Client extends Emitter<Events> {
 
   /** Any control message; it waits for the connection. Throws Closed or TooMuch. */
   send(message: ClientMessage): void {
-    if (this.session.state === "over") throw this.failure ?? new Closed("the session is over");
+    this.check();
     this.session.send(message);
     this.flush();
   }
 
   /** Whether a picture of that moment is wanted now: not more often than the server asks, and not while the line is full. True
-   * counts as taken. */
+   * counts as taken. Throws Closed, or why the session is over. */
   wants(atUs: number): boolean {
+    this.check();
     if (!this.live || !this.transport.carriesMedia) return false;
     if ((this.line?.bufferedBytes ?? 0) > FULL_BYTES) {
       this.full += this.gate.passes(atUs, this.video!.fps) ? 1 : 0;
@@ -253,8 +254,9 @@ export class Client extends Emitter<Events> {
     return this.gate.passes(atUs, this.video!.fps);
   }
 
-  /** Show a picture; one that still waits is dropped. Throws RangeError when it is larger than the server takes. */
+  /** Show a picture; one that still waits is dropped. Throws RangeError when it is larger than the server takes, and as `wants`. */
   push(picture: Picture): void {
+    this.check();
     this.session.push(picture);
     this.flush();
   }
@@ -267,9 +269,8 @@ export class Client extends Emitter<Events> {
     this.flush();
   }
 
-  /** End the session without a fade, and the connection. */
+  /** End the session without a fade, and the connection. A client that was not connected yet is not connected any more. */
   async close(): Promise<void> {
-    if (!this.running) return;
     if (this.live) await this.goodbye();
     this.leave(1000);
     await this.running;
@@ -278,6 +279,10 @@ export class Client extends Emitter<Events> {
   /** Leave the session to whoever has its ticket. */
   detach(): void {
     this.leave(LEAVING);
+  }
+
+  private check(): void {
+    if (this.session.state === "over") throw this.failure ?? new Closed("the session is over");
   }
 
   // --- the connection

@@ -137,7 +137,7 @@ export class Shutter {
     try {
       const { kind, payload, shown } = await easel.encode(client.video!.codecs);
       this.last = shown;
-      if (this.over) return;
+      if (this.over || !client.live) return;
       client.push({ kind, payload, atUs });
       this.failing = false;
       options.onPicture?.(atUs, shown);

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Client, type ClientOptions, type LineState } from "../src/client.js";
-import { ClientError, Refused, Unreachable, Unsupported } from "../src/errors.js";
+import { ClientError, Closed, Refused, Unreachable, Unsupported } from "../src/errors.js";
 import type { Chunk } from "../src/music.js";
 import { MusicPlayer } from "../src/player.js";
 import { KIND, type ServerMessage } from "../src/protocol.js";
@@ -506,6 +506,28 @@ describe("a client", () => {
     await client.close();
     expect(client.stats.state).toBe("over");
     expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("that is over takes no picture, as it takes no verb, and says why", async () => {
+    const picture = { kind: KIND.JPEG, payload: new Uint8Array(1), atUs: 0 };
+    const closed = make();
+    await live(closed);
+    void closed.close();
+    await run(100);
+    const refused = make({ invite: () => Promise.reject(new Refused(401, "a key is needed")) });
+    const given = expect(refused.connect()).rejects.toThrow("a key is needed");
+    await run(100);
+    await given;
+    for (const [client, why] of [[closed, "the session is over"], [refused, "a key is needed"]] as const) {
+      for (const verb of [() => client.play(), () => client.wants(client.nowUs), () => client.push(picture)]) expect(verb).toThrow(why);
+    }
+  });
+
+  test("that is closed before it connects begins nothing", async () => {
+    const client = make();
+    await client.close();
+    await expect(client.connect()).rejects.toThrow(Closed);
+    expect([invited, client.stats.state, vi.getTimerCount()]).toEqual([0, "over", 0]);
   });
 
   test("that is closed while it connects again has not failed", async () => {

@@ -5,6 +5,7 @@ import type { Client } from "../src/client.js";
 import { ClockSync } from "../src/clocksync.js";
 import { fitted } from "../src/easel.js";
 import { Emitter } from "../src/emitter.js";
+import { Closed } from "../src/errors.js";
 import { Gate } from "../src/gate.js";
 import type { Media } from "../src/media.js";
 import { Music } from "../src/music.js";
@@ -198,11 +199,12 @@ class Track {
   deliver = () => {};
 }
 
-/** A shutter's surroundings: workers that answer at once, canvases that hold nothing. `foreign` pictures are not to be read. */
+/** A shutter's surroundings: workers that answer at once, canvases that hold nothing. `foreign` pictures are not to be read; `over`:
+ * the session ends while a picture is encoded. */
 function darkroom(subject: Partial<HTMLVideoElement> | Track) {
   const reported: (() => void)[] = [];
   const workers: Encoder[] = [];
-  const room = { reported, pushed: 0, foreign: false, look };
+  const room = { reported, pushed: 0, foreign: false, over: false, look };
   class Encoder {
     onmessage: ((event?: unknown) => void) | undefined;
     constructor() {
@@ -211,6 +213,7 @@ function darkroom(subject: Partial<HTMLVideoElement> | Track) {
     postMessage(asked: unknown): void {
       if (typeof asked === "number") return; // the ticker's
       if (room.foreign) throw new DOMException("not origin-clean", "DataCloneError");
+      client.live = !room.over;
       this.onmessage!({ data: { payload: new ArrayBuffer(1), bitmap: (asked as { bitmap: unknown }).bitmap } });
     }
   }
@@ -223,7 +226,11 @@ function darkroom(subject: Partial<HTMLVideoElement> | Track) {
   vi.stubGlobal("OffscreenCanvas", Canvas);
   vi.stubGlobal("MediaStreamTrack", Track);
   const video = { codecs: ["jpeg"], fps: 12, max_edge: 320 };
-  const client = { nowUs: 0, live: true, video, wants: () => true, push: () => void room.pushed++ };
+  const push = () => {
+    if (!client.live) throw new Closed("the session is over");
+    room.pushed++;
+  };
+  const client = { nowUs: 0, live: true, video, wants: () => true, push };
   new Shutter(client as unknown as Client, subject as HTMLVideoElement | MediaStreamTrack);
   async function look(atMs = 0): Promise<number> {
     client.nowUs = atMs * 1000;
@@ -243,6 +250,15 @@ test("pictures that cannot be made are told of once in a row, where nobody liste
   expect(room.reported).toHaveLength(2);
   for (const throws of room.reported) expect(throws).toThrow("crossorigin");
   expect(room.pushed).toBe(1);
+  vi.unstubAllGlobals();
+});
+
+test("a session that ends while a picture of it is encoded is no error of the shutter", async () => {
+  const room = darkroom({ videoWidth: 64, videoHeight: 36 });
+  room.over = true;
+  expect(await room.look()).toBe(0);
+  expect(await room.look()).toBe(0);
+  expect(room.reported).toEqual([]);
   vi.unstubAllGlobals();
 });
 

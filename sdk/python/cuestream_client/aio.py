@@ -105,6 +105,7 @@ class AsyncClient:
         """Begin. Returns when the session stands. Raises Refused or Unreachable."""
         if self._task is not None:
             raise Closed("a client connects once; make another one")
+        self._check()
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(self._over)
         try:
@@ -118,9 +119,10 @@ class AsyncClient:
         return created
 
     async def aclose(self) -> None:
-        """End the session at once and the connection with it; what was received can still be read."""
+        """End the session at once and the connection with it; what was received can still be read. One that was not
+        connected yet cannot be connected any more."""
         if self._task is None:
-            return
+            return self._over(None)
         try:
             if not self._task.done() and self.session.state == "open":
                 with contextlib.suppress(ClientError):
@@ -152,7 +154,8 @@ class AsyncClient:
         return picture
 
     async def send_picture(self, picture: Picture) -> None:
-        """Send a picture; one that still waits is dropped."""
+        """Send a picture; one that still waits is dropped. Raises Closed when the session is over."""
+        self._check()
         self.session.push(picture)
         self._wake.set()
 

@@ -130,7 +130,7 @@ class Client:
         return self._client.wants(at_us)
 
     def show(self, frame: Frame, at_us: int) -> None:
-        """Show a frame whether or not it is time for one."""
+        """Show a frame whether or not it is time for one. Raises Closed when the session is over."""
         picture = self._client.encode(frame, at_us)
         self._wait(self._client.send_picture(picture))
 
