@@ -12,6 +12,7 @@ import { Music } from "../src/music.js";
 import { FLAG, KIND, STREAM } from "../src/protocol.js";
 import { across, ask, createSession, retryAfterMs } from "../src/rest.js";
 import { Shutter } from "../src/shutter.js";
+import { savedTicket } from "../src/ticket.js";
 
 function message(seq: number, first: number, values: number[], flags = 0): Media {
   const payload = new Uint8Array(Int16Array.from(values).buffer);
@@ -190,6 +191,13 @@ test("a page on https hears that the browser lets it ask no server on http but o
   }
   expect(across("ws://music.example/v1/stream")).toMatch(mixed);
   vi.unstubAllGlobals();
+});
+
+test("a ticket is given back while its session waits, and not after that; what is none is none", () => {
+  const now = performance.timeOrigin + performance.now();
+  const saved = (text: string | null) => savedTicket({ getItem: () => text } as unknown as Storage);
+  expect(saved(JSON.stringify({ handle: "h", untilMs: now + 10_000 }))).toMatchObject({ handle: "h" });
+  for (const text of [JSON.stringify({ handle: "h", untilMs: now - 1 }), '{"handle": "h"}', "7", "{", null]) expect(saved(text)).toBeNull();
 });
 
 /** Delivers its frames where the browser has MediaStreamTrackProcessor. */
