@@ -6,7 +6,7 @@
 
 import { aboutServer } from "./about.js";
 import { addresses } from "./addresses.js";
-import { Controls, heed } from "./controls.js";
+import { Controls, anotherSeed, heed } from "./controls.js";
 import { Client, MusicPlayer, createSession, keepTicket, savedTicket } from "./cuestream.js";
 import { Measure } from "./measure.js";
 import { Memory } from "./memory.js";
@@ -325,7 +325,10 @@ function report({ playedThrough, levelS, targetS, underruns, playing }) {
 // --- buttons, and what they show
 
 $("change").onclick = () => client?.sceneChange();
-$("reset").onclick = () => client?.resetContext();
+$("reset").onclick = () => {
+  client?.update({ seed: anotherSeed() });
+  client?.resetContext();
+};
 $("pause").onclick = () => (playback === "paused" ? client?.play() : client?.pause());
 
 function showButtons() {

@@ -6,7 +6,7 @@
 // which is also that to each change. Nothing is drawn and nothing sounds here.
 
 import { aboutServer } from "./about.js";
-import { Controls, heed } from "./controls.js";
+import { Controls, anotherSeed, heed } from "./controls.js";
 import { askKey, enable, shortcuts } from "./pressing.js";
 import { Recording } from "./recording.js";
 import { SAY, calm, pill, sayer, trouble } from "./said.js";
@@ -149,7 +149,7 @@ function wire() {
   controls = new Controls($("controls"), about.config, () => ({ update: (config) => turn({ config }) }));
   $("here").parentElement.remove(); // nothing sounds here
   $("change").onclick = () => turn({ change_now: true });
-  $("reset").onclick = () => turn({ config: { seed: Math.floor(Math.random() * 1e6) }, playback: "reset_context", change_now: true });
+  $("reset").onclick = () => turn({ config: { seed: anotherSeed() }, playback: "reset_context", change_now: true });
   $("pause").onclick = () => turn({ playback: there.playback === "playing" ? "pause" : "play" });
   recording = new Recording({ button: $("record"), section: $("recordings") }, record, bearing, sayer("recording"));
   shortcuts(controls);

@@ -76,7 +76,7 @@ export class Controls {
     $("cuts").onchange = ({ target }) => this.turn({ cut_response: target.value });
     $("tonality").onchange = () => this.turn({ key: $("tonality").value });
     $("seed").onchange = () => this.turnSeed(Number($("seed").value));
-    $("dice").onclick = () => this.turnSeed(Math.random() * 1e6);
+    $("dice").onclick = () => this.turnSeed(anotherSeed());
     this.hold(config);
   }
 
@@ -133,6 +133,11 @@ function showSlider(name, value) {
   input.style.setProperty("--done", `${(100 * (input.value - input.min)) / (input.max - input.min)}%`);
   input.setAttribute("aria-valuetext", SLIDERS[name](value));
   $(`${name}_out`).textContent = SLIDERS[name](value);
+}
+
+/** For other music: the same seed plays the same music for the same pictures. */
+export function anotherSeed() {
+  return Math.floor(Math.random() * 1e6);
 }
 
 /** Settings that the player heeds are shown, wherever on the page they are, and what else is about them. */

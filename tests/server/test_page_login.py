@@ -307,6 +307,22 @@ def test_the_keyboard_is_enough_and_arrow_keys_ask_for_nothing(browser: Chromium
         assert not browser.events
 
 
+def test_new_music_is_not_the_same_music_again(browser: Chromium, serve: Serve) -> None:
+    """The same seed would play the same for the same pictures."""
+    with serve(player=SyntheticPlayer()) as served:
+        open_page(browser, served.http)
+        press(browser, "start")
+        browser.until("window.cuestream.statistics.playback === 'playing'")
+        (hosted,) = served.host.sessions.values()
+        before = served.on_loop(lambda: (hosted.config.seed, hosted.core.take))
+        browser.key("n")
+        browser.until(f"{element('seed')}.value !== '{before[0]}'")
+        while served.on_loop(lambda: hosted.core.take) == before[1]:
+            browser.run("new Promise((done) => setTimeout(done, 20))")
+        assert str(served.on_loop(lambda: hosted.config.seed)) == browser.run(f"{element('seed')}.value")
+        press(browser, "start")
+
+
 def test_a_reload_lists_what_was_recorded_and_goes_on_with_what_is_being_recorded(
     browser: Chromium, serve: Serve, tmp_path: Path
 ) -> None:
