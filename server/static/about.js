@@ -1,10 +1,10 @@
 // What the server is (GET v1/version), once it says so: a page outlives a server that begins again, and may be open before it.
 
-const AGAIN_MS = 2000;
+const AGAIN_MS = 1000, AGAIN_MOST_MS = 8000; // the pauses grow: many pages may wait for one server
 
 /** say: hears what is wrong in words, and "" when nothing is. */
 export async function aboutServer(say) {
-  for (;;) {
+  for (let pause = AGAIN_MS; ; pause = Math.min(2 * pause, AGAIN_MOST_MS)) {
     try {
       const answer = await fetch("v1/version");
       if (answer.ok) {
@@ -14,6 +14,6 @@ export async function aboutServer(say) {
       }
     } catch {} // nobody answered, or somebody in the server's place
     say("The server does not answer; trying again.");
-    await new Promise((done) => setTimeout(done, AGAIN_MS));
+    await new Promise((done) => setTimeout(done, pause));
   }
 }

@@ -171,7 +171,7 @@ def test_what_others_turn_appears_and_what_is_being_typed_stays(browser: Chromiu
 def test_a_session_that_ends_and_a_server_that_is_away_are_said_and_come_back(
     browser: Chromium, serve: Serve, tmp_path: Path
 ) -> None:
-    """It waits twice for 2 s, as long as the pages do between two questions whether a server is there."""
+    """It waits for a second or two now and then, as long as the pages do between two questions whether a server is there."""
     recording = f"{element('record')}.ariaPressed === 'true'"
     with serve(player=SyntheticPlayer(), recordings=tmp_path) as served:
         open_dock(browser, f"{served.http}/control?session=show")

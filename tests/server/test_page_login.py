@@ -68,6 +68,10 @@ PROXY = """window.fetch = async () => new Response("<html><h1>503 Service Unavai
   status: 503, statusText: "Service Unavailable", headers: { "content-type": "text/html" },
 });"""
 """Of whose server there is none just now."""
+IMPATIENT = """window.pauses = [];
+const later = window.setTimeout;
+window.setTimeout = (work, ms) => (pauses.push(ms), later(work, 0));"""
+"""No pause is waited for."""
 GAINS = """window.gains = [];
 window.GainNode = class extends GainNode {
   constructor(...all) {
@@ -480,6 +484,16 @@ def test_a_page_that_is_open_before_its_server_answers_begins_when_it_does(
         browser.run("window.fetch = window.real")
         browser.until("window.cuestream !== undefined")
         browser.until(f"{element('trouble')}.hidden")
+
+
+def test_a_server_that_is_away_for_long_is_asked_less_often(browser: Chromium, serve: Serve) -> None:
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=f"{PROXY}\n{IMPATIENT}")
+    with serve(player=SyntheticPlayer()) as served:
+        browser.open("about:blank")
+        browser.open(served.http)
+        browser.until("window.pauses.length > 4")
+        assert browser.run("window.pauses.slice(0, 5)") == [1000, 2000, 4000, 8000, 8000]
+        browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
 
 
 def test_a_websocket_that_does_not_open_is_said(browser: Chromium, serve: Serve) -> None:
