@@ -35,6 +35,8 @@ WIDE = """[document.documentElement, ...document.querySelectorAll(".top, main *"
   .filter((part) => part.scrollWidth > part.clientWidth && part.clientWidth && !part.matches("span, option, select, .hide"))
   .map((part) => part.id || part.className || part.tagName)"""
 """What has more in it than its width shows."""
+CUT_OFF = "(({ scrollWidth, clientWidth }) => Math.max(0, scrollWidth - clientWidth))(document.getElementById('session'))"
+"""How much of the session's name is not seen, pixels."""
 ALL = frozenset(
     {"seed", "on_cut", "guidance", "temperature", "short_term_s", "energy", "key", "top_k", "top_p"}
 )
@@ -328,7 +330,11 @@ def test_two_pages_show_the_same(browser: Chromium, serve: Serve) -> None:
         browser.run("other.close()")
 
 
-@pytest.mark.parametrize(("width", "text_px"), [(300, 16), (320, 32)])
+LONG = "a" * 64
+"""The longest name, without a place to break it."""
+
+
+@pytest.mark.parametrize(("width", "text_px"), [(200, 16), (300, 16), (320, 32), (400, 16)])
 def test_it_fits_a_narrow_dock(
     browser: Chromium, serve: Serve, tmp_path: Path, width: int, text_px: int
 ) -> None:
@@ -338,10 +344,12 @@ def test_it_fits_a_narrow_dock(
             "Emulation.setDeviceMetricsOverride", width=width, height=700, deviceScaleFactor=1, mobile=False
         )
         browser.call("Page.setFontSizes", fontSizes={"standard": text_px, "fixed": 13})
-        open_dock(browser, f"{served.http}/control?session=show")
-        until_pill(browser, "playing")
-        browser.run("document.querySelector('details').open = true")
-        assert browser.run(WIDE) == []
+        for name, words in (("show", "playing"), (LONG, "not there")):
+            open_dock(browser, f"{served.http}/control?session={name}")
+            until_pill(browser, words)
+            browser.run("document.querySelector('details').open = true")
+            assert browser.run(WIDE) == []
+            assert browser.run(CUT_OFF) == 0
         browser.call("Page.setFontSizes", fontSizes={"standard": 16, "fixed": 13})
         browser.call("Emulation.clearDeviceMetricsOverride")
 
