@@ -1,6 +1,12 @@
 // Where else a session can be heard and turned: one row for each address, with a button that copies it.
 
 const COPIED_MS = 1200;
+const NAME = /^[\w-]{1,64}$/;
+
+/** What is wrong with an address of a page, "" where it names a session that there can be. */
+export function unnamed(page, session) {
+  return NAME.test(session) ? "" : `The address needs a session's name, of at most 64 letters, digits, - and _: ${page}?session=NAME`;
+}
 
 /** What is shown of a session's `urls`: that for OBS, the others where somebody wants them. keyed: whether this server asks for its
  * key. say: has words read out. */

@@ -6,6 +6,7 @@
 // which is also that to each change. Nothing is drawn and nothing sounds here.
 
 import { aboutServer } from "./about.js";
+import { unnamed } from "./addresses.js";
 import { Controls, anotherSeed, heed } from "./controls.js";
 import { askKey, enable, shortcuts } from "./pressing.js";
 import { Recording } from "./recording.js";
@@ -17,8 +18,6 @@ const token = new URLSearchParams(location.hash.slice(1)).get("token");
 const LOOK_MS = 1000, LOOK_MOST_MS = 4000; // the pauses grow while the session is not there
 const DENIED_MS = 30_000; // more wrong tokens a minute, and the server hears none
 const ANSWER_MS = 20_000; // a recording waits for the disk
-const NAME = /^[\w-]{1,64}$/;
-const UNNAMED = "The address needs a session's name, of letters, digits, - and _: control?session=NAME";
 const OK = 200, WRONG_KEY = 401, FORBIDDEN = 403, ABSENT = 404, CONFLICT = 409;
 const NO_ANSWER = 0; // from a server
 const WHY = { [NO_ANSWER]: "no answer", [ABSENT]: "not there" };
@@ -186,7 +185,8 @@ $("dismiss").onclick = ({ detail }) => {
   calm();
   if (!detail) $("pause").focus(); // a keyboard goes on from there
 };
-if (NAME.test(session)) {
+const wrong = unnamed("control", session);
+if (!wrong) {
   $("session").textContent = session;
   $("absent").textContent = NOT_THERE;
   for (;;) {
@@ -200,6 +200,6 @@ if (NAME.test(session)) {
     recording.doubt();
   }
 } else {
-  trouble(UNNAMED, "page");
+  trouble(wrong, "page");
   pill("off", "no session");
 }

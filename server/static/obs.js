@@ -7,13 +7,14 @@
 //     &via=http         endless sound instead of WebRTC, also where server and browser have both
 
 import { aboutServer } from "./about.js";
+import { unnamed } from "./addresses.js";
 import { MusicPlayer, WhepPlayer, Refused } from "./cuestream.js";
 import { COMFORT, hearEndless } from "./endless.js";
 
 const $ = (id) => document.getElementById(id);
 const asked = new URLSearchParams(location.search);
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
-const session = asked.get("session"), one = `v1/sessions/${encodeURIComponent(session)}`;
+const session = asked.get("session") ?? "", one = `v1/sessions/${encodeURIComponent(session)}`;
 const cuts = asked.get("cut") !== "0", shows = asked.get("overlay") === "1";
 const quiet = new Set((asked.get("quiet") ?? "").split(",").map((name) => name.trim()).filter(Boolean));
 const headers = token ? { authorization: `Bearer ${token}` } : {};
@@ -166,11 +167,11 @@ function overlay(about) {
 // --- begin
 
 addEventListener("hashchange", () => location.reload()); // another token
-if (session) {
+const wrong = unnamed("obs", session);
+if (wrong) trouble(wrong);
+else {
   scenes();
   const about = await aboutServer(trouble);
   if (shows) overlay(about);
   void hear(about.webrtc);
-} else {
-  trouble("The address lacks a session: obs?session=NAME");
 }

@@ -113,6 +113,11 @@ def test_a_session_that_begins_in_a_quiet_scene_pauses(keyed: Served, browser: C
 def test_what_is_wrong_with_the_address_is_shown(keyed: Served, browser: Chromium) -> None:
     for address, said in (
         ("/obs", "session=NAME"),
+        (
+            "/obs?session=a%20name",
+            "session=NAME",
+        ),  # there can be none of this name, nor of one that is longer
+        (f"/obs?session={'a' * 65}", "at most 64"),
         ("/obs?session=show&overlay=1#token=show.wrong", "no valid token"),
     ):
         browser.open("about:blank")
