@@ -2088,7 +2088,7 @@ var StreamView = class {
     const { element } = this;
     element.muted = element.playsInline = true;
     element.srcObject = stream;
-    element.play().catch(failed);
+    element.play().catch((error) => element.srcObject && failed(error));
   }
   /** So far. */
   get frames() {
@@ -2105,20 +2105,25 @@ var CanvasView = class {
   constructor(canvas, failed) {
     this.canvas = canvas;
     this.failed = failed;
+    try {
+      this.begin();
+    } catch {
+    }
   }
   keeps = null;
   // null: not known yet
   captured = null;
   now() {
+    this.begin();
+    return this.keeps ? this.canvas : this.captured?.now() ?? null;
+  }
+  /** Capture what does not keep its picture, before one is wanted: it may be drawn once, and never again. */
+  begin() {
     const { canvas, failed } = this;
-    if (!canvas.width || !canvas.height) return null;
+    if (!canvas.width || !canvas.height) return;
     if (this.keeps === null && (this.captured?.begun || shows(canvas))) this.keeps = keepsPicture(canvas);
-    if (this.keeps) {
-      this.close();
-      return canvas;
-    }
-    this.captured ??= capture(canvas, failed);
-    return this.captured?.now() ?? null;
+    if (this.keeps) this.close();
+    else this.captured ??= capture(canvas, failed);
   }
   close() {
     this.captured?.close();
@@ -2133,6 +2138,7 @@ var CapturedView = class {
     this.stream = stream;
     this.source = source;
     this.view = new StreamView(stream, failed);
+    source.requestFrame();
   }
   view;
   looks = 0;

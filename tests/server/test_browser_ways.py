@@ -195,6 +195,8 @@ LOOK = """(async () => {
     webgl: (canvas, colour) => game(canvas, gl(canvas, colour)),
     opaque: (canvas, colour) => game(canvas, gl(canvas, colour, { alpha: false })),
     late: (canvas, colour) => setTimeout(gl(canvas, colour), 100), // once, and then it stands still
+    once: (canvas, colour) => gl(canvas, colour)(), // before anybody looks
+    blank: (canvas, colour) => (canvas.getContext("2d"), setTimeout(ways["2d"], 100, canvas, colour)),
     contextless: (canvas, colour) => setTimeout(() => ways.webgl(canvas, colour), 100),
     worker: (canvas, colour) => {
       const code = `onmessage = ({ data }) => (${ways["2d"]})(data, [${colour}])`;
@@ -207,29 +209,35 @@ LOOK = """(async () => {
       canvas.getContext("2d").drawImage(image, 0, 0);
     },
   };
-  window.look = async (way, what) => {
+  window.look = async (way, what, afterMs = 0) => {
     reaction.shutter.stop();
     document.querySelector("canvas")?.remove();
     const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
     document.body.append(canvas);
     notes.shown = [];
     await ways[way](canvas, what);
-    reaction.shutter = new Shutter(reaction.client, canvas, { onPicture, onError });
+    const beginsMs = performance.now() + afterMs;
+    const live = { get: () => reaction.client.live && performance.now() > beginsMs };
+    reaction.shutter = new Shutter(Object.create(reaction.client, { live }), canvas, { onPicture, onError });
   };
 })()"""
-"""`look(way, what)`: watch a canvas of one colour, [red, green, blue], or with an image.
+"""`look(way, what, afterMs)`: watch a canvas of one colour, [red, green, blue], or with an image; no picture is wanted sooner.
 
 notes.shown: the colours that were pushed, by one pixel of each picture."""
+
+
+ONCE = ("once", "late")
+"""What is drawn is over before a picture is wanted, as on a machine that is busy."""
 
 
 def test_a_canvas_is_watched_whatever_draws_it(browser: Chromium, meeting: Served) -> None:
     """None of its pictures is black: a canvas of WebGL is, once the browser has shown it."""
     begin(browser, meeting.http, "websocket", config=SEED)
     browser.run(LOOK)
-    ways = ("2d", "webgl", "opaque", "late", "contextless", "worker")
-    for way, green in zip(ways, range(20, 240, 40), strict=False):
+    ways = ("2d", "blank", "webgl", "opaque", "once", "late", "contextless", "worker")
+    for way, green in zip(ways, range(20, 240, 25), strict=False):
         colour = [250, green, 10]
-        browser.run(f"look({way!r}, {colour})")
+        browser.run(f"look({way!r}, {colour}, {300 if way in ONCE else 0})")
         browser.until("reaction.notes.shown.length > 2")
         pushed = np.array(browser.run("reaction.notes.shown"))
         assert (way, np.abs(pushed - colour).max() < 8) == (way, True), pushed

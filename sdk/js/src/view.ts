@@ -21,7 +21,7 @@ export class StreamView implements View {
     const { element } = this;
     element.muted = element.playsInline = true;
     element.srcObject = stream;
-    element.play().catch(failed);
+    element.play().catch((error: Error) => element.srcObject && failed(error)); // closed before it began is no error
   }
 
   /** So far. */
@@ -52,18 +52,26 @@ export class CanvasView implements View {
   constructor(
     private readonly canvas: HTMLCanvasElement,
     private readonly failed: (error: Error) => void,
-  ) {}
+  ) {
+    try {
+      this.begin();
+    } catch {
+      // the first look says it
+    }
+  }
 
   now(): Drawable | null {
+    this.begin();
+    return this.keeps ? this.canvas : (this.captured?.now() ?? null);
+  }
+
+  /** Capture what does not keep its picture, before one is wanted: it may be drawn once, and never again. */
+  private begin(): void {
     const { canvas, failed } = this;
-    if (!canvas.width || !canvas.height) return null;
+    if (!canvas.width || !canvas.height) return;
     if (this.keeps === null && (this.captured?.begun || shows(canvas))) this.keeps = keepsPicture(canvas);
-    if (this.keeps) {
-      this.close();
-      return canvas;
-    }
-    this.captured ??= capture(canvas, failed);
-    return this.captured?.now() ?? null;
+    if (this.keeps) this.close();
+    else this.captured ??= capture(canvas, failed);
   }
 
   close(): void {
@@ -75,7 +83,8 @@ export class CanvasView implements View {
 /** After so many looks nothing new is drawn, and the newest frame goes again: 60 ms. */
 const PATIENCE_LOOKS = 5;
 
-/** Of a canvas that is captured: the first frame that is drawn after a picture was wanted. Other frames cost nothing. */
+/** Of a canvas that is captured: the first frame that is drawn, and then each first one after a picture was wanted. Other frames cost
+ * nothing. */
 class CapturedView implements View {
   private readonly view: StreamView;
   private looks = 0; // since it was asked
@@ -88,6 +97,7 @@ class CapturedView implements View {
     failed: (error: Error) => void,
   ) {
     this.view = new StreamView(stream, failed);
+    source.requestFrame();
   }
 
   get begun(): boolean {
