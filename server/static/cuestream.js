@@ -2130,9 +2130,9 @@ var CanvasView = class {
     this.captured = null;
   }
 };
-var PATIENCE_LOOKS = 5;
+var STILL_MS = 1e3;
+var FIRST_MS = 60;
 var CapturedView = class {
-  // frames, when it was asked
   /** source: the canvas's track, or in Firefox its stream. */
   constructor(stream, source, failed) {
     this.stream = stream;
@@ -2141,21 +2141,25 @@ var CapturedView = class {
     source.requestFrame();
   }
   view;
-  looks = 0;
-  // since it was asked
+  askedMs = null;
+  // when the next frame was asked for
   before = 0;
+  // frames, then
+  patienceMs = FIRST_MS;
   get begun() {
     return this.view.frames > 0;
   }
   now() {
     const { view, source } = this;
-    if (this.looks === 0) {
+    if (this.askedMs === null) {
+      this.askedMs = performance.now();
       this.before = view.frames;
       source.requestFrame();
     }
-    this.looks += 1;
-    if (view.frames === this.before && this.looks < PATIENCE_LOOKS) return null;
-    this.looks = 0;
+    const standsStill = view.frames === this.before;
+    if (!this.begun || standsStill && performance.now() - this.askedMs < this.patienceMs) return null;
+    this.askedMs = null;
+    this.patienceMs = STILL_MS;
     return view.now();
   }
   close() {
@@ -2190,7 +2194,7 @@ function keepsPicture(canvas) {
 
 // src/shutter.ts
 var LOOK_MS = 12;
-var STILL_US = 1e6;
+var STILL_US = STILL_MS * 1e3;
 var STILL_LOOK_MS = 500;
 var FOREIGN = /* @__PURE__ */ new Set(["DataCloneError", "SecurityError"]);
 var Shutter = class {

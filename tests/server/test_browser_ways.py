@@ -172,7 +172,8 @@ LOOK = """(async () => {
   const { Shutter } = await import("/static/cuestream.js");
   const { notes } = reaction;
   const eye = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-  const onPicture = (_, shown) => {
+  const onPicture = (atUs, shown) => {
+    notes.pictured.push(atUs);
     eye.drawImage(shown, 0, 0, 1, 1);
     notes.shown.push([...eye.getImageData(0, 0, 1, 1).data.slice(0, 3)]);
   };
@@ -215,6 +216,7 @@ LOOK = """(async () => {
     const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
     document.body.append(canvas);
     notes.shown = [];
+    notes.pictured = [];
     await ways[way](canvas, what);
     const beginsMs = performance.now() + afterMs;
     const live = { get: () => reaction.client.live && performance.now() > beginsMs };
@@ -223,7 +225,7 @@ LOOK = """(async () => {
 })()"""
 """`look(way, what, afterMs)`: watch a canvas of one colour, [red, green, blue], or with an image; no picture is wanted sooner.
 
-notes.shown: the colours that were pushed, by one pixel of each picture."""
+notes.shown: the colours that were pushed, by one pixel of each picture. notes.pictured: when, microseconds."""
 
 
 ONCE = ("once", "late")
@@ -241,6 +243,8 @@ def test_a_canvas_is_watched_whatever_draws_it(browser: Chromium, meeting: Serve
         browser.until("reaction.notes.shown.length > 2")
         pushed = np.array(browser.run("reaction.notes.shown"))
         assert (way, np.abs(pushed - colour).max() < 8) == (way, True), pushed
+        if way in ONCE:  # what is known to stand still is sent once a second
+            assert np.diff(browser.run("reaction.notes.pictured")).min() > 0.9e6
         met = seen(
             meeting, lambda pixels, colour=colour: bool(np.abs(pixels.mean((0, 1)) - colour).max() < 8)
         )  # type: ignore[misc]

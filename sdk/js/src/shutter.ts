@@ -7,12 +7,12 @@ import type { Client } from "./client.js";
 import { makeEasel, type Easel, type Shown } from "./easel.js";
 import { report, Unsupported } from "./errors.js";
 import { Ticker } from "./ticker.js";
-import { CanvasView, still, StreamView, type View } from "./view.js";
+import { CanvasView, still, STILL_MS, StreamView, type View } from "./view.js";
 
 /** How often is looked whether a picture is wanted: no server takes more than 60 a second. */
 const LOOK_MS = 12;
 /** So often is a picture sent of what stands still, so that what is known of it does not grow old, and its session does not end. */
-const STILL_US = 1_000_000;
+const STILL_US = STILL_MS * 1000;
 /** How often is looked whether a track stands still that delivers its frames. */
 const STILL_LOOK_MS = 500;
 /** What browsers throw where a video or a canvas is not to be read by this page. */

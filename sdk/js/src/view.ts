@@ -80,15 +80,18 @@ export class CanvasView implements View {
   }
 }
 
-/** After so many looks nothing new is drawn, and the newest frame goes again: 60 ms. */
-const PATIENCE_LOOKS = 5;
+/** So often is shown again what stands still. */
+export const STILL_MS = 1000;
+/** So long a frame that was captured before any was wanted is held back for a newer one. */
+const FIRST_MS = 60;
 
 /** Of a canvas that is captured: the first frame that is drawn, and then each first one after a picture was wanted. Other frames cost
  * nothing. */
 class CapturedView implements View {
   private readonly view: StreamView;
-  private looks = 0; // since it was asked
-  private before = 0; // frames, when it was asked
+  private askedMs: number | null = null; // when the next frame was asked for
+  private before = 0; // frames, then
+  private patienceMs = FIRST_MS;
 
   /** source: the canvas's track, or in Firefox its stream. */
   constructor(
@@ -106,13 +109,15 @@ class CapturedView implements View {
 
   now(): Drawable | null {
     const { view, source } = this;
-    if (this.looks === 0) {
+    if (this.askedMs === null) {
+      this.askedMs = performance.now();
       this.before = view.frames;
       source.requestFrame();
     }
-    this.looks += 1;
-    if (view.frames === this.before && this.looks < PATIENCE_LOOKS) return null;
-    this.looks = 0;
+    const standsStill = view.frames === this.before;
+    if (!this.begun || (standsStill && performance.now() - this.askedMs < this.patienceMs)) return null;
+    this.askedMs = null;
+    this.patienceMs = STILL_MS;
     return view.now();
   }
 
