@@ -79,7 +79,7 @@ def test_a_redirect_within_the_place_is_followed() -> None:
 def test_who_refuses_and_is_no_server_of_ours_is_named_by_its_address() -> None:
     words = "answered HTTP 404 Not Found, not in a Cuestream server's words; perhaps a proxy before it did$"
     with door() as first, pytest.raises(Refused, match=f"{first.url}/v1/sessions {words}"):
-        rest.create(first.url, "show")
+        rest.invitation(first.url, "show")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_an_answer_that_makes_no_session_is_said(body: bytes) -> None:
     with door() as first:
         first.made = body
         with pytest.raises(Refused, match=r"/v1/sessions answered, but not as a Cuestream server does"):
-            rest.create(first.url, "show")
+            rest.invitation(first.url, "show")
 
 
 def test_what_speaks_no_http_is_said() -> None:
@@ -127,7 +127,7 @@ def test_what_speaks_no_http_is_said() -> None:
         thread.start()
         url = f"http://127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(Unreachable, match=f"{url}: what answered there speaks no HTTP"):
-            rest.create(url, "show")
+            rest.invitation(url, "show")
         thread.join()
 
 

@@ -76,7 +76,7 @@ def test_what_is_no_address_is_said_without_it(url: str) -> None:
 def test_what_is_no_token_is_said_without_it_and_at_once(token: str) -> None:
     for ask in (
         lambda: AsyncClient("http://127.0.0.1:9", token=token),
-        lambda: rest.create("http://127.0.0.1:9", "show", token),
+        lambda: rest.invitation("http://127.0.0.1:9", "show", token),
     ):
         with pytest.raises(ValueError, match="a token is ASCII") as caught:
             ask()

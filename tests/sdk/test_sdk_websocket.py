@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import socket
 import ssl
 import threading
@@ -60,6 +61,7 @@ class Stage:
     break_at: dict[int, int] = field(default_factory=dict)
     refuse: dict[int, tuple[str, int]] = field(default_factory=dict)
     tokens: list[str | None] = field(default_factory=list)
+    line: ServerConnection | None = None  # the newest
     ignores_credit: bool = False
     sees: bool = False
 
@@ -67,6 +69,7 @@ class Stage:
         assert line.request is not None
         number = len(self.tokens)
         self.tokens.append(line.request.headers.get("Authorization"))
+        self.line = line
         if number in self.refuse:
             code, close = self.refuse[number]
             await line.recv()
@@ -536,6 +539,83 @@ def test_a_proxy_that_is_away_for_long_is_given_up_at_once_and_says_for_how_long
         assert (len(asked), caught.value.retry_s) == (1, 86400.0)
 
     asyncio.run(run())
+
+
+def test_who_is_invited_is_invited_again_for_each_session_and_for_no_break() -> None:
+    stage, made = Stage(break_at={0: 15}, refuse={2: ("session_expired", 4404)}), []
+
+    async def work(url: str) -> None:
+        async def invite() -> dict[str, Any]:  # of an asyncio program; a plain function does, too
+            made.append(f"cs_{len(made)}")
+            urls = {"ws": url, "audio": {"ogg": "http://there/ogg"}}
+            return {"session_id": "s", "client_secret": {"value": made[-1], "expires_s": 60}, "urls": urls}
+
+        async with AsyncClient(invite=invite, patience=QUICK) as client:
+            assert client.urls["audio"]["ogg"] == "http://there/ogg"
+            await client.play()
+            async for chunk in client.audio():
+                if len(stage.tokens) == 2 and chunk.end >= RATE:
+                    stage.line.transport.abort()
+                if chunk.session == 2:
+                    break
+
+    with_server(stage, work)
+    assert stage.tokens == ["Bearer cs_0", None, None, "Bearer cs_1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "times", "said"),
+    [
+        (
+            json.JSONDecodeError("no JSON", "<html>", 0),
+            ClientError,
+            1,
+            "answer of POST /v1/sessions: no JSON",
+        ),
+        ({}, ClientError, 1, "answer of POST /v1/sessions"),
+        (None, ClientError, 1, "answer of POST /v1/sessions"),
+        ({"urls": {"ws": "x"}, "client_secret": {"value": "s"}}, ClientError, 1, "answer of POST"),
+        (Refused(403, "not you"), Refused, 1, "not you"),
+        (
+            OSError("no route"),
+            Unreachable,
+            3,
+            "gave up after 3 attempts; no invitation came: OSError: no route",
+        ),
+    ],
+)
+def test_what_is_no_invitation_ends_it_and_what_may_pass_is_asked_again(
+    answer: Any, error: type[Exception], times: int, said: str
+) -> None:
+    asked = []
+
+    def invite() -> dict[str, Any]:
+        asked.append(1)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+    with pytest.raises(error, match=said) as caught, Client(invite=invite, patience=QUICK):
+        pass
+    assert (type(caught.value), len(asked)) == (error, times)
+
+
+def test_an_invitation_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aio_module, "CONNECT_S", 0.02)
+
+    async def run() -> None:
+        client = AsyncClient(invite=lambda: asyncio.sleep(60, {}), patience=QUICK)
+        with pytest.raises(Unreachable, match=r"gave up after 3 attempts; no invitation came within 0\.02 s"):
+            await client.connect()
+
+    asyncio.run(run())
+
+
+def test_an_invitation_says_where_and_who() -> None:
+    with pytest.raises(ValueError, match="give it alone"):
+        AsyncClient("http://127.0.0.1:9", invite=dict)
+    with pytest.raises(ValueError, match="an address such as"):
+        AsyncClient()
 
 
 def test_a_refusal_has_the_servers_own_word() -> None:

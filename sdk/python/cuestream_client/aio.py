@@ -17,7 +17,7 @@ import contextlib
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from email.message import Message
 from types import TracebackType
 from typing import Any, Self
@@ -41,6 +41,7 @@ from cuestream_client.closes import BROKEN, Patience
 from cuestream_client.comeback import Next
 from cuestream_client.control import check
 from cuestream_client.errors import ClientError, Closed, Refused, Unreachable, Untrusted
+from cuestream_client.invite import Invite, invited
 from cuestream_client.latest import Latest
 from cuestream_client.music import Chunk
 from cuestream_client.pictures import Form, Frame, Pictures
@@ -61,16 +62,18 @@ class AsyncClient:
     """See the module. url: ws, wss, http or https; without a path it is /v1/stream. token: goes into a header, never an address.
 
     name: of the session, so that others can hear it there; the server draws one when it is left out.
+    invite: instead of these three: asks a backend of yours for what `rest.invitation` gave there, for each session that begins.
     config: what to turn from the start, as `update` takes it. audio: how the music should come, PCM. pictures: how frames travel;
     raw ones where the server allows them. tls: whom to trust at wss, the system's authorities when it is left out.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str = "",
         *,
         token: str | None = None,
         name: str | None = None,
+        invite: Invite | None = None,
         config: dict[str, Any] | None = None,
         audio: m.AudioFormat | None = None,
         pictures: Form = "jpeg",
@@ -79,9 +82,15 @@ class AsyncClient:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         wish = Wish(audio or Wish().audio, m.patch({} if config is None else config))
-        self.session = Session(address(url), wish, patience, clock, random.random)
+        if invite and (url or token or name):
+            raise ValueError(
+                "invite says where the session is, and brings its token and its name: give it alone"
+            )
+        self.session = Session(url if invite else address(url), wish, patience, clock, random.random)
         rest.bearing(token)
-        self._token, self._name, self._tls = token, name, tls
+        self.urls: Mapping[str, Any] = {}
+        """Where the session is heard and turned otherwise, by kind; once it was invited, or asked for by its name."""
+        self._token, self._name, self._tls, self._invite = token, name, tls, invite
         self._pictures = Pictures(pictures)
         self._chunks: Latest[Chunk] = Latest(QUEUED_CHUNKS)  # full: the oldest goes, a gap in the indices
         self._events: Latest[m.ServerMessage | Next] = Latest(QUEUED_EVENTS)  # full: the oldest goes
@@ -350,12 +359,19 @@ class AsyncClient:
         return self.session.impossible(str(error))
 
     async def _bearer(self) -> str | None:
-        """The token; for a new session with a name the secret that opens it. Raises Refused or Unreachable."""
-        if self._name is None or not self.session.begins:
+        """The token; for a new session that is invited, or has a name, the secret that opens it. Raises ClientError."""
+        if not self.session.begins or not (self._invite or self._name is not None):
             return self._token
-        # The request's own limit begins anew with every byte of its answer.
-        async with asyncio.timeout(CONNECT_S):
-            return await asyncio.to_thread(rest.create, self.session.url, self._name, self._token, self._tls)
+        if self._invite:
+            made = await invited(self._invite, CONNECT_S)
+            self.session.begin_at(made["urls"]["ws"])
+        else:
+            # The request's own limit begins anew with every byte of its answer.
+            async with asyncio.timeout(CONNECT_S):
+                about = (self.session.url, self._name, self._token, self._tls)
+                made = await asyncio.to_thread(rest.invitation, *about)
+        self.urls = made["urls"]
+        return str(made["client_secret"]["value"])
 
     async def _talk(self, line: ClientConnection) -> None:
         self.session.opened()

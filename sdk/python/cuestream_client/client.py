@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent import futures
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -25,6 +25,7 @@ from cuestream_client.aio import AsyncClient
 from cuestream_client.closes import Patience
 from cuestream_client.comeback import Next
 from cuestream_client.errors import Closed
+from cuestream_client.invite import Invite
 from cuestream_client.music import Chunk
 from cuestream_client.pictures import Form, Frame
 from cuestream_client.session import Playout, Session
@@ -39,10 +40,11 @@ class Client:
 
     def __init__(
         self,
-        url: str,
+        url: str = "",
         *,
         token: str | None = None,
         name: str | None = None,
+        invite: Invite | None = None,
         config: dict[str, Any] | None = None,
         audio: m.AudioFormat | None = None,
         pictures: Form = "jpeg",
@@ -53,6 +55,7 @@ class Client:
             url,
             token=token,
             name=name,
+            invite=invite,
             config=config,
             audio=audio,
             pictures=pictures,
@@ -105,6 +108,11 @@ class Client:
     def session(self) -> Session:
         """What is known of the session: `created`, `config`, `video`, `counts`. To be read, not to be called."""
         return self._client.session
+
+    @property
+    def urls(self) -> Mapping[str, Any]:
+        """Where the session is heard and turned otherwise, by kind; once it was invited, or asked for by its name."""
+        return self._client.urls
 
     @property
     def now_us(self) -> int:

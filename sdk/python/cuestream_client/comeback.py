@@ -60,6 +60,11 @@ class Comeback:
         self._others: list[str] = []  # where to try, too; bound: 2
         self._tries = 0  # left here, before it is their turn
 
+    def begin_at(self, url: str) -> None:
+        """Where a session that begins is, as who invites to it says."""
+        self.url = self._home = url
+        self._others = []
+
     def opened(self) -> None:
         """A connection stands, the session not yet."""
         self._error = self._leave_at_s = self._stands_s = None

@@ -28,13 +28,20 @@ TOKEN = re.compile(r"[!-~]([ -~]*[!-~])?")
 """What a server takes as a key."""
 
 
-def create(url: str, name: str, token: str | None = None, tls: ssl.SSLContext | None = None) -> str:
-    """The secret that opens a session of this name, once. Raises Refused (409: it is open) or Unreachable."""
-    made = ask("POST", url, "/v1/sessions", {"session_id": name}, token, tls)
+def invitation(
+    url: str, name: str | None = None, token: str | None = None, tls: ssl.SSLContext | None = None
+) -> dict[str, Any]:
+    """What POST /v1/sessions answers: `client_secret`, which opens the session once, and its `urls`. Who has the key asks for it,
+    and may hand it to who is to have none. name: of the session; the server draws one when it is left out. Raises Refused (409:
+    it is open) or Unreachable."""
+    made = ask("POST", url, "/v1/sessions", None if name is None else {"session_id": name}, token, tls)
     try:
-        return str(made["client_secret"]["value"])
+        is_one = bool(made["client_secret"]["value"] and made["urls"])
     except (KeyError, TypeError):
-        raise unlike(f"{base(url)}/v1/sessions", 200) from None
+        is_one = False
+    if is_one:
+        return made
+    raise unlike(f"{base(url)}/v1/sessions", 200)
 
 
 def addresses(

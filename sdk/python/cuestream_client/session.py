@@ -134,6 +134,10 @@ class Session:
         """Where to connect; a server that goes away may name another place."""
         return self._comeback.url
 
+    def begin_at(self, url: str) -> None:
+        """Where the session that is to begin is."""
+        self._comeback.begin_at(url)
+
     @property
     def now_us(self) -> int:
         """The clock of pictures: microseconds since this object was made."""
