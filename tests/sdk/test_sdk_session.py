@@ -18,11 +18,12 @@ from cuestream_client.closes import CLOSES, ENDS, Patience, after_close
 from cuestream_client.comeback import Next
 from cuestream_client.control import encode
 from cuestream_client.errors import Closed, TooMuch
-from cuestream_client.media import Kind, Size
+from cuestream_client.media import Flag, Kind, Media, Size, StreamId
 from cuestream_client.music import Chunk
 from cuestream_client.outbox import KEPT_MESSAGES, Outbox
 from cuestream_client.pictures import Form, Pictures
 from cuestream_client.session import Picture, Playout, Session
+from cuestream_client.stats import Stats
 from server.access.limiting import Bucket
 from server.protocol import messages as t
 from server.protocol.control import decode_client
@@ -548,6 +549,22 @@ def test_what_breaks_the_protocol_is_counted_and_left_alone() -> None:
     assert world.session.counts["ignored"] == 1
     assert sum(n for name, n in world.session.counts.items() if name.startswith("refused")) == 3
     assert world.session.state == "open"
+
+
+def test_what_was_looped_is_counted() -> None:
+    world = World(delay=0)
+    world.run(3)
+    session = world.session
+    assert session.music is not None
+    payload = ramp(0, 2 * CHUNK).tobytes()
+    session.music.add(Media(Kind.PCM_S16, StreamId.MUSIC, 0, 0, payload, Flag.CONCEALED, 0, 2 * CHUNK))
+    session.music.add(Media(Kind.PCM_S16, StreamId.MUSIC, 1, CHUNK, payload, Flag.CONCEALED, 0, 2 * CHUNK))
+    stats = Stats.of(session)
+    assert (stats.concealed_samples, stats.repeated_samples, stats.received_through) == (
+        3 * CHUNK,
+        CHUNK,
+        3 * CHUNK,
+    )
 
 
 def test_the_clocks_are_compared() -> None:

@@ -201,6 +201,11 @@ def test_the_sync_client_does_the_same_in_a_thread() -> None:
                 client.end()
                 break
         chunks.extend(client.audio())
+        stats = client.stats
+        assert (stats.state, stats.sessions, stats.resumed, stats.sent_pictures) == ("over", 1, 1, 1)
+        assert stats.received_through == chunks[-1].end
+        assert (stats.skipped_samples, stats.skipped_pictures, stats.ignored) == (0, 0, {})
+        assert stats.rtt_ms is not None
         with pytest.raises(Closed):
             client.play()
         with pytest.raises(Closed):

@@ -26,6 +26,7 @@ from cuestream_client.errors import (
 from cuestream_client.messages import AudioFormat
 from cuestream_client.music import Chunk
 from cuestream_client.session import Playout
+from cuestream_client.stats import Stats
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Playout",
     "ProtocolError",
     "Refused",
+    "Stats",
     "TooMuch",
     "Unreachable",
     "Untrusted",

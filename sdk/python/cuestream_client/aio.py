@@ -46,6 +46,7 @@ from cuestream_client.latest import Latest
 from cuestream_client.music import Chunk
 from cuestream_client.pictures import Form, Frame, Pictures
 from cuestream_client.session import Picture, Playout, Session, Wish
+from cuestream_client.stats import Stats
 
 QUEUED_CHUNKS = 1024
 """20 s of chunks of 20 ms; a server that keeps to its credit of at most 10 s never fills it."""
@@ -250,6 +251,11 @@ class AsyncClient:
     def now_us(self) -> int:
         """The clock of pictures, microseconds."""
         return self.session.now_us
+
+    @property
+    def stats(self) -> Stats:
+        """What was counted so far."""
+        return Stats.of(self.session)
 
     @property
     def dropped(self) -> dict[str, int]:

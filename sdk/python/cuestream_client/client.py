@@ -29,6 +29,7 @@ from cuestream_client.invite import Invite
 from cuestream_client.music import Chunk
 from cuestream_client.pictures import Form, Frame
 from cuestream_client.session import Playout, Session
+from cuestream_client.stats import Stats
 
 T = TypeVar("T")
 DEAF_S = 0.2
@@ -118,6 +119,11 @@ class Client:
     def now_us(self) -> int:
         """The clock of pictures, microseconds."""
         return self._client.now_us
+
+    @property
+    def stats(self) -> Stats:
+        """What was counted so far."""
+        return self._client.stats
 
     @property
     def dropped(self) -> dict[str, int]:

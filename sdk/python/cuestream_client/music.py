@@ -92,4 +92,5 @@ class Music:
         self.counts["skipped_samples"] += first - self.received_through
         self.received_through = media.ts + len(samples)
         crossfade, concealed = Flag.CROSSFADE in media.flags, Flag.CONCEALED in media.flags
+        self.counts["concealed_samples"] += concealed * (len(samples) - known)
         return Chunk(first, samples[known:], self.session, self._source, media.window, crossfade, concealed)

@@ -331,6 +331,7 @@ class Session:
         picture, self._picture = self._picture, None
         if picture is None:
             return None
+        self.counts["sent_pictures"] += 1
         seq, self._seq = self._seq, (self._seq + 1) % 2**32
         about = (picture.kind, StreamId.VIDEO, seq, picture.at_us, picture.payload, Flag.KEYFRAME)
         return encode_media(Media(*about, size=picture.size))
