@@ -24,6 +24,7 @@ from cuestream_client.outbox import KEPT_MESSAGES, Outbox
 from cuestream_client.pictures import Form, Pictures
 from cuestream_client.session import Picture, Playout, Session
 from cuestream_client.stats import Stats
+from cuestream_client.ticket import Ticket, read, written
 from server.access.limiting import Bucket
 from server.protocol import messages as t
 from server.protocol.control import decode_client
@@ -51,9 +52,24 @@ class World:
         patience = Patience(
             most_s=1.0, stable_s=0.0
         )  # so that the calm at the end of a test is longer than a pause
-        self.session = Session("ws://x", None, patience, lambda: self.now, self.chance.random)
+        self.session = self.client_of(patience, None)
         self.up: deque[tuple[float, str | bytes]] = deque()
         self.down: deque[tuple[float, str | bytes]] = deque()
+        self.connect()
+
+    def client_of(self, patience: Patience, ticket: Ticket | None) -> Session:
+        return Session("ws://x", None, patience, lambda: self.now, self.chance.random, ticket)
+
+    def hand_over(self) -> None:
+        """Another program goes on: all that it has is the ticket. A second lies between."""
+        ticket = self.session.ticket
+        assert ticket is not None
+        text = written(ticket, unix_s=50_000.0)
+        self.up.clear()
+        self.down.clear()
+        self.session.close()
+        self.now += 1000.0  # its clock is another one
+        self.session = self.client_of(Patience(most_s=1.0, stable_s=0.0), read(text, unix_s=50_001.0))
         self.connect()
 
     def connect(self) -> None:
@@ -168,6 +184,51 @@ def test_a_session_that_is_gone_is_begun_anew_as_it_was() -> None:
     new = [chunk for chunk in world.chunks if chunk.session == 2]
     assert new[0].first_sample == 0
     assert world.session.played_through == new[-1].end
+
+
+def test_another_client_goes_on_by_a_ticket_from_what_was_heard_on_the_same_clock() -> None:
+    world = World()
+    world.session.send(m.Playback("play"))
+    world.run(200)
+    before, heard_through = world.session.now_us, world.session.played_through
+    world.chunks.clear()
+    world.hand_over()
+    assert world.session.now_us == pytest.approx(before + 1_000_000, abs=2)
+    world.session.send(m.SceneChange(7))
+    world.run(100)
+    assert len(world.takes) == 1
+    assert world.chunks[0].first_sample == heard_through
+    assert world.session.counts["resumed"] == 1
+    assert [x.at_us for x in world.takes["s0"].seen if isinstance(x, t.SceneChange)] == [7]
+
+
+def test_a_ticket_whose_session_is_gone_begins_another_that_plays_if_it_played() -> None:
+    world = World()
+    world.session.send(m.Playback("play"))
+    world.run(200)
+    world.takes["s0"].ended = True
+    world.hand_over()
+    world.run(200)
+    assert list(world.takes) == ["s0", "s1"]
+    assert world.takes["s1"].playing
+
+
+def test_there_is_no_ticket_before_a_handle_came_nor_after_the_end_nor_once_it_is_too_old() -> None:
+    world = World()
+    world.run(8)
+    assert world.session.ticket is None
+    world.run(60)
+    ticket = world.session.ticket
+    assert ticket is not None
+    assert (ticket.handle, ticket.played, ticket.plays) == ("s0", 0, False)
+    text = written(ticket, unix_s=0.0)
+    assert read(text, unix_s=29.0) is not None
+    assert read(text, unix_s=31.0) is None
+    for none in ("", "{}", "null", text.replace("ws:", "x:")):
+        with pytest.raises(ValueError, match="no ticket"):
+            read(none, unix_s=0.0)
+    world.session.close()
+    assert world.session.ticket is None
 
 
 def test_a_session_that_was_to_end_is_not_begun_anew() -> None:

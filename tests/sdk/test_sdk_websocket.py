@@ -546,6 +546,37 @@ def test_a_proxy_that_is_away_for_long_is_given_up_at_once_and_says_for_how_long
     asyncio.run(run())
 
 
+def test_a_client_that_leaves_its_session_is_followed_by_who_has_its_ticket() -> None:
+    stage, chunks = Stage(), []
+    with serving(stage) as url:
+        with Client(url) as client:
+            client.play()
+            for chunk in client.audio():
+                chunks.append(chunk)
+                if chunk.end >= RATE and client.ticket:
+                    break
+            ticket = client.ticket
+            client.detach()
+            with pytest.raises(Closed):
+                client.play()
+        assert stage.line is not None
+        assert stage.line.close_code == 1001
+        with Client(url, ticket=ticket) as client:
+            first = chunks[-1].end
+            for chunk in client.audio():
+                assert chunk.first_sample <= first  # what was not heard comes again, and nothing is left out
+                np.testing.assert_array_equal(
+                    chunk.samples[:, 0] * 32_768, ramp(chunk.first_sample, len(chunk.samples))
+                )
+                first = chunk.end
+                if chunk.end >= RATE * 2:
+                    break
+        with pytest.raises(ValueError, match="no ticket"):
+            Client(url, ticket="")
+    assert list(stage.takes) == ["s0"]
+    assert stage.takes["s0"].ended
+
+
 def test_who_is_invited_is_invited_again_for_each_session_and_for_no_break() -> None:
     stage, made = Stage(break_at={0: 15}, refuse={2: ("session_expired", 4404)}), []
 

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin
 
+from msgspec.structs import replace
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
@@ -33,6 +34,7 @@ from websockets.exceptions import (
     InvalidStatus,
     ProxyError,
 )
+from websockets.frames import CloseCode
 from websockets.typing import Subprotocol
 
 from cuestream_client import messages as m
@@ -47,6 +49,7 @@ from cuestream_client.music import Chunk
 from cuestream_client.pictures import Form, Frame, Pictures
 from cuestream_client.session import Picture, Playout, Session, Wish
 from cuestream_client.stats import Stats
+from cuestream_client.ticket import read, written
 
 QUEUED_CHUNKS = 1024
 """20 s of chunks of 20 ms; a server that keeps to its credit of at most 10 s never fills it."""
@@ -64,6 +67,7 @@ class AsyncClient:
 
     name: of the session, so that others can hear it there; the server draws one when it is left out.
     invite: instead of these three: asks a backend of yours for what `rest.invitation` gave there, for each session that begins.
+    ticket: of a client that left its session (`detach`); where that waits no more, another one begins.
     config: what to turn from the start, as `update` takes it. audio: how the music should come, PCM. pictures: how frames travel;
     raw ones where the server allows them. tls: whom to trust at wss, the system's authorities when it is left out.
     """
@@ -75,6 +79,7 @@ class AsyncClient:
         token: str | None = None,
         name: str | None = None,
         invite: Invite | None = None,
+        ticket: str | None = None,
         config: dict[str, Any] | None = None,
         audio: m.AudioFormat | None = None,
         pictures: Form = "jpeg",
@@ -87,9 +92,11 @@ class AsyncClient:
             raise ValueError(
                 "invite says where the session is, and brings its token and its name: give it alone"
             )
-        self.session = Session(url if invite else address(url), wish, patience, clock, random.random)
+        left = None if ticket is None else read(ticket, time.time())
+        place = url if invite else address(url)
+        self.session = Session(place, wish, patience, clock, random.random, left)
         rest.bearing(token)
-        self.urls: Mapping[str, Any] = {}
+        self.urls: Mapping[str, Any] = left.urls if left else {}
         """Where the session is heard and turned otherwise, by kind; once it was invited, or asked for by its name."""
         self._token, self._name, self._tls, self._invite = token, name, tls, invite
         self._pictures = Pictures(pictures)
@@ -97,6 +104,8 @@ class AsyncClient:
         self._events: Latest[m.ServerMessage | Next] = Latest(QUEUED_EVENTS)  # full: the oldest goes
         self._wake = asyncio.Event()
         self._first = asyncio.Event()
+        self._stands: m.SessionCreated | m.SessionResumed | None = None
+        self._goodbye = CloseCode.NORMAL_CLOSURE
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._word: str | None = None  # the server's, for why the last connection did not come about
@@ -111,8 +120,8 @@ class AsyncClient:
     ) -> None:
         await self.aclose()
 
-    async def connect(self) -> m.SessionCreated:
-        """Begin. Returns when the session stands. Raises Refused or Unreachable."""
+    async def connect(self) -> m.SessionCreated | m.SessionResumed:
+        """Begin, or go on. Returns when the session stands. Raises Refused or Unreachable."""
         if self._task is not None:
             raise Closed("a client connects once; make another one")
         self._check()
@@ -123,10 +132,9 @@ class AsyncClient:
         except BaseException:
             self._leave()
             raise
-        created = self.session.created
-        if created is None:
+        if self._stands is None:
             raise self._failure or Closed("the session ended before it began")
-        return created
+        return self._stands
 
     async def aclose(self) -> None:
         """End the session at once and the connection with it; what was received can still be read. One that was not
@@ -141,6 +149,13 @@ class AsyncClient:
         finally:
             self._leave()
         await asyncio.wait((self._task,))
+
+    async def detach(self) -> None:
+        """Leave the session to whoever has its `ticket`; take that before."""
+        self._goodbye = CloseCode.GOING_AWAY
+        self._leave()
+        if self._task:
+            await asyncio.wait((self._task,))
 
     # --- up
 
@@ -251,6 +266,13 @@ class AsyncClient:
     def now_us(self) -> int:
         """The clock of pictures, microseconds."""
         return self.session.now_us
+
+    @property
+    def ticket(self) -> str | None:
+        """To go on with this session in another client, also of another process, for as long as it waits (`resume_window_s`). A
+        secret: who has it has the session. None where nobody could go on with it."""
+        ticket = self.session.ticket
+        return None if ticket is None else written(replace(ticket, urls=dict(self.urls)), time.time())
 
     @property
     def stats(self) -> Stats:
@@ -389,7 +411,7 @@ class AsyncClient:
         except ConnectionClosed:
             pass  # the code says what follows
         except asyncio.CancelledError:
-            await line.close()  # with 1000: we left for good
+            await line.close(self._goodbye)
             raise
         finally:
             writer.cancel()
@@ -421,7 +443,8 @@ class AsyncClient:
         elif seen is not None:
             self._events.put(seen)
             self._wake.set()
-            if isinstance(seen, m.SessionCreated):
+            if isinstance(seen, m.SessionCreated | m.SessionResumed):
+                self._stands = seen
                 self._first.set()
 
 

@@ -46,6 +46,7 @@ class Client:
         token: str | None = None,
         name: str | None = None,
         invite: Invite | None = None,
+        ticket: str | None = None,
         config: dict[str, Any] | None = None,
         audio: m.AudioFormat | None = None,
         pictures: Form = "jpeg",
@@ -57,6 +58,7 @@ class Client:
             token=token,
             name=name,
             invite=invite,
+            ticket=ticket,
             config=config,
             audio=audio,
             pictures=pictures,
@@ -82,8 +84,8 @@ class Client:
     ) -> None:
         self.close()
 
-    def connect(self) -> m.SessionCreated:
-        """Begin. Returns when the session stands. Raises Refused or Unreachable."""
+    def connect(self) -> m.SessionCreated | m.SessionResumed:
+        """Begin, or go on. Returns when the session stands. Raises Refused or Unreachable."""
         return self._wait(self._client.connect())
 
     def close(self) -> None:
@@ -94,6 +96,10 @@ class Client:
             return
         finally:
             self._stop_loop()
+
+    def detach(self) -> None:
+        """Leave the session to whoever has its `ticket`; take that before."""
+        self._wait(self._client.detach())
 
     def _stop_loop(self) -> None:
         with self._lock:
@@ -119,6 +125,11 @@ class Client:
     def now_us(self) -> int:
         """The clock of pictures, microseconds."""
         return self._client.now_us
+
+    @property
+    def ticket(self) -> str | None:
+        """See `AsyncClient.ticket`."""
+        return self._client.ticket
 
     @property
     def stats(self) -> Stats:

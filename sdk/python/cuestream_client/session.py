@@ -43,6 +43,7 @@ from cuestream_client.errors import Closed, ProtocolError
 from cuestream_client.media import HEADER, Flag, Kind, Media, Size, StreamId, decode_media, encode_media
 from cuestream_client.music import Chunk, Music
 from cuestream_client.outbox import Outbox
+from cuestream_client.ticket import Ticket
 
 PING_EVERY_S = 2.0
 ANSWER_S = 10.0
@@ -99,7 +100,9 @@ class Session:
         patience: Patience | None = None,
         clock: Callable[[], float] = time.perf_counter,
         chance: Callable[[], float] = random.random,
+        ticket: Ticket | None = None,
     ) -> None:
+        """ticket: of a session that another client left."""
         self.wish = wish or Wish()
         self._clock, self._zero_s = clock, clock()
         self._comeback = Comeback(url, patience or Patience(), clock, chance)
@@ -118,6 +121,7 @@ class Session:
         self._greeted = False
         self._opened_s = float("-inf")
         self._handle: str | None = None
+        self._handle_until_s = float("-inf")
         self._wants_play = False
         self._credit: m.FlowCredit | None = None
         self.ending = False
@@ -126,6 +130,8 @@ class Session:
         self._playout: Playout | None = None  # bound: 1, a newer one replaces it
         self._reported_s = self._pinged_s = float("-inf")
         self._told: m.PlayoutReport | None = None
+        if ticket:
+            self._go_on_with(ticket)
 
     # --- what the program wants
 
@@ -159,6 +165,15 @@ class Session:
     def has_ended(self) -> bool:
         """Whether the session is over as it should be: it was asked to end, or nothing happened for long."""
         return self.ended is not None and self.ended.reason in ("asked", "idle")
+
+    @property
+    def ticket(self) -> Ticket | None:
+        """What another client needs to go on with this session; None when it cannot."""
+        music, expires_s = self.music, self._handle_until_s - self._clock()
+        if self._handle is None or music is None or self.ending or self.state == "over" or expires_s <= 0:
+            return None
+        now = (self.now_us, self.played_through, music.audio, self._wants_play)
+        return Ticket(self._handle, self.url, expires_s, *now)
 
     def send(self, message: m.ClientMessage) -> None:
         """A control message; while there is no connection it waits. Raises Closed or TooMuch."""
@@ -279,6 +294,15 @@ class Session:
         """Whether the next connection begins a session; it goes on with the one that was otherwise."""
         return self._handle is None or self.music is None
 
+    def _go_on_with(self, ticket: Ticket) -> None:
+        self.begin_at(ticket.url)
+        self._zero_s -= ticket.now_us / 1e6
+        self._handle, self._handle_until_s = ticket.handle, self._clock() + ticket.expires_s
+        self._wants_play, self.sessions = ticket.plays, 1
+        self.music = Music(1, ticket.audio)
+        self.music.received_through = ticket.played
+        self._playout = Playout(1, ticket.played)
+
     @property
     def _resumes(self) -> bool:
         """Whether this connection asked for a session and was not answered yet."""
@@ -356,6 +380,7 @@ class Session:
                 self.config = message.config
             case m.ResumeHandle():
                 self._handle = message.handle if message.resumable else None
+                self._handle_until_s = self._clock() + message.expires_ms / 1000
                 self.outbox.consumed(message.consumed_messages)
             case m.VideoRequest():
                 self.video = message.video
