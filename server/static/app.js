@@ -8,6 +8,7 @@ import { aboutServer } from "./about.js";
 import { addresses } from "./addresses.js";
 import { Controls, anotherSeed, heed } from "./controls.js";
 import { Client, MusicPlayer, createSession, keepTicket, savedTicket } from "./cuestream.js";
+import { tab } from "./kept.js";
 import { Measure } from "./measure.js";
 import { Memory } from "./memory.js";
 import { askKey, enable, shortcuts } from "./pressing.js";
@@ -60,7 +61,7 @@ let playback = "stopped", health = "waiting";
 let forget = () => {}; // of the session, by this tab
 let ended = null; // why the session before this one did, where the server said so
 let cuts = []; // {atMs, sample}: capture time, and the first sample that may know of it
-let key = sessionStorage.getItem("key") || "";
+let key = tab.get("key") || "";
 let named = new URLSearchParams(location.search).get("session"); // of an address with ?session=NAME: it is always the same
 const unaddressed = $("addresses").firstElementChild;
 
@@ -185,7 +186,7 @@ function line({ state, next }) {
     else calm("line");
     if (next.code === WRONG_KEY) {
       key = "";
-      sessionStorage.removeItem("key");
+      tab.forget("key");
     }
     cleanUp();
   }

@@ -8,6 +8,7 @@
 import { aboutServer } from "./about.js";
 import { unnamed } from "./addresses.js";
 import { Controls, anotherSeed, heed } from "./controls.js";
+import { tab } from "./kept.js";
 import { askKey, enable, shortcuts } from "./pressing.js";
 import { Recording } from "./recording.js";
 import { SAY, calm, pill, sayer, trouble } from "./said.js";
@@ -29,7 +30,7 @@ const TAKE_ANOTHER = ` Take the address from “cuestream obs setup”, or from 
 const NOT_THERE = `There is no session “${session}” now. This page looks for it, and works as soon as it has begun.`;
 
 let about = null, controls = null, recording = null;
-let key = token ?? sessionStorage.getItem("key") ?? "";
+let key = token ?? tab.get("key") ?? "";
 let there = null; // the session as the server told it last, null when it is not there
 let held = ""; // its configuration, as it is shown
 let changing = 0; // changes that are not answered yet
@@ -91,7 +92,7 @@ function refused(status, text) {
   trouble(words || `The server says: ${text}.`, "line");
   if (token || status !== WRONG_KEY) return DENIED_MS;
   key = "";
-  sessionStorage.removeItem("key");
+  tab.forget("key");
   return 0; // somebody has to give another one first
 }
 

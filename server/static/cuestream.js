@@ -2353,27 +2353,30 @@ function devices() {
 
 // src/ticket.ts
 var NAME = "cuestream.ticket";
-function savedTicket(storage = sessionStorage) {
+function savedTicket(storage) {
   try {
-    const ticket = JSON.parse(storage.getItem(NAME) ?? "null");
+    const ticket = JSON.parse((storage ?? sessionStorage).getItem(NAME) ?? "null");
     return ticket && ticket.untilMs > performance.timeOrigin + performance.now() ? ticket : null;
   } catch {
     return null;
   }
 }
-function keepTicket(client, storage = sessionStorage) {
-  const save = () => {
-    const { ticket } = client;
-    if (ticket) storage.setItem(NAME, JSON.stringify(ticket));
-    else storage.removeItem(NAME);
-  };
+function keepTicket(client, storage) {
+  const save = () => put(client.ticket, storage);
   const ends = [client.on("resume.handle", save), client.on("line", save)];
   addEventListener("pagehide", save);
   return () => {
     for (const end of ends) end();
     removeEventListener("pagehide", save);
-    storage.removeItem(NAME);
+    put(null, storage);
   };
+}
+function put(ticket, storage) {
+  try {
+    if (ticket) (storage ?? sessionStorage).setItem(NAME, JSON.stringify(ticket));
+    else (storage ?? sessionStorage).removeItem(NAME);
+  } catch {
+  }
 }
 
 // src/rtctransport.ts

@@ -1,5 +1,6 @@
 // How a page is pressed: buttons that are of no use now, single keys, and the key of a server that asks for one.
 
+import { browser, tab } from "./kept.js";
 import { calm } from "./said.js";
 
 const $ = (id) => document.getElementById(id);
@@ -18,10 +19,10 @@ export function shortcuts(controls, own = {}) {
   const press = (id) => () => $(id).hidden || $(id).click();
   const keys = { "+": () => controls.nudge(1), "-": () => controls.nudge(-1), escape: () => calm() };
   for (const [name, id] of Object.entries({ ...PRESSED, ...own })) keys[name] = press(id);
-  $("shortcuts").checked = localStorage.getItem("shortcuts") !== "off";
+  $("shortcuts").checked = browser.get("shortcuts") !== "off";
   $("keys").hidden = !$("shortcuts").checked;
   $("shortcuts").onchange = () => {
-    localStorage.setItem("shortcuts", $("shortcuts").checked ? "on" : "off");
+    browser.set("shortcuts", $("shortcuts").checked ? "on" : "off");
     $("keys").hidden = !$("shortcuts").checked;
   };
   addEventListener("keydown", (event) => {
@@ -40,7 +41,7 @@ export function askKey() {
   return new Promise((done) => {
     $("keyform").onsubmit = ({ submitter }) => { // not once it is closed: for Safari that is no answer to the click any more
       const given = submitter.value && $("apikey").value;
-      if (given) sessionStorage.setItem("key", given);
+      if (given) tab.set("key", given);
       done(given);
     };
     dialog.onclose = () => done("");

@@ -2,6 +2,7 @@
 // or Space asks for one, and so does Start for what is chosen; arrow keys only choose.
 
 import { Shutter, camera, hide, screen, show } from "./cuestream.js";
+import { tab } from "./kept.js";
 
 const REFUSED = {
   camera: {
@@ -125,13 +126,13 @@ export class Source {
     this.choose(chosen);
     for (const track of tracks) track.onended = () => this.lost();
     this.filename.textContent = chosen === "file" ? this.file.name : "";
-    sessionStorage.setItem("source", chosen);
+    tab.set("source", chosen);
     return true;
   }
 
   /** After a reload: the camera, if it was that; a page cannot open the others by itself. */
   async reopen() {
-    this.choose(sessionStorage.getItem("source"));
+    this.choose(tab.get("source"));
     if (this.chosen === "camera") await this.open().catch(() => {}); // the music goes on without a picture
   }
 

@@ -68,6 +68,11 @@ PROXY = """window.fetch = async () => new Response("<html><h1>503 Service Unavai
   status: 503, statusText: "Service Unavailable", headers: { "content-type": "text/html" },
 });"""
 """Of whose server there is none just now."""
+COOKIELESS = """for (const kind of ["sessionStorage", "localStorage"]) Object.defineProperty(window, kind, {
+  get: () => {
+    throw new DOMException("Access is denied for this document.", "SecurityError");
+  },
+});"""
 IMPATIENT = """window.pauses = [];
 const later = window.setTimeout;
 window.setTimeout = (work, ms) => (pauses.push(ms), later(work, 0));"""
@@ -484,6 +489,21 @@ def test_a_page_that_is_open_before_its_server_answers_begins_when_it_does(
         browser.run("window.fetch = window.real")
         browser.until("window.cuestream !== undefined")
         browser.until(f"{element('trouble')}.hidden")
+
+
+def test_a_browser_that_blocks_all_cookies_plays(browser: Chromium, serve: Serve) -> None:
+    """It keeps nothing, not even for its tab: a reload begins anew."""
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=COOKIELESS)
+    with serve(player=SyntheticPlayer(), api_key=KEY) as served:
+        open_page(browser, f"{served.http}/?session=show")
+        log_in(browser, KEY)
+        browser.until("window.cuestream.statistics.played > 0")
+        press(browser, "start")
+        browser.until(f"{element('start')}.textContent === 'Start'")
+        assert not browser.events
+        browser.open(f"{served.http}/control?session=show")
+        browser.until(f"!{element('enter')}.hidden")
+        browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
 
 
 def test_a_server_that_is_away_for_long_is_asked_less_often(browser: Chromium, serve: Serve) -> None:

@@ -25,10 +25,11 @@ export interface TicketHolder {
 
 const NAME = "cuestream.ticket";
 
-/** The ticket that `keepTicket` left, null when there is none or it is too old. */
-export function savedTicket(storage: Storage = sessionStorage): Ticket | null {
+/** The ticket that `keepTicket` left, null when there is none or it is too old, or the browser keeps nothing. storage: the tab's when
+ * left out. */
+export function savedTicket(storage?: Storage): Ticket | null {
   try {
-    const ticket = JSON.parse(storage.getItem(NAME) ?? "null") as Ticket | null;
+    const ticket = JSON.parse((storage ?? sessionStorage).getItem(NAME) ?? "null") as Ticket | null;
     return ticket && ticket.untilMs > performance.timeOrigin + performance.now() ? ticket : null;
   } catch {
     return null; // somebody else's
@@ -37,17 +38,23 @@ export function savedTicket(storage: Storage = sessionStorage): Ticket | null {
 
 /** Keep a client's ticket where the same tab finds it again after a reload; it is gone when the session is over. Returns a
  * function that ends this and forgets the ticket. */
-export function keepTicket(client: TicketHolder, storage: Storage = sessionStorage): () => void {
-  const save = () => {
-    const { ticket } = client;
-    if (ticket) storage.setItem(NAME, JSON.stringify(ticket));
-    else storage.removeItem(NAME);
-  };
+export function keepTicket(client: TicketHolder, storage?: Storage): () => void {
+  const save = () => put(client.ticket, storage);
   const ends = [client.on("resume.handle", save), client.on("line", save)];
   addEventListener("pagehide", save);
   return () => {
     for (const end of ends) end();
     removeEventListener("pagehide", save);
-    storage.removeItem(NAME);
+    put(null, storage);
   };
+}
+
+/** A browser that blocks all cookies throws when it is asked for its storage, and keeps nothing. */
+function put(ticket: Ticket | null, storage?: Storage): void {
+  try {
+    if (ticket) (storage ?? sessionStorage).setItem(NAME, JSON.stringify(ticket));
+    else (storage ?? sessionStorage).removeItem(NAME);
+  } catch {
+    // then a reload begins another session
+  }
 }

@@ -12,7 +12,7 @@ import { Music } from "../src/music.js";
 import { FLAG, KIND, STREAM } from "../src/protocol.js";
 import { across, ask, createSession, retryAfterMs } from "../src/rest.js";
 import { Shutter } from "../src/shutter.js";
-import { savedTicket } from "../src/ticket.js";
+import { keepTicket, savedTicket, type Ticket } from "../src/ticket.js";
 
 function message(seq: number, first: number, values: number[], flags = 0): Media {
   const payload = new Uint8Array(Int16Array.from(values).buffer);
@@ -198,6 +198,22 @@ test("a ticket is given back while its session waits, and not after that; what i
   const saved = (text: string | null) => savedTicket({ getItem: () => text } as unknown as Storage);
   expect(saved(JSON.stringify({ handle: "h", untilMs: now + 10_000 }))).toMatchObject({ handle: "h" });
   for (const text of [JSON.stringify({ handle: "h", untilMs: now - 1 }), '{"handle": "h"}', "7", "{", null]) expect(saved(text)).toBeNull();
+});
+
+test("a browser that keeps nothing has no ticket, and is no error", () => {
+  const denied = () => {
+    throw new DOMException("Access is denied for this document.", "SecurityError");
+  };
+  Object.defineProperty(globalThis, "sessionStorage", { get: denied, configurable: true });
+  const page = new EventTarget();
+  vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
+  vi.stubGlobal("removeEventListener", page.removeEventListener.bind(page));
+  const forget = keepTicket({ ticket: { handle: "h" } as Ticket, on: () => () => {} });
+  page.dispatchEvent(new Event("pagehide"));
+  forget();
+  expect(savedTicket()).toBeNull();
+  Reflect.deleteProperty(globalThis, "sessionStorage");
+  vi.unstubAllGlobals();
 });
 
 /** Delivers its frames where the browser has MediaStreamTrackProcessor. */
