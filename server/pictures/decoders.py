@@ -21,11 +21,12 @@ import msgspec
 import numpy as np
 
 from engine.frames import U8
-from server.pictures.wire import Answers, Asked, Forget, Job, LookBack, Picture, Ready, Seen, packed
+from server.pictures.wire import Answers, Asked, Forget, Job, LookBack, Picture, Ready, Seen
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Media
 from server.system.backoff import Backoff
 from server.system.environment import APART, command_of, of_a_process
+from server.system.records import packed
 
 logger = logging.getLogger("uvicorn.error")
 COMMAND = command_of("server.pictures.worker")

@@ -1,11 +1,7 @@
-"""What goes over the two pipes of a process that decodes pictures: msgpack, each record behind its length.
-
-Pictures go in, each is answered, in order.
-"""
+"""What goes over the two pipes of a process that decodes pictures: see `records`. Pictures go in, each is answered, in order."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import BinaryIO, TypeAlias
 
@@ -13,8 +9,8 @@ import msgspec
 
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.media import Kind, Media, Size, StreamId
-
-LENGTH = struct.Struct("<I")
+from server.system import records
+from server.system.records import LENGTH
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -74,15 +70,10 @@ _asked = msgspec.msgpack.Decoder(Asked)
 _answer = msgspec.msgpack.Decoder(Answer)
 
 
-def packed(record: Asked | Answer) -> bytes:
-    body = msgspec.msgpack.encode(record)
-    return LENGTH.pack(len(body)) + body
-
-
 def asked(stream: BinaryIO) -> Iterator[Asked]:
     """What the server sends, to its end."""
-    while head := stream.read(LENGTH.size):
-        yield _asked.decode(stream.read(*LENGTH.unpack(head)))
+    while body := records.read(stream):
+        yield _asked.decode(body)
 
 
 class Answers:

@@ -10,12 +10,13 @@ import sys
 
 from engine.frames import U8
 from server.pictures.imaging import Eyes
-from server.pictures.wire import Answer, Forget, Job, LookBack, Picture, Ready, Seen, asked, packed
+from server.pictures.wire import Answer, Forget, Job, LookBack, Picture, Ready, Seen, asked
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import Limits
 from server.protocol.media import Kind
 from server.system.confinement import confine
 from server.system.environment import end_with_the_input
+from server.system.records import packed
 
 
 def main() -> None:

@@ -25,11 +25,12 @@ from engine.frames import U8
 from server.pictures import decoders as under_test
 from server.pictures.decoders import BREAKING, COMMAND, DecoderLimits, Decoders
 from server.pictures.imaging import Eyes
-from server.pictures.wire import Answers, Job, Ready, Seen, packed
+from server.pictures.wire import Answers, Job, Picture, Ready, Seen
 from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import DEFAULTS
 from server.protocol.media import Kind, Media, Size, StreamId
 from server.system.environment import of_a_process
+from server.system.records import packed
 
 SIDE = 56
 Answer = U8 | ProtocolError | None
@@ -397,11 +398,13 @@ def test_there_is_no_process_before_the_first_picture_nor_after_the_end() -> Non
     run(work, uvloop.new_event_loop)
 
 
-def test_it_ends_with_the_server() -> None:
+@pytest.mark.parametrize("cut", [b"", packed(Picture("way", Kind.JPEG, bytes(9)))[:-1]], ids=["", "cut"])
+def test_it_ends_with_the_server(cut: bytes) -> None:
+    """Also with one that was killed while it wrote."""
     with subprocess.Popen(
         COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=of_a_process()
     ) as process:
-        out, _ = process.communicate(packed(Job(SIDE, 1000, 1 << 31, 1.0)), timeout=60)
+        out, _ = process.communicate(packed(Job(SIDE, 1000, 1 << 31, 1.0)) + cut, timeout=60)
         assert (process.returncode, out) == (0, packed(Ready()))
 
 
