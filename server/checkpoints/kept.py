@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import msgspec
 
 from engine.errors import PackageError
+from engine.spec import StreamPolicy
 from server.audio.resampling import WIRE_RATE
 from server.core.checkpoint import Checkpoint
-from server.protocol.config import Config
+from server.protocol.config import Config, ConfigPatch, merge
 from server.protocol.messages import AudioFormat
+from server.sessions.wire_controls import config_of
 
 MAGIC = b"CUES"
 HEAD = struct.Struct("<4sII")
@@ -61,8 +63,18 @@ class Kept:
         magic, crc, length = HEAD.unpack_from(blob)
         if magic != MAGIC or crc != zlib.crc32(memoryview(blob)[8:]):
             raise PackageError("expected a kept session, found another thing or a damaged one")
+        checkpoint = Checkpoint.from_bytes(blob[HEAD.size + length :])
         try:
-            about = msgspec.json.decode(blob[HEAD.size : HEAD.size + length], type=About)
-        except msgspec.MsgspecError as error:
+            about = _about(blob[HEAD.size : HEAD.size + length], checkpoint.policy)
+        except (msgspec.MsgspecError, KeyError, TypeError) as error:
             raise PackageError(f"a kept session of another version: {error}") from error
-        return cls(about, Checkpoint.from_bytes(blob[HEAD.size + length :]))
+        return cls(about, checkpoint)
+
+
+def _about(data: bytes, policy: StreamPolicy) -> About:
+    """What the server that kept it could not turn yet is as it played, or as a session begins. Raises MsgspecError, KeyError,
+    TypeError."""
+    found = msgspec.json.decode(data)
+    turned = msgspec.convert(found["config"], ConfigPatch)
+    found["config"] = msgspec.to_builtins(merge(config_of(policy), turned))
+    return msgspec.convert(found, About)

@@ -7,8 +7,10 @@ import base64
 import contextlib
 import re
 import signal
+import struct
 import threading
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from process import free_port, plays_at, run, serve_tiny
 from rig import RATE, Rig, TonePlayer, black, by_index, check_in_order, config, rig
 from served import Serve
@@ -584,6 +587,29 @@ def test_a_session_that_was_kept_without_a_nonce_is_read_with_none() -> None:
     )
     before = f"{body}.{door._sign('resume', body)}"
     assert door.session_of(before, 2.0) == (Identity("s-1", kept().about.nonce), True)
+
+
+def test_what_could_not_be_turned_yet_when_a_session_was_kept_is_as_it_played() -> None:
+    one = kept()
+    one = replace(one, checkpoint=replace(one.checkpoint, policy=replace(one.checkpoint.policy, top_k=7)))
+    written = msgspec.to_builtins(one.about)
+    written["config"] |= {"guidance": 4.5, "later": 1}
+    for name in ("energy", "mute", "top_k"):
+        del written["config"][name]
+    del written["config"]["duck"]["attack_ms"]
+    again = Kept.from_bytes(sealed(written, one.checkpoint.to_bytes()))
+    config = one.about.config
+    assert again.about.config == structs.replace(config, guidance=4.5, top_k=7)
+    others: tuple[Any, ...] = (written | {"config": 1}, written | {"config": {"guidance": 99}}, {}, [])
+    for broken in others:
+        with pytest.raises(PackageError, match="another version"):
+            Kept.from_bytes(sealed(broken, one.checkpoint.to_bytes()))
+
+
+def sealed(about: Any, checkpoint: bytes) -> bytes:
+    said = msgspec.json.encode(about)
+    rest = struct.pack("<I", len(said)) + said + checkpoint
+    return b"CUES" + struct.pack("<I", zlib.crc32(rest)) + rest
 
 
 def test_messages_that_no_checkpoint_knows_are_not_confirmed(
