@@ -229,7 +229,7 @@ def serve(
             outputs=outputs,
             output=OutputLimits(length_s=session_s, folder_bytes=int(outputs_gb * GB)),
             push_hosts=tuple(push or ()),
-            ingest=IngestLimits(ingest_private, ingest_files, ports, cpu_s=round(session_s)),
+            ingest=IngestLimits(ingest_private, ingest_files, ports),
             ice_addresses=tuple(ice_address or ()),
             ice_servers=tuple(ice_server or ()),
             names=tuple(name or ()),

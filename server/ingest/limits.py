@@ -29,8 +29,8 @@ class IngestLimits:
     most_backoff_s: float = 30.0
     memory_bytes: int = 1024**3
     """Address space of a worker; a film of 1920 x 1080 takes 0.4 GB of it."""
-    cpu_s: int = 12 * 3600
-    """Processor time of a worker: a core for as long as a session lasts."""
+    cpu_s: float = 30.0
+    """Processor time of a worker until it has its next picture; it gives a few each second, however long it lives."""
     packet_bytes: int = 8 * 1024**2
     """One packet of video or sound, before it is decoded."""
     url_chars: int = 2_048

@@ -45,7 +45,7 @@ class Job(Struct, frozen=True):
     connect_s: float
     silence_s: float
     memory_bytes: int
-    cpu_s: int
+    cpu_s: float
 
 
 class Note(Struct, frozen=True):

@@ -35,7 +35,7 @@ from server.ingest.sounding import Sounding
 from server.ingest.sources import Source, open_source
 from server.ingest.words import PUBLISHER_LEFT, words
 from server.system.confinement import confine
-from server.system.environment import end_all_of, step_back
+from server.system.environment import end_after, end_all_of, step_back
 
 OUT = 1
 NICE = 5
@@ -51,7 +51,8 @@ BEHIND_S, CAUGHT_UP_S = 1.0, 0.3
 def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     step_back(NICE)
-    confine(job.memory_bytes, job.cpu_s)
+    confine(job.memory_bytes)
+    end_after(job.cpu_s)
     load_all_of_pyav()
     outlet = Outlet(OUT, leave)
     Thread(target=_leave_with_the_server, daemon=True).start()
@@ -151,6 +152,7 @@ class Showing:
         self._hurry()
         if self._pictures.wants(now_s := time.perf_counter()):
             self._shown += 1
+            end_after(self._job.cpu_s)
             self._outlet.put(self._picture(frame, int(1e6 * now_s)))
 
     def _hurry(self) -> None:

@@ -5,7 +5,6 @@ The operating system bounds its memory, and ends it when a picture takes too muc
 
 from __future__ import annotations
 
-import signal
 import sys
 
 from engine.frames import U8
@@ -15,7 +14,7 @@ from server.protocol.errors import ErrorCode, ProtocolError
 from server.protocol.limits import Limits
 from server.protocol.media import Kind
 from server.system.confinement import confine
-from server.system.environment import end_with_the_input
+from server.system.environment import end_after, end_with_the_input
 from server.system.records import packed
 
 
@@ -42,12 +41,6 @@ def main() -> None:
 def say(answer: Answer) -> None:
     sys.stdout.buffer.write(packed(answer))
     sys.stdout.buffer.flush()
-
-
-def end_after(processor_s: float) -> None:
-    """The process ends when it used so much more of a processor, however busy the machine is. 0: it goes on."""
-    if sys.platform != "win32":
-        signal.setitimer(signal.ITIMER_PROF, processor_s)  # the signal at its end ends us
 
 
 def see(eyes: Eyes, asked: Picture | LookBack) -> Seen:

@@ -7,17 +7,16 @@ import sys
 FILES = 64
 
 
-def confine(memory_bytes: int, cpu_s: int | None = None, writes: bool = False) -> None:
-    """From now on: so much memory, no core dump, few files open, and none written to unless it `writes`; and so much time in all,
-    if it is given.
+def confine(memory_bytes: int, writes: bool = False) -> None:
+    """From now on: so much memory, no core dump, few files open, and none written to unless it `writes`.
 
-    Less of anything where that is all that we have. macOS does not hold a process to its memory; Windows holds it to memory and
-    time alone, and ends what it started with it.
+    Less of anything where that is all that we have. macOS does not hold a process to its memory; Windows holds it to memory
+    alone, and ends what it started with it.
     """
     if sys.platform == "win32":
         from server.system.windows import enter_job
 
-        enter_job(memory_bytes, cpu_s)
+        enter_job(memory_bytes)
         return
     import resource
 
@@ -26,8 +25,6 @@ def confine(memory_bytes: int, cpu_s: int | None = None, writes: bool = False) -
         limits[resource.RLIMIT_FSIZE] = 0
     if sys.platform != "darwin":
         limits[resource.RLIMIT_AS] = memory_bytes
-    if cpu_s is not None:
-        limits[resource.RLIMIT_CPU] = cpu_s
     for what, most in limits.items():
         ours = resource.getrlimit(what)[1]
         allowed = most if ours == resource.RLIM_INFINITY else min(most, ours)

@@ -72,6 +72,13 @@ def set_alarm(seconds: int) -> None:
         signal.alarm(seconds)
 
 
+def end_after(processor_s: float) -> None:
+    """This process ends when it used so much more of a processor, however busy the machine is; 0: it does not. Windows knows
+    nothing of the kind."""
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_PROF, processor_s)  # the signal at its end ends us
+
+
 def piped(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
     """What is told by its input and answers by its output. Raises OSError."""
     return subprocess.Popen(

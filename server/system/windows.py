@@ -9,8 +9,7 @@ import sys
 from ctypes import Structure, c_int64, c_size_t, c_uint32, c_uint64
 
 EXTENDED_LIMITS = 9
-PROCESS_TIME, PROCESS_MEMORY, DIE_ON_EXCEPTION, END_ON_CLOSE = 0x2, 0x100, 0x400, 0x2000
-TICKS_HZ = 10_000_000
+PROCESS_MEMORY, DIE_ON_EXCEPTION, END_ON_CLOSE = 0x100, 0x400, 0x2000
 
 
 class ExtendedLimits(Structure):
@@ -32,10 +31,10 @@ class ExtendedLimits(Structure):
     )
 
 
-def limits_of(memory_bytes: int, cpu_s: int | None) -> ExtendedLimits:
-    """Of each process in a job, which end with its last handle. cpu_s: None for as much time as it takes."""
-    flags = PROCESS_MEMORY | DIE_ON_EXCEPTION | END_ON_CLOSE | (0 if cpu_s is None else PROCESS_TIME)
-    return ExtendedLimits(flags=flags, process_memory=memory_bytes, process_time=(cpu_s or 0) * TICKS_HZ)
+def limits_of(memory_bytes: int) -> ExtendedLimits:
+    """Of each process in a job, which end with its last handle."""
+    flags = PROCESS_MEMORY | DIE_ON_EXCEPTION | END_ON_CLOSE
+    return ExtendedLimits(flags=flags, process_memory=memory_bytes)
 
 
 if sys.platform == "win32":
@@ -48,9 +47,9 @@ if sys.platform == "win32":
     kernel.SetInformationJobObject.argtypes = c_void_p, c_uint32, c_void_p, c_uint32
     kernel.AssignProcessToJobObject.argtypes = c_void_p, c_void_p
 
-    def enter_job(memory_bytes: int, cpu_s: int | None) -> None:
+    def enter_job(memory_bytes: int) -> None:
         """This process and all that it starts; the handle stays open as long as it is there. Raises OSError."""
-        job, limits = kernel.CreateJobObjectW(None, None), limits_of(memory_bytes, cpu_s)
+        job, limits = kernel.CreateJobObjectW(None, None), limits_of(memory_bytes)
         if not (
             job
             and kernel.SetInformationJobObject(job, EXTENDED_LIMITS, byref(limits), sizeof(limits))

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 import urllib.request
 from asyncio.subprocess import PIPE, Process
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +100,42 @@ def test_a_worker_that_dies_is_told_and_begins_again(
         client.send("session.end")
         assert client.closed() == 1000
         assert is_gone(worker_of(served))
+
+
+TOILS = """
+import sys, time
+from server.ingest import worker
+
+picture = worker.Showing._picture
+
+def slowly(*about):
+    end_s = time.process_time() + float(sys.argv[1])
+    while time.process_time() < end_s:
+        pass
+    return picture(*about)
+
+worker.Showing._picture = slowly
+worker.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows knows nothing of the kind")
+def test_a_worker_may_take_so_long_of_a_processor_for_each_picture(
+    serve: Serve, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not for all of them: a stream of hours takes hours."""
+    toil_s = "0.3"
+    monkeypatch.setattr(feeding, "command_of", lambda _: (sys.executable, "-P", "-c", TOILS, toil_s))
+    with serve(SYNTHETIC, ingest=limits(files=films, cpu_s=4)) as served:
+        one = feed(served, "file:long.mp4")[1]
+        soon(lambda: ask("GET", f"{one}/ingest")[1]["pictures"] >= 20, 60)
+        page = ask("GET", f"{served.http}/metrics")[1]
+        assert 'cuestream_ingest_attempts_total{result="failed"} 0.0' in page
+        toil_s = "100"
+        assert ask("DELETE", f"{one}/ingest")[0] == 200
+        assert feed(served, "file:long.mp4")[0] == 201
+        failed = 'cuestream_ingest_attempts_total{result="failed"} 1.0'
+        soon(lambda: failed in ask("GET", f"{served.http}/metrics")[1], 60)
 
 
 def silent(handler: BaseHTTPRequestHandler) -> None:
