@@ -223,7 +223,7 @@ class Metrics:
             (self.peers_ended, get_args(PeerEnd)),
             (self.peers_refused, ("400", "422", "503")),
             (self.recordings_ended, get_args(EndReason)),
-            (self.recordings_refused, ("off", "running", "at_once")),
+            (self.recordings_refused, ("off", "running", "at_once", "not_started")),
             (self.films_broken, ("not_started", "behind", "hung", "broke", "failed")),
             (self.ingest_attempts, ("ended", "failed", "forbidden")),
             (self.ingests_refused, ("at_once", "forbidden", "unknown")),

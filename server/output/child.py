@@ -13,6 +13,7 @@ from threading import Condition, Thread
 
 import msgspec
 
+from engine.media.source import reason
 from server.output.limits import OutputLimits
 from server.output.wire import End, Job, Report, Sent
 from server.system.environment import command_of, end_all_of, piped
@@ -32,6 +33,7 @@ class Child:
     """told: its newest report. due_s: gives the moment after which nothing is waited for, infinite at first."""
 
     def __init__(self, job: Job, limits: OutputLimits, due_s: Callable[[], float]) -> None:
+        """Raises Broken."""
         self._limits, self._due_s = limits, due_s
         self.told = Report("starting")
         self.began = False
@@ -42,17 +44,26 @@ class Child:
         self._left = memoryview(b"")  # of a message, not taken yet
         self._said = b""  # not heard yet
         self._over = False
-        self._process = piped(COMMAND)
-        self._threads = [
-            Thread(target=work, name="output pipe", daemon=True) for work in (self._feed, self._listen)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[Thread] = []
         try:
+            self._process = piped(COMMAND)
+        except OSError as error:
+            raise Broken(f"its process cannot be started: {reason(error)}") from None
+        try:
+            self._begin()
             self.send(job)
         except Broken:
             self.end()
             raise
+
+    def _begin(self) -> None:
+        for work in (self._feed, self._listen):
+            thread = Thread(target=work, name="output pipe", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads
+                raise Broken(f"its process cannot be listened to: {reason(error)}") from None
+            self._threads.append(thread)
 
     @property
     def opened(self) -> bool:

@@ -106,9 +106,12 @@ class Outputs:
         if target.srt is not None and not is_there():
             self._refuse("output_off", NO_PROGRAM)
         output = Output(self, hosted, target, what, delay, gain_db)
+        try:
+            output.start()
+        except RuntimeError as error:  # no more threads
+            self._refuse("output_refused", f"the output cannot be started: {error}")
         self.running.add(output)
         self._metrics.outputs.set(len(self.running))
-        output.start()
         return output
 
     def sender(self, output: Output) -> Sender:
@@ -182,9 +185,10 @@ class Output:
         self._sender = outputs.sender(self)
 
     def start(self) -> None:
+        """Raises RuntimeError where there is no thread for it."""
+        self._sender.start()
         self.hosted.taps.append(self)
         self.hosted.output = self
-        self._sender.start()
         self.hosted.wake()
 
     def tick(self, now_s: float) -> None:

@@ -67,9 +67,12 @@ class Recorder:
         if len(self.tapes) >= most:
             self._refuse("at_once", "recording_refused", f"{most} recordings are running, as many as may")
         tape = Tape(self, hosted, self.shelf, audio, self._limits if video else None)
+        try:
+            tape.start()
+        except RuntimeError as error:  # no more threads
+            self._refuse("not_started", "recording_refused", f"the recording cannot be started: {error}")
         self.tapes[tape.id] = tape
         self._metrics.recordings.set(len(self.tapes))
-        tape.start()
         return tape
 
     def _refuse(self, reason: str, code: str, text: str) -> NoReturn:

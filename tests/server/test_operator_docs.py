@@ -86,7 +86,7 @@ LABELS = {
     "webrtc_peers_ended": "not_connected failed lost left closed superseded over refused stopped",
     "webrtc_offers_refused": "400 422 503",
     "recordings_ended": "asked session_ended length quota disk failed",
-    "recordings_refused": "off running at_once",
+    "recordings_refused": "off running at_once not_started",
     "recording_films_broken": "not_started behind hung broke failed",
     "ingest_attempts": "ended failed forbidden",
     "ingests_refused": "at_once forbidden unknown",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +27,7 @@ from server.output.sender import Sender, Told
 from server.output.targets import Allowed, Target, target_of
 from server.output.wire import Heard, Job, Pictured, Report
 from server.protocol.media import Kind, Media, StreamId
+from server.system.environment import piped
 from server.system.records import packed
 
 BLOCK = 960
@@ -100,6 +104,39 @@ def test_a_target_that_breaks_as_soon_as_it_is_open_is_not_opened_every_second(
         limits = OutputLimits(retry_s=60, retry_most_s=200)
         sender_of(msgspec.structs.replace(target, stays=True), told, limits)._run()
     assert pauses == [60, 120, 200, 200]
+
+
+@pytest.mark.parametrize("lacking", ["process", "first thread", "second thread"])
+def test_what_cannot_be_started_is_said_and_tried_again_or_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def start(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        if lacking == "process":
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        begun.append(piped(command))
+        return begun[-1]
+
+    class Threads(threading.Thread):
+        def start(self) -> None:
+            if lacking == "first thread" or self._target.__name__ == "_listen":  # type: ignore[attr-defined]
+                raise RuntimeError("can't start new thread")
+            super().start()
+
+    monkeypatch.setattr("server.output.child.piped", start)
+    monkeypatch.setattr("server.output.child.Thread", Threads)
+    told: list[Told] = []
+    with fifo(tmp_path, False) as target:
+        sender_of(target, told, OutputLimits())._run()
+        staying = sender_of(msgspec.structs.replace(target, stays=True), told, OutputLimits())
+        staying.start()
+        soon(lambda: staying.told.state == "waiting")
+        staying.finish("asked")
+        assert staying.join(PATIENCE_S)
+    assert [(each.state, each.reason) for each in told] == [("failed", "failed"), ("finished", "asked")]
+    assert re.match("its process cannot be (started|listened to): .*(unavailable|new thread)$", told[0].error)
+    assert all(process.poll() is not None for process in begun)
 
 
 def test_the_end_is_not_waited_for_without_an_end(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from shell_client import Client, ask, jpeg
 
 from engine.synthetic import SyntheticPlayer, tone_hz
 from server.output.limits import OutputLimits
+from server.output.sender import Sender
 
 KEY = "a-key-for-tests"
 
@@ -227,6 +228,25 @@ def test_limits_are_kept(serve: Serve, tmp_path: Path) -> None:
         assert state["reason"] == "length"
         assert 12_000 <= state["samples"] < 12_000 + RATE
         assert len(music_of(tmp_path / "a.wav")[1]) == state["samples"]
+
+
+def test_one_that_has_no_thread_is_refused_and_takes_no_place(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = OutputLimits(at_once=1)
+    with serve(outputs=tmp_path, output=limits) as served, Client(served.ws) as client:
+        one = one_of(served, client)
+        with monkeypatch.context() as full:
+            full.setattr(Sender, "start", no_thread)
+            status, answer = ask("POST", f"{one}/output", {"url": "file:a.wav"})
+        assert (status, answer["error"]["code"]) == (409, "output_refused")
+        assert "cannot be started: can't start new thread" in answer["error"]["text"]
+        assert ask("GET", f"{one}/output")[0] == 404
+        assert ask("POST", f"{one}/output", {"url": "file:a.wav"})[0] == 201
+
+
+def no_thread(_: Any) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_name_is_given_to_one_session_also_while_nothing_is_written(serve: Serve, tmp_path: Path) -> None:

@@ -390,6 +390,28 @@ def test_limits_are_kept(serve: Serve, tmp_path: Path) -> None:
         assert "cuestream_recordings 0.0" in metrics
 
 
+def test_one_that_has_no_thread_is_refused_and_takes_no_place(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = RecordingLimits(at_once=1)
+    with serve(recordings=tmp_path, recording=limits) as served, Client(served.ws) as client:
+        client.start()
+        with monkeypatch.context() as full:
+            full.setattr(Writer, "start", no_thread)
+            client.send("recording", action="start", event_id="no")
+            error = client.until("error", event_id="no")
+        assert (error["code"], error["fatal"]) == ("recording_refused", False)
+        assert "cannot be started: can't start new thread" in error["text"]
+        refused = 'cuestream_recordings_refused_total{reason="not_started"} 1.0'
+        assert refused in ask("GET", f"{served.http}/metrics")[1]
+        client.send("recording", action="start")
+        client.until("recording.state", state="recording")
+
+
+def no_thread(_: Any) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 @pytest.mark.parametrize("limits", [RecordingLimits(folder_bytes=1), RecordingLimits(free_bytes=2**62)])
 def test_a_full_folder_or_disk_is_said(serve: Serve, tmp_path: Path, limits: RecordingLimits) -> None:
     (tmp_path / "older").mkdir()
