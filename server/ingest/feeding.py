@@ -54,12 +54,15 @@ class FeedState(msgspec.Struct, frozen=True):
 
 
 class Feeding:
-    """A session that is fed from an address. `state`, `text`: how it stands, and what was last said of it."""
+    """A session that is fed from an address. `state`, `text`: how it stands, and what was last said of it. `failure`: of the
+    newest attempt, none once it plays."""
 
-    def __init__(self, host: Host, hosted: Hosted, url: str, listen: bool) -> None:
+    def __init__(self, host: Host, hosted: Hosted, url: str, listen: bool, failure: str = "") -> None:
+        """failure: of the one before, which the log does not say again."""
         self._host, self._hosted, self.url, self._listen = host, hosted, url, listen
         self.state: State = "connecting"
         self.text = ""
+        self.failure = self._logged = failure
         self.pictures = 0
         self._failures = 0
         """In a row."""
@@ -126,7 +129,7 @@ class Feeding:
             self.state = "ended"
             return
         self._failures += 1
-        text = note.text or "the stream ended"
+        text = self.failure = quotable(note.text or "the stream ended")
         if note.what == "forbidden":
             self.state = "failed"
             self._tell(ErrorCode.INGEST_FORBIDDEN_URL, text)
@@ -145,7 +148,8 @@ class Feeding:
 
     def _tell(self, code: ErrorCode, text: str) -> None:
         self.text = quotable(text)
-        logger.warning("session %s: the ingest of %s: %s", self._hosted.id, self.about().url, self.text)
+        if self.failure != self._logged:
+            logger.warning("session %s: the ingest of %s: %s", self._hosted.id, self.about().url, self.text)
         if self._hosted.line:
             self._hosted.line.say(m.ErrorMessage(str(code), self.text, False))
 
@@ -241,7 +245,7 @@ class Feeding:
             if self._failures and self._hosted.line:
                 said = "the video's address is read again"
                 self._hosted.line.say(m.WarningMessage("ingest_reconnected", said))
-        self._failures = 0
+        self._failures, self.failure, self._logged = 0, "", ""
         self.pictures += 1
         self._seq = (self._seq + 1) & U32
         size = Size(record.width, record.height)

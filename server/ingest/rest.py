@@ -56,8 +56,9 @@ class Feedings:
             refused.labels("at_once").inc()
             raise Refused(503, "capacity", f"{most} sessions are fed already")
 
-    def begin(self, hosted: Hosted, wanted: Feed) -> Feeding:
-        feeding = Feeding(self.host, hosted, wanted.url, wanted.listen)
+    def begin(self, hosted: Hosted, wanted: Feed, failure: str = "") -> Feeding:
+        """failure: see `Feeding`."""
+        feeding = Feeding(self.host, hosted, wanted.url, wanted.listen, failure)
         self.running[hosted.id], hosted.feeder = feeding, feeding
         return feeding
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from engine.errors import NoRoom
 from server.ingest.address import parse
 from server.ingest.checking import FILE, check
+from server.ingest.feeding import Feeding
 from server.ingest.limits import IngestLimits
 from server.ingest.rest import Feed, Feedings
 from server.sessions.host import Draining, Hanging, Host
@@ -15,6 +17,7 @@ from server.sessions.hosted import Hosted
 
 SESSION = "ingest"
 LOOK_S = 1.0
+MOST_TOLD = 16
 EVERYWHERE = ("0.0.0.0", "::")
 """Hosts that can only be listened at."""
 
@@ -26,18 +29,38 @@ def sound_path(host: Host) -> str:
 
 
 async def stand(feedings: Feedings, wanted: Feed, tell: Callable[[str], object]) -> None:
-    """Opened again when it ends, and fed again when that was given up. tell: takes what the operator reads."""
-    said, limits = "", feedings.host.settings.ingest
+    """Opened again when it ends, and fed again when that was given up. tell: takes what the operator reads, once of each failure
+    until it plays."""
+    news, failure, limits = News(tell), "", feedings.host.settings.ingest
     while True:
         hosted = await _opened(feedings.host)
         while not hosted.gone:
-            state, text = _fed(feedings, hosted, wanted)
-            if said != (said := f"{state} {text}".strip()):
-                tell(said)
-            if state == "failed":
+            feeding = _fed(feedings, hosted, wanted, failure)
+            news.hear(feeding)
+            failure = feeding.failure
+            if feeding.state == "failed":
                 await asyncio.sleep(limits.most_backoff_s)
                 hosted.feeder = None
             await asyncio.sleep(LOOK_S)
+
+
+class News:
+    """How an ingest stands, when that is new. What an attempt failed by is, once, whatever comes of it; and that a publisher is
+    listened for."""
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self._tell, self._said = tell, ""
+        self._told: deque[str] = deque(maxlen=MOST_TOLD)  # since it played; full: the oldest is news again
+
+    def hear(self, feeding: Feeding) -> None:
+        line = f"{feeding.state} {feeding.text}".strip()
+        news = feeding.state if feeding.state == "listening" else feeding.failure or line
+        if feeding.state == "playing":
+            self._told.clear()
+        if news != self._said and news not in self._told:
+            self._said = news
+            self._told.append(news)
+            self._tell(line)
 
 
 async def _opened(host: Host) -> Hosted:
@@ -53,12 +76,11 @@ async def _opened(host: Host) -> Hosted:
         return hosted
 
 
-def _fed(feedings: Feedings, hosted: Hosted, wanted: Feed) -> tuple[str, str]:
-    """Begin it unless it has begun; how it stands."""
+def _fed(feedings: Feedings, hosted: Hosted, wanted: Feed, failure: str) -> Feeding:
+    """Begun unless it has begun. failure: of the one before."""
     if hosted.feeder is None:
-        feedings.begin(hosted, wanted)
-    feeding = feedings.running[hosted.id]
-    return feeding.state, feeding.text
+        feedings.begin(hosted, wanted, failure)
+    return feedings.running[hosted.id]
 
 
 def feed_of(url: str, limits: IngestLimits) -> Feed:

@@ -18,6 +18,7 @@ from fractions import Fraction
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -36,7 +37,7 @@ from server.ingest.pacing import Pace, Thin
 from server.ingest.pipe import HEAD, Broken, Job, Kind, Note, Record, note, pack, read, read_note
 from server.ingest.rest import Feed
 from server.ingest.sources import Source
-from server.ingest.standing import SESSION, stand
+from server.ingest.standing import SESSION, News, stand
 from server.ingest.words import words
 from server.ingest.worker import Showing
 from server.system.environment import APART
@@ -440,6 +441,52 @@ def test_a_standing_ingest_is_not_given_up(serve: Serve, films: Path, tmp_path: 
             assert hears_both_tones_once_open(one)
         finally:
             served.on_loop(task.cancel)
+
+
+def test_what_a_standing_ingest_fails_by_is_said_once_until_it_plays(
+    serve: Serve, films: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+    with serve(SYNTHETIC, ingest=limits(attempts=2)) as served, web(tmp_path) as (base, asked):
+        wanted = Feed(f"{base}/late.mp4")
+        feedings = served.app.state.feedings
+        task = served.on_loop(lambda: asyncio.ensure_future(stand(feedings, wanted, told.append)))
+        try:
+            soon(lambda: len(asked) >= 8, 60)
+            assert [text for text in told if "404" in text] == told[1:]
+            assert len(told) == 2, "connecting, and why it fails"
+            assert len([record for record in caplog.records if "404" in record.message]) == 2
+            (tmp_path / "late.mp4").write_bytes((films / "long.mp4").read_bytes())
+            soon(lambda: told[-1].startswith("playing"), 20)
+            (tmp_path / "late.mp4").unlink()
+            os.kill(worker_of(served), signal.SIGKILL)
+            soon(lambda: "404" in told[-1], 20)
+            assert len([record for record in caplog.records if "killed" in record.message]) == 1
+        finally:
+            served.on_loop(task.cancel)
+
+
+def test_that_the_next_publisher_is_listened_for_is_said_after_each_that_played() -> None:
+    told: list[str] = []
+    news = News(told.append)
+    for state, failure in (
+        ("listening", ""),
+        *(("waiting", "another key"), ("listening", "another key")) * 3,
+        ("playing", ""),
+        ("playing", ""),
+        *(("waiting", "the publisher left"), ("listening", "the publisher left")) * 2,
+        ("playing", ""),
+    ):
+        stands: Any = SimpleNamespace(state=state, failure=failure, text=failure)
+        news.hear(stands)
+    assert told == [
+        "listening",
+        "waiting another key",
+        "playing",
+        "waiting the publisher left",
+        "listening the publisher left",
+        "playing",
+    ]
 
 
 def hears_both_tones_once_open(one: str) -> bool:
