@@ -198,6 +198,7 @@ def serve(
     from server.recording.shelf import RecordingLimits
     from server.settings import Settings
     from server.system.disk import GB, make_writable
+    from server.system.environment import open_as_many_files_as_may
     from server.webrtc.routes import missing
 
     check_address(host, api_key, insecure, name or ())
@@ -256,6 +257,7 @@ def serve(
     def say(text: str) -> None:
         err.print(f"ingest: {text}", highlight=False, soft_wrap=True)
 
+    open_as_many_files_as_may()
     lines = listen(host, port)
     with err.status("loading the model") as status:
         player = at_effort(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ PASSED_ON = (
     "TEMP",
     "TMP",
 )
+MOST_FILES = 10_240
+"""Where there is no limit: macOS says so, and takes no more."""
 ROOT = Path(__file__).parents[2]
 APART: dict[str, Any] = {"start_new_session": True}
 if sys.platform == "win32":
@@ -58,6 +61,18 @@ def step_back(by: int) -> None:
         windows.step_back()
     else:
         os.nice(by)
+
+
+def open_as_many_files_as_may() -> None:
+    """A connection is one, too. The soft limit, often 1,024, is for programs that wait by `select`; the hard one is meant."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MOST_FILES if hard == resource.RLIM_INFINITY else hard
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def end_with_the_input() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
+import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from process import plays_at, run, serve_tiny
@@ -22,6 +25,23 @@ def test_it_says_where_it_plays_and_ctrl_c_drains() -> None:
             assert client.until("go_away")["reason"] == "draining"
         assert process.wait(15) == 0
         assert process.stderr.read() == ""
+
+
+FEW_FILES = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 512))
+from cuestream.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is read in /proc")
+def test_it_may_open_as_many_files_as_the_hard_limit_says() -> None:
+    with run("serve", "--model", "synthetic", "--port", "0", program=FEW_FILES) as process:
+        plays_at(process)
+        limits = Path(f"/proc/{process.pid}/limits").read_text(encoding="utf-8")
+        process.terminate()
+    assert re.search(r"^Max open files +512 +512 ", limits, re.MULTILINE)
 
 
 def test_an_open_address_without_a_key_is_one_line() -> None:
