@@ -62,6 +62,14 @@ class Filming:
             return self._error
 
     @property
+    def lacks(self) -> str:
+        """What there is to say of it at the end: why it ended before its recording, or is not there; empty where nothing is."""
+        with self._change:
+            if self._error or self._told.taken:
+                return self._error
+            return f"there is no film: {'no picture could be used' if self._given else 'no picture came'}"
+
+    @property
     def broke(self) -> Broke | None:
         """The same in a word."""
         with self._change:

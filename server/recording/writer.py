@@ -185,7 +185,7 @@ class Writer:
             _line(timeline, {"end": reason, "duration_s": self.samples / WIRE_RATE})
         if reason == "failed":
             return self._told("failed", reason, "the disk was too slow")
-        return self._told("finished", reason, self._film.error if self._film else "")
+        return self._told("finished", reason, self._film.lacks if self._film else "")
 
     def _fill(self, folder: Path, timeline: Written, sound: Sound) -> EndReason:
         """Write until it is to end; why."""

@@ -321,6 +321,27 @@ def test_after_a_lost_packet_a_film_waits_for_a_keyframe(tmp_path: Path) -> None
     assert film.left_out == 2
 
 
+@pytest.mark.parametrize("shown", [b"", b"no picture"], ids=["none", "broken"])
+def test_a_recording_that_has_no_film_says_why(serve: Serve, tmp_path: Path, shown: bytes) -> None:
+    with serve(recordings=tmp_path) as served, Client(served.ws) as client:
+        client.start()
+        client.play()
+        client.send("recording", action="start", video=True)
+        client.until("recording.state", state="recording")
+        if shown:
+            client.show(shown)
+            client.until("error", code="decode_failed")
+        client.hear(client.at + 9600)
+        client.send("recording", action="stop")
+        state = client.until("recording.state", state="finished")
+        assert [path.rpartition("/")[2] for path in state["paths"]] == ["music.flac", "timeline.jsonl"]
+        said = "no picture could be used" if shown else "no picture came"
+        assert state["text"] == f"there is no film: {said}"
+        about = ended(served, state["recording_id"])
+        assert (about["text"], about["left_out_pictures"]) == (state["text"], 1 if shown else 0)
+        assert 'films_broken_total{reason="failed"} 0.0' in ask("GET", f"{served.http}/metrics")[1]
+
+
 def test_a_film_of_pictures_is_encoded_and_one_that_is_broken_is_left_out(
     serve: Serve, tmp_path: Path
 ) -> None:
