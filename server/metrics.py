@@ -54,6 +54,8 @@ PeerEnd = Literal[
     "stopped",
 ]
 """Why a peer connection ended."""
+LeftOut = Literal["source", "rtp", "rtcp", "sctp"]
+"""Why a packet of a peer was: its source is one too many, or it is none of these."""
 CheckpointResult = Literal[
     "written",
     "failed",
@@ -143,6 +145,11 @@ class Metrics:
             "cuestream_webrtc_undecoded_frames",
             "Frames of sound that were left out since its decoder or the loop was slower",
         )
+        self.packets_left_out = counter(
+            "cuestream_webrtc_packets_left_out",
+            "Packets of peers that could not be read, or were of one source too many",
+            ["reason"],
+        )
         self.recordings = gauge("cuestream_recordings", "Recordings that run")
         self.recordings_ended = counter(
             "cuestream_recordings_ended", "Recordings by why they ended", ["reason"]
@@ -207,6 +214,10 @@ class Metrics:
             for value in values:
                 family.labels(value)
 
+    def leave_out(self, why: LeftOut) -> None:
+        """A packet of a peer."""
+        self.packets_left_out.labels(why).inc()
+
     def _known(self) -> tuple[tuple[Counter, Iterable[str]], ...]:
         """Every value that the label of a counter has. They all begin with 0: an alarm's `increase` does not see the first value
         of a series."""
@@ -222,6 +233,7 @@ class Metrics:
             (self.rejected, ("no_token", "wrong_token")),
             (self.peers_ended, get_args(PeerEnd)),
             (self.peers_refused, ("400", "422", "503")),
+            (self.packets_left_out, get_args(LeftOut)),
             (self.recordings_ended, get_args(EndReason)),
             (self.recordings_refused, ("off", "running", "at_once", "not_started")),
             (self.films_broken, ("not_started", "behind", "hung", "broke", "failed")),

@@ -17,6 +17,7 @@ from server.sessions.conversation import Conversation
 from server.sessions.hosted import Hosted
 from server.sessions.leaving import GOING_AWAY
 from server.sessions.outbox import Line
+from server.webrtc.arriving import count_messages
 from server.webrtc.asking import caller_of, check_rate, headers, offer_of, peers_of
 from server.webrtc.bodies import Answered, Offered
 from server.webrtc.channel import Channel
@@ -73,6 +74,7 @@ class Browser:
 
     def live_on(self, peer: Peer) -> None:
         """The peer waits to be connected, and nothing was received yet."""
+        count_messages(peer.connection, self._host.metrics.leave_out)
         peer.connection.on("datachannel", lambda come: self._channel.take(come, lambda: peer.end("left")))
         peer.at_end(self._end)
         peer.work(self._greet(peer))

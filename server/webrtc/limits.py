@@ -25,6 +25,8 @@ class PeerLimits:
     """Lines below one of them, each once; below Chromium's video are 125. What aiortc does with them grows with their square."""
     candidates: int = 32
     """Of one peer, by its offer and trickled; each may be probed by us. Those beyond are left out."""
+    sources: int = 31
+    """Of RTP (SSRC) that a peer may name; as many as RTCP reports on at once. Packets of others are left out."""
     encoded_sounds: int = 30
     """Frames of original sound that wait for their decoder; when it is slower, they go."""
     decoded_sounds: int = 32

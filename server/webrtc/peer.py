@@ -21,6 +21,7 @@ from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateErr
 from aiortc.mediastreams import MediaStreamTrack
 
 from server.metrics import PeerEnd
+from server.webrtc.arriving import Tell, bound_sources
 from server.webrtc.fragments import Fragment
 from server.webrtc.identity import know_by_fingerprint
 from server.webrtc.limits import PeerLimits
@@ -46,8 +47,9 @@ class Peer:
         ice_servers: tuple[str, ...],
         monotonic: Callable[[], float],
         unheard: Callable[[int], object],
+        left_out: Tell,
     ) -> None:
-        """unheard: told how many frames of sound the decoder or the loop was too slow for."""
+        """unheard: told how many frames of sound the decoder or the loop was too slow for. left_out: told of packets."""
         self.id, self.etag = secrets.token_urlsafe(16), f'"{secrets.token_hex(8)}"'
         self.offer, self.ended, self._left = offer, "", False
         servers = [RTCIceServer(uri) for uri in ice_servers]
@@ -58,7 +60,7 @@ class Peer:
         # bound: what its owner began, and one request a second that ends
         self._work: set[asyncio.Task[None]] = set()
         self._at_end: list[Callable[[str], object]] = []
-        self._unheard, self._asked_s = unheard, -math.inf
+        self._unheard, self._left_out, self._asked_s = unheard, left_out, -math.inf
         self.connection.on("connectionstatechange", self._changed)
 
     async def answer(self, addresses: list[str], music: Music | None, tracks: Tracks | None) -> str:
@@ -71,6 +73,7 @@ class Peer:
             if music:
                 self._send(music)
             know_by_fingerprint(self.connection)
+            bound_sources(self.connection, self._limits.sources, self._left_out)
             listen_at(self.connection, addresses, self._limits.gather_s)
             await self.connection.setLocalDescription()
         except UNFIT as error:

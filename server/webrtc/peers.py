@@ -70,7 +70,8 @@ class Peers:
                 503, "capacity", f"{self._limits.at_once} peers are connected, as many as may"
             )
         metrics, servers = self.host.metrics, self.host.settings.ice_servers
-        peer = Peer(offer, bearer, self._limits, servers, self.host.monotonic, metrics.unheard.inc)
+        monotonic, unheard, left_out = self.host.monotonic, metrics.unheard.inc, metrics.leave_out
+        peer = Peer(offer, bearer, self._limits, servers, monotonic, unheard, left_out)
         self._open[peer.id] = peer
         metrics.peers.labels(offer.purpose.name).inc()
         life = asyncio.create_task(self._live(peer))

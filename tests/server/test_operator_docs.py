@@ -85,6 +85,7 @@ LABELS = {
     "authentication_failures": "no_token wrong_token",
     "webrtc_peers_ended": "not_connected failed lost left closed superseded over refused stopped",
     "webrtc_offers_refused": "400 422 503",
+    "webrtc_packets_left_out": "source rtp rtcp sctp",
     "recordings_ended": "asked session_ended length quota disk failed",
     "recordings_refused": "off running at_once not_started",
     "recording_films_broken": "not_started behind hung broke failed",

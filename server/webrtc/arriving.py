@@ -1,0 +1,94 @@
+"""What comes over a peer's transport, before aiortc keeps or passes over it: from so many sources.
+
+aiortc keeps numbers of every source that RTP names, however many they are. What it cannot read it passes over in silence. A
+datagram of nothing, which anybody can send who finds the port, ends its reading. What is replaced is private;
+`tests/server/test_webrtc_arriving.py` says what is expected of it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeAlias
+
+from aiortc import RTCPeerConnection
+from aiortc.rtcsctptransport import parse_packet
+from aiortc.rtp import RtcpPacket, RtpPacket
+
+from server.metrics import LeftOut
+from server.webrtc.reach import transports
+
+NONE = (ValueError, IndexError, struct.error)
+"""Which aiortc's parsers raise."""
+Tell: TypeAlias = Callable[[LeftOut], object]
+
+
+def bound_sources(peer: RTCPeerConnection, most: int, left_out: Tell) -> None:
+    """Of a peer that does not connect yet."""
+    for transport in transports(peer):
+        replaced: Any = transport
+        packets = Packets(replaced, most, left_out)
+        replaced._handle_rtp_data, replaced._handle_rtcp_data = packets.rtp, packets.rtcp
+        ice: Any = transport.transport
+        ice._recv = partial(_something, ice._recv)
+
+
+def count_messages(peer: RTCPeerConnection, left_out: Tell) -> None:
+    """Those that are none, of a peer with data channels that does not connect yet."""
+    sctp: Any = peer.sctp
+    sctp._handle_data = Messages(sctp, left_out).packet
+
+
+async def _something(receive: Callable[[], Any]) -> bytes:
+    while not (data := await receive()):
+        pass
+    return bytes(data)
+
+
+class Packets:
+    """RTP and RTCP of a transport, to whom they are for. most: sources."""
+
+    def __init__(self, transport: Any, most: int, left_out: Tell) -> None:
+        self._transport, self._most, self._left_out = transport, most, left_out
+
+    async def rtp(self, data: bytes, arrival_time_ms: int) -> None:
+        router = self._transport._rtp_router
+        try:
+            packet = RtpPacket.parse(data, self._transport._rtp_header_extensions_map)
+        except NONE:
+            self._left_out("rtp")
+            return
+        if packet.ssrc not in router.ssrc_table and len(router.ssrc_table) >= self._most:
+            self._left_out("source")
+        elif receiver := router.route_rtp(packet):
+            await receiver._handle_rtp_packet(packet, arrival_time_ms=arrival_time_ms)
+
+    async def rtcp(self, data: bytes) -> None:
+        try:
+            packets = RtcpPacket.parse(data)
+        except NONE:
+            self._left_out("rtcp")
+            return
+        for packet in packets:
+            for recipient in self._transport._rtp_router.route_rtcp(packet):
+                await recipient._handle_rtcp_packet(packet)
+
+
+class Messages:
+    """What goes to data channels."""
+
+    def __init__(self, sctp: Any, left_out: Tell) -> None:
+        self._left_out, self._take_packet = left_out, sctp._handle_data
+
+    async def packet(self, data: bytes) -> None:
+        try:
+            parse_packet(data)
+        except NONE:
+            self._left_out("sctp")
+            return
+        with suppress(UnicodeDecodeError):  # a text, or a name, that is none
+            await self._take_packet(data)
+            return
+        self._left_out("sctp")
