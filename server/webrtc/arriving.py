@@ -1,8 +1,8 @@
-"""What comes over a peer's transport, before aiortc keeps or passes over it: from so many sources.
+"""What comes over a peer's transport, before aiortc keeps or passes over it: from so many sources, messages in so many pieces.
 
-aiortc keeps numbers of every source that RTP names, however many they are. What it cannot read it passes over in silence. A
-datagram of nothing, which anybody can send who finds the port, ends its reading. What is replaced is private;
-`tests/server/test_webrtc_arriving.py` says what is expected of it.
+aiortc keeps numbers of every source that RTP names, and the pieces of a message until its last one is here, however many they
+are. What it cannot read it passes over in silence. A datagram of nothing, which anybody can send who finds the port, ends its
+reading. What is replaced is private; `tests/server/test_webrtc_arriving.py` says what is expected of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from aiortc import RTCPeerConnection
-from aiortc.rtcsctptransport import parse_packet
+from aiortc.rtcsctptransport import DataChunk, parse_packet
 from aiortc.rtp import RtcpPacket, RtpPacket
 
 from server.metrics import LeftOut
@@ -35,10 +35,11 @@ def bound_sources(peer: RTCPeerConnection, most: int, left_out: Tell) -> None:
         ice._recv = partial(_something, ice._recv)
 
 
-def count_messages(peer: RTCPeerConnection, left_out: Tell) -> None:
-    """Those that are none, of a peer with data channels that does not connect yet."""
+def bound_pieces(peer: RTCPeerConnection, most: int, left_out: Tell, too_many: Callable[[], object]) -> None:
+    """Of a peer with data channels that does not connect yet. too_many: called with each piece beyond, which is not taken."""
     sctp: Any = peer.sctp
-    sctp._handle_data = Messages(sctp, left_out).packet
+    messages = Messages(sctp, most, left_out, too_many)
+    sctp._handle_data, sctp._receive_data_chunk = messages.packet, messages.piece
 
 
 async def _something(receive: Callable[[], Any]) -> bytes:
@@ -77,10 +78,11 @@ class Packets:
 
 
 class Messages:
-    """What goes to data channels."""
+    """What goes to data channels. most: pieces that wait for others, of all messages together; and streams, as many."""
 
-    def __init__(self, sctp: Any, left_out: Tell) -> None:
-        self._left_out, self._take_packet = left_out, sctp._handle_data
+    def __init__(self, sctp: Any, most: int, left_out: Tell, too_many: Callable[[], object]) -> None:
+        self._sctp, self._most, self._left_out, self._too_many = sctp, most, left_out, too_many
+        self._take_packet, self._take_piece = sctp._handle_data, sctp._receive_data_chunk
 
     async def packet(self, data: bytes) -> None:
         try:
@@ -92,3 +94,11 @@ class Messages:
             await self._take_packet(data)
             return
         self._left_out("sctp")
+
+    async def piece(self, piece: DataChunk) -> None:
+        streams = self._sctp._inbound_streams
+        waiting = sum(len(stream.reassembly) for stream in streams.values())
+        if waiting >= self._most or len(streams) > self._most:
+            self._too_many()
+            return
+        await self._take_piece(piece)

@@ -13,11 +13,12 @@ from server.access.rates import address_of
 from server.access.secrets import Anybody, Hearing, bearer
 from server.http.refusals import Refused
 from server.http.rest import answer, body
+from server.protocol.errors import ErrorCode
 from server.sessions.conversation import Conversation
 from server.sessions.hosted import Hosted
 from server.sessions.leaving import GOING_AWAY
 from server.sessions.outbox import Line
-from server.webrtc.arriving import count_messages
+from server.webrtc.arriving import bound_pieces
 from server.webrtc.asking import caller_of, check_rate, headers, offer_of, peers_of
 from server.webrtc.bodies import Answered, Offered
 from server.webrtc.channel import Channel
@@ -74,11 +75,19 @@ class Browser:
 
     def live_on(self, peer: Peer) -> None:
         """The peer waits to be connected, and nothing was received yet."""
-        count_messages(peer.connection, self._host.metrics.leave_out)
+        limits, metrics = self._host.settings.peers, self._host.metrics
+        bound_pieces(peer.connection, limits.pieces, metrics.leave_out, self._overrun)
         peer.connection.on("datachannel", lambda come: self._channel.take(come, lambda: peer.end("left")))
         peer.at_end(self._end)
         peer.work(self._greet(peer))
         peer.work(self._talk(peer))
+
+    def _overrun(self) -> None:
+        """Pieces of messages that come after it are not taken either."""
+        if self._line.closing is None:
+            most, code = self._host.settings.peers.pieces, ErrorCode.MESSAGE_TOO_LARGE
+            self._host.metrics.errors.labels(str(code)).inc()
+            self._line.fail(code, f"more than {most} pieces of messages wait for the rest of them")
 
     def _shown(self) -> Hosted | None:
         hosted = self._conversation.hosted

@@ -27,6 +27,8 @@ class PeerLimits:
     """Of one peer, by its offer and trickled; each may be probed by us. Those beyond are left out."""
     sources: int = 31
     """Of RTP (SSRC) that a peer may name; as many as RTCP reports on at once. Packets of others are left out."""
+    pieces: int = 128
+    """Of messages on data channels that wait for the rest; the longest that may be has 57 where packets are small."""
     encoded_sounds: int = 30
     """Frames of original sound that wait for their decoder; when it is slower, they go."""
     decoded_sounds: int = 32

@@ -10,7 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from aiortc import rtcdtlstransport, rtcicetransport
+from aiortc import rtcdtlstransport, rtcicetransport, rtcsctptransport
+from aiortc.rtcsctptransport import SCTP_DATA_FIRST_FRAG, WEBRTC_STRING, DataChunk
 from aiortc.rtp import RtpPacket
 from rtc_client import RtcClient, browser, closing, eventually
 from served import Serve, Served
@@ -93,6 +94,27 @@ def test_a_datagram_of_nothing_ends_no_peer(serve: Serve) -> None:
     met(serve, work)
 
 
+def test_a_message_in_more_pieces_than_may_wait_ends_the_peer_and_says_why(serve: Serve) -> None:
+    async def work(client: RtcClient, served: Served) -> None:
+        await answers(client, more="x" * 60_000)  # as long as one may be
+        assert client.channel is not None
+        sctp: Any = client.pc.sctp
+        for number in range(200):
+            piece = DataChunk(flags=0 if number else SCTP_DATA_FIRST_FRAG)
+            piece.tsn, piece.stream_id = (sctp._local_tsn + number) % 2**32, client.channel.id
+            piece.stream_seq = sctp._outbound_stream_seq[client.channel.id]
+            piece.protocol, piece.user_data = WEBRTC_STRING, b" "
+            await sctp._send_chunk(piece)
+        error = await client.until("error", code="message_too_large")
+        assert error["fatal"] is True
+        (peer,) = served.app.state.peers._open.values()
+        waiting = [len(stream.reassembly) for stream in peer.connection.sctp._inbound_streams.values()]
+        assert sum(waiting) <= 128
+        await client.ended.wait()
+
+    met(serve, work)
+
+
 def test_aiortc_has_the_methods_that_are_replaced() -> None:
     """Names that are private to it; without them nothing would be bounded, and without an error."""
     transport = inspect.getsource(rtcdtlstransport.RTCDtlsTransport)
@@ -100,4 +122,6 @@ def test_aiortc_has_the_methods_that_are_replaced() -> None:
     assert "await self._handle_rtcp_data(data)" in transport
     assert transport.count("data = await self.transport._recv()") == 1
     assert "await self._data_receiver._handle_data(data)" in transport
+    sctp = inspect.getsource(rtcsctptransport.RTCSctpTransport)
+    assert "await self._receive_data_chunk(chunk)" in sctp
     assert "self._recv = self._connection.recv" in inspect.getsource(rtcicetransport.RTCIceTransport)
