@@ -17,7 +17,8 @@ from engine.spec import StreamPolicy
 from server.core.mixing import Ducking, Mix, Ramp
 from server.core.playout import NONE, Music, Placed
 
-FORMAT = 2
+FORMAT, BEFORE = 3, 2
+"""Of those before, spans also say where they lie in the music, which nobody asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Checkpoint:
             arrays = load(blob)
             header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
             meta = json.loads(header["__metadata__"]["checkpoint"])
-            if meta["format"] != FORMAT:
+            if meta["format"] not in (BEFORE, FORMAT):
                 raise ValueError(f"format {meta['format']!r}, not {FORMAT}")
             plain: dict[str, Any] = {name: int(meta[name]) for name in _PLAIN}
             return cls(
@@ -94,6 +95,7 @@ def _mix(meta: dict[str, Any]) -> Mix:
 
 def _span(meta: dict[str, Any]) -> Placed:
     about = Music(NONE, **meta.pop("about"))
+    meta.pop("music_first", None)
     return Placed(about=about, **meta)
 
 

@@ -21,8 +21,8 @@ from server.core.playout import Placed, Playout
 class AudioOut(msgspec.Struct, frozen=True, gc=False):
     """samples: float32 [n], mono. first_sample: counted from the session's beginning; each is delivered once in an attachment.
 
-    music_sample, take: what the first sample is in the music of which stream. newest_step: the newest picture that it knows.
-    age_steps: how old that is when the music sounds. discontinuity: samples before it were left out.
+    take: of which stream the music is. newest_step: the newest picture that it knows. age_steps: how old that is when the music
+    sounds. discontinuity: samples before it were left out.
     """
 
     first_sample: int
@@ -33,7 +33,6 @@ class AudioOut(msgspec.Struct, frozen=True, gc=False):
     segment: int
     seed: int
     take: int
-    music_sample: int
     policy_revision: int
     mix_revision: int
     concealed: bool
@@ -126,7 +125,6 @@ class Delivery:
             about.segment,
             about.seed,
             about.take,
-            span.music_first + first - span.first,
             about.revision,
             span.mix_revision,
             span.concealed,

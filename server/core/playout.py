@@ -92,11 +92,10 @@ class Music(msgspec.Struct, frozen=True, gc=False):
 
 
 class Placed(msgspec.Struct, frozen=True, gc=False):
-    """What is known of a placed chunk. music_first: the index in the take of its first sample, where the music is counted."""
+    """What is known of a placed chunk."""
 
     first: int
     about: Music
-    music_first: int
     concealed: bool
     crossfade: bool
     mix_revision: int
@@ -227,11 +226,11 @@ class Playout:
 
     def place_one(self) -> None:
         """Place the next chunk, from the music that waits or from the loop."""
-        first, before = self.ring.end, self.played
+        first = self.ring.end
         samples, concealed, faded = self._next()
         self._history.write(samples)
         self.ring.write(self.mix.apply(samples, first))
-        self.spans.append(Placed(first, self._last, before, concealed, faded, self.mix_revision))
+        self.spans.append(Placed(first, self._last, concealed, faded, self.mix_revision))
         self.counts["placed_samples"] += len(samples)
         self.counts["concealed_samples"] += len(samples) * concealed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import re
 import signal
 import struct
@@ -22,6 +23,7 @@ import torch
 from msgspec import structs
 from process import free_port, plays_at, run, serve_tiny
 from rig import RATE, Rig, TonePlayer, black, by_index, check_in_order, config, rig
+from safetensors.numpy import load, save
 from served import Serve
 from shell_client import Client, ask, soon
 
@@ -199,6 +201,25 @@ def test_new_music_of_a_session_that_was_held_begins_with_the_next_picture(verb:
     again.run(1)
     assert again.session.playout.take == 1
     assert not again.session.playout.concealing
+
+
+def test_a_checkpoint_of_the_format_before_is_read_and_no_other_is() -> None:
+    one = checkpoint()
+    blob = one.to_bytes()
+    length = int.from_bytes(blob[:8], "little")
+    meta = json.loads(json.loads(blob[8 : 8 + length])["__metadata__"]["checkpoint"])
+    for span in meta["spans"]:
+        assert "music_first" not in span
+        span["music_first"] = 640
+    found = {
+        number: save(load(blob), {"checkpoint": json.dumps(meta | {"format": number})})
+        for number in (1, 2, 4)
+    }
+    again = Checkpoint.from_bytes(found[2])
+    assert (again.spans, again.placed, again.policy) == (one.spans, one.placed, one.policy)
+    for number in (1, 4):
+        with pytest.raises(PackageError, match=f"format {number}, not 3"):
+            Checkpoint.from_bytes(found[number])
 
 
 # --- the folder
