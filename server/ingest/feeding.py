@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.media.source import IN_USE
+from engine.media.source import IN_USE, reason
 from server.audio.original_sound import Sound
 from server.ingest.address import parse
 from server.ingest.checking import FILE
@@ -34,6 +34,8 @@ logger = logging.getLogger("uvicorn.error")
 START_S, MOST_START_S = 10.0, 80.0
 """Until Python runs in the worker, on a busy machine, at first and at most: after each worker that was not heard in time the next
 ones have twice as long."""
+NOT_STARTED = (OSError, RuntimeError)
+"""No more processes, or no more threads to wait for one."""
 FAR_S = 10.0
 """The moment of sound is no further from now, whatever a worker says."""
 U32 = 0xFFFFFFFF
@@ -159,12 +161,12 @@ class Feeding:
         try:
             try:
                 process = await asyncio.shield(starting)
-            except OSError as error:
-                return Note("failed", f"its worker cannot be started: {error.strerror}")
+            except NOT_STARTED as error:
+                return Note("failed", f"its worker cannot be started: {reason(error)}")
             self.pid = process.pid
             return await self._follow(process)
         finally:
-            with contextlib.suppress(OSError):  # of a start that failed
+            with contextlib.suppress(*NOT_STARTED):
                 process = await starting  # also when it is told to end while it starts
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     end_all_of(process.pid)

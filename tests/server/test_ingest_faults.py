@@ -56,15 +56,21 @@ def worker_of(served: Served) -> int:
     return int(feeding.pid)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), RuntimeError("can't start new thread")],
+    ids=repr,
+)
 def test_a_worker_that_cannot_be_started_is_told_and_tried_again(
-    serve: Serve, films: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, films: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
+    """asyncio's own loop waits for a process in a thread."""
     start, tried = feeding._start, list[int]()
 
     async def lacking() -> Process:
         tried.append(1)
         if len(tried) == 1:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            raise error
         return await start()
 
     monkeypatch.setattr(feeding, "_start", lacking)
