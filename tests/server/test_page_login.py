@@ -68,6 +68,10 @@ PROXY = """window.fetch = async () => new Response("<html><h1>503 Service Unavai
   status: 503, statusText: "Service Unavailable", headers: { "content-type": "text/html" },
 });"""
 """Of whose server there is none just now."""
+HANGS = """window.fetch = (_, { signal }) => new Promise((_, fail) => {
+  signal.onabort = () => fail(signal.reason);
+});"""
+"""Nobody answers, as of a machine that is asleep."""
 COOKIELESS = """for (const kind of ["sessionStorage", "localStorage"]) Object.defineProperty(window, kind, {
   get: () => {
     throw new DOMException("Access is denied for this document.", "SecurityError");
@@ -506,13 +510,20 @@ def test_a_browser_that_blocks_all_cookies_plays(browser: Chromium, serve: Serve
         browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
 
 
-def test_a_server_that_is_away_for_long_is_asked_less_often(browser: Chromium, serve: Serve) -> None:
-    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=f"{PROXY}\n{IMPATIENT}")
+@pytest.mark.parametrize("away", [PROXY, HANGS], ids=["refuses", "hangs"])
+def test_a_server_that_is_away_for_long_is_asked_less_often(
+    browser: Chromium, serve: Serve, away: str
+) -> None:
+    """So long an answer is waited for, and so long a pause is made."""
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=f"{away}\n{IMPATIENT}")
     with serve(player=SyntheticPlayer()) as served:
         browser.open("about:blank")
         browser.open(served.http)
-        browser.until("window.pauses.length > 4")
-        assert browser.run("window.pauses.slice(0, 5)") == [1000, 2000, 4000, 8000, 8000]
+        browser.until("window.pauses.length > 9")
+        waited, paused = (
+            browser.run(f"window.pauses.slice(0, 10).filter((_, i) => i % 2 === {i})") for i in (0, 1)
+        )
+        assert (waited, paused) == ([10_000] * 5, [1000, 2000, 4000, 8000, 8000])
         browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
 
 
