@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from cuestream import INTERRUPTED
 
 
 def main() -> None:
+    for sent in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are born deaf to the first
+        signal.signal(sent, signal.default_int_handler)
     try:
         from cuestream.cli import main as run
 

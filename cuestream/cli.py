@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
@@ -44,8 +43,6 @@ app.command()(models.compare)
 
 def main() -> NoReturn:
     """The entry point: what a user can mend is printed as one line."""
-    for sent in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are born deaf to the first
-        signal.signal(sent, signal.default_int_handler)
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -12,5 +12,5 @@ recording a session as files                               checkpoints  sessions
 access    who may come in, and how often                   system       processes, folders, disks
 
 `app` puts the routes together, `settings` is what an operator chooses, `limits` what of that goes by a name, `metrics` what is
-counted. `static` is the page.
+counted. `wire_controls` makes the core's configuration of the wire's. `static` is the page.
 """

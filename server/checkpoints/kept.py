@@ -19,7 +19,7 @@ from server.audio.resampling import WIRE_RATE
 from server.core.checkpoint import Checkpoint
 from server.protocol.config import Config, ConfigPatch, merge
 from server.protocol.messages import AudioFormat
-from server.sessions.wire_controls import config_of
+from server.wire_controls import config_of
 
 MAGIC = b"CUES"
 HEAD = struct.Struct("<4sII")

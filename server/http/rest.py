@@ -26,7 +26,7 @@ from server.protocol.control import parse, strangers
 from server.protocol.errors import ProtocolError
 from server.sessions.host import RETRY_S, Draining, Hanging, Host
 from server.sessions.hosted import Hosted
-from server.sessions.wire_controls import followed
+from server.wire_controls import followed
 
 MOST_BODY = 64 * 1024
 NAMES = "a session's name has letters, digits, - and _, 64 at most"

@@ -4,6 +4,5 @@ host      all sessions                                     hosted         one of
 shared    what they share                                  conversation   what is said on one connection
 schedule, ticker   whose turn it is, and when the loop wakes  outbox      what one websocket is still to be sent
 status, notices    what clients are told                   memory_state   which pictures the music knows
-wire_controls      the wire's configuration as the core's  lifetime       when a session ends
-leaving   how a server restarts or drains
+leaving   how a server restarts or drains              lifetime       when a session ends
 """

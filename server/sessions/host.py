@@ -41,9 +41,9 @@ from server.sessions.hosted import Hosted
 from server.sessions.schedule import Agenda
 from server.sessions.shared import Shared
 from server.sessions.ticker import Ticker
-from server.sessions.wire_controls import config_of, policy_of
 from server.settings import Settings
 from server.system.disk import Room
+from server.wire_controls import config_of, policy_of
 
 logger = logging.getLogger("uvicorn.error")
 IDLE_S = 1.0

@@ -42,7 +42,7 @@ from server.sessions.notices import News
 from server.sessions.outbox import Line
 from server.sessions.shared import Feeder, Listener, Shared
 from server.sessions.status import Health, Playback, Revisions, health_of, playback_of
-from server.sessions.wire_controls import controls, turned, verb_fade
+from server.wire_controls import controls, turned, verb_fade
 
 logger = logging.getLogger("uvicorn.error")
 LISTENED_S, IDLE_S = 0.01, 0.1

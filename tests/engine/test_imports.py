@@ -136,7 +136,8 @@ BELOW = {
     "audio": {"core", "protocol"},
     "access": {"protocol", "metrics"},
     "pictures": {"protocol", "access", "system"},
-    "checkpoints": {"core", "protocol", "audio", "metrics", "system"},
+    "wire_controls": {"core", "protocol"},
+    "checkpoints": {"core", "protocol", "audio", "metrics", "system", "wire_controls"},
 }
 """What the rooms of the server that know no session may lean on."""
 

@@ -43,8 +43,8 @@ from server.engine_thread.voices import Voice
 from server.metrics import Metrics
 from server.protocol.messages import AudioFormat
 from server.sessions.host import Host
-from server.sessions.wire_controls import config_of
 from server.settings import Settings
+from server.wire_controls import config_of
 
 LIMITS = ShelfLimits(files=3, age_s=30.0)
 NOW_S = 1_000_000.0
@@ -403,7 +403,7 @@ BREAKS = """
 import sys
 from pathlib import Path
 from threading import Event
-from cuestream.cli import main
+from cuestream.__main__ import main
 from engine.stream import ScoreStream
 
 from server.engine_thread import runner

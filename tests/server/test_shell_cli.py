@@ -30,7 +30,7 @@ def test_it_says_where_it_plays_and_ctrl_c_drains() -> None:
 FEW_FILES = """
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 512))
-from cuestream.cli import main
+from cuestream.__main__ import main
 main()
 """
 
@@ -56,7 +56,7 @@ def test_without_the_extra_it_says_which_one_is_missing() -> None:
 import sys
 sys.modules["uvicorn"] = None
 sys.argv = ["cuestream", "serve"]
-from cuestream.cli import main
+from cuestream.__main__ import main
 main()
 """
     with run(program=program) as process:
@@ -105,7 +105,7 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)
 import cuestream.players
 cuestream.players.find_player = lambda *_: os.kill(os.getpid(), signal.SIGINT)
 sys.argv = ["cuestream", "serve", "--port", "0"]
-from cuestream.cli import main
+from cuestream.__main__ import main
 main()
 """
     with run(program=program) as process:

@@ -35,7 +35,7 @@ from server.protocol.messages import Pong
 from server.protocol.values import Key
 from server.sessions.outbox import MOST_WAITING, Line
 from server.sessions.status import Ages
-from server.sessions.wire_controls import config_of, controls, followed, policy_of, turned
+from server.wire_controls import config_of, controls, followed, policy_of, turned
 from training.composer.player import ProceduralPlayer
 
 RATE = 32_000
