@@ -6,6 +6,7 @@ import ctypes
 import errno
 import io
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -31,6 +32,8 @@ from server.recording.shelf import About, RecordingLimits, Shelf, new_id
 from server.system import replacing
 from server.system.records import packed
 from server.system.windows import ExtendedLimits, limits_of
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_job_of_windows_is_told_its_limits_where_it_reads_them() -> None:
@@ -147,3 +150,26 @@ def test_a_program_that_gives_nothing_is_not_waited_for_without_an_end() -> None
     with pytest.raises(OSError, match="nothing came by SRT for"):
         silent.read(1)
     silent.close()
+
+
+def test_what_asks_for_its_system_is_checked_for_all_of_them() -> None:
+    """`make lint` has mypy look at the rest for Linux alone, since it takes minutes for each."""
+    (differs,) = re.findall(r"^DIFFERS := (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    checked = tuple(name.replace(".", "/") for name in re.findall(r"-[pm] (\S+)", differs))
+    asks = re.compile(
+        r"\bsys\.platform\b|\bos\.name\b|^\s*(import|from) (fcntl|resource|termios|pwd|grp|msvcrt|winreg)\b",
+        re.M,
+    )
+    packages = [ROOT / name for name in ("cuestream", "engine", "export", "kernels", "server", "training")]
+    paths = [
+        path
+        for package in (*packages, ROOT / "sdk/python/cuestream_client")
+        for path in package.rglob("*.py")
+    ]
+    found = [
+        name
+        for path in paths
+        if asks.search(path.read_text("utf-8"))
+        and not (name := str(path.relative_to(ROOT)).removeprefix("sdk/python/")).startswith(checked)
+    ]
+    assert found == []
