@@ -7,6 +7,7 @@
 
 import { aboutServer } from "./about.js";
 import { unnamed } from "./addresses.js";
+import { NO_ANSWER, OK, answered } from "./asking.js";
 import { Controls, anotherSeed, heed } from "./controls.js";
 import { tab } from "./kept.js";
 import { askKey, enable, shortcuts } from "./pressing.js";
@@ -19,8 +20,7 @@ const token = new URLSearchParams(location.hash.slice(1)).get("token");
 const LOOK_MS = 1000, LOOK_MOST_MS = 4000; // the pauses grow while the session is not there
 const DENIED_MS = 30_000; // more wrong tokens a minute, and the server hears none
 const ANSWER_MS = 20_000; // a recording waits for the disk
-const OK = 200, WRONG_KEY = 401, FORBIDDEN = 403, ABSENT = 404, CONFLICT = 409;
-const NO_ANSWER = 0; // from a server
+const WRONG_KEY = 401, FORBIDDEN = 403, ABSENT = 404, CONFLICT = 409;
 const WHY = { [NO_ANSWER]: "no answer", [ABSENT]: "not there" };
 const NO_TOKEN = {
   [WRONG_KEY]: "The token in this page's address is not valid here, perhaps since the server's key is another one.",
@@ -43,17 +43,7 @@ function bearing() {
 
 /** {status, told: the answer's JSON}. Requests wait for each other, so that no answer is older than one before it. */
 function ask(method, path, body) {
-  asking = asking.then(async () => {
-    const patience = new AbortController(), late = setTimeout(() => patience.abort(), ANSWER_MS);
-    try {
-      const answer = await fetch(path, { method, headers: bearing(), body: JSON.stringify(body), signal: patience.signal });
-      return { status: answer.status, told: await answer.json() };
-    } catch {
-      return { status: NO_ANSWER }; // or a proxy's, in words of its own
-    } finally {
-      clearTimeout(late);
-    }
-  });
+  asking = asking.then(() => answered(path, ANSWER_MS, { method, headers: bearing(), body: JSON.stringify(body) }));
   return asking;
 }
 
