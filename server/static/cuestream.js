@@ -2373,8 +2373,9 @@ function keepTicket(client, storage) {
 }
 function put(ticket, storage) {
   try {
-    if (ticket) (storage ?? sessionStorage).setItem(NAME, JSON.stringify(ticket));
-    else (storage ?? sessionStorage).removeItem(NAME);
+    const kept = storage ?? sessionStorage;
+    if (ticket) kept.setItem(NAME, JSON.stringify(ticket));
+    else kept.removeItem(NAME);
   } catch {
   }
 }

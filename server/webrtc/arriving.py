@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -90,10 +89,10 @@ class Messages:
         except NONE:
             self._left_out("sctp")
             return
-        with suppress(UnicodeDecodeError):  # a text, or a name, that is none
+        try:
             await self._take_packet(data)
-            return
-        self._left_out("sctp")
+        except UnicodeDecodeError:  # a text, or a name, that is none
+            self._left_out("sctp")
 
     async def piece(self, piece: DataChunk) -> None:
         streams = self._sctp._inbound_streams

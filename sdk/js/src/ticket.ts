@@ -52,8 +52,9 @@ export function keepTicket(client: TicketHolder, storage?: Storage): () => void 
 /** A browser that blocks all cookies throws when it is asked for its storage, and keeps nothing. */
 function put(ticket: Ticket | null, storage?: Storage): void {
   try {
-    if (ticket) (storage ?? sessionStorage).setItem(NAME, JSON.stringify(ticket));
-    else (storage ?? sessionStorage).removeItem(NAME);
+    const kept = storage ?? sessionStorage;
+    if (ticket) kept.setItem(NAME, JSON.stringify(ticket));
+    else kept.removeItem(NAME);
   } catch {
     // then a reload begins another session
   }

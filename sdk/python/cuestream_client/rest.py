@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage
@@ -35,12 +36,9 @@ def invitation(
     and may hand it to who is to have none. name: of the session; the server draws one when it is left out. Raises Refused (409:
     it is open) or Unreachable."""
     made = ask("POST", url, "/v1/sessions", None if name is None else {"session_id": name}, token, tls)
-    try:
-        is_one = bool(made["client_secret"]["value"] and made["urls"])
-    except (KeyError, TypeError):
-        is_one = False
-    if is_one:
-        return made
+    with suppress(KeyError, TypeError):
+        if made["client_secret"]["value"] and made["urls"]:
+            return made
     raise unlike(f"{base(url)}/v1/sessions", 200)
 
 
