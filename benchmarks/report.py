@@ -63,6 +63,15 @@ def provenance() -> dict[str, str]:
     }
 
 
+def device() -> dict[str, Any]:
+    """The GPU that played, as `cuestream bench gpu` describes it; nothing where PyTorch sees none."""
+    import torch
+
+    from cuestream.gpu.device import describe
+
+    return {"device": asdict(describe(torch.device("cuda")))} if torch.cuda.is_available() else {}
+
+
 def command() -> str:
     """The command line, as a shell takes it, behind what chooses how steps run; of an absolute path only the last part stays."""
     chosen = [f"{native.VARIABLE}={how}"] if (how := os.environ.get(native.VARIABLE)) else []

@@ -72,10 +72,15 @@ def main() -> None:
     for name, value in facts.items():
         print(f"{name}: {value}")
     path = report.result_path(options.name, default_name(options))
-    report.write(path, rows, {**vars(options), **facts})
+    report.write(path, rows, {**played_by(options.provider), **vars(options), **facts})
     with suppress(ImportError):  # the picture needs the extra `plot`
         draw(paced[0].heard, options.warm_up, title(options), path.with_suffix(".png"))
     print(f"wrote {path}")
+
+
+def played_by(provider: str) -> dict[str, Any]:
+    """The machine is in every result; of a GPU's provider the GPU, too."""
+    return {} if provider == "cpu" else report.device()
 
 
 def default_name(options: argparse.Namespace) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import report
+from benchmarks.latency import __main__ as latency
+from cuestream.gpu import device
 from cuestream.measuring import Machine
 
 
@@ -86,3 +89,15 @@ def test_a_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_sends_and_receives_stands_beside_a_figure() -> None:
     assert {"numpy", "uvicorn", "websockets"} <= Machine.this().packages.keys()
+
+
+def test_a_result_of_a_gpu_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one of a CPU names no GPU that is there, too."""
+    torch = pytest.importorskip("torch", reason="a GPU is described by PyTorch")
+    found = device.Device("NVIDIA X", "9.0", 150.1, "580.1", "13.0", 4180.0, {"torch": "2.11.0"})
+    monkeypatch.setattr(device, "describe", lambda of: found if of.type == "cuda" else None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert latency.played_by("torch") == {"device": asdict(found)}
+    assert latency.played_by("cpu") == {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert latency.played_by("torch") == {}
