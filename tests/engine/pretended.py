@@ -13,7 +13,8 @@ import ctypes
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from engine.backends import captured, gpus
 from kernels import (
@@ -45,6 +46,8 @@ ALLOCATES = {ATEN.empty.memory_format, ATEN.empty_strided.default, ATEN.empty_li
 ALLOCATES |= {ATEN.new_empty.default, ATEN.new_empty_strided.default}
 WHOLE = {ATEN.linear.default, ATEN.lstm.input}
 """Of operators that consist of others, those that are one here: they are asked often, and their parts are many."""
+SHAPES: dict[Any, Any] = {}
+"""Of what operators answer, by what they are given."""
 
 
 class There(Tensor):
@@ -99,7 +102,6 @@ class Device(TorchDispatchMode):
         """How often the host waited."""
         self.lost = ""
         """What every call that waits for the device is answered once it is lost."""
-        self._shapes = dict[Any, Any]()  # of what operators answer, by what they are given
 
     # --- what is queued, and when it is done
 
@@ -144,11 +146,11 @@ class Device(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in WHOLE:
+        operator = _operator(func)
+        if operator.is_composed:
             with self:
-                if (composed := func.decompose(*args, **kwargs)) is not NotImplemented:
-                    return composed
-        given = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+                return func.decompose(*args, **kwargs)
+        given = [*_tensors(args), *_tensors(kwargs)]
         target = kwargs.get("device")
         if func in (ATEN.copy_.default, ATEN._to_copy.default):
             return self._copied(func, args, kwargs)
@@ -164,33 +166,30 @@ class Device(TorchDispatchMode):
         if func is ATEN._local_scalar_dense.default:
             self.wait()
             return args[0].held.item()
-        returns = func._schema.returns
-        at_once = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)  # a view
-        if _shape_depends_on_numbers(func, given):
+        waits = operator.shape_depends_on_numbers(given)
+        if waits:
             self.wait()
-            at_once = True
         inner, named = _held(args), _held(kwargs)
-        if at_once:
+        if waits or operator.is_view:
             return tree_map(_there, func(*inner, **named))
-        written = _written(func._schema, args, kwargs)
-        if written or not returns:
+        written = operator.written(args, kwargs)
+        if written or not operator.returns:
             self.queue(lambda: func(*inner, **named))
-            return written[0] if len(returns) == 1 else tuple(written) if returns else None
+            return written[0] if operator.returns == 1 else tuple(written) if operator.returns else None
         return self._made(func, args, kwargs)
 
     def _made(self, func: Any, args: Any, kwargs: Any) -> Any:
         """New tensors, whose shapes are known at once and their numbers later."""
         key = (func, _described(args), _described(kwargs))
-        if key not in self._shapes:
-            self._shapes[key] = func(*_meta(args), **_meta(kwargs))
-        answer = tree_map(lambda x: There(_poisoned(x)) if isinstance(x, Tensor) else x, self._shapes[key])
+        if key not in SHAPES:
+            SHAPES[key] = func(*_meta(args), **_meta(kwargs))
+        answer = tree_map(lambda x: There(_poisoned(x)) if isinstance(x, Tensor) else x, SHAPES[key])
         if func not in ALLOCATES:
             inner, named = _held(args), _held(kwargs)
-            places = [x.held for x in tree_flatten(answer)[0] if isinstance(x, There)]
+            places = [x.held for x in _tensors(answer)]
 
             def work() -> None:
-                found = [x for x in tree_flatten(func(*inner, **named))[0] if isinstance(x, Tensor)]
-                for place, x in zip(places, found, strict=True):
+                for place, x in zip(places, _tensors(func(*inner, **named)), strict=True):
                     place.copy_(x)
 
             self.queue(work)
@@ -240,11 +239,10 @@ class Device(TorchDispatchMode):
     def launch(self, twin: Callable[..., Any], answers: Any, *args: Any, **kwargs: Any) -> Any:
         """A kernel as its plain twin. answers: what its answers are like, on the device, or None."""
         inner, named = _held(args), _held(kwargs)
-        places = [_held(x) for x in tree_flatten(answers)[0] if isinstance(x, There)]
+        places = [_held(x) for x in _tensors(answers)]
 
         def work() -> None:
-            found = [x for x in tree_flatten(twin(*inner, **named))[0] if isinstance(x, Tensor)]
-            for place, x in zip(places, found, strict=False):
+            for place, x in zip(places, _tensors(twin(*inner, **named)), strict=False):
                 if place is not x:
                     place.copy_(x)
 
@@ -300,22 +298,56 @@ def _poisoned(like: Tensor) -> Tensor:
     return made.fill_(True if made.dtype == torch.bool else torch.iinfo(made.dtype).max)
 
 
-def _shape_depends_on_numbers(func: Any, given: list[Tensor]) -> bool:
-    """An operator for which the host waits; an index of whole numbers is none."""
-    if func in (ATEN.index.Tensor, ATEN.index_put.default, ATEN.index_put_.default):
-        return any(x.dtype == torch.bool for x in given[1:] if x.dim())
-    return torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags
+def _tensors(x: Any) -> Iterator[Tensor]:
+    """Of an operator's arguments, or of what it answers."""
+    if isinstance(x, Tensor):
+        yield x
+    elif isinstance(x, tuple | list):
+        for each in x:
+            yield from _tensors(each)
+    elif isinstance(x, dict):
+        for each in x.values():
+            yield from _tensors(each)
 
 
-def _written(schema: Any, args: Any, kwargs: Any) -> list[Any]:
-    """Arguments that the operator writes and returns."""
-    names = [a.name for a in schema.arguments]
-    by_name = {**dict(zip(names, args, strict=False)), **kwargs}
-    return [
-        by_name[a.name]
-        for a in schema.arguments
-        if a.alias_info is not None and a.alias_info.is_write and a.name in by_name
-    ]
+@dataclass(frozen=True, slots=True)
+class _Operator:
+    """What is asked of one each time. returns: how many; writes: names of arguments and their places."""
+
+    is_composed: bool
+    is_view: bool
+    is_index: bool
+    waits: bool
+    returns: int
+    writes: tuple[tuple[str, int], ...]
+
+    def shape_depends_on_numbers(self, given: list[Tensor]) -> bool:
+        """An operator for which the host waits; an index of whole numbers is none."""
+        if self.is_index:
+            return any(x.dtype == torch.bool for x in given[1:] if x.dim())
+        return self.waits
+
+    def written(self, args: Any, kwargs: Any) -> list[Any]:
+        """Arguments that the operator writes and returns."""
+        found = [(name, at) for name, at in self.writes if at < len(args) or name in kwargs]
+        return [args[at] if at < len(args) else kwargs[name] for name, at in found]
+
+
+@cache
+def _operator(func: Any) -> _Operator:
+    schema = func._schema
+    return _Operator(
+        is_composed=func not in WHOLE and func._can_decompose(),
+        is_view=any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns),
+        is_index=func in (ATEN.index.Tensor, ATEN.index_put.default, ATEN.index_put_.default),
+        waits=torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags,
+        returns=len(schema.returns),
+        writes=tuple(
+            (a.name, at)
+            for at, a in enumerate(schema.arguments)
+            if a.alias_info is not None and a.alias_info.is_write
+        ),
+    )
 
 
 # --- torch.cuda
