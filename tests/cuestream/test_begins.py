@@ -13,27 +13,39 @@ import pytest
 
 SLOW = "import time; print('loading', flush=True); time.sleep(60)"
 ROOT = Path(__file__).parents[2]
-
+SDK = ROOT / "sdk" / "python"
 
 DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
 
 
-def installed(before: str = "") -> list[str]:
+def installed(before: str = "", name: str = "cuestream", folder: Path = ROOT) -> list[str]:
     """What the script does that pip makes."""
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
-    module, function = scripts["cuestream"].split(":")
+    scripts = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
+    module, function = scripts[name].split(":")
     return ["-c", f"{before}import sys; from {module} import {function}; sys.exit({function}())"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process alone")
 @pytest.mark.parametrize(
     "way",
-    [installed(), installed(DEAF), ["-m", "cuestream"]],
-    ids=["cuestream", "in the background of a script", "python -m cuestream"],
+    [
+        installed(),
+        installed(DEAF),
+        ["-m", "cuestream"],
+        installed(name="cuestream-client", folder=SDK),
+        installed(DEAF, "cuestream-client", SDK),
+    ],
+    ids=[
+        "cuestream",
+        "in the background of a script",
+        "python -m cuestream",
+        "cuestream-client",
+        "it, in the background of a script",
+    ],
 )
 def test_ctrl_c_while_it_loads_is_no_traceback(tmp_path: Path, way: list[str]) -> None:
     (tmp_path / "typer.py").write_text(SLOW)
-    path = os.pathsep.join((str(tmp_path), str(ROOT)))
+    path = os.pathsep.join((str(tmp_path), str(ROOT), str(SDK)))
     begun = subprocess.Popen(
         [sys.executable, *way, "info", "starter"],
         env={**os.environ, "PYTHONPATH": path},

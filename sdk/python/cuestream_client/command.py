@@ -98,7 +98,7 @@ def show(run: Live) -> None:
 def run(arguments: list[str], name: str, app: typer.Typer = app) -> int:
     """Returns the exit code; what a user can mend is one line and 2."""
     try:
-        app(arguments, prog_name=name, standalone_mode=False)
+        code = app(arguments, prog_name=name, standalone_mode=False)
     except (ClientError, ValueError) as error:
         err.print(f"{name}: {' '.join(str(error).split())}", markup=False, highlight=False, soft_wrap=True)
         return 2
@@ -108,7 +108,7 @@ def run(arguments: list[str], name: str, app: typer.Typer = app) -> int:
             raise
         display()
         return int(getattr(error, "exit_code", 2))
-    return 0
+    return code if isinstance(code, int) else 0  # of Ctrl-C, in typer's words
 
 
 def main() -> NoReturn:
