@@ -310,7 +310,10 @@ def _step(
     streams, rows = 2, 2 if guided else 1
     tokens = torch.zeros(streams, segments, model.spec.decoder.codebooks, dtype=torch.int64)
     stream, row = (torch.export.Dim(axis, min=1, max=1 << 20) for axis in ("streams", "rows"))
-    held, names, varies = _held(model, scales, rows * streams * segments, streams, row, stream)
+    each = rows * segments
+    if operators == "standard":
+        row = _rows_of(stream, each)
+    held, names, varies = _held(model, scales, each * streams, streams, row, stream)
     return Graph(
         name,
         Step(model, guided, scales, segments, operators),
@@ -319,6 +322,16 @@ def _step(
         ["logits", *(f"new_{n}" for n in names if n.startswith("self"))],
         ({0: stream}, {0: stream}, *varies, {0: stream}),
     )
+
+
+def _rows_of(stream: Any, each: int) -> Any:
+    """So many for each stream, as standard operators tie them together: if that is not said, PyTorch finds it out at the end, and
+    traces all of it once more."""
+    if each == 1:
+        return stream
+    row = each * stream
+    row.__name__ = "rows"
+    return row
 
 
 def _prefill(model: VidMuse, name: str, guided: bool, scales: Calibration, operators: Operators) -> Graph:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import pickle
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 from filelock import FileLock
@@ -33,7 +36,9 @@ from engine.backends.onnxruntime import OnnxBackend
 from engine.backends.torch import TorchBackend
 from engine.errors import MissingRuntime
 from export.checkpoint import Package, load_model
-from export.onnx import Precision, export
+from export.graphs import Graph
+from export.onnx import OPSET, Precision, export, trace
+from export.quantise import digest
 from export.random_model import nano_spec, random_package, tiny_spec
 from training.composer.soundfont import ready
 
@@ -47,24 +52,6 @@ settings.load_profile("unhurried")
 torch.set_num_threads(
     1
 )  # tiny tensors: a second thread costs 5 times on idle cores and 100 times on busy ones
-
-
-@pytest.fixture(scope="session", autouse=True)
-def operators_read_once() -> Iterator[None]:
-    """The exporter reads its list of operators again for every graph, a second each; the tests export seventy."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
-        yield
-
-
-@pytest.fixture(scope="session")
-def tiny_package() -> Package:
-    return random_package(tiny_spec())
-
-
-@pytest.fixture(scope="session")
-def torch_backend(tiny_package: Package) -> TorchBackend:
-    return TorchBackend(load_model(tiny_package))
 
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -87,6 +74,53 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
         return folder
 
     return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traced_once(made_once: MadeOnce) -> Iterator[None]:
+    """What torch.onnx does for seconds is done once: it reads its list of operators again for every graph, and exports in several
+    precisions have some graphs alike."""
+
+    def traced(graph: Graph, opset: int = OPSET) -> ir.Model:
+        def make(folder: Path) -> None:
+            folder.mkdir()
+            ir.save(trace(graph, opset), folder / "graph.onnx")
+
+        return ir.load(made_once(_named(graph, opset), make) / "graph.onnx")
+
+    def refused(message: str, _: Any) -> Any:
+        raise AssertionError(f"the graph would be traced a second time: {message}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        patch.setattr("torch.export.dynamic_shapes.refine_dynamic_shapes_from_suggested_fixes", refused)
+        patch.setattr("export.onnx.trace", traced)
+        yield
+
+
+def _named(graph: Graph, opset: int) -> str:
+    """By all that its trace depends on."""
+
+    class ByContent(pickle.Pickler):
+        def reducer_override(self, x: Any) -> Any:
+            if isinstance(x, torch.Tensor):
+                held = x.detach().reshape(-1).view(torch.uint8).numpy()
+                return str, (f"{x.dtype} {tuple(x.shape)} {digest(held.tobytes())}",)
+            return NotImplemented
+
+    written = io.BytesIO()
+    ByContent(written).dump((graph.name, opset, graph.module, graph.inputs))
+    return f"{graph.name}-{digest(written.getvalue())[:16]}"
+
+
+@pytest.fixture(scope="session")
+def tiny_package() -> Package:
+    return random_package(tiny_spec())
+
+
+@pytest.fixture(scope="session")
+def torch_backend(tiny_package: Package) -> TorchBackend:
+    return TorchBackend(load_model(tiny_package))
 
 
 @pytest.fixture(scope="session")

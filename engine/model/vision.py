@@ -21,7 +21,7 @@ class VisionTower(nn.Module):
     def __init__(self, spec: VisionSpec) -> None:
         super().__init__()
         self.clip = CLIPVisionModel(_config(spec))
-        self.clip.post_layernorm = nn.Identity()  # type: ignore[assignment]  # the published model never reads past it
+        self.clip.post_layernorm = nn.Identity()  # the published model never reads past it
         # Tables name their device, so that a model made on meta tensors has them.
         positions = torch.arange(spec.tokens, device="cpu").unsqueeze(0)
         self.clip.embeddings.register_buffer("position_ids", positions, persistent=False)
