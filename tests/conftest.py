@@ -109,7 +109,8 @@ def _named(graph: Graph, opset: int) -> str:
             return NotImplemented
 
     written = io.BytesIO()
-    ByContent(written).dump((graph.name, opset, graph.module, graph.inputs))
+    about = (graph.name, graph.input_names, graph.output_names, repr(graph.dynamic))
+    ByContent(written).dump((opset, graph.module, graph.inputs, about))
     return f"{graph.name}-{digest(written.getvalue())[:16]}"
 
 
