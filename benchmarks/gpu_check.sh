@@ -51,7 +51,7 @@ touch "$work/began"
 bring() { # NAME: a result of this run, no older one
   find benchmarks/results -name "$1.json" -newer "$work/began" -exec cp {} "$OUT/" ';'
 }
-gpu=(python3 -m cuestream.gpu.command --commit "${CUESTREAM_COMMIT:-unknown}")
+gpu=(python3 -m cuestream.gpu.command)
 paced=(--counts= --steps 0 --no-peer --context-s 5)
 tests=(python3 -m pytest -q -n 12 -p no:cacheprovider -o filterwarnings=default)
 {

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -22,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cuestream.measuring import Machine
+from cuestream.provenance import commit
 from engine.backends import native
 from engine.backends.manifest import Manifest
 
-ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 """Kept with the tree: runs that were given a name."""
 UNNAMED = Path("out/results")
@@ -83,41 +81,6 @@ def command() -> str:
 def _without_folders(argument: str) -> str:
     option, equals, value = argument.rpartition("=")
     return option + equals + (Path(value).name if Path(value).is_absolute() else value)
-
-
-COMMIT = "CUESTREAM_COMMIT"
-"""Names the commit where a tree was brought without its repository."""
-MEASURED = (
-    "engine",
-    "export",
-    "kernels",
-    "cuestream",
-    "server",
-    "training",
-    "benchmarks",
-    ":!benchmarks/results",
-)
-"""What a result depends on; of other results none does."""
-
-
-def commit() -> str:
-    """The commit, with a plus sign when files that are measured differ from it.
-
-    Without git, or outside a repository, it is what the environment names, else unknown.
-    """
-    program = shutil.which("git")
-
-    def git(*arguments: str) -> str:
-        if program is None:
-            return ""
-        done = subprocess.run(
-            (program, *arguments), cwd=ROOT, capture_output=True, text=True, check=False, encoding="utf-8"
-        )
-        return done.stdout.strip()
-
-    if name := git("rev-parse", "--short", "HEAD"):
-        return name + "+" * bool(git("status", "--porcelain", "--", *MEASURED))
-    return os.environ.get(COMMIT, "unknown")
 
 
 def print_table(title: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None:

@@ -12,13 +12,14 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from cuestream.provenance import commit
 from engine.backends.manifest import Manifest
 from engine.errors import CuestreamError, MissingRuntime
 from engine.library import find_package
 
 RANDOM = ("nano", "tiny", "small", "medium")
 """Sizes of random weights; every other name is a package's."""
-ON_CPU = "--device cpu --size nano --counts 1,2 --listeners 2 --seconds 3 --steps 1100"
+ON_CPU = "--device cpu --size nano --counts 1,2 --listeners 2 --seconds 3 --steps 1600"
 """Shows that everything works, in a minute."""
 TAKES_HOURS = ("small", "medium")
 """On a CPU."""
@@ -84,7 +85,6 @@ def run(
     plot_path: Annotated[
         Path | None, typer.Option("--plot", help="draw steps and ticks by number of streams")
     ] = None,
-    commit: Annotated[str, typer.Option(help="is written beside the figures")] = "unknown",
 ) -> None:
     """Measure a GPU: steps by number of streams, one stream alone, streams in real time, and transformers MusicGen."""
     _check_paths(size, export, (json_path, markdown_path, plot_path))
@@ -127,7 +127,7 @@ def run(
     typer.echo(f"{found}")
     plan = Plan(device, timed, heard, seconds, steps, profile, compared, processes, context_s)
     reports = list[Report]()
-    about = {"command": _command(), "commit": commit, "date": time.strftime("%Y-%m-%d", time.gmtime())}
+    about = {"command": _command(), "commit": commit(), "date": time.strftime("%Y-%m-%d", time.gmtime())}
 
     def keep(report: Report) -> None:
         if not any(report is known for known in reports):

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.latency import __main__ as latency
+from cuestream import provenance
 from cuestream.gpu import device
 from cuestream.measuring import Machine
 
@@ -22,7 +23,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with a file in each folder that is measured, and one that is not."""
     if shutil.which("git") is None:
         pytest.skip("no git: apt-get install git")
-    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     for name in (
         "engine",
         "export",
@@ -45,34 +46,42 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "folder", ["engine", "export", "kernels", "cuestream", "server", "training", "benchmarks"]
 )
 def test_a_tree_that_was_changed_is_not_its_commit(tree: Path, folder: str) -> None:
-    clean = report.commit()
+    clean = provenance.commit()
     assert len(clean) >= 7
     assert not clean.endswith("+")
     (tree / folder / "more").write_text("new")
-    assert report.commit() == clean + "+"
+    assert provenance.commit() == clean + "+"
 
 
 def test_results_and_documents_are_not_what_is_measured(tree: Path) -> None:
     (tree / "docs" / "file").write_text("changed")
     (tree / "benchmarks" / "results" / "file").write_text("changed")
-    assert not report.commit().endswith("+")
+    assert not provenance.commit().endswith("+")
 
 
 def test_a_tree_without_its_repository_is_told_its_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.delenv(report.COMMIT, raising=False)
-    assert report.commit() == "unknown"
-    monkeypatch.setenv(report.COMMIT, "0c7949e")
-    assert report.commit() == "0c7949e"
+    monkeypatch.delenv(provenance.COMMIT, raising=False)
+    assert provenance.commit() == "unknown"
+    monkeypatch.setenv(provenance.COMMIT, "0c7949e")
+    assert provenance.commit() == "0c7949e"
 
 
 def test_so_is_one_where_no_git_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setenv(report.COMMIT, "0c7949e")
-    assert report.commit() == "0c7949e"
+    monkeypatch.setenv(provenance.COMMIT, "0c7949e")
+    assert provenance.commit() == "0c7949e"
+
+
+def test_a_package_in_somebody_elses_repository_is_not_of_its_commit(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "ROOT", tree / "engine")
+    monkeypatch.delenv(provenance.COMMIT, raising=False)
+    assert provenance.commit() == "unknown"
 
 
 def test_a_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ import torch
 from rich.table import Table
 from typer.testing import CliRunner
 
+from cuestream import __version__
 from cuestream.cli import app
 from cuestream.gpu import crowd, peers, steps, streams
 from cuestream.gpu.bench import Plan, measure
@@ -34,6 +35,7 @@ from cuestream.gpu.report import Report, as_json, as_markdown, plot, tables
 from cuestream.gpu.setting import Setting
 from cuestream.gpu.steps import Alone, StepRow, bytes_read, play, step_rows
 from cuestream.gpu.streams import CHUNK_S, LEAD_S, Heard, Listener, Run, StreamsRow, listen, row
+from cuestream.provenance import commit
 from engine.backends.base import StepCall
 from engine.backends.lockstep import LockstepBackend
 from engine.backends.places import CachePool
@@ -289,7 +291,7 @@ def test_shares_on_a_cpu_are_of_what_the_host_copies(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("cuestream.gpu.device.COPIED", {"cpu": 64 << 20})
     found = describe(torch.device("cpu"))
     assert 0.2 < found.copy_gb_s < 2000
-    assert str(found).startswith(f"cpu; a copy moves {found.copy_gb_s:g} GB/s; torch ")
+    assert str(found).startswith(f"cpu; a copy moves {found.copy_gb_s:g} GB/s; cuestream ")
 
 
 @pytest.mark.parametrize(
@@ -364,6 +366,8 @@ def test_what_was_measured_is_written_before_the_next_part(
         told["command"] == "cuestream bench gpu --device cpu --size nano --counts 1 --no-peer --json gpu.json"
     )
     assert told["device"]["name"] == "cpu"
+    assert told["device"]["versions"]["cuestream"] == __version__
+    assert told["commit"] == commit()
 
 
 def test_what_does_not_fit_the_memory_is_left_out_and_the_rest_is_measured(
