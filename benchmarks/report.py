@@ -10,7 +10,6 @@ import json
 import os
 import shlex
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cuestream.measuring import Machine
-from cuestream.provenance import commit
+from cuestream.provenance import origin
 from engine.backends import native
 from engine.backends.manifest import Manifest
 
@@ -53,12 +52,8 @@ def result_name(kind: str, manifest: Manifest, *more: str) -> str:
 
 
 def provenance() -> dict[str, str]:
-    """How a result came about, and when."""
-    return {
-        "command": command(),
-        "commit": commit(),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-    }
+    """How a result came about, by what, and when."""
+    return {"command": command(), **origin()}
 
 
 def device() -> dict[str, Any]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
+
+from cuestream import __version__
 
 ROOT = Path(__file__).parents[1]
 COMMIT = "CUESTREAM_COMMIT"
@@ -21,6 +24,12 @@ MEASURED = (
     ":!benchmarks/results",
 )
 """What a result depends on; of other results none does."""
+
+
+def origin() -> dict[str, str]:
+    """Which Cuestream measured, and when."""
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    return {"cuestream": __version__, "commit": commit(), "date": today}
 
 
 def commit() -> str:

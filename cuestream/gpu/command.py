@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from cuestream.provenance import commit
+from cuestream.provenance import origin
 from engine.backends.manifest import Manifest
 from engine.errors import CuestreamError, MissingRuntime
 from engine.library import find_package
@@ -127,7 +126,7 @@ def run(
     typer.echo(f"{found}")
     plan = Plan(device, timed, heard, seconds, steps, profile, compared, processes, context_s)
     reports = list[Report]()
-    about = {"command": _command(), "commit": commit(), "date": time.strftime("%Y-%m-%d", time.gmtime())}
+    about = {"command": _command(), **origin()}
 
     def keep(report: Report) -> None:
         if not any(report is known for known in reports):

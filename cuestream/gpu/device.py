@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-from cuestream import __version__
-
 COPIED = {"cuda": 2 << 30, "cpu": 256 << 20}
 """Bytes of the copy: far above any last-level cache."""
 WARM_UP_S = 0.5
@@ -38,7 +36,7 @@ class Device:
 
 
 def describe(device: torch.device) -> Device:
-    versions = {"cuestream": __version__, **{name: version(name) for name in PACKAGES}}
+    versions = {name: version(name) for name in PACKAGES}
     copy_gb_s = round(copy_bandwidth(device) / 1e9, 1)
     if device.type != "cuda":
         return Device(str(device), "", 0.0, "none", None, copy_gb_s, versions)

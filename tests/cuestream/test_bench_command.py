@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from cuestream import __version__
 from cuestream.bench import REST, Bench, bench, profile
 from cuestream.cli import app
 from cuestream.flame import Node, svg
+from cuestream.provenance import commit
 from engine.backends.manifest import Manifest
 from engine.backends.native import GRAPHS, VARIABLE, obstacle
 from engine.backends.timed import Timed
@@ -92,6 +94,7 @@ def test_the_command_says_it_in_json_and_draws(tiny_folder: Path, tmp_path: Path
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert len(found["step_ms"]) == len(found["segments"]) == 75
+    assert (found["cuestream"], found["commit"]) == (__version__, commit())
     assert "MatMul" in picture.read_text()
     shown = CliRunner().invoke(app, given[:-1])
     assert "real-time factor" in shown.stdout
