@@ -22,7 +22,6 @@ from rich.table import Table
 
 from cuestream.flame import Node
 from cuestream.measuring import Bandwidth, Machine, Usage, read_bandwidth
-from cuestream.provenance import origin
 from engine.backends.base import U8, Backend
 from engine.backends.native import NativeBackend, on_cpu
 from engine.backends.onnxruntime import OnnxBackend
@@ -90,7 +89,7 @@ class Bench:
     segments: list[int]
 
     def as_json(self) -> dict[str, Any]:
-        return {**origin(), **asdict(self)}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from cuestream.commands.options import EFFORT_HELP, MOST_THREADS, err, out
+from cuestream.provenance import origin
 from engine.errors import MediaError
 from engine.library import DEFAULT_MODEL
 from engine.media.output import check_place
@@ -47,7 +48,7 @@ def bench(
             encoding="utf-8",
         )
     if as_json:
-        print(json.dumps(found.as_json()))
+        print(json.dumps({**origin(), **found.as_json()}))
         return
     for table in tables(found, node):
         out.print(table)

@@ -17,6 +17,8 @@ from cuestream import provenance
 from cuestream.gpu import device
 from cuestream.measuring import Machine
 
+FOLDERS = ("engine", "export", "kernels", "cuestream", "server", "training", "benchmarks")
+
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -24,16 +26,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if shutil.which("git") is None:
         pytest.skip("no git: apt-get install git")
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    for name in (
-        "engine",
-        "export",
-        "kernels",
-        "cuestream",
-        "server",
-        "training",
-        "benchmarks/results",
-        "docs",
-    ):
+    for name in (*FOLDERS, "benchmarks/results", "docs"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_text("as it was")
     named = ("-c", "user.name=a", "-c", "user.email=a@b")
@@ -42,9 +35,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "folder", ["engine", "export", "kernels", "cuestream", "server", "training", "benchmarks"]
-)
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_a_tree_that_was_changed_is_not_its_commit(tree: Path, folder: str) -> None:
     clean = provenance.commit()
     assert len(clean) >= 7

@@ -150,7 +150,7 @@ class Device(TorchDispatchMode):
         if operator.is_composed:
             with self:
                 return func.decompose(*args, **kwargs)
-        given = [*_tensors(args), *_tensors(kwargs)]
+        given = list(_tensors((args, kwargs)))
         target = kwargs.get("device")
         if func in (ATEN.copy_.default, ATEN._to_copy.default):
             return self._copied(func, args, kwargs)
@@ -329,8 +329,11 @@ class _Operator:
 
     def written(self, args: Any, kwargs: Any) -> list[Any]:
         """Arguments that the operator writes and returns."""
-        found = [(name, at) for name, at in self.writes if at < len(args) or name in kwargs]
-        return [args[at] if at < len(args) else kwargs[name] for name, at in found]
+        return [
+            args[at] if at < len(args) else kwargs[name]
+            for name, at in self.writes
+            if at < len(args) or name in kwargs
+        ]
 
 
 @cache

@@ -198,8 +198,9 @@ def test_what_is_no_video_is_given_up(serve: Serve, tmp_path: Path) -> None:
 
 def worker_and_program(server: int) -> tuple[int, int] | None:
     """Their process IDs, once the program is itself: right after it was born it has its worker's command line."""
-    workers = [pid for pid in descendants(server) if b"server.ingest.worker" in command(pid)]
-    programs = descendants(workers[0]) if len(workers) == 1 else []
+    found = {pid: command(pid) for pid in descendants(server)}
+    workers = [pid for pid, said in found.items() if b"server.ingest.worker" in said]
+    programs = [pid for pid in descendants(workers[0]) if pid in found] if len(workers) == 1 else []
     return (workers[0], programs[0]) if len(programs) == 1 else None
 
 
